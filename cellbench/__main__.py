@@ -1,0 +1,5 @@
+"""`python -m cellbench`."""
+
+from cellbench.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Reading, keeping, splitting and loading annotated images."""

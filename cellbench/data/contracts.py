@@ -1,0 +1,187 @@
+"""What a data set, a simulator and a transform owe the core."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.structures import Points
+
+
+@dataclass(frozen=True, slots=True)
+class RawItem:
+    """One annotated image as its authors distribute it.
+
+    Attributes:
+        image_id: unique in the set, safe as a file name.
+        image: file of the picture.
+        annotation: file of the dots; None where the partner is missing.
+        part: "train" or "test" where the set is distributed in parts.
+        group: what images may share (a donor, a slide), where it is known.
+    """
+
+    image_id: str
+    image: Path
+    annotation: Path | None
+    part: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where a raw copy can be downloaded.
+
+    Attributes:
+        url: http or https.
+        sha256: of the archive, where it is known; the per-file manifest decides in any case.
+        size: in bytes, where it is known.
+    """
+
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPoints:
+    """What an annotation holds.
+
+    Attributes:
+        points: (N, 2) float32, (x, y) px.
+        notes: what was assumed, one sentence each (polarity, half-pixel shift).
+    """
+
+    points: Points
+    notes: tuple[str, ...] = ()
+
+
+class DataSet(ABC):
+    """A published data set: its raw layout, its dots, its protocol constants.
+
+    Attributes:
+        name: lower case, the name users type.
+        title: as the literature writes it.
+        summary: one line for `cellbench data list`.
+        images: number of images as distributed.
+        count: mean and standard deviation of cells an image, as distributed.
+        image_size: "150x150", for people.
+        radius_px: match radius of protocol v1.
+        parts: sizes of train, validation and test under v1; a test of None is the set's own.
+        archives: where to fetch it, tried in order; empty if it cannot be fetched.
+        instructions: how to get it where it cannot be fetched; one sentence.
+        simulator: registered name of the simulator that stands in for it.
+        manifest: relative name, inside the plugin package, of the shipped per-file SHA-256 list;
+            None where no copy was available to us.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    images: ClassVar[int]
+    count: ClassVar[tuple[float, float]]
+    image_size: ClassVar[str]
+    radius_px: ClassVar[float]
+    parts: ClassVar[tuple[int, int, int | None]]
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    instructions: ClassVar[str] = ""
+    simulator: ClassVar[str]
+    manifest: ClassVar[Path | None] = None
+
+    @abstractmethod
+    def scan(self, folder: Path) -> list[RawItem]:
+        """Find the annotated images below a folder of the raw copy.
+
+        Raises:
+            UserError: nothing there looks like this set.
+        """
+
+    @abstractmethod
+    def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
+        """Read the dots of one image.
+
+        Args:
+            item: from `scan`.
+            size: (width, height) of its picture in px.
+
+        Raises:
+            UserError: the annotation does not fit the picture or cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedImage:
+    """A generated picture with its exact truth.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        points: (N, 2) float32, (x, y) px, all inside the picture.
+        part: "train" or "test" where the real set is distributed in parts.
+        group: donor or slide, where the real set has them.
+    """
+
+    pixels: NDArray[np.uint8]
+    points: Points
+    part: str | None = None
+    group: str | None = None
+
+
+class Simulator(ABC):
+    """Draws images with the look, sizes and counts of a real set.
+
+    Attributes:
+        name: the real set's with `-sim`.
+        title: for people.
+        images: how many a whole set has.
+        stands_for: name of the real set; protocol constants are taken from it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    images: ClassVar[int]
+    stands_for: ClassVar[str]
+
+    @abstractmethod
+    def draw(self, index: int, *, seed: int = 0) -> SimulatedImage:
+        """Draw image `index` of a set; the same index and seed give the same pixels."""
+
+    def image_id(self, index: int) -> str:
+        """The id of image `index`."""
+        return f"{index:04d}"
+
+
+@dataclass(slots=True)
+class Picture:
+    """A decoded image and its points, on their way through the augmentations.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 in 0..255, or float32 in 0..1.
+        points: (N, 2) float32, (x, y) px of `pixels`.
+        scale: px of `pixels` per px of the original image, where one scale serves both axes.
+    """
+
+    pixels: NDArray[np.generic]
+    points: Points
+    scale: float = 1.0
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+class Transform(ABC):
+    """One augmentation: returns a new Picture and leaves its argument alone."""
+
+    @abstractmethod
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Change pixels and points together.
+
+        Args:
+            picture: as decoded, or as the transform before left it.
+            rng: the only source of chance.
+        """

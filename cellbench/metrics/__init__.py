@@ -1,0 +1,1 @@
+"""Counting and localisation metrics: pure functions on arrays."""

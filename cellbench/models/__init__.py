@@ -1,0 +1,1 @@
+"""The contract of a counting method and the skeletons that share it."""

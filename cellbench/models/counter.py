@@ -1,0 +1,153 @@
+"""The contract that every method meets, whatever its paradigm."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from cellbench.models.preprocess import Preprocessor
+from cellbench.structures import CellSample, Prediction
+
+
+@dataclass(slots=True)
+class Images:
+    """Normalised images, ready for a network; nothing here tells how many cells they hold.
+
+    Attributes:
+        pixels: (B, 3, H, W) float32, padded at the right and bottom.
+        sizes: (B, 2) int64, (width, height) in px of the network input without the padding.
+        scale: input px per px of the original image.
+        image_ids: one an image.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    scale: float
+    image_ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Images and what is annotated in them.
+
+    Attributes:
+        images: the network's input.
+        points: per image (A_i, 2) float32, (x, y) in px of the network input.
+    """
+
+    images: Images
+    points: list[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSet:
+    """What a method may look at to choose its thresholds.
+
+    Attributes:
+        candidates: per image, what `infer` gave: every candidate with its score.
+        truth: the annotations of the same images.
+        radius_px: match radius of the data set, px of the original image.
+    """
+
+    candidates: Sequence[Prediction]
+    truth: Sequence[CellSample]
+    radius_px: float
+
+
+class CellCounter(BaseModel):
+    """A counting method.
+
+    A method implements `loss` and `infer`; one with a threshold also `select` and `calibrate`;
+    one that is not trained by gradient steps over batches overrides `fit`. State beyond the
+    weights goes into buffers or `get_extra_state`, so that it travels with the checkpoint.
+
+    Attributes:
+        stages: names of successive trainings; one unnamed stage by default.
+        untrained: parameter-name prefixes that receive no gradient, each with its reason.
+    """
+
+    stages: ClassVar[tuple[str, ...]] = ("train",)
+    untrained: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
+        """Set up what all methods share.
+
+        Args:
+            size_multiple: inputs are padded to a multiple of this many px.
+            channels_last: memory format of the images.
+        """
+        super().__init__(
+            data_preprocessor=Preprocessor(size_multiple=size_multiple, channels_last=channels_last)
+        )
+
+    @classmethod
+    def from_config(cls, **options: Any) -> Self:
+        """Make the method from the `model` part of a config, without `type`."""
+        return cls(**options)
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the training loss; keys that start with `loss` are summed."""
+
+    @abstractmethod
+    def infer(self, images: Images) -> list[Prediction]:
+        """Run the network: per image all candidates with scores, before any threshold.
+
+        Points are in px of the ORIGINAL image (divided by `images.scale`).
+        """
+
+    def select(self, candidates: Prediction) -> Prediction:
+        """Apply the chosen thresholds to the candidates of one image."""
+        return candidates
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Count the cells of each image."""
+        return [self.select(candidates) for candidates in self.infer(images)]
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """Choose on validation what `select` needs.
+
+        Returns:
+            The chosen values by name, for the record; empty if there is nothing to choose.
+        """
+        return {}
+
+    def fit(self, train: Any, validation: Any) -> bool:
+        """Replace the training loop.
+
+        Args:
+            train: the `TrainingSet`.
+            validation: the `WholeImages` of the validation part.
+
+        Returns:
+            True if the method trained itself here; False (the default) to be trained by steps.
+        """
+        return False
+
+    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups; a trunk with pretrained weights learns slower."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+
+    def forward(
+        self, batch: Batch | None = None, images: Images | None = None, mode: str = "loss"
+    ) -> Any:
+        """Dispatch for mmengine; call `loss` or `predict` instead."""
+        if mode == "loss":
+            if batch is None:
+                raise ValueError("mode 'loss' needs a batch")
+            return self.loss(batch)
+        if images is None:
+            raise ValueError(f"mode {mode!r} needs images")
+        return self.predict(images) if mode == "predict" else self.infer(images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the method's tensors live."""
+        return next(self.parameters()).device

@@ -1,0 +1,164 @@
+"""What each role of a network part owes the others.
+
+Parts know nothing of configs. A `FeatureShape` carries channels and stride between them, so that
+any backbone, decoder, convolution and head fit together.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureShape:
+    """Channels of a feature map and the input pixels that one of its cells covers."""
+
+    channels: int
+    stride: int
+
+
+class Backbone(nn.Module, ABC):
+    """Turns images into feature maps at several strides.
+
+    Attributes:
+        shapes: one FeatureShape per returned map, finest first.
+    """
+
+    shapes: tuple[FeatureShape, ...]
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to features (B, C_i, ceil(H/s_i), ceil(W/s_i))."""
+
+
+# A registered convolution, called with (in_channels, out_channels): keeps height and width.
+ConvFactory = Callable[[int, int], nn.Module]
+
+
+class Decoder(nn.Module, ABC):
+    """Fuses the feature maps of a backbone into one.
+
+    Constructors take `in_shapes: Sequence[FeatureShape]` and `conv: ConvFactory` from the
+    assembly, and their own options by keyword.
+
+    Attributes:
+        shape: channels and stride of the fused map.
+    """
+
+    shape: FeatureShape
+
+    @abstractmethod
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Fuse the backbone's maps, finest first, into one (B, C, H/s, W/s)."""
+
+
+def pick_level(in_shapes: Sequence[FeatureShape], stride: int) -> int:
+    """The index of the level with a stride.
+
+    Raises:
+        ValueError: no level has it.
+    """
+    for index, shape in enumerate(in_shapes):
+        if shape.stride == stride:
+            return index
+    raise ValueError(f"stride {stride} is none of {[shape.stride for shape in in_shapes]}")
+
+
+@dataclass(slots=True)
+class Proposals:
+    """Candidate cells of a batch, before matching or thresholding.
+
+    Attributes:
+        points: (B, P, 2) float32, (x, y) in px of the network input.
+        logits: (B, P) float32; sigmoid gives the score.
+    """
+
+    points: Tensor
+    logits: Tensor
+
+    @property
+    def scores(self) -> Tensor:
+        """(B, P) float32 in [0, 1]."""
+        return self.logits.sigmoid()
+
+
+class Head(nn.Module, ABC):
+    """Turns the fused map into proposals.
+
+    Constructors take `in_shape: FeatureShape` from the assembly.
+    """
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Proposals:
+        """Every candidate of every image, in a fixed order."""
+
+    def peaks(self, proposals: Proposals, grid: tuple[int, int]) -> Tensor | None:
+        """Which proposals may be counted.
+
+        Args:
+            proposals: of this head's forward.
+            grid: (height, width) of the fused map in cells.
+
+        Returns:
+            (B, P) bool, or None where all may (the default).
+        """
+        return None
+
+
+class Matcher(ABC):
+    """Says which proposal is which annotated cell, one image at a time."""
+
+    @abstractmethod
+    def match(
+        self, proposals: Tensor, scores: Tensor, cells: Tensor, *, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Pair annotated cells with proposals, one to one.
+
+        Args:
+            proposals: (P, 2) float, (x, y) px of the network input, on any device.
+            scores: (P,) in [0, 1].
+            cells: (A, 2) float, same frame.
+            scale: input px per px of the original image; lengths that a matcher states in
+                original px are multiplied by it.
+
+        Returns:
+            Two (min(P, A),) int64 tensors on the device of `proposals`: proposal rows, cell rows;
+            empty if either is empty.
+        """
+
+
+class ProposalLoss(nn.Module, ABC):
+    """Compares matched proposals with cells."""
+
+    @abstractmethod
+    def forward(
+        self,
+        proposals: Proposals,
+        cells: Sequence[Tensor],
+        matches: Sequence[tuple[Tensor, Tensor]],
+        valid: Tensor,
+    ) -> dict[str, Tensor]:
+        """The terms of the loss; those whose key starts with `loss` are summed and minimised.
+
+        Args:
+            proposals: (B, P, ...) of the head.
+            cells: per image (A_i, 2), px of the network input.
+            matches: per image, the matcher's answer.
+            valid: (B, P) bool; False where a proposal's reference lies in padding.
+        """
+
+
+def in_image(points: Tensor, sizes: Tensor) -> Tensor:
+    """Which points lie inside their image.
+
+    Args:
+        points: (B, P, 2), (x, y) px.
+        sizes: (B, 2), (width, height) px.
+
+    Returns:
+        (B, P) bool, half-open at the right and bottom.
+    """
+    return torch.logical_and(points >= 0, points < sizes[:, None, :]).all(dim=-1)

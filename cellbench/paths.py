@@ -1,0 +1,36 @@
+"""Where cellbench keeps things.
+
+Two places: the home (data sets and weights, shared by all projects of a user) and the store
+(run folders and leaderboards, of the working folder unless told otherwise).
+"""
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The folder of data sets and weights: `$CELLBENCH_HOME`, else `~/.cache/cellbench`."""
+    value = os.environ.get("CELLBENCH_HOME")
+    return Path(value).expanduser() if value else Path.home() / ".cache" / "cellbench"
+
+
+def data_folder(name: str) -> Path:
+    """The folder of one data set in its canonical form."""
+    return home() / "data" / name
+
+
+def weights_folder() -> Path:
+    """The folder of backbone weights, one `<arch>.safetensors` an architecture."""
+    return home() / "weights"
+
+
+def store(folder: str | Path | None = None) -> Path:
+    """The folder that holds `runs/` and `leaderboards/`.
+
+    Args:
+        folder: what `--store` named; else `$CELLBENCH_STORE`, else the working folder.
+    """
+    if folder is not None:
+        return Path(folder).expanduser()
+    value = os.environ.get("CELLBENCH_STORE")
+    return Path(value).expanduser() if value else Path.cwd()

@@ -1,0 +1,198 @@
+"""Which installed module registers which part, read without importing any of them.
+
+The modules behind every `cellbench.plugins` entry point are read as syntax trees: a class under
+`@MATCHERS.register_module()` is the entry (matcher, its name). A listing of all parts therefore
+costs no import of torch, and a part is known by name even where its module would fail to import.
+"""
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+GROUP = "cellbench.plugins"
+
+# The variable names under which cellbench.registry holds its registries.
+ROLES = {
+    "BACKBONES": "backbone",
+    "CONVS": "conv",
+    "DECODERS": "decoder",
+    "HEADS": "head",
+    "MATCHERS": "matcher",
+    "LOSSES": "loss",
+    "TARGETS": "target",
+    "TRANSFORMS": "transform",
+    "DATASETS": "dataset",
+    "SIMULATORS": "simulator",
+    "COUNTERS": "counter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered part.
+
+    Attributes:
+        role: as in `cellbench.registry.REGISTRIES`.
+        name: what a config writes as `type`.
+        module: dotted name of the module that registers it.
+        file: the module's source file.
+        line: line of the class statement.
+        docstring: of the class, cleaned; empty if it has none.
+        signature: the constructor's, as written, without `self`.
+        distribution: name of the installed distribution.
+        version: of that distribution.
+    """
+
+    role: str
+    name: str
+    module: str
+    file: Path
+    line: int
+    docstring: str
+    signature: str
+    distribution: str
+    version: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.docstring.partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """The paper that the docstring names after `Source:`; empty if none."""
+        _, found, after = self.docstring.partition("Source:")
+        if not found:
+            return ""
+        paragraph = after.partition("\n\n")[0]
+        return " ".join(paragraph.split())
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadModule:
+    """A plugin module to import when a name is in no index: it may register in other ways."""
+
+    module: str
+    distribution: str
+    reason: str = ""
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Every part of every installed plugin, in the order of roles and names."""
+    found = [entry for point in _points() for entry in _read_point(point)[0]]
+    return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
+
+
+def find(role: str, name: str) -> list[Entry]:
+    """The entries of one role under one name; more than one is a conflict."""
+    return [entry for entry in entries() if entry.role == role and entry.name == name]
+
+
+@cache
+def unread_modules() -> tuple[UnreadModule, ...]:
+    """Modules of plugins in which the index saw no part."""
+    return tuple(module for point in _points() for module in _read_point(point)[1])
+
+
+def _points() -> list[EntryPoint]:
+    seen: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        seen.setdefault(point.value, point)
+    return list(seen.values())
+
+
+@cache
+def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
+    name, version = "unknown", ""
+    if point.dist is not None:
+        name, version = point.dist.name, point.dist.version
+    root = point.module
+    try:
+        spec = importlib.util.find_spec(root)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        return [], [UnreadModule(root, name, "cannot be found")]
+    origin = Path(spec.origin)
+    files = {root: origin}
+    if spec.submodule_search_locations:
+        for path in sorted(origin.parent.rglob("*.py")):
+            parts = path.relative_to(origin.parent).with_suffix("").parts
+            if parts[-1] == "__init__":
+                parts = parts[:-1]
+            files[".".join((root, *parts))] = path
+    found: list[Entry] = []
+    unread: list[UnreadModule] = []
+    for module, file in files.items():
+        parts_here, registers_elsewhere = _read_file(module, file, name, version)
+        found += parts_here
+        if registers_elsewhere:
+            unread.append(UnreadModule(module, name))
+    return found, unread
+
+
+def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[Entry], bool]:
+    """The parts that a file registers, and whether it must be imported to know all of them."""
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return [], True
+    if "register_module" not in source:
+        return [], False
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return [], True
+    found = []
+    calls = source.count("register_module(")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for decorator in node.decorator_list:
+            registered = _registration(decorator)
+            if registered is None:
+                continue
+            role, given = registered
+            calls -= 1
+            found.append(
+                Entry(
+                    role=role,
+                    name=given or node.name,
+                    module=module,
+                    file=file,
+                    line=node.lineno,
+                    docstring=ast.get_docstring(node) or "",
+                    signature=_signature(node),
+                    distribution=name,
+                    version=version,
+                )
+            )
+    return found, calls > 0
+
+
+def _registration(decorator: ast.expr) -> tuple[str, str | None] | None:
+    """Role and explicit name of `@MATCHERS.register_module(name="KHM")`; None if it is not one."""
+    if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute)):
+        return None
+    target = decorator.func
+    if target.attr != "register_module" or not isinstance(target.value, ast.Name):
+        return None
+    role = ROLES.get(target.value.id)
+    if role is None:
+        return None
+    for keyword in decorator.keywords:
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+            return role, str(keyword.value.value)
+    return role, None
+
+
+def _signature(node: ast.ClassDef) -> str:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            arguments = ast.unparse(item.args)
+            return f"({arguments.removeprefix('self').removeprefix(', ')})"
+    return "()"

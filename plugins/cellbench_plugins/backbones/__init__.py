@@ -1,0 +1,1 @@
+"""Trunks: image to feature maps at several strides."""

@@ -1,0 +1,1 @@
+"""Convolutions with one signature, for the live path of any decoder."""

@@ -1,0 +1,1 @@
+"""Data sets: raw layouts, where they come from, how they are annotated."""

@@ -1,0 +1,1 @@
+"""Decoders: feature maps of several strides to one."""

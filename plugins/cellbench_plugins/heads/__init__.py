@@ -1,0 +1,1 @@
+"""Heads: one feature map to proposals."""

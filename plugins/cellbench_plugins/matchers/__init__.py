@@ -1,0 +1,1 @@
+"""Matchers: which proposal is which cell."""

@@ -1,0 +1,1 @@
+"""Whole published methods that no skeleton fits."""
