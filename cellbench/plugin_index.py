@@ -41,7 +41,7 @@ class Entry:
         file: the module's source file.
         line: line of the class statement.
         docstring: of the class, cleaned; empty if it has none.
-        signature: the constructor's, as written, without `self`.
+        signature: the constructor's, as written, without `self`; empty if it is inherited.
         distribution: name of the installed distribution.
         version: of that distribution.
     """
@@ -195,4 +195,27 @@ def _signature(node: ast.ClassDef) -> str:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             arguments = ast.unparse(item.args)
             return f"({arguments.removeprefix('self').removeprefix(', ')})"
-    return "()"
+    return ""
+
+
+def parameters(entry: Entry) -> dict[str, bool] | None:
+    """The constructor's argument names, each with whether it must be given.
+
+    Returns:
+        None where the constructor is inherited or takes any keyword.
+    """
+    if not entry.signature:
+        return None
+    function = ast.parse(f"def init{entry.signature}: ...").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    args = function.args
+    if args.kwarg is not None:
+        return None
+    positional = [*args.posonlyargs, *args.args]
+    missing = len(positional) - len(args.defaults)
+    needed = {arg.arg: index < missing for index, arg in enumerate(positional)}
+    needed |= {
+        arg.arg: default is None
+        for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    }
+    return needed
