@@ -1,0 +1,256 @@
+"""Downloads one file over HTTP, and goes on where an earlier attempt was cut off."""
+
+import errno
+import http.client
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.files import sha256_file
+from cellbench.data.web import CHUNK, Dropped, Failed, Stale, Unreachable, ask, reason
+from cellbench.errors import UserError
+
+MAX_BYTES = 4 * 2**30
+Progress = Callable[[int, int | None], None]
+
+_RETRIES = 5
+_BACKOFF_S = 0.25
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
+    max_bytes: int = MAX_BYTES,
+    timeout_s: float = 5.0,
+    answer_s: float | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Download a file; it appears under its name only when it is whole.
+
+    What has come stays in `<target>.part`, also after a kill, and the next call asks for the
+    rest alone, provided that the server vouches that the file is still the same (ETag or date)
+    or `sha256` is given. A dropped connection is taken up again with growing pauses, until five
+    attempts in a row bring nothing new. A target that has the hash already is returned unread
+    from the net.
+
+    Args:
+        url: http or https; a redirect may not lead to anything else, nor from https to http.
+        target: where the file goes; its folder is made.
+        sha256: of the file, in hex, where it is known.
+        size: in bytes, where it is known.
+        max_bytes: a longer file is refused.
+        timeout_s: seconds without a byte after which a connection counts as dropped.
+        answer_s: seconds until the first byte must have come, all attempts, name look-up and
+            redirects together; `timeout_s` if None.
+        progress: called with the bytes that are here and the total, None where it is unknown.
+
+    Returns:
+        `target`.
+
+    Raises:
+        UserError: it cannot be had, is another file than expected, or the disk is full.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise UserError(f"{url!r} is no http or https address; import local files instead.")
+    if sha256 and target.is_file() and sha256_file(target) == sha256.lower():
+        return target
+    part = _Part(target, url, trusted=sha256 is not None)
+    transfer = _Transfer(url, part, size, max_bytes, timeout_s, answer_s or timeout_s, progress)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        transfer.run()
+        if sha256 and (found := sha256_file(part.path)) != sha256.lower():
+            part.discard()
+            raise Failed(f"its SHA-256 is {found} where {sha256.lower()} is expected")
+        part.finish()
+    except Failed as error:
+        raise UserError(f"{url} could not be downloaded: {error}.") from error
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        why = "the disk is full" if full else error.strerror or error
+        raise UserError(
+            f"{url} could not be written to {target} ({why}); free some space there or set "
+            "CELLBENCH_HOME to another folder, and what has come is kept."
+        ) from error
+    return target
+
+
+class _Part:
+    """The unfinished file and a note on which version of which address it holds."""
+
+    def __init__(self, target: Path, url: str, *, trusted: bool) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self.note_path = target.with_name(f"{target.name}.part.json")
+        self.url = url
+        self.trusted = trusted
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def note(self) -> "_Note | None":
+        """What the bytes are part of; None if they must not be continued."""
+        try:
+            note = _Note(**json.loads(self.note_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        whole = isinstance(note.total, int) and self.size > note.total
+        unsure = not note.validator and not self.trusted
+        return None if note.url != self.url or unsure or whole else note
+
+    def start(self, note: "_Note") -> None:
+        """Begin anew. The old bytes go first: a kill in between must not join two files."""
+        self.path.write_bytes(b"")
+        self.note_path.write_text(json.dumps(asdict(note)), encoding="utf-8")
+
+    def discard(self) -> None:
+        """Throw away what has come."""
+        self.path.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        self.path.replace(self.target)
+        self.note_path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """The version of a file, as its server names it.
+
+    Attributes:
+        url: as asked for, before redirects.
+        validator: a strong ETag or a date, for If-Range; empty if the server gives neither.
+        total: length of the whole file in bytes; None if the server does not say.
+    """
+
+    url: str
+    validator: str
+    total: int | None
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """One download with its attempts."""
+
+    url: str
+    part: _Part
+    size: int | None
+    max_bytes: int
+    timeout_s: float
+    answer_s: float
+    progress: Progress | None
+    heard: bool = False
+
+    def run(self) -> None:
+        """Fetch until the part is whole."""
+        deadline = time.monotonic() + self.answer_s
+        best, fruitless = self.part.size, 0
+        while True:
+            left = self.timeout_s if self.heard else deadline - time.monotonic()
+            try:
+                if left <= 0:
+                    raise Dropped(f"nothing came within {self.answer_s:g} s")
+                if self._attempt(left):
+                    return
+                why = "the connection closes before the end"
+            except Dropped as error:
+                why = str(error)
+                if isinstance(error, Stale):
+                    self.part.discard()
+                if isinstance(error, Unreachable) and not self.heard:
+                    raise Failed(why) from error
+            fruitless = 0 if self.part.size > best else fruitless + 1
+            best = max(best, self.part.size)
+            pause = _BACKOFF_S * 2**fruitless
+            late = not self.heard and time.monotonic() + pause > deadline
+            if fruitless >= _RETRIES or late:
+                kept = f", and {self.part.size / 1e6:.1f} MB are kept" if self.part.size else ""
+                raise Failed(f"{why}; try again later{kept}")
+            time.sleep(pause)
+
+    def _attempt(self, seconds: float) -> bool:
+        """One request; True if the part is whole after it."""
+        note = self.part.note()
+        offset = self.part.size if note else 0
+        if note and note.total is not None and offset == note.total:
+            return True  # killed between the last byte and the rename
+        headers = {}
+        if note and offset:
+            headers["Range"] = f"bytes={offset}-"
+            if note.validator:
+                headers["If-Range"] = note.validator
+        response, chunk = ask(self.url, headers, within_s=seconds, timeout_s=self.timeout_s)
+        with response:
+            current = self._version(response, note, offset)
+            if response.status == 200:
+                self.part.start(current)
+            return self._receive(response, chunk, current.total)
+
+    def _version(self, response: Any, note: _Note | None, offset: int) -> _Note:
+        """Which file is being sent; refuses one that is not to be taken."""
+        headers = response.headers
+        if response.status not in {200, 206}:
+            raise Failed(f"the server answers {response.status} instead of the file")
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Failed(f"it comes encoded as {headers['Content-Encoding']!r}")
+        tag = headers.get("ETag", "")
+        strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+        length = headers.get("Content-Length", "")
+        total = int(length) if length.isdigit() else None
+        if response.status == 206:
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+            total = int(match[2]) if match else None
+            same = not (note and note.validator and strong) or strong == note.validator
+            joins = match is not None and int(match[1]) == offset
+            if note is None or not joins or not same or total != (note.total or total):
+                raise Stale("the server sends another part than was asked for")
+        self._check_total(total, offset if response.status == 206 else 0)
+        return _Note(self.url, strong, total)
+
+    def _check_total(self, total: int | None, offset: int) -> None:
+        if total is None:
+            return
+        if self.size is not None and total != self.size:
+            self.part.discard()
+            raise Failed(f"it has {total} bytes where {self.size} are expected")
+        if total > self.max_bytes:
+            raise Failed(f"it has {total / 1e6:.0f} MB, more than {self.max_bytes / 1e6:.0f}")
+        if total - offset > shutil.disk_usage(self.part.path.parent).free:
+            raise OSError(errno.ENOSPC, "the disk is full")
+
+    def _receive(self, response: Any, chunk: bytes, total: int | None) -> bool:
+        """Append the body to the part; True if it came to its end."""
+        done = self.part.size
+        with self.part.path.open("ab") as out:
+            while chunk:
+                self.heard = True
+                done += len(chunk)
+                if done > (self.max_bytes if total is None else total):
+                    self.part.discard()
+                    raise Failed(f"it goes on after {done - len(chunk)} bytes")
+                out.write(chunk)
+                if self.progress:
+                    self.progress(done, total)
+                try:
+                    chunk = response.read1(CHUNK)
+                except TimeoutError as error:
+                    raise Dropped(f"no byte comes for {self.timeout_s:g} s") from error
+                except (OSError, http.client.HTTPException) as error:
+                    raise Dropped(f"the connection breaks ({reason(error)})") from error
+            os.fsync(out.fileno())
+        if self.size is not None and total is None and done != self.size:
+            self.part.discard()
+            raise Failed(f"it has {done} bytes where {self.size} are expected")
+        return total is None or done == total

@@ -1,0 +1,114 @@
+"""Fetches a published data set: downloads an archive, unpacks it, imports what it holds."""
+
+import os
+import shutil
+import time
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cellbench.data.archives import unpack
+from cellbench.data.contracts import Archive, DataSet
+from cellbench.data.download import Progress, download
+from cellbench.data.files import only_writer
+from cellbench.data.importing import import_set
+from cellbench.data.store import StoredSet, is_on_disk, open_set
+from cellbench.errors import UserError
+from cellbench.paths import home
+
+
+def fetch_set(
+    dataset: DataSet,
+    *,
+    url: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    timeout_s: float = 5.0,
+) -> StoredSet:
+    """Download, check and store a data set.
+
+    Its archives are tried in order; where one cannot be had or holds something else, the next
+    is. Downloads lie in `$CELLBENCH_HOME/downloads` while they are needed; an unfinished one
+    stays and is gone on with. The files are checked against the shipped manifest on import.
+
+    Args:
+        dataset: the set; one that is on disk already is only opened.
+        url: where to get it, in place of the addresses that the set names.
+            `$CELLBENCH_MIRROR`, the address of a folder, replaces all but the file's name.
+        force: fetch it although it is on disk.
+        progress: called with bytes here and bytes in total (or None), for each archive.
+        timeout_s: without any network this call gives up after so many seconds in all.
+
+    Returns:
+        The set on disk.
+
+    Raises:
+        UserError: it cannot be fetched; the sentence says how to get it otherwise.
+    """
+    with only_writer(home() / "downloads", dataset.name):
+        if is_on_disk(dataset.name) and not force:
+            return open_set(dataset.name)
+        archives = _addresses(dataset, url)
+        if not archives:
+            how = dataset.instructions or "ask its authors."
+            raise UserError(f"{dataset.title} cannot be downloaded: {how}")
+        deadline = time.monotonic() + timeout_s
+        reasons = []
+        for index, archive in enumerate(archives):
+            # Those that are left share the time, so that a dead network costs it only once.
+            share = max(0.1, deadline - time.monotonic()) / (len(archives) - index)
+            try:
+                _fetch_archive(dataset, archive, force, progress, timeout_s, share)
+                return open_set(dataset.name)
+            except UserError as error:
+                reasons.append(str(error).rstrip("."))
+        raise UserError(
+            f"{dataset.title} could not be fetched ({'; '.join(reasons)}); if you have a copy, "
+            f"run `cellbench data import {dataset.name} --from DIR`."
+        )
+
+
+def _addresses(dataset: DataSet, url: str | None) -> tuple[Archive, ...]:
+    if url:
+        return (Archive(url),)
+    mirror = os.environ.get("CELLBENCH_MIRROR", "").rstrip("/")
+    if not mirror:
+        return dataset.archives
+    named = {urlsplit(a.url).path.rpartition("/")[2]: a for a in dataset.archives}
+    return tuple(replace(a, url=f"{mirror}/{file}") for file, a in named.items())
+
+
+def _fetch_archive(
+    dataset: DataSet,
+    archive: Archive,
+    force: bool,
+    progress: Progress | None,
+    timeout_s: float,
+    answer_s: float,
+) -> None:
+    # The address is part of the name: pieces of two archives never meet in one file.
+    name = f"{dataset.name}-{sha256(archive.url.encode()).hexdigest()[:8]}"
+    file = home() / "downloads" / f"{name}.archive"
+    folder = file.with_suffix(".unpacked")
+    download(
+        archive.url,
+        file,
+        sha256=archive.sha256,
+        size=archive.size,
+        timeout_s=timeout_s,
+        answer_s=answer_s,
+        progress=progress,
+    )
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        unpack(file, folder)
+        import_set(dataset.name, folder, force=force)
+    finally:
+        _remove(file, folder)
+
+
+def _remove(file: Path, folder: Path) -> None:
+    """Clean up: stored, the set is complete; refused, the archive would be refused again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    file.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""Asks a server for a file: HTTP alone, bounded in time, with failures told apart."""
+
+import http.client
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import Future
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from cellbench import __version__
+
+CHUNK = 2**16
+
+
+class Dropped(Exception):
+    """The connection failed in a way that another attempt may mend."""
+
+
+class Unreachable(Dropped):
+    """The server could not be found or joined: no use to try again, unless it was there before."""
+
+
+class Stale(Dropped):
+    """The server does not have what the bytes at hand are the beginning of."""
+
+
+class Failed(Exception):
+    """The download cannot succeed; the message says why, without a full stop."""
+
+
+def ask(
+    url: str, headers: dict[str, str], *, within_s: float, timeout_s: float
+) -> tuple[Any, bytes]:
+    """Send a GET request and wait for the first bytes of the body.
+
+    It runs in a thread that is left behind when the time is up: a name look-up takes no timeout,
+    several addresses each take their own, and a server may send its headers byte by byte.
+
+    Args:
+        url: http or https.
+        headers: besides the usual ones.
+        within_s: seconds for everything up to the first byte.
+        timeout_s: seconds without a byte, for the reads that follow.
+
+    Returns:
+        The open response, which the caller closes, and the first bytes; b"" if there are none.
+
+    Raises:
+        Dropped: worth another attempt; one of its kinds may say more.
+        Failed: not worth one.
+    """
+    future: Future[tuple[Any, bytes]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(_answer(url, headers, timeout_s))
+        except BaseException as error:
+            future.set_exception(error)
+
+    def close_late(late: Future[tuple[Any, bytes]]) -> None:
+        if late.exception() is None:
+            late.result()[0].close()
+
+    threading.Thread(target=work, daemon=True, name="cellbench-download").start()
+    try:
+        return future.result(timeout=within_s)
+    except TimeoutError as error:
+        future.add_done_callback(close_late)
+        raise Dropped("the server does not answer") from error
+
+
+def reason(error: object) -> str:
+    """What an exception says, on one line."""
+    words = str(getattr(error, "strerror", None) or error)
+    return " ".join(words.split()) or type(error).__name__
+
+
+def _answer(url: str, headers: dict[str, str], timeout_s: float) -> tuple[Any, bytes]:
+    try:
+        request = urllib.request.Request(
+            _ascii(url),
+            headers={
+                "User-Agent": f"cellbench/{__version__}",
+                "Accept-Encoding": "identity",
+                **headers,
+            },
+        )
+        response = _opener().open(request, timeout=timeout_s)
+        try:
+            return response, response.read1(CHUNK)
+        except BaseException:
+            response.close()
+            raise
+    except urllib.error.HTTPError as error:
+        with error:
+            words = f"the server answers {error.code} {reason(error.reason)}".strip()
+        if error.code == 416:
+            raise Stale("the server has fewer bytes than are here") from error
+        if error.code in {408, 425, 429} or error.code >= 500:
+            raise Dropped(words) from error
+        raise Failed(words) from error
+    except TimeoutError as error:
+        raise Dropped("the server does not answer") from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ConnectionResetError | TimeoutError | BrokenPipeError):
+            raise Dropped(f"the connection breaks ({reason(error.reason)})") from error
+        host = urlsplit(url).hostname
+        raise Unreachable(f"{host} cannot be reached ({reason(error.reason)})") from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise Failed(f"the address is malformed ({reason(error)})") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Dropped(f"the connection breaks ({reason(error)})") from error
+
+
+def _ascii(url: str) -> str:
+    """Percent-encode what a browser would, and leave what is encoded already."""
+    parts = urlsplit(url)
+    path, query = (quote(piece, safe="%/:=&?~+!$,;'@()*[]") for piece in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where the first request could have gone."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        schemes = {"https"} if urlsplit(req.full_url).scheme == "https" else {"http", "https"}
+        if urlsplit(newurl).scheme not in schemes:
+            fp.close()
+            raise Failed(f"it leads on to {newurl!r}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """An opener that speaks HTTP alone (the default one reads files too), through proxies."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
