@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cellbench import __version__
-from cellbench.errors import UserError
+from cellbench.errors import RunError, UserError
 
 # Command name -> (module under cellbench.cli, one-line help shown without importing it).
 COMMANDS = {
@@ -72,6 +72,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except UserError as error:
         click.echo(f"cellbench: {error}", err=True)
         sys.exit(2)
+    except RunError as error:
+        click.echo(f"cellbench: {error}", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("cellbench: stopped; the same command goes on from here.", err=True)
         sys.exit(130)

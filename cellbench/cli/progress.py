@@ -1,0 +1,110 @@
+"""How a run looks in a terminal, and in a file that a terminal was not."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cellbench.engine.run import Display
+
+# Where there is no terminal, a line this often says that the run is alive.
+LINE_EVERY_S = 30.0
+
+
+class RunProgress:
+    """A bar with loss, validation MAE and time left; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        """Remember where to draw."""
+        self.console = console
+        self.total = 0
+        self.first: tuple[float, int] | None = None
+        self.said_at = 0.0
+        self.last_mae: float | None = None
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def start(self, iterations: int) -> None:
+        """Begin the bar."""
+        self.total = iterations
+        self.first = None
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}  validation MAE {task.fields[mae]}"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=self.console,
+            )
+            self.task = self.bar.add_task("training", total=iterations, loss="-", mae="-")
+            self.bar.start()
+
+    def step(self, done: int, loss: float, mae: float | None) -> None:
+        """Show one more step."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = (now, done)
+        if self.bar is not None:
+            shown = "-" if mae is None else f"{mae:.2f}"
+            self.bar.update(self.task, completed=done, loss=f"{loss:.4f}", mae=shown)
+            return
+        fresh_mae = mae is not None and mae != self.last_mae
+        if fresh_mae or now - self.said_at >= LINE_EVERY_S or done == self.total:
+            self.said_at, self.last_mae = now, mae
+            began, at = self.first
+            left = (now - began) / max(1, done - at) * (self.total - done)
+            shown = "" if mae is None else f"  validation MAE {mae:.2f}"
+            minutes = f"{int(left // 60)}:{int(left % 60):02d} left"
+            self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {minutes}")
+
+    def stop(self) -> None:
+        """End the bar, however the training ended."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def terminal_display(console: Console) -> "Display":
+    """The display of `cellbench run`; silent in all but the first process of torchrun."""
+    from cellbench.engine.run import Display
+
+    if os.environ.get("RANK", "0") != "0":
+        return Display()
+    progress = RunProgress(console)
+    return Display(
+        say=lambda text: console.print(text, soft_wrap=True),
+        start=progress.start,
+        step=progress.step,
+        stop=progress.stop,
+    )
+
+
+def row_table(record: dict[str, Any]) -> Table:
+    """One record as a leaderboard row."""
+    metrics, timing = record["metrics"], record["timing"]
+    table = Table(title=f"{record['dataset']}, protocol {record['protocol']}")
+    cells = {
+        "method": record["method"],
+        "split": str(record["split"]),
+        "MAE": f"{metrics['mae']:.2f}",
+        "RMSE": f"{metrics['rmse']:.2f}",
+        "F1": "-" if metrics.get("f1") is None else f"{metrics['f1']:.3f}",
+        "validation MAE": _number(record["selection"]["validation_mae"]),
+        "steps": str(record["iterations"]),
+        "training": f"{timing['train_s'] / 60:.1f} min",
+        "images/s": f"{timing['images_per_s']:.1f}",
+        "weights": record["weights"]["source"],
+    }
+    for name in cells:
+        table.add_column(name, justify="left" if name in ("method", "weights") else "right")
+    table.add_row(*cells.values())
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,134 @@
+"""`cellbench run`."""
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellbench.errors import UserError
+
+if TYPE_CHECKING:
+    from cellbench.engine.run import Outcome
+
+
+class Duration(click.ParamType):
+    """A length of time such as 90s, 10m or 1.5h; seconds as a number."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", str(value).strip())
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"{value!r} is no length of time; write 90s, 10m or 1.5h.", param, ctx)
+        return float(found[1]) * {"s": 1, "": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+
+
+@click.command()
+@click.argument("config")
+@click.option("--dataset", metavar="SET", help="Use this data set instead of the config's.")
+@click.option(
+    "--split",
+    type=click.IntRange(0, 4),
+    default=0,
+    show_default=True,
+    help="Which split of the protocol.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every draw.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--budget", type=Duration(), help="Fit the schedule to this time, such as 10m.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--protocol", default="v1", show_default=True, help="Splits and selection rule.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key, such as model.matcher.type=Hungarian; may be repeated.",
+)
+@click.option("--strict", is_flag=True, help="Stop where the real data set is not on disk.")
+@click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Go on where an interrupted run stopped (the default), or start it over.",
+)
+@click.option(
+    "--no-test", is_flag=True, help="Leave the test part unread and write no record: for recipes."
+)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Loader processes.")
+@click.option("--store", metavar="DIR", help="Folder of runs/ and leaderboards/.")
+def command(
+    config: str,
+    dataset: str | None,
+    split: int,
+    seed: int,
+    epochs: int | None,
+    budget: float | None,
+    device: str,
+    protocol: str,
+    overrides: tuple[str, ...],
+    strict: bool,
+    resume: bool,
+    no_test: bool,
+    workers: int,
+    store: str | None,
+) -> None:
+    """Train and score the method of CONFIG on one data set.
+
+    A finished run shows its row; an interrupted one goes on where it stopped.
+    """
+    if epochs is not None and budget is not None:
+        raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
+    # A mistake in the config is told before torch takes its seconds to load.
+    from cellbench.config import resolve
+
+    resolve(config, dataset=dataset, overrides=overrides)
+
+    from rich.console import Console
+
+    from cellbench.cli.progress import terminal_display
+
+    console = Console(highlight=False)
+    with console.status("Loading torch"):
+        from cellbench.engine.run import Request, run
+    request = Request(
+        config=config,
+        dataset=dataset,
+        split=split,
+        seed=seed,
+        epochs=epochs,
+        budget_s=budget,
+        device=device,
+        protocol=protocol,
+        overrides=overrides,
+        strict=strict,
+        no_test=no_test,
+        resume=resume,
+        workers=workers,
+        store=store,
+    )
+    outcome = run(request, terminal_display(console))
+    _show(console, outcome, no_test=no_test)
+
+
+def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:
+    from cellbench.cli.progress import row_table
+
+    if outcome.record is None:
+        if no_test and outcome.validation_mae is not None:
+            console.print(
+                f"Validation MAE {outcome.validation_mae:.2f}; the test part is unread and no "
+                f"record is written. The weights are in {outcome.folder}."
+            )
+        return
+    if not outcome.fresh:
+        console.print("This run is finished; here is its row.")
+    console.print(row_table(outcome.record))
+    console.print(f"Record: {outcome.record_file}", soft_wrap=True)
+    console.print(f"Log, weights, pictures: {outcome.folder}", soft_wrap=True)
+    sys.stdout.flush()

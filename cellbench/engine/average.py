@@ -1,0 +1,82 @@
+"""A moving average of the weights, for evaluation."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Exponential moving average of a network's parameters and buffers.
+
+    The decay grows with the number of updates, min(decay, (1 + n) / (10 + n)), so that a short
+    run is not dominated by its first weights.
+
+    Attributes:
+        updates: how many were averaged.
+        state: name to averaged tensor.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """Start from the network's present state.
+
+        Args:
+            network: whose state is averaged.
+            decay: in [0, 1), the weight of the past.
+        """
+        self.decay = decay
+        self.updates = 0
+        self.state = {name: value.detach().clone() for name, value in _tensors(network)}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's state after a step."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        averaged, fresh = [], []
+        for name, value in _tensors(network):
+            if value.is_floating_point():
+                averaged.append(self.state[name])
+                fresh.append(value.detach())
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(averaged, fresh, 1 - decay)
+
+    @contextmanager
+    def swapped_into(self, network: nn.Module) -> Iterator[None]:
+        """Give the network the averaged weights for a while.
+
+        Buffers that an evaluation sets (a chosen threshold) stay with the average and are
+        restored in the network.
+        """
+        self._swap(network)
+        try:
+            yield
+        finally:
+            self._swap(network)
+
+    @torch.no_grad()
+    def _swap(self, network: nn.Module) -> None:
+        for name, value in _tensors(network):
+            kept = value.detach().clone()
+            value.copy_(self.state[name])
+            self.state[name].copy_(kept)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"updates": self.updates, "state": self.state}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Go on from a checkpoint."""
+        self.updates = int(state["updates"])  # type: ignore[call-overload]
+        for name, value in state["state"].items():  # type: ignore[attr-defined]
+            self.state[name].copy_(value)
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from network.named_parameters()
+    persistent = network.state_dict(keep_vars=True)
+    for name, value in network.named_buffers():
+        if name in persistent:
+            yield name, value

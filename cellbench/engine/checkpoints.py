@@ -1,0 +1,90 @@
+"""Files that a kill cannot tear: the checkpoint to resume from and the weights to keep."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from cellbench.errors import RunError, UserError
+
+LAST = "last.pth"
+BEST = "best.safetensors"
+
+
+def replace_file(temporary: Path, final: Path) -> None:
+    """Put a finished file in its place, durably."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(final)
+
+
+def save_weights(network: nn.Module, file: Path) -> None:
+    """Write a network's state as safetensors.
+
+    Raises:
+        RunError: the disk is full or not writable.
+    """
+    # Tensors that share memory may be stored once only; contiguity is what the format stores.
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    temporary = file.with_name(file.name + ".tmp")
+    try:
+        temporary.write_bytes(safetensors.torch.save(state))
+        replace_file(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"{file} cannot be written ({error.strerror}); free space and run again."
+        ) from None
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Read weights that `save_weights` wrote into a network of the same config.
+
+    Raises:
+        UserError: the file is torn, no safetensors, or of another network.
+    """
+    try:
+        state = safetensors.torch.load_file(file)
+        network.load_state_dict(state, strict=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} does not hold this method's weights ({reason}).") from None
+
+
+def save_checkpoint(runner: Any, folder: Path, step: int) -> None:
+    """Write what a run needs to go on after `step` steps: whole, or not at all.
+
+    Raises:
+        RunError: the disk is full or not writable; the checkpoint before stays.
+    """
+    temporary = folder / f"{LAST}.tmp"
+    try:
+        runner.save_checkpoint(
+            str(folder),
+            temporary.name,
+            save_param_scheduler=False,
+            meta={"iter": step, "epoch": 0},
+            by_epoch=False,
+        )
+        replace_file(temporary, folder / LAST)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(
+            f"The checkpoint in {folder} cannot be written ({reason}); free space and run again, "
+            "which goes on from the checkpoint before."
+        ) from None
+
+
+def readable(file: Path) -> bool:
+    """Whether a checkpoint can be resumed from, read without running pickled code."""
+    try:
+        torch.load(file, map_location="meta", weights_only=True)
+    except Exception:
+        return False
+    return True

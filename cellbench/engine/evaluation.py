@@ -1,0 +1,70 @@
+"""Whole images through a counter: candidates, thresholds, errors."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellbench.engine.devices import autocast
+from cellbench.models.counter import CellCounter, ValidationSet
+from cellbench.structures import CellSample, Prediction
+
+# Pairs of what a loader yields for a batch and the annotations of its images.
+Labelled = Iterable[tuple[dict[str, Any], list[CellSample]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One look at the validation images.
+
+    Attributes:
+        mae: mean absolute error of the counts with the chosen thresholds.
+        thresholds: what the counter chose, by name.
+    """
+
+    mae: float
+    thresholds: dict[str, float]
+
+
+def infer(
+    counter: CellCounter,
+    images: Labelled,
+    *,
+    precision: str,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[list[Prediction], list[CellSample]]:
+    """Every candidate in every image, and the annotations in the same order.
+
+    Args:
+        counter: put into evaluation mode and left in the mode it was in.
+        images: whole images; the annotations never reach the counter.
+        precision: "float32" or "bfloat16".
+        on_batch: told the number of images of each batch that is done.
+    """
+    training = counter.training
+    counter.eval()
+    candidates: list[Prediction] = []
+    truth: list[CellSample] = []
+    try:
+        with torch.inference_mode(), autocast(counter.device, precision):
+            for data, samples in images:
+                candidates += counter.infer(counter.data_preprocessor(data)["images"])
+                truth += samples
+                if on_batch is not None:
+                    on_batch(len(samples))
+    finally:
+        counter.train(training)
+    return candidates, truth
+
+
+def validate(
+    counter: CellCounter, images: Labelled, *, radius_px: float, precision: str
+) -> Validation:
+    """Choose the thresholds on these images and say how wrong the counts are with them."""
+    candidates, truth = infer(counter, images, precision=precision)
+    thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
+    counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
+    wanted = np.array([sample.count for sample in truth], dtype=np.float64)
+    return Validation(float(np.abs(counts - wanted).mean()), dict(thresholds))

@@ -1,0 +1,62 @@
+"""One process a run folder."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cellbench.errors import UserError
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a run's folder; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: the folder cannot be made, or another process is at this very run.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise UserError(
+            f"The run's folder {folder} cannot be written ({error.strerror}); name another one "
+            "with --store."
+        ) from None
+    with file:
+        if not _try_lock(file.fileno()):
+            raise UserError(
+                f"Another process is at this run ({folder}); wait for it, or change --seed or "
+                "--split for a run of its own."
+            )
+        yield
+
+
+def start_over(folder: Path) -> None:
+    """Forget what an interrupted run left, but for its lock."""
+    for path in folder.iterdir():
+        if path.name == "lock":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _try_lock(descriptor: int) -> bool:
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

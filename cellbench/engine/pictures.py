@@ -1,0 +1,55 @@
+"""Pictures of test images: the worst and the median, with what was found and what is there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cellbench.data.store import StoredSet
+from cellbench.drawing import overlay
+from cellbench.metrics.localisation import match_points
+from cellbench.structures import CellSample, Prediction, no_points
+
+
+def draw_pictures(
+    folder: Path,
+    stored: StoredSet,
+    truth: Sequence[CellSample],
+    predictions: Sequence[Prediction],
+    *,
+    radius_px: float,
+    worst: int = 3,
+    median: int = 3,
+) -> list[Path]:
+    """Draw the test images with the largest and the middle count errors.
+
+    Args:
+        folder: made if it is not there.
+        stored: where the pixels are.
+        truth: annotations.
+        predictions: in the same order.
+        radius_px: of a match, px of the original image.
+        worst: how many of the largest errors.
+        median: how many around the middle.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    errors = [abs(p.count - t.count) for p, t in zip(predictions, truth, strict=True)]
+    order = sorted(range(len(errors)), key=lambda row: (-errors[row], truth[row].image_id))
+    middle = max(0, len(order) // 2 - median // 2)
+    files = []
+    for kind, rows in (("worst", order[:worst]), ("median", order[middle : middle + median])):
+        for place, row in enumerate(rows, start=1):
+            sample, found = truth[row], predictions[row]
+            points = found.points if found.points is not None else no_points()
+            picture = overlay(
+                stored.pixels(sample.image_id),
+                truth=sample.points,
+                predicted=points,
+                matches=match_points(points, sample.points, radius_px),
+                caption=f"{sample.image_id}: {found.count:.1f} predicted, {sample.count} annotated",
+            )
+            file = folder / f"{kind}-{place}-{sample.image_id}.png"
+            picture.save(file)
+            files.append(file)
+    return files

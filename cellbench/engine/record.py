@@ -1,0 +1,140 @@
+"""What a finished run leaves: its record, made from what was measured."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cellbench
+from cellbench import plugin_index
+from cellbench.engine.devices import Processes
+from cellbench.models.counter import CellCounter
+
+
+def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Every part that a config names, with the distribution and version it came from."""
+    found = {}
+    for role, name in _parts(config["model"], "counter"):
+        for entry in plugin_index.find(role, name):
+            found[role, name] = entry
+    for transform in config["data"].get("augment", []):
+        for entry in plugin_index.find("transform", transform["type"]):
+            found["transform", entry.name] = entry
+    return [
+        {
+            "role": entry.role,
+            "name": entry.name,
+            "distribution": entry.distribution,
+            "version": entry.version,
+        }
+        for _, entry in sorted(found.items())
+    ]
+
+
+def _parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _parts(child, role)
+    elif isinstance(node, Mapping):
+        if role is not None and "type" in node:
+            yield role, node["type"]
+        for key, child in node.items():
+            yield from _parts(child, key if key in plugin_index.ROLES.values() else None)
+
+
+def parameter_count(counter: CellCounter) -> int:
+    """Numbers that a method learns or was given: all parameters, trained or not."""
+    return sum(parameter.numel() for parameter in counter.parameters())
+
+
+def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
+    """Multiply-adds of one prediction, times two, in 1e9; None where it cannot be counted.
+
+    Args:
+        counter: the method.
+        data: a batch of whole images; its first image is counted.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    one = dict(data, arrays=data["arrays"][:1], image_ids=data["image_ids"][:1])
+    training = counter.training
+    counter.eval()
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counted:
+            counter.infer(counter.data_preprocessor(one)["images"])
+    finally:
+        counter.train(training)
+    total = counted.get_total_flops()
+    return round(total / 1e9, 3) if total else None
+
+
+def environment(device: torch.device, precision: str, processes: Processes) -> dict[str, Any]:
+    """Where a run happened; never part of what identifies it."""
+    import mmengine
+    import numpy
+    import torchvision
+
+    return {
+        "cellbench": cellbench.__version__,
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "mmengine": mmengine.__version__,
+        "numpy": numpy.__version__,
+        "device": device.type,
+        "device_name": device_name(device),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "processes": processes.world,
+        "platform": platform.platform(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The product name of a GPU, or the instruction set that torch uses on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that cellbench runs from, with `+` if it is changed; else None."""
+    folder = Path(cellbench.__file__).parent
+    try:
+        # An environment inside another project's checkout is not that project's commit.
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(
+            folder, "status", "--porcelain", "--", str(folder), "../plugins", "../configs"
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,222 @@
+"""One training, assembled on mmengine's Runner."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cellbench.config import ResolvedConfig
+from cellbench.data.training_set import TrainingSet
+from cellbench.engine import compat
+from cellbench.engine.average import WeightAverage
+from cellbench.engine.checkpoints import LAST, readable
+from cellbench.engine.devices import Processes
+from cellbench.engine.evaluation import Labelled, Validation, validate
+from cellbench.engine.hooks import (
+    AverageHook,
+    CheckpointHook,
+    DisplayHook,
+    GuardHook,
+    RateHook,
+    SelectionHook,
+    TrainingState,
+)
+from cellbench.engine.loop import StepLoop
+from cellbench.engine.optim import PrecisionOptimWrapper, build_optimizer
+from cellbench.engine.plan import Measured, Plan, median
+from cellbench.models.counter import CellCounter
+
+Show = Callable[[int, float, float | None], None]
+
+
+@dataclass(slots=True)
+class Training:
+    """All that a training needs.
+
+    Attributes:
+        counter: the method, on its device.
+        config: resolved.
+        train: source of batches.
+        validation: whole images; None where the protocol has none.
+        seed: of the run.
+        split: of the run.
+        device: where it runs.
+        precision: "float32" or "bfloat16".
+        processes: place among those of torchrun.
+        workers: loader processes.
+        folder: of the run.
+    """
+
+    counter: CellCounter
+    config: ResolvedConfig
+    train: TrainingSet
+    validation: Labelled | None
+    seed: int
+    split: int
+    device: torch.device
+    precision: str
+    processes: Processes
+    workers: int
+    folder: Path
+
+    def optimizer(self) -> PrecisionOptimWrapper:
+        """A fresh optimiser of the counter."""
+        return build_optimizer(
+            self.counter, self.config.optimizer, device=self.device, precision=self.precision
+        )
+
+
+def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState:
+    """Train to the end of the plan, from the checkpoint in the folder if there is one.
+
+    Returns:
+        The state at the end; the kept weights are in the folder.
+
+    Raises:
+        RunError: the loss is no number, or a checkpoint cannot be written.
+    """
+    state = TrainingState()
+    runner_class = compat.runner_class()
+    compat.trust_own_checkpoints()
+    name = f"cellbench-{training.folder.name}-{training.processes.rank}-{time.monotonic_ns()}"
+    log = training.folder / ("log.txt" if training.processes.main else "log-rank.txt")
+    compat.file_logger(name, log)
+    with compat.device_for_mmengine(training.device):
+        try:
+            runner = runner_class(
+                model=_for_processes(training),
+                work_dir=str(training.folder / "mmengine"),
+                train_dataloader=training.train,
+                train_cfg={
+                    "type": StepLoop,
+                    "plan": plan,
+                    "seed": training.seed,
+                    "split": training.split,
+                    "workers": training.workers,
+                    "processes": training.processes,
+                },
+                optim_wrapper=training.optimizer(),
+                default_hooks=dict.fromkeys(
+                    ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
+                )
+                | {"checkpoint": None},
+                custom_hooks=_hooks(training, plan, state, show),
+                visualizer={"type": "Visualizer"},
+                randomness={"seed": training.seed},
+                experiment_name=name,
+                default_scope="mmengine",
+            )
+            last = training.folder / LAST
+            if last.is_file() and readable(last):
+                runner._resume, runner._load_from = True, str(last)
+            runner.train()
+        finally:
+            compat.close_logger(name)
+    return state
+
+
+def measure(training: Training, *, steps: int = 6) -> tuple[float, float]:
+    """Time the first steps and one look at the validation images.
+
+    Args:
+        training: its counter is trained by a few steps: build it again for the run itself.
+        steps: how many are timed, after two that are not.
+
+    Returns:
+        Seconds a step, seconds a validation.
+    """
+    optimizer = training.optimizer()
+    training.counter.train()
+    times = []
+    batches = training.train.batches(
+        0, steps + 2, workers=training.workers, rank=training.processes.rank,
+        world=training.processes.world,
+    )  # fmt: skip
+    started = time.monotonic()
+    for data in batches:
+        training.counter.train_step(data, optim_wrapper=optimizer)["loss"].item()
+        times.append(time.monotonic() - started)
+        started = time.monotonic()
+    step_s = median(times[2:])
+    if training.validation is None:
+        return step_s, 0.0
+    started = time.monotonic()
+    _validation(training)()
+    return step_s, time.monotonic() - started
+
+
+def measured(training: Training, *, test_share: float, started: float) -> Measured:
+    """What `fit_budget` needs to know.
+
+    Args:
+        training: see `measure`.
+        test_share: images in the test part per validation image.
+        started: `time.monotonic()` at the start of the command.
+    """
+    step_s, validation_s = measure(training)
+    return Measured(
+        step_s=step_s,
+        validation_s=validation_s,
+        test_s=test_share * validation_s + 2.0,
+        start_s=time.monotonic() - started,
+    )
+
+
+def _validation(training: Training) -> Callable[[], Validation]:
+    images = training.validation
+    if images is None:
+        raise ValueError("this training has no validation images")
+
+    def look() -> Validation:
+        return validate(
+            training.counter,
+            images,
+            radius_px=training.config.data.radius_px,
+            precision=training.precision,
+        )
+
+    return look
+
+
+def _hooks(training: Training, plan: Plan, state: TrainingState, show: Show) -> list[Any]:
+    hooks: list[Any] = [RateHook(training.config.schedule, plan.iterations), GuardHook(state)]
+    average = None
+    if training.config.schedule.ema is not None:
+        average = WeightAverage(training.counter, training.config.schedule.ema)
+        hooks.append(AverageHook(average, training.counter))
+    checkpoint = CheckpointHook(plan=plan, state=state, folder=training.folder)
+    if not training.processes.main:
+        # Every process resumes from the one checkpoint; only the first one writes it.
+        checkpoint.after_train_iter = lambda *_, **__: None  # type: ignore[method-assign]
+        return [*hooks, checkpoint]
+    look = None if training.validation is None else _validation(training)
+    return [
+        *hooks,
+        SelectionHook(
+            plan=plan,
+            state=state,
+            counter=training.counter,
+            average=average,
+            validate=look,
+            folder=training.folder,
+        ),
+        checkpoint,
+        DisplayHook(state=state, show=show),
+    ]
+
+
+def _for_processes(training: Training) -> Any:
+    """The counter itself, or wrapped for several processes."""
+    if training.processes.world == 1:
+        return training.counter
+    from mmengine.model import MMDistributedDataParallel
+
+    on_gpu = training.device.type == "cuda"
+    return MMDistributedDataParallel(
+        module=training.counter,
+        device_ids=[training.device.index] if on_gpu else None,
+        find_unused_parameters=bool(training.counter.untrained),
+    )
