@@ -19,7 +19,7 @@ from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import PROTOCOLS, Split, make_split
 from cellbench.data.store import StoredSet
 from cellbench.data.training_set import TrainingSet
-from cellbench.data.whole_images import TrainingCrops, WholeImages
+from cellbench.data.whole_images import WholeImages
 from cellbench.engine import checkpoints, record
 from cellbench.engine.devices import (
     Processes,
@@ -30,6 +30,7 @@ from cellbench.engine.devices import (
 from cellbench.engine.evaluation import Labelled, infer, validate
 from cellbench.engine.hooks import TrainingState
 from cellbench.engine.locks import run_lock, start_over
+from cellbench.engine.released import TrainingCrops
 from cellbench.engine.plan import (
     Plan,
     fit_budget,

@@ -1,0 +1,41 @@
+"""What the released DLA-Count code scores: augmented crops of the training images."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cellbench.data.training_set import TrainingSet
+from cellbench.structures import CellSample
+
+
+class TrainingCrops:
+    """The first crop of each training image, as a validation or test part.
+
+    Kept to measure how far such a score is from one on whole held-out images; never ranked.
+
+    Source: methods.md, section 18, row 1.
+    Differs: the crops are those of epoch 0 at every look, so that a score can be repeated.
+    """
+
+    def __init__(self, train: TrainingSet) -> None:
+        """Take the stream that the training draws from."""
+        self.train = train
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], list[CellSample]]]:
+        """Crops, and their cells in px of the original image relative to the crop's corner."""
+        scale = self.train.input_scale
+        step = self.train.batch_size
+        for first in range(0, len(self.train.ids), step):
+            image_ids = self.train.ids[first : first + step]
+            crops = [self.train.crop(0, image_id, 0) for image_id in image_ids]
+            samples = [
+                CellSample(
+                    image_id,
+                    (crop.points / scale).astype(np.float32),
+                    (round(crop.size[0] / scale), round(crop.size[1] / scale)),
+                )
+                for image_id, crop in zip(image_ids, crops, strict=True)
+            ]
+            arrays = [crop.pixels for crop in crops]
+            yield {"arrays": arrays, "scale": scale, "image_ids": list(image_ids)}, samples

@@ -1,0 +1,14 @@
+# MBM: 600x600 px, nuclei about 25 px wide, seen at half resolution.
+data = dict(
+    set="mbm",
+    radius_px=12.0,
+    epochs=60,
+    crops_per_image=8,
+    input_scale=0.5,
+    augment=[
+        dict(type="RandomCrop", size=96, jitter=(0.8, 1.25)),
+        dict(type="RandomFlip"),
+        dict(type="QuarterTurn"),
+        dict(type="ColourJitter"),
+    ],
+)

@@ -1,0 +1,13 @@
+# VGG: 256x256 px, generated fluorescence with overlapping cells.
+data = dict(
+    set="vgg",
+    radius_px=4.0,
+    epochs=36,
+    crops_per_image=4,
+    input_scale=1.0,
+    augment=[
+        dict(type="RandomCrop", size=64, jitter=(0.9, 1.1)),
+        dict(type="RandomFlip"),
+        dict(type="QuarterTurn"),
+    ],
+)

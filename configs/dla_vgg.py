@@ -1,0 +1,2 @@
+# DLA-Count on VGG.
+_base_ = ["methods/dla.py", "datasets/vgg.py"]
