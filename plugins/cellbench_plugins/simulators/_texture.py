@@ -1,0 +1,98 @@
+"""Noise, blobs and camera artefacts that the simulated pictures share."""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+Field = NDArray[np.float32]
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: float) -> Field:
+    """A Gaussian random field of mean about 0 and deviation about 1.
+
+    Args:
+        rng: source of chance.
+        shape: (H, W).
+        scale_px: deviation of the kernel that smooths it. Coarse fields are made on a coarse
+            grid, so that their cost falls with the scale.
+    """
+    step = max(1, int(scale_px // 2))
+    coarse = tuple(-(-side // step) + 2 for side in shape)
+    field = rng.standard_normal(coarse, dtype=np.float32)
+    sigma = scale_px / step
+    field = ndimage.gaussian_filter(field, sigma, mode="wrap")
+    # White noise of unit deviation has the deviation 1 / (2 sqrt(pi) sigma) after smoothing.
+    field *= np.float32(2 * np.sqrt(np.pi) * sigma)
+    if step > 1:
+        field = ndimage.zoom(field, step, order=1)
+    return np.ascontiguousarray(field[: shape[0], : shape[1]])
+
+
+def outline(
+    rng: np.random.Generator, cells: int, waviness: float, orders: tuple[int, ...] = (2, 3, 4, 5)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients of closed outlines r(angle) = 1 + sum of cosines, for `signed_radius`.
+
+    Args:
+        rng: source of chance.
+        cells: how many outlines.
+        waviness: deviation of the radius, as a part of it.
+        orders: waves around the outline.
+
+    Returns:
+        Two (cells, orders) arrays: amplitude of the cosine and of the sine of each order.
+    """
+    size = waviness / np.sqrt(len(orders))
+    return (
+        rng.normal(0.0, size, (cells, len(orders))),
+        rng.normal(0.0, size, (cells, len(orders))),
+    )
+
+
+def signed_radius(
+    dx: NDArray[np.floating],
+    dy: NDArray[np.floating],
+    cosines: NDArray[np.floating],
+    sines: NDArray[np.floating],
+    orders: tuple[int, ...] = (2, 3, 4, 5),
+) -> NDArray[np.floating]:
+    """Distance from the centre over that of the outline there: 1 on the outline, 0 inside.
+
+    Args:
+        dx: offsets in units of the mean radius.
+        dy: the same, downwards.
+        cosines: coefficients of `outline`, one row for this cell.
+        sines: the same.
+        orders: as given to `outline`.
+    """
+    angle = np.arctan2(dy, dx)
+    bound = np.ones_like(angle)
+    for order, cosine, sine in zip(orders, cosines, sines, strict=True):
+        bound += cosine * np.cos(order * angle) + sine * np.sin(order * angle)
+    return np.hypot(dx, dy) / np.maximum(bound, 0.3)
+
+
+def ramp(value: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+    """0 at or below `low`, 1 at or above `high`, straight between; falls if low > high."""
+    return np.clip((value - low) / (high - low), 0.0, 1.0)
+
+
+def to_uint8(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Round grey values to contiguous uint8, clipped to 0..255."""
+    return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Send a picture through JPEG, as the authors of a set did.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        quality: of the encoder, 1 to 95.
+    """
+    packed = BytesIO()
+    Image.fromarray(pixels).save(packed, "JPEG", quality=quality)
+    with Image.open(packed) as picture:
+        return np.array(picture.convert("RGB"))
