@@ -13,6 +13,8 @@ from cellbench.data.contracts import Archive, DataSet
 from cellbench.data.download import Progress, download
 from cellbench.data.files import only_writer
 from cellbench.data.importing import import_set
+from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.store import Progress as ImportProgress
 from cellbench.data.store import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.paths import home
@@ -24,6 +26,7 @@ def fetch_set(
     url: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    import_progress: ImportProgress | None = None,
     timeout_s: float = 5.0,
 ) -> StoredSet:
     """Download, check and store a data set.
@@ -38,6 +41,7 @@ def fetch_set(
             `$CELLBENCH_MIRROR`, the address of a folder, replaces all but the file's name.
         force: fetch it although it is on disk.
         progress: called with bytes here and bytes in total (or None), for each archive.
+        import_progress: called with images stored and images in total.
         timeout_s: without any network this call gives up after so many seconds in all.
 
     Returns:
@@ -51,15 +55,15 @@ def fetch_set(
             return open_set(dataset.name)
         archives = _addresses(dataset, url)
         if not archives:
-            how = dataset.instructions or "ask its authors."
-            raise UserError(f"{dataset.title} cannot be downloaded: {how}")
+            how = dataset.instructions or "ask its authors for it."
+            raise UserError(f"{dataset.title} cannot be downloaded; {how}")
         deadline = time.monotonic() + timeout_s
         reasons = []
         for index, archive in enumerate(archives):
             # Those that are left share the time, so that a dead network costs it only once.
             share = max(0.1, deadline - time.monotonic()) / (len(archives) - index)
             try:
-                _fetch_archive(dataset, archive, force, progress, timeout_s, share)
+                _fetch_archive(dataset, archive, force, progress, import_progress, timeout_s, share)
                 return open_set(dataset.name)
             except UserError as error:
                 reasons.append(str(error).rstrip("."))
@@ -84,6 +88,7 @@ def _fetch_archive(
     archive: Archive,
     force: bool,
     progress: Progress | None,
+    import_progress: ImportProgress | None,
     timeout_s: float,
     answer_s: float,
 ) -> None:
@@ -102,13 +107,23 @@ def _fetch_archive(
     )
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        unpack(file, folder)
-        import_set(dataset.name, folder, force=force)
+        _check_published(dataset, archive.url, unpack(file, folder))
+        import_set(dataset.name, folder, force=force, progress=import_progress)
     finally:
-        _remove(file, folder)
+        # Stored, the set is complete without it; refused, it would be refused again.
+        shutil.rmtree(folder, ignore_errors=True)
+        file.unlink(missing_ok=True)
 
 
-def _remove(file: Path, folder: Path) -> None:
-    """Clean up: stored, the set is complete; refused, the archive would be refused again."""
-    shutil.rmtree(folder, ignore_errors=True)
-    file.unlink(missing_ok=True)
+def _check_published(dataset: DataSet, url: str, files: list[Path]) -> None:
+    """Refuse what is not, byte by byte, the set that its authors published."""
+    published = published_files(dataset)
+    if published is None:
+        return
+    comparison = compare_with_published(published, files)
+    if len(comparison.found) < comparison.total:
+        first = (comparison.changed + comparison.missing)[0]
+        raise UserError(
+            f"{url} holds {len(comparison.found)} of the {comparison.total} published files of "
+            f"{dataset.title} and lacks {first!r}."
+        )
