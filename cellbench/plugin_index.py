@@ -67,7 +67,7 @@ class Entry:
         _, found, after = self.docstring.partition("Source:")
         if not found:
             return ""
-        paragraph = after.partition("\n\n")[0]
+        paragraph = after.partition("\n\n")[0].partition("Differs:")[0]
         return " ".join(paragraph.split())
 
 

@@ -30,7 +30,6 @@ from cellbench.engine.devices import (
 from cellbench.engine.evaluation import Labelled, infer, validate
 from cellbench.engine.hooks import TrainingState
 from cellbench.engine.locks import run_lock, start_over
-from cellbench.engine.released import TrainingCrops
 from cellbench.engine.plan import (
     Plan,
     fit_budget,
@@ -38,6 +37,7 @@ from cellbench.engine.plan import (
     make_plan,
     read_iterations,
 )
+from cellbench.engine.released import TrainingCrops
 from cellbench.engine.training import Show, Training, measured, run_training
 from cellbench.errors import UserError
 from cellbench.metrics.scoring import score
