@@ -1,0 +1,229 @@
+"""`cellbench data`: list, import and verify here; fetch and show in modules of their own."""
+
+import importlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from cellbench.errors import UserError
+
+# Subcommand -> (module under cellbench.cli, one-line help shown without importing it).
+_ELSEWHERE = {
+    "fetch": ("data_fetch", "Download a data set, check it and import it."),
+    "show": ("data_show", "Draw contact sheets of a data set with its dots on."),
+}
+
+
+_UNSTATED = "none stated"
+
+
+class _Group(click.Group):
+    """Commands of this module, and of others that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["list", "import", "fetch", "verify", "show"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"cellbench.cli.{_ELSEWHERE[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            here = self.commands.get(name)
+            rows.append((name, here.get_short_help_str(80) if here else _ELSEWHERE[name][1]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(name="data", cls=_Group)
+def command() -> None:
+    """List, import, fetch, verify and show data sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of `data list`; `on_disk` counts images, None where the set is not there."""
+
+    set: str
+    images: int
+    cells_per_image: tuple[float, float] | None
+    on_disk: int | None
+    simulator: str | None
+    manifest_hash: str | None
+    licence: str
+    to_do: str
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list for other programs.")
+def list_sets(as_json: bool) -> None:
+    """List the data sets, whether they are on disk, and what to do if not."""
+    from cellbench.registry import DATASETS, SIMULATORS
+
+    rows = [_real_row(name) for name in DATASETS.names()]
+    rows += [_simulated_row(name) for name in SIMULATORS.names()]
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    from cellbench import paths
+
+    table = Table(title=f"Data sets in {paths.home() / 'data'}", title_justify="left")
+    for heading in ("set", "images", "cells/image", "on disk", "stand-in", "licence"):
+        right = heading in ("images", "cells/image", "on disk")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        cells = (
+            "" if row.cells_per_image is None else "{:.1f} ± {:.1f}".format(*row.cells_per_image)
+        )
+        on_disk = "no" if row.on_disk is None else f"{row.on_disk}"
+        table.add_row(
+            row.set, f"{row.images or ''}", cells, on_disk, row.simulator or "", row.licence
+        )
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.to_do:  # below the table and unbroken, to be copied
+            console.print(f"{row.set}: {row.to_do}", soft_wrap=True, markup=False, highlight=False)
+    if any(row.licence == _UNSTATED for row in rows):
+        console.print("Where no licence is stated, do not pass the images on.", highlight=False)
+
+
+def _real_row(name: str) -> _Row:
+    from cellbench.data.store import is_on_disk, open_set
+    from cellbench.registry import DATASETS
+
+    try:
+        dataset = DATASETS.build({"type": name})
+        stored = open_set(name) if is_on_disk(name) else None
+    except UserError as error:  # one broken plugin or manifest must not hide the others
+        return _Row(name, 0, None, None, None, None, "", str(error))
+    to_do = ""
+    if stored is None:
+        fetch = f"`cellbench data fetch {name}`, or " if dataset.archives else ""
+        to_do = f"{fetch}`cellbench data import {name} --from DIR`; {dataset.instructions}"
+    elif len(stored) != dataset.images:
+        to_do = f"incomplete; `cellbench data import {name} --from DIR --force` takes a whole copy"
+    return _Row(
+        set=name,
+        images=dataset.images,
+        cells_per_image=dataset.count,
+        on_disk=None if stored is None else len(stored),
+        simulator=dataset.simulator,
+        manifest_hash=None if stored is None else stored.manifest_hash,
+        licence=_UNSTATED,
+        to_do=to_do,
+    )
+
+
+def _simulated_row(name: str) -> _Row:
+    import numpy as np
+
+    from cellbench.data.store import is_on_disk, open_set
+    from cellbench.registry import SIMULATORS
+
+    try:
+        simulator = SIMULATORS.get(name)
+        stored = open_set(name) if is_on_disk(name) else None
+    except UserError as error:
+        return _Row(name, 0, None, None, None, None, "", str(error))
+    counts = [] if stored is None else [entry.count for entry in stored.manifest.entries]
+    return _Row(
+        set=name,
+        images=getattr(simulator, "images", 0),
+        cells_per_image=(float(np.mean(counts)), float(np.std(counts))) if counts else None,
+        on_disk=None if stored is None else len(counts),
+        simulator=None,
+        manifest_hash=None if stored is None else stored.manifest_hash,
+        licence="free, drawn",
+        to_do="",
+    )
+
+
+@command.command("import")
+@click.argument("name", metavar="SET")
+@click.option(
+    "--from", "source", required=True, metavar="DIR", type=click.Path(path_type=Path),
+    help="Folder of the raw copy, or its parent.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the set if it is on disk already.")
+def import_command(name: str, source: Path, force: bool) -> None:
+    """Take a data set from a raw copy, as its authors distribute it."""
+    from cellbench.data.importing import import_set
+
+    with _bar(f"importing {name}") as progress:
+        report = import_set(name, source, force=force, progress=progress)
+    console = Console()
+    console.print(
+        f"[bold]{name}[/]: {report.images} images, {report.mean:.1f} ± {report.sd:.1f} cells an "
+        f"image, in {report.stored.folder}",
+        highlight=False,
+    )
+    for note in report.notes:
+        console.print(f"  {note}", highlight=False, markup=False)
+
+
+@command.command("verify")
+@click.argument("name", metavar="[SET]", required=False)
+def verify_command(name: str | None) -> None:
+    """Compare every file of a set, or of all sets on disk, with its manifest."""
+    from cellbench.data.store import Damage, open_set, sets_on_disk, verify_set
+
+    console = Console()
+    names = sets_on_disk() if name is None else [name]
+    if not names:
+        console.print("No data set is on disk; `cellbench data list` says how to get them.")
+        return
+    table = Table()
+    for heading in ("set", "images", "file", "state"):
+        table.add_column(heading, overflow="fold")
+    damaged = False
+    for each in names:
+        try:
+            stored = open_set(each)
+        except UserError as error:
+            if name is not None:
+                raise
+            table.add_row(each, "", "manifest.json", str(error), style="red")
+            damaged = True
+            continue
+        with _bar(f"verifying {each}") as progress:
+            damages: list[Damage] = verify_set(stored, progress)
+        for damage in damages:
+            table.add_row(each, f"{len(stored)}", damage.path, damage.what, style="red")
+        if not damages:
+            table.add_row(each, f"{len(stored)}", "all files", "as imported")
+        damaged = damaged or bool(damages)
+    console.print(table)
+    if damaged:
+        console.print("Import or fetch a damaged set again with --force.")
+        sys.exit(1)
+
+
+class _bar:
+    """A progress bar on the terminal's error stream, gone when it is done."""
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        return lambda done, total: self._progress.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,223 @@
+"""From a raw copy, as its authors distribute it, to the canonical form."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
+from cellbench.data.files import safe_id
+from cellbench.data.images import decode_image, stored_size
+from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.store import NewItem, Progress, StoredSet, is_on_disk, write_set
+from cellbench.errors import UserError
+from cellbench.registry import DATASETS
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        stored: the set on disk.
+        mean: cells an image.
+        sd: standard deviation of the cells an image, population form.
+        published: how many of the published files are there, and how many there are; None where
+            no list of them exists.
+        notes: what was assumed and what is unusual, one sentence each.
+    """
+
+    stored: StoredSet
+    mean: float
+    sd: float
+    published: tuple[int, int] | None
+    notes: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return len(self.stored)
+
+
+def import_set(
+    name: str, source: Path, *, force: bool = False, progress: Progress | None = None
+) -> ImportReport:
+    """Read a raw copy, check it, and keep it in the canonical form.
+
+    The bytes of the pictures are kept unchanged. Nothing is kept unless every image is whole, has
+    its annotation, and all points lie inside it.
+
+    Args:
+        name: of a registered data set.
+        source: folder of the raw copy, or its parent.
+        force: whether a set that is on disk already is replaced.
+        progress: called after every image.
+
+    Raises:
+        UserError: unknown set, no such folder, nothing in it that looks like the set, a missing
+            partner, a damaged file, a point outside, a full disk.
+    """
+    dataset: DataSet = DATASETS.build({"type": name})
+    source = Path(source).expanduser()
+    if not source.is_dir():
+        kind = "is not a folder" if source.exists() else "does not exist"
+        raise UserError(f"{source} {kind}; name the folder that holds the raw copy of {name}.")
+    if is_on_disk(name) and not force:
+        raise UserError(f"{name} is on disk already; --force imports it again.")
+    try:
+        items = dataset.scan(source)
+    except OSError as error:
+        raise UserError(f"{source} cannot be read ({error.strerror}); see its rights.") from error
+    _check_items(dataset, items, source)
+
+    notes = _Notes()
+    published = _compare(dataset, items, notes)
+    notes.add(*_duplicates(items))
+    stored = write_set(
+        name,
+        _read_items(dataset, items, notes),
+        source=f"imported from a folder called {source.resolve().name}",
+        notes=notes,
+        force=force,
+        progress=progress,
+        total=len(items),
+    )
+    counts = np.array([entry.count for entry in stored.manifest.entries], dtype=np.float64)
+    return ImportReport(stored, float(counts.mean()), float(counts.std()), published, stored.notes)
+
+
+class _Notes:
+    """Sentences gathered while the set is written; the same one is said once."""
+
+    def __init__(self) -> None:
+        self._sentences: dict[str, int] = {}
+
+    def add(self, *sentences: str) -> None:
+        for sentence in sentences:
+            self._sentences[sentence] = self._sentences.get(sentence, 0) + 1
+
+    def __iter__(self) -> Iterator[str]:
+        for sentence, times in self._sentences.items():
+            yield sentence if times == 1 else f"{sentence} ({times} images)"
+
+
+def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> None:
+    if not items:
+        raise UserError(f"{source} holds no image of {dataset.name}; {dataset.instructions}")
+    alone = [item.image.name for item in items if item.annotation is None]
+    if alone:
+        raise UserError(
+            f"{_count(alone, 'image')} of {dataset.name} without annotation: {_first(alone)}; "
+            "put the missing files beside the others, nothing was imported."
+        )
+    # A raw copy may come from anywhere: a link must not bring a file from elsewhere in.
+    root = source.resolve()
+    for item in items:
+        for path in (item.image, item.annotation):
+            if path is not None and not path.resolve().is_relative_to(root):
+                raise UserError(
+                    f"{path} is a link that leads out of {source}; put the file itself there."
+                )
+
+
+def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple[int, int] | None:
+    published = published_files(dataset)
+    if published is None:
+        notes.add(
+            f"No list of the published files of {dataset.title} exists: "
+            "what was imported is not compared with it."
+        )
+        return None
+    files = [path for item in items for path in (item.image, item.annotation) if path is not None]
+    comparison = compare_with_published(published, files)
+    found = len(comparison.found)
+    notes.add(f"{found} of {comparison.total} files are the published ones.")
+    for names, what in ((comparison.changed, "differ"), (comparison.missing, "are not there")):
+        if names and found:
+            notes.add(f"{_count(names, 'published file')} {what}: {_first(names)}.")
+    return found, comparison.total
+
+
+def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
+    """Pictures that are there twice, byte by byte: they may sit on both sides of a split."""
+    sizes: dict[int, list[RawItem]] = {}
+    for item in items:
+        sizes.setdefault(item.image.stat().st_size, []).append(item)
+    seen: dict[bytes, str] = {}
+    for group in sizes.values():
+        for item in group if len(group) > 1 else ():
+            data = item.image.read_bytes()
+            if data in seen:
+                yield f"{item.image_id} is the same picture as {seen[data]}."
+            seen.setdefault(data, item.image_id)
+        seen.clear()
+
+
+def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> Iterator[NewItem]:
+    counts = []
+    for item in items:
+        try:
+            data = item.image.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{item.image} cannot be read ({error.strerror}); see its rights."
+            ) from error
+        size = stored_size(data, name=str(item.image))
+        decode_image(data, name=str(item.image))  # a picture cut short is found here, not later
+        read = dataset.read_annotation(item, size=size)
+        _check_points(item, read, size, notes)
+        counts.append(len(read.points))
+        notes.add(*read.notes)
+        yield NewItem(
+            image_id=safe_id(item.image_id),
+            picture=data,
+            suffix=item.image.suffix.lower() or ".img",
+            size=size,
+            points=read.points,
+            part=item.part,
+            group=item.group,
+        )
+    notes.add(*_unusual(dataset, counts))
+
+
+def _check_points(item: RawItem, read: ReadPoints, size: tuple[int, int], notes: _Notes) -> None:
+    points = read.points
+    outside = (points < 0).any(axis=1) | (points >= np.array(size, np.float32)).any(axis=1)
+    if outside.any():
+        x, y = points[outside][0]
+        raise UserError(
+            f"{item.annotation} has {int(outside.sum())} of {len(points)} points outside its "
+            f"picture of {size[0]}x{size[1]} px, the first at ({x:g}, {y:g}); mend the "
+            "annotation, nothing was imported."
+        )
+    twice = len(points) - len(np.unique(points, axis=0))
+    if twice:
+        notes.add(f"{item.image_id} has {twice} points that are there twice; all were kept.")
+
+
+def _unusual(dataset: DataSet, counts: Sequence[int]) -> Iterator[str]:
+    """What differs from the set as it is distributed."""
+    if len(counts) != dataset.images:
+        yield (
+            f"{dataset.title} has {dataset.images} images as distributed, here are {len(counts)}: "
+            "protocol v1 needs them all."
+        )
+    mean, sd = float(np.mean(counts)), float(np.std(counts))
+    expected, spread = dataset.count
+    if abs(mean - expected) > 0.1 or abs(sd - spread) > 0.1:
+        yield (
+            f"{mean:.1f} ± {sd:.1f} cells an image are not the {expected:.1f} ± {spread:.1f} of "
+            f"{dataset.title} as distributed."
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _count(names: Sequence[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"

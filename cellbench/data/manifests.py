@@ -1,0 +1,205 @@
+"""What a set on disk holds, file by file, and what its authors published."""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.contracts import DataSet
+from cellbench.data.files import safe_id, sha256_file
+from cellbench.errors import UserError
+
+FORMAT = 1
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a set on disk.
+
+    Attributes:
+        id: its name in the set.
+        suffix: of the picture's file, ".png".
+        size: (width, height) in px.
+        count: number of cells.
+        image_sha256: of the picture's file.
+        points_sha256: of the point file.
+        pixels_sha256: of the decoded pixels, for drawn pictures alone: two versions of a PNG
+            encoder write the same pixels as different bytes.
+        part: "train" or "test" where the set is distributed in parts.
+        group: donor or slide, where it is known.
+    """
+
+    id: str
+    suffix: str
+    size: tuple[int, int]
+    count: int
+    image_sha256: str
+    points_sha256: str
+    pixels_sha256: str | None = None
+    part: str | None = None
+    group: str | None = None
+
+    @property
+    def image(self) -> str:
+        """The picture's file, relative to the set's folder."""
+        return f"images/{self.id}{self.suffix}"
+
+    @property
+    def points(self) -> str:
+        """The point file, relative to the set's folder."""
+        return f"points/{self.id}.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The contents of a set on disk.
+
+    Attributes:
+        name: of the set.
+        entries: one an image, sorted by id.
+        source: where it came from, for people.
+        notes: what was assumed when it was imported, one sentence each.
+        stands_for: the real set, for a simulated one.
+        seed: of a simulated set.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    stands_for: str | None = None
+    seed: int | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the contents: ids, pictures, points, parts and groups.
+
+        Where it was imported from, when, and under which file names does not count.
+        """
+        contents = [
+            [e.id, e.pixels_sha256 or e.image_sha256, e.points_sha256, e.part, e.group]
+            for e in self.entries
+        ]
+        text = json.dumps(contents, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        fields = asdict(self)
+        images = fields.pop("entries")
+        document = {"format": FORMAT, **fields, "hash": self.hash, "images": images}
+        return json.dumps(document, indent=1) + "\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.json.
+
+    Raises:
+        UserError: it cannot be read or is none.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
+        return Manifest(
+            name=document["name"],
+            entries=tuple(_entry(fields) for fields in document["images"]),
+            source=document["source"],
+            notes=tuple(document["notes"]),
+            stands_for=document["stands_for"],
+            seed=document["seed"],
+        )
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); see its rights.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); import the set again with --force."
+        ) from error
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    entry = Entry(**{**fields, "size": (int(fields["size"][0]), int(fields["size"][1]))})
+    # A manifest may come from anywhere: its names must stay inside the set's folder.
+    if safe_id(entry.id) != entry.id or not _SUFFIX.fullmatch(entry.suffix):
+        raise ValueError(f"{entry.id!r}{entry.suffix} is no name of an image")
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The files of a set as its authors distribute them.
+
+    Attributes:
+        root: folder that the names are relative to, as the authors call it.
+        files: relative name -> SHA-256.
+    """
+
+    root: str
+    files: dict[str, str]
+
+
+def published_files(dataset: DataSet) -> Published | None:
+    """The shipped list of a set's published files; None where no copy was available to us."""
+    if dataset.manifest is None:
+        return None
+    path = Path(inspect.getfile(type(dataset))).parent / dataset.manifest
+    try:
+        document = json.loads(path.read_bytes())
+        return Published(root=document["root"], files=dict(document["files"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"The manifest {path} of {dataset.name} cannot be read ({error}); "
+            "install its plugin again."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a raw copy agrees with what was published.
+
+    Attributes:
+        total: number of published files.
+        found: names of those that are there byte by byte.
+        changed: names that are there with other bytes.
+        missing: names that are not there under their name or any other.
+        unknown: files given that are none of the published ones.
+    """
+
+    total: int
+    found: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unknown: tuple[Path, ...] = field(default=())
+
+
+def compare_with_published(published: Published, files: Iterable[Path]) -> Comparison:
+    """Look for the published files among some files, by their bytes first, by their names next.
+
+    Args:
+        published: from `published_files`.
+        files: pictures and annotations of a raw copy, in any folders.
+    """
+    given = {path: sha256_file(path) for path in files}
+    hashes = set(given.values())
+    found = {name for name, digest in published.files.items() if digest in hashes}
+    ours = set(published.files.values())
+    unknown = tuple(sorted(path for path, digest in given.items() if digest not in ours))
+    names = {_tail(path.as_posix()) for path in unknown}
+    lost = [name for name in published.files if name not in found]
+    return Comparison(
+        total=len(published.files),
+        found=tuple(sorted(found)),
+        changed=tuple(sorted(name for name in lost if _tail(name) in names)),
+        missing=tuple(sorted(name for name in lost if _tail(name) not in names)),
+        unknown=unknown,
+    )
+
+
+def _tail(name: str) -> str:
+    """Folder and file: ADI's pictures and annotations have the same file names."""
+    return "/".join(name.split("/")[-2:])

@@ -1,0 +1,79 @@
+"""From the name of a set to a set on disk: as it is, downloaded, or drawn."""
+
+from collections.abc import Callable
+
+from cellbench.data.contracts import DataSet
+from cellbench.data.simulated import simulate_set
+from cellbench.data.store import Progress, StoredSet, how_to_get, is_on_disk, open_set
+from cellbench.errors import UserError
+from cellbench.registry import DATASETS, SIMULATORS
+
+
+def resolve_set(
+    name: str,
+    *,
+    strict: bool,
+    offline: bool = False,
+    allow_simulator: bool = True,
+    say: Callable[[str], None],
+    progress: Progress | None = None,
+) -> StoredSet:
+    """Find a set: on disk, else downloaded, else its simulator under the simulator's own name.
+
+    Args:
+        name: of a data set, or of a simulator, which is then drawn and no stand-in.
+        strict: whether to stop where the simulator would stand in.
+        offline: whether to leave the network alone.
+        allow_simulator: whether anything may stand in; False is as strict.
+        say: takes the sentences that tell the user what is used instead.
+        progress: called after every image that is imported or drawn.
+
+    Raises:
+        UserError: unknown name; or the set cannot be had and nothing may stand in, with the
+            command that mends it.
+    """
+    if name in SIMULATORS.names():
+        return simulate_set(name, progress=progress)
+    dataset = find_dataset(name)
+    if is_on_disk(name):
+        return open_set(name)
+    reason = "the network is not used" if offline else _fetch(dataset)
+    if is_on_disk(name):
+        say(f"{dataset.title} was downloaded.")
+        return open_set(name)
+    if strict or not allow_simulator:
+        raise UserError(f"{name} is not on disk and {reason}; {how_to_get(name)}.")
+    say(
+        f"{dataset.title} is not on disk ({reason}): the simulator {dataset.simulator} stands in, "
+        f"and its scores are no scores on {dataset.title}; {how_to_get(name)}."
+    )
+    return simulate_set(dataset.simulator, progress=progress)
+
+
+def find_dataset(name: str) -> DataSet:
+    """The data set of a name, or the one that a simulator of this name stands for.
+
+    Raises:
+        UserError: there is no data set and no simulator of this name.
+    """
+    if name in SIMULATORS.names():
+        name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
+    dataset: DataSet = DATASETS.build({"type": name})
+    return dataset
+
+
+def _fetch(dataset: DataSet) -> str:
+    """Try to download a set.
+
+    Returns:
+        Why it could not be had, as part of a sentence; "" where it could.
+    """
+    if not dataset.archives:
+        return "cannot be downloaded"
+    from cellbench.data.fetch import fetch_set
+
+    try:
+        fetch_set(dataset)
+    except UserError as error:
+        return "could not be downloaded: " + str(error).rstrip(".")
+    return ""

@@ -1,0 +1,96 @@
+"""Sets that a simulator draws: kept on disk like real ones, under their own names."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cellbench.data.contracts import SimulatedImage, Simulator
+from cellbench.data.files import sha256
+from cellbench.data.store import NewItem, Progress, StoredSet, is_on_disk, open_set, write_set
+from cellbench.errors import UserError
+from cellbench.registry import SIMULATORS
+
+# Pictures that may wait to be written, per thread: memory stays bounded.
+_AHEAD = 2
+
+
+def simulate_set(name: str, *, seed: int = 0, progress: Progress | None = None) -> StoredSet:
+    """Open a simulated set, drawing it first where it is not on disk.
+
+    Its first image is drawn again and compared, so that a set that an older simulator drew is
+    replaced.
+
+    Args:
+        name: of a registered simulator, "adi-sim".
+        seed: another seed is another set, kept beside under "adi-sim-<seed>".
+        progress: called after every image that is drawn.
+
+    Raises:
+        UserError: unknown simulator, or the disk is full.
+    """
+    simulator: Simulator = SIMULATORS.build({"type": name})
+    kept = name if seed == 0 else f"{name}-{seed}"
+    first = _item(simulator, 0, seed)
+    if is_on_disk(kept) and _is_current(kept, first):
+        return open_set(kept)
+    try:
+        return write_set(
+            kept,
+            _draw(simulator, seed, first),
+            source=f"drawn by the simulator {name}, seed {seed}",
+            notes=(f"Drawn, not photographed: it stands in for {simulator.stands_for}.",),
+            stands_for=simulator.stands_for,
+            seed=seed,
+            force=is_on_disk(kept),
+            progress=progress,
+            total=simulator.images,
+        )
+    except UserError:
+        # Another process may have drawn the same set while this one waited for the lock.
+        if is_on_disk(kept) and _is_current(kept, first):
+            return open_set(kept)
+        raise
+
+
+def _is_current(kept: str, first: NewItem) -> bool:
+    """Whether the set on disk is what the simulator draws today, by its first image."""
+    try:
+        entry = open_set(kept).entry(first.image_id)
+    except UserError:
+        return False
+    pixels = np.ascontiguousarray(first.picture)
+    return entry.pixels_sha256 == sha256(pixels.tobytes())
+
+
+def _draw(simulator: Simulator, seed: int, first: NewItem) -> Iterator[NewItem]:
+    """Draw all images in order, on all cores: the kernels of NumPy and SciPy run beside others."""
+    yield first
+    threads = os.cpu_count() or 1
+    indices = range(1, simulator.images)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(_item, simulator, i, seed) for i in indices[: threads * _AHEAD]]
+        try:
+            for index in indices:
+                item = waiting.pop(0).result()
+                following = index + threads * _AHEAD
+                if following < simulator.images:
+                    waiting.append(pool.submit(_item, simulator, following, seed))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _item(simulator: Simulator, index: int, seed: int) -> NewItem:
+    drawn: SimulatedImage = simulator.draw(index, seed=seed)
+    height, width = drawn.pixels.shape[:2]
+    return NewItem(
+        image_id=simulator.image_id(index),
+        picture=drawn.pixels,
+        size=(width, height),
+        points=drawn.points,
+        part=drawn.part,
+        group=drawn.group,
+    )

@@ -1,0 +1,231 @@
+"""Protocols: which images a method learns from, is chosen on, and is scored on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellbench.data.contracts import DataSet
+from cellbench.data.store import StoredSet
+from cellbench.errors import UserError
+
+SPLITS = range(5)
+_SMOKE = (4, 2, 2)
+_DONORS = (3, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The parts of a set, as lists of image ids.
+
+    Attributes:
+        train: what a method learns from.
+        val: what its checkpoint and thresholds are chosen on; empty under `literature`.
+        test: what is scored once, after training.
+    """
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is known of a protocol without looking at a set.
+
+    Attributes:
+        name: what users type.
+        summary: one line.
+        ranked: whether its scores enter a ranking; never across protocols.
+        has_validation: whether a part is set aside for choosing; else the last epoch is taken
+            and thresholds come from the training images.
+        held_out: whether the scored images are whole and were not trained on.
+        sets: the real sets that it is defined for; None for all.
+    """
+
+    name: str
+    summary: str
+    ranked: bool
+    has_validation: bool
+    held_out: bool = True
+    sets: tuple[str, ...] | None = None
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "v1",
+            "train, validation and test at random; chosen on whole validation images",
+            ranked=True,
+            has_validation=True,
+        ),
+        Protocol(
+            "mbm-donor",
+            "as v1, but no donor is in two parts",
+            ranked=True,
+            has_validation=True,
+            sets=("mbm",),
+        ),
+        Protocol(
+            "literature",
+            "train size of v1, no validation, last epoch, all the rest is test",
+            ranked=True,
+            has_validation=False,
+        ),
+        Protocol(
+            "smoke",
+            "a few images, to see that everything runs",
+            ranked=False,
+            has_validation=True,
+        ),
+        Protocol(
+            "released",
+            "scores crops of the training images, as the released DLA-Count code does",
+            ranked=False,
+            has_validation=True,
+            held_out=False,
+        ),
+    )
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UserError(f"There is no protocol {name!r}; known are {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def make_split(stored: StoredSet, dataset: DataSet, protocol: str, split: int) -> Split:
+    """Part a set.
+
+    Every protocol starts from `numpy.random.default_rng(split).permutation(sorted ids)`; of a set
+    that has its own test part, only the others are permuted. `smoke` takes the head of that
+    order, so it never shows a test image of v1.
+
+    Args:
+        stored: the set on disk, real or simulated.
+        dataset: the real set that it is or stands for: its sizes hold.
+        protocol: a name in `PROTOCOLS`.
+        split: 0 to 4.
+
+    Raises:
+        UserError: unknown protocol or split, a protocol of another set, or a set that isn't
+            whole.
+    """
+    rules = find_protocol(protocol)
+    if split not in SPLITS:
+        raise UserError(f"There is no split {split}; they are {SPLITS.start} to {SPLITS.stop - 1}.")
+    if rules.sets is not None and dataset.name not in rules.sets:
+        raise UserError(
+            f"Protocol {protocol} is for {', '.join(rules.sets)}, not for {stored.name}; "
+            "use --protocol v1."
+        )
+    return _MAKERS[protocol](stored, dataset, np.random.default_rng(split))
+
+
+def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    pool, own_test = _pool(stored, dataset, "v1")
+    order = _permuted(pool, rng)
+    train, val, test = dataset.parts
+    return Split(
+        train=order[:train],
+        val=order[train : train + val],
+        test=own_test if test is None else order[train + val : train + val + test],
+    )
+
+
+def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    pool, own_test = _pool(stored, dataset, "literature")
+    order = _permuted(pool, rng)
+    train = dataset.parts[0]
+    return Split(train=order[:train], val=[], test=order[train:] + own_test)
+
+
+def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    train = _v1(stored, dataset, rng).train
+    return Split(train=train, val=list(train), test=list(train))
+
+
+def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    pool, _ = _parts(stored, dataset)
+    if len(pool) < sum(_SMOKE):
+        raise UserError(
+            f"{stored.name} has {len(pool)} images to choose from and protocol smoke needs "
+            f"{sum(_SMOKE)}; import the whole set."
+        )
+    order = _permuted(pool, rng)
+    train, val, test = _SMOKE
+    return Split(
+        train=order[:train],
+        val=order[train : train + val],
+        test=order[train + val : train + val + test],
+    )
+
+
+def _by_donor(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    images: dict[str, list[str]] = {}
+    for image_id in stored.ids:
+        donor = stored.group(image_id)
+        if donor is None:
+            raise UserError(
+                f"The donor of {image_id} is not known; import {stored.name} with file names as "
+                "published, BM_GRAZ_HE_<donor>_<slide>_<n>.png."
+            )
+        images.setdefault(donor, []).append(image_id)
+    if len(images) != sum(_DONORS):
+        raise UserError(
+            f"{stored.name} has images of {len(images)} donors and protocol mbm-donor parts "
+            f"{sum(_DONORS)}; import the whole set."
+        )
+    order = _permuted(sorted(images), rng)
+    train, val, _ = _DONORS
+    cuts = (order[:train], order[train : train + val], order[train + val :])
+    return Split(*([i for donor in donors for i in images[donor]] for donors in cuts))
+
+
+_MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator], Split]] = {
+    "v1": _v1,
+    "mbm-donor": _by_donor,
+    "literature": _literature,
+    "smoke": _smoke,
+    "released": _released,
+}
+
+
+def _permuted(names: list[str], rng: np.random.Generator) -> list[str]:
+    # The positions are permuted: the draw is that of the list, and str stays str.
+    return [names[i] for i in rng.permutation(len(names))]
+
+
+def _parts(stored: StoredSet, dataset: DataSet) -> tuple[list[str], list[str]]:
+    """Sorted ids to part, and those of the set's own test part, empty where it has none."""
+    if dataset.parts[2] is not None:
+        return stored.ids, []
+    unknown = [i for i in stored.ids if stored.part(i) not in ("train", "test")]
+    if unknown:
+        raise UserError(
+            f"{stored.name} is distributed in parts, but {unknown[0]} is in none; "
+            "import it from folders trainval/ and test/."
+        )
+    pool = [i for i in stored.ids if stored.part(i) == "train"]
+    return pool, [i for i in stored.ids if stored.part(i) == "test"]
+
+
+def _pool(stored: StoredSet, dataset: DataSet, protocol: str) -> tuple[list[str], list[str]]:
+    """As `_parts`, for protocols that are defined on the whole set alone."""
+    pool, own_test = _parts(stored, dataset)
+    train, val, test = dataset.parts
+    wanted = train + val + (test or 0)
+    if len(pool) != wanted or len(stored) != dataset.images:
+        raise UserError(
+            f"{stored.name} has {len(stored)} images on disk and protocol {protocol} parts the "
+            f"{dataset.images} of {dataset.title} as distributed; import the whole set, or use "
+            "--protocol smoke."
+        )
+    return pool, own_test

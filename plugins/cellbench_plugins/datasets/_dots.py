@@ -1,0 +1,201 @@
+"""What the parsers share: finding a layout in a folder, and reading dots off an image."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.contracts import RawItem, ReadPoints
+from cellbench.data.images import SUFFIXES, image_size, read_image
+from cellbench.data.points import read_points
+from cellbench.errors import UserError
+from cellbench.structures import Points
+
+_DEPTH = 2
+_MOST_FOLDERS = 2000
+_TEXT = (".txt", ".csv", ".tsv")
+# Where people who convert a set put its point files, beside `images/`.
+_POINT_FOLDERS = ("annotations", "labels", "GT", "gt", "points", "dots", "ground_truth")
+_PARTS = {"train": "train", "trainval": "train", "val": "train", "test": "test"}
+
+
+def candidates(folder: Path) -> Iterator[Path]:
+    """The folder and what is below it, nearest first; links and hidden folders are passed over.
+
+    An archive unpacks into a folder of its own, and people name that folder or its parent.
+    """
+    level, seen = [folder], 0
+    for _ in range(_DEPTH + 1):
+        below: list[Path] = []
+        for place in level:
+            yield place
+            seen += 1
+            if seen >= _MOST_FOLDERS:
+                return
+            below += sorted(
+                child
+                for child in place.iterdir()
+                if child.is_dir()
+                and not child.is_symlink()
+                and not child.name.startswith((".", "__"))
+            )
+        level = below
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder, sorted by name; hidden files are none."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def find_items(
+    folder: Path, layouts: Sequence[Callable[[Path], list[RawItem]]], *, looked_for: str
+) -> list[RawItem]:
+    """The images of the first place where one of the layouts is found.
+
+    Args:
+        folder: the raw copy or its parent.
+        layouts: each gives the images of a folder; none where it isn't that layout.
+        looked_for: what the layouts look like, for the message.
+
+    Raises:
+        UserError: no folder has any of the layouts.
+    """
+    for place in candidates(folder):
+        for layout in layouts:
+            items = layout(place)
+            if items:
+                return items
+    raise UserError(f"{folder} and the folders in it hold no {looked_for}; name the raw copy.")
+
+
+def by_key(paths: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
+    """Files by what an image shares with its annotation.
+
+    Raises:
+        UserError: two files have one key: which is meant cannot be known.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(key(path), path)
+        if other != path:
+            raise UserError(
+                f"{other} and {path.name} go by one name; take one of them out of the folder."
+            )
+    return found
+
+
+def pair(
+    images: dict[str, Path],
+    annotations: dict[str, Path],
+    *,
+    part: str | None = None,
+    group: Callable[[str], str | None] = lambda _: None,
+    prefix: str = "",
+) -> list[RawItem]:
+    """Put images and annotations of one key together, sorted by key.
+
+    Raises:
+        UserError: an annotation has no image. An image without annotation is returned so.
+    """
+    orphans = [annotations[key].name for key in sorted(annotations.keys() - images.keys())]
+    if orphans:
+        more = f" and {len(orphans) - 3} more" if len(orphans) > 3 else ""
+        raise UserError(
+            f"{len(orphans)} annotations have no image: {', '.join(orphans[:3])}{more}; put the "
+            "missing files beside the others."
+        )
+    return [
+        RawItem(prefix + key, images[key], annotations.get(key), part=part, group=group(key))
+        for key in sorted(images)
+    ]
+
+
+def converted(
+    folder: Path, *, group: Callable[[str], str | None] = lambda _: None, parted: bool = False
+) -> list[RawItem]:
+    """The layout that converters write: `[train|test/]images/*` with 'x y' files beside it.
+
+    Args:
+        folder: may hold `images/`, or `train/` and `test/` that do.
+        group: donor or slide of an image id.
+        parted: whether the set's own parts matter, and so are kept in part and id.
+    """
+    parts = {child: _PARTS[child.name] for child in _children(folder) if child.name in _PARTS}
+    items = []
+    for place, part in parts.items() or ((folder, None),):
+        found = _converted_part(place, part if parted else None, group)
+        items += found
+    if parted and items and {item.part for item in items} != {"train", "test"}:
+        raise UserError(f"{folder} holds one part of the set; put train/ and test/ beside it.")
+    return items
+
+
+def read_dots_or_text(
+    item: RawItem, size: tuple[int, int], find: Callable[[NDArray[np.uint8]], ReadPoints]
+) -> ReadPoints:
+    """Read a point file, or find the dots of an annotation image.
+
+    Args:
+        item: with its annotation.
+        size: (width, height) of the picture, px.
+        find: gives the dots of (H, W, 3) uint8.
+
+    Raises:
+        UserError: there is no annotation, it cannot be read or is of another size.
+    """
+    if item.annotation is None:
+        raise UserError(f"{item.image} has no annotation; put it beside the others.")
+    if item.annotation.suffix.lower() in _TEXT:
+        return read_points(item.annotation)
+    found = image_size(item.annotation)
+    if found != size:
+        raise UserError(
+            f"{item.annotation} is {found[0]}x{found[1]} px and its picture "
+            f"{size[0]}x{size[1]} px; both must be of one size."
+        )
+    # Dots on a transparent ground must not drown in white.
+    return find(read_image(item.annotation, background=0))
+
+
+def mask_points(mask: NDArray[np.bool_]) -> Points:
+    """The centres of the set pixels, row by row: (N, 2) float32 (x, y); (0, 2) if none is set."""
+    rows, columns = np.nonzero(mask)
+    return (np.stack([columns, rows], axis=1) + 0.5).astype(np.float32)
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir())
+
+
+def _converted_part(
+    folder: Path, part: str | None, group: Callable[[str], str | None]
+) -> list[RawItem]:
+    images = by_key(pictures(folder / "images"), _key)
+    if not images:
+        return []
+    places = [folder / name for name in _POINT_FOLDERS] + [folder / "images"]
+    # GT/ beside train/ and test/ instead of in them.
+    places += [folder.parent / name / folder.name for name in _POINT_FOLDERS]
+    for place in places:
+        texts = [
+            path
+            for path in (sorted(place.iterdir()) if place.is_dir() else ())
+            if path.suffix.lower() in _TEXT and path.is_file()
+        ]
+        if texts:
+            prefix = f"{part}-" if part else ""
+            return pair(images, by_key(texts, _key), part=part, group=group, prefix=prefix)
+    return []
+
+
+def _key(path: Path) -> str:
+    """What the names of an image and of its points share: '001cell' and '001dots' are '001'."""
+    return re.sub(r"_?(cell|dots)(?=_|$)", "", path.stem) or path.stem
