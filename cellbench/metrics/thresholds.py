@@ -1,0 +1,142 @@
+"""Choosing the score above which a candidate counts as a cell."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.metrics.localisation import matches_by_rank
+from cellbench.structures import CellSample, Prediction, no_points
+
+# Without a candidate every threshold is as good: the one that a reader expects.
+_NEUTRAL = 0.5
+
+# Scores nearer than this many steps of float32 are one score: no threshold is put between them,
+# since rounding could move either of them across.
+_ULPS = 8
+
+
+def choose_threshold(
+    candidates: Sequence[Prediction],
+    truth: Sequence[CellSample],
+    *,
+    radius_px: float,
+    counted: bool = True,
+) -> float:
+    """The score threshold of least MAE, of these the one of most F1.
+
+    Every place between two neighbouring scores is tried, exactly. What still ties forms runs of
+    neighbouring places; the threshold goes near the middle of the widest run, and never onto
+    a score: `score > threshold` and `score >= threshold` say the same.
+
+    Args:
+        candidates: per image every candidate above a floor, with points and scores.
+        truth: the annotations of the same images, in the same order.
+        radius_px: match radius, for F1.
+        counted: False where the count does not come from the candidates: F1 alone decides.
+
+    Returns:
+        The threshold; 0.5 where there is no candidate or no image. It lies outside the range of
+        scores where none or all of the candidates should count.
+
+    Raises:
+        ValueError: images and annotations differ in number, or points and scores in an image.
+    """
+    if len(candidates) != len(truth):
+        raise ValueError(f"{len(candidates)} images cannot be scored by {len(truth)} annotations")
+    scores, image = _pooled_scores(candidates)
+    usable = np.isfinite(scores)
+    order = np.flatnonzero(usable)[np.argsort(-scores[usable], kind="stable")]
+    ranked, image = scores[order], image[order]
+    if not ranked.size:
+        return _NEUTRAL
+    low, high = _gaps(ranked)
+    # A place k takes the first k candidates: all places where the gap is wide enough.
+    places = np.flatnonzero(high - low > _ULPS * np.spacing(np.abs(high).astype(np.float32)))
+    if counted:
+        error = _errors(image, np.array([sample.count for sample in truth]))[places]
+        places = places[error == error.min()]
+    if places.size > 1:
+        f1 = _f1(candidates, truth, radius_px, order)[places]
+        places = places[f1 == f1.max()]
+    return _middle_of_widest(places, low, high)
+
+
+def _pooled_scores(
+    candidates: Sequence[Prediction],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores of all images in one array, and the image of each."""
+    scores = []
+    for row, prediction in enumerate(candidates):
+        points = no_points() if prediction.points is None else prediction.points
+        own = np.zeros(0) if prediction.scores is None else np.asarray(prediction.scores)
+        if len(points) != own.size:
+            raise ValueError(f"image {row} has {len(points)} candidates but {own.size} scores")
+        scores.append(own.astype(np.float64).reshape(-1))
+    if not scores:
+        return np.zeros(0), np.zeros(0, dtype=np.int64)
+    return np.concatenate(scores), np.repeat(np.arange(len(scores)), [s.size for s in scores])
+
+
+def _gaps(ranked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The (n + 1,) lower and upper ends of the open gaps between falling scores.
+
+    Above the best score the gap ends at 1, below the worst at 0; a little further where a
+    score lies at or beyond these, so that the first and the last gap are always wide enough.
+    """
+    best, worst = float(ranked[0]), float(ranked[-1])
+    above = 1.0 if best < 0.999 else best + 0.02 * max(abs(best), 1.0)
+    below = 0.0 if worst > 1e-30 else worst - 0.02 * max(abs(worst), 1.0)
+    return np.append(ranked, below), np.insert(ranked, 0, above)
+
+
+def _errors(image: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n + 1,) summed absolute errors when the first k candidates count.
+
+    One more candidate brings its image a step nearer to the truth until the truth is reached,
+    and from there a step away from it.
+    """
+    by_image = np.argsort(image, kind="stable")
+    sizes = np.bincount(image, minlength=wanted.size)
+    rank = np.empty(image.size, dtype=np.int64)
+    rank[by_image] = np.arange(image.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    step = np.where(rank < wanted[image], -1, 1)
+    return np.concatenate([[0], np.cumsum(step)]) + int(wanted.sum())
+
+
+def _f1(
+    candidates: Sequence[Prediction],
+    truth: Sequence[CellSample],
+    radius_px: float,
+    order: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """(n + 1,) pooled F1 when the first k candidates count; 1 for nothing found in nothing."""
+    position = np.concatenate([[0], np.cumsum([_size(c) for c in candidates])])
+    image = np.searchsorted(position, order, side="right") - 1
+    gains = np.zeros(order.size, dtype=bool)
+    for row, (prediction, sample) in enumerate(zip(candidates, truth, strict=True)):
+        mine = np.flatnonzero(image == row)
+        if mine.size and prediction.points is not None and sample.count:
+            points = np.asarray(prediction.points)[order[mine] - position[row]]
+            gains[mine] = matches_by_rank(points, sample.points, radius_px)
+    tp = np.concatenate([[0], np.cumsum(gains)])
+    total = np.arange(order.size + 1) + sum(sample.count for sample in truth)
+    return np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0)
+
+
+def _size(prediction: Prediction) -> int:
+    return 0 if prediction.points is None else len(prediction.points)
+
+
+def _middle_of_widest(
+    places: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> float:
+    """A threshold inside the place that holds, or is next to, the middle of the widest run."""
+    starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+    ends = np.append(starts[1:], places.size) - 1
+    top, bottom = high[places[starts]], low[places[ends]]
+    widest = int(np.argmax(top - bottom))
+    run = places[starts[widest] : ends[widest] + 1]
+    middle = (top[widest] + bottom[widest]) / 2
+    nearest = run[np.argmin(np.maximum(low[run] - middle, middle - high[run]))]
+    return float((low[nearest] + high[nearest]) / 2)
