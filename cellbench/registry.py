@@ -9,7 +9,7 @@ imports torch.
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -110,15 +110,21 @@ class PartRegistry(Registry):
 
 
 def check_arguments(
-    part: type, options: Mapping[str, Any], *, given: tuple[str, ...] = (), path: str = ""
+    part: Callable[..., Any],
+    options: Mapping[str, Any],
+    *,
+    given: tuple[str, ...] = (),
+    path: str = "",
+    name: str = "",
 ) -> None:
     """Check the keyword arguments of a config against the signature of a part.
 
     Args:
-        part: a registered class.
+        part: a registered class, or the classmethod that makes it from a config.
         options: what the config gives, without `type`.
         given: names that the assembly supplies and a config must not.
         path: dotted key of the part in the config, for the message.
+        name: what the message calls the part, where that is not its own name.
 
     Raises:
         PartError: an argument is unknown, missing or of the wrong type.
@@ -126,6 +132,7 @@ def check_arguments(
     from typeguard import TypeCheckError, check_type
 
     where = f"{path}." if path else ""
+    owner = name or part.__name__
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(part).parameters.items()
@@ -138,7 +145,7 @@ def check_arguments(
         if name not in parameters:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {_listed(known)}."
-            raise PartError(f"{where}{name}: {part.__name__} takes no {name!r}; {hint}")
+            raise PartError(f"{where}{name}: {owner} takes no {name!r}; {hint}")
         annotation = parameters[name].annotation
         if annotation is inspect.Parameter.empty or isinstance(annotation, str):
             continue
@@ -149,12 +156,10 @@ def check_arguments(
             if "[" in str(annotation) or "|" in str(annotation):
                 shown = str(annotation)
             shown = shown.replace("collections.abc.", "").replace("typing.", "")
-            raise PartError(
-                f"{where}{name}: {part.__name__} wants {shown} here, not {value!r}."
-            ) from None
+            raise PartError(f"{where}{name}: {owner} wants {shown} here, not {value!r}.") from None
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
-            raise PartError(f"{where}{name}: {part.__name__} needs {name!r}; add it to the config.")
+            raise PartError(f"{where}{name}: {owner} needs {name!r}; add it to the config.")
 
 
 def _import(entry: "plugin_index.Entry | plugin_index.UnreadModule") -> None:

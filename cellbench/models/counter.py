@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from cellbench.models.preprocess import Preprocessor
+from cellbench.models.weights import RANDOM, WeightsInfo
 from cellbench.structures import CellSample, Prediction
 
 
@@ -70,11 +71,11 @@ class CellCounter(BaseModel):
 
     Attributes:
         stages: names of successive trainings; one unnamed stage by default.
-        untrained: parameter-name prefixes that receive no gradient, each with its reason.
+        weights_info: what the trunk started from; set by `cellbench.models.build`.
     """
 
     stages: ClassVar[tuple[str, ...]] = ("train",)
-    untrained: ClassVar[Mapping[str, str]] = {}
+    weights_info: WeightsInfo = RANDOM
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
         """Set up what all methods share.
@@ -146,6 +147,11 @@ class CellCounter(BaseModel):
         if images is None:
             raise ValueError(f"mode {mode!r} needs images")
         return self.predict(images) if mode == "predict" else self.infer(images)
+
+    @property
+    def untrained(self) -> Mapping[str, str]:
+        """Parameter-name prefixes that receive no gradient, each with its reason."""
+        return {}
 
     @property
     def device(self) -> torch.device:

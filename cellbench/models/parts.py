@@ -5,8 +5,10 @@ any backbone, decoder, convolution and head fit together.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +25,27 @@ class FeatureShape:
 class Backbone(nn.Module, ABC):
     """Turns images into feature maps at several strides.
 
+    Constructors never touch disk or network: `cellbench.models.build` loads the weights that
+    `arch` and `pretrained` ask for.
+
     Attributes:
         shapes: one FeatureShape per returned map, finest first.
+        arch: name of the weights' file and of torchvision's model; empty if there are none.
+        pretrained: "imagenet" to start from those weights, None to start from random ones.
+        untrained: parameter-name prefixes that receive no gradient, each with its reason.
     """
 
     shapes: tuple[FeatureShape, ...]
+    arch: str = ""
+    pretrained: str | None = None
+    untrained: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) images to features (B, C_i, ceil(H/s_i), ceil(W/s_i))."""
+        """Map (B, 3, H, W) images to features (B, C_i, H/s_i, W/s_i).
+
+        Images come padded to a multiple of every stride, so nothing is rounded.
+        """
 
 
 # A registered convolution, called with (in_channels, out_channels): keeps height and width.
@@ -74,10 +88,16 @@ class Proposals:
     Attributes:
         points: (B, P, 2) float32, (x, y) in px of the network input.
         logits: (B, P) float32; sigmoid gives the score.
+        references: (P, 2) float32, where each proposal stands before any offset; one whose
+            reference lies in padding is neither trained nor counted.
+        spacing_px: distance of neighbouring references, px of the network input; the unit in
+            which losses measure distances, so that their weights hold at any resolution.
     """
 
     points: Tensor
     logits: Tensor
+    references: Tensor
+    spacing_px: float
 
     @property
     def scores(self) -> Tensor:
@@ -89,7 +109,13 @@ class Head(nn.Module, ABC):
     """Turns the fused map into proposals.
 
     Constructors take `in_shape: FeatureShape` from the assembly.
+
+    Attributes:
+        point_modules: names of the submodules that only move points: without a loss on points
+            nothing trains them.
     """
+
+    point_modules: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(self, features: Tensor) -> Proposals:
@@ -99,7 +125,7 @@ class Head(nn.Module, ABC):
         """Which proposals may be counted.
 
         Args:
-            proposals: of this head's forward.
+            proposals: of this head's forward; logits in padding are -inf.
             grid: (height, width) of the fused map in cells.
 
         Returns:
@@ -131,7 +157,13 @@ class Matcher(ABC):
 
 
 class ProposalLoss(nn.Module, ABC):
-    """Compares matched proposals with cells."""
+    """Compares matched proposals with cells.
+
+    Attributes:
+        trains_points: whether the proposals' points receive a gradient.
+    """
+
+    trains_points: bool = True
 
     @abstractmethod
     def forward(

@@ -1,0 +1,84 @@
+"""From the `model` part of a config to a counter with its weights."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from cellbench.errors import PartError
+from cellbench.models.counter import CellCounter
+from cellbench.models.parts import Backbone
+from cellbench.models.weights import Say, WeightsInfo, load_trunk_weights
+from cellbench.registry import COUNTERS, PartRegistry, check_arguments
+
+
+def build_counter(
+    model_cfg: Mapping[str, Any], *, say: Say | None = None, load_weights: bool = True
+) -> CellCounter:
+    """Make a counter and load what its trunk asks for.
+
+    Args:
+        model_cfg: the `model` part of a config: `type` names a counter, the rest are its options.
+        say: takes one sentence where pretrained weights cannot be had; logged by default.
+        load_weights: False leaves the trunk random and touches neither disk nor network: for
+            tests, and where a checkpoint is loaded afterwards.
+
+    Returns:
+        The counter, in training mode on the CPU; its `weights_info` says what was loaded.
+
+    Raises:
+        PartError: an unknown part or argument, with the path of its key.
+        UserError: a weights file is there but wrong.
+    """
+    kind = _counter(model_cfg)
+    options = {key: value for key, value in model_cfg.items() if key != "type"}
+    counter = kind.from_config(**options)
+    if load_weights:
+        counter.weights_info = _load_trunks(counter, say)
+    return counter
+
+
+def build_part(registry: PartRegistry, cfg: Mapping[str, Any], *, path: str, **given: Any) -> Any:
+    """Make a part, naming the path of the key in every complaint.
+
+    Args:
+        registry: of the part's role.
+        cfg: `type` and the part's arguments.
+        path: dotted key of `cfg` in the config.
+        given: arguments from the assembly.
+
+    Raises:
+        PartError: as `PartRegistry.build`, behind the path.
+    """
+    try:
+        if isinstance(cfg, Mapping) and "type" in cfg:
+            options = {key: value for key, value in cfg.items() if key != "type"}
+            check_arguments(registry.get(cfg["type"]), options, given=tuple(given), path=path)
+        return registry.build(cfg, **given)
+    except PartError as error:
+        if str(error).startswith(path):
+            raise
+        raise PartError(f"{path}: {error}") from None
+
+
+def _counter(model_cfg: Mapping[str, Any]) -> type[CellCounter]:
+    if not isinstance(model_cfg, Mapping) or "type" not in model_cfg:
+        raise PartError(
+            "model: a dict with a 'type' is wanted here, one of "
+            f"{', '.join(COUNTERS.names())}, not {model_cfg!r}."
+        )
+    kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
+    options = {key: value for key, value in model_cfg.items() if key != "type"}
+    maker = kind.from_config
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(maker).parameters.values())
+    check_arguments(kind if takes_all else maker, options, path="model", name=kind.__name__)
+    return kind
+
+
+def _load_trunks(counter: CellCounter, say: Say | None) -> WeightsInfo:
+    """Load every trunk that asks for weights; what the first one got goes into the record."""
+    infos = [
+        load_trunk_weights(module, module.arch, say=say)
+        for module in counter.modules()
+        if isinstance(module, Backbone) and module.pretrained is not None
+    ]
+    return infos[0] if infos else counter.weights_info

@@ -1,0 +1,240 @@
+"""The skeleton of methods that propose points: backbone, decoder, head, matcher, loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cellbench.errors import PartError
+from cellbench.models.build import build_part
+from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.parts import (
+    Backbone,
+    Decoder,
+    Head,
+    Matcher,
+    ProposalLoss,
+    Proposals,
+    in_image,
+)
+from cellbench.registry import BACKBONES, CONVS, DECODERS, HEADS, LOSSES, MATCHERS
+from cellbench.structures import Prediction
+
+
+class PointCounter(CellCounter):
+    """Counts the proposals whose score reaches a threshold.
+
+    Training: every image's proposals are matched with its cells one to one, and the loss compares
+    the pairs. Counting: proposals whose reference lies in the image, that the head lets count
+    (`Head.peaks`) and whose score is at least `threshold`, which is chosen on validation. A point
+    that its offset carries over the border counts, and is reported on the border: in training
+    only cells inside an image are matched.
+
+    Attributes:
+        threshold: () float32 buffer, so that it travels with the weights.
+    """
+
+    threshold: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        decoder: Decoder,
+        head: Head,
+        matcher: Matcher,
+        loss: ProposalLoss,
+        threshold: float = 0.5,
+        score_floor: float = 0.02,
+        size_multiple: int = 32,
+        channels_last: bool = True,
+    ) -> None:
+        """Put the parts together; `from_config` makes them from a config.
+
+        Args:
+            backbone: images to maps.
+            decoder: maps to one.
+            head: the fused map to proposals.
+            matcher: which proposal is which cell, in training.
+            loss: compares matched pairs.
+            threshold: least score that counts, until `calibrate` chooses one.
+            score_floor: candidates below it are dropped; no lower threshold can be chosen.
+            size_multiple: inputs are padded to a multiple of this many px.
+            channels_last: memory format of images and weights.
+
+        Raises:
+            PartError: a stride of the backbone does not divide `size_multiple`.
+        """
+        super().__init__(size_multiple=size_multiple, channels_last=channels_last)
+        strides = [shape.stride for shape in backbone.shapes]
+        if any(size_multiple % stride for stride in strides):
+            raise PartError(
+                f"model.size_multiple: inputs are padded to a multiple of every stride of the "
+                f"backbone ({strides}), which {size_multiple} is not; try {max(strides)}."
+            )
+        self.backbone = backbone
+        self.decoder = decoder
+        self.head = head
+        self.matcher = matcher
+        self.criterion = loss
+        self.score_floor = score_floor
+        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
+        for name, parameter in self.named_parameters():
+            if name.startswith(tuple(self.untrained)):
+                # what no gradient reaches must not be waited for by data-parallel training
+                parameter.requires_grad_(False)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(  # type: ignore[override]  # a constructor: each has its own options
+        cls,
+        *,
+        backbone: Mapping[str, Any],
+        decoder: Mapping[str, Any],
+        head: Mapping[str, Any],
+        matcher: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        threshold: float = 0.5,
+        score_floor: float = 0.02,
+        size_multiple: int = 32,
+        channels_last: bool = True,
+    ) -> Self:
+        """Make every part through its registry; `decoder.conv` names the convolution in it."""
+        trunk = build_part(BACKBONES, backbone, path="model.backbone")
+        fusion = _build_decoder(decoder, trunk)
+        return cls(
+            backbone=trunk,
+            decoder=fusion,
+            head=build_part(HEADS, head, path="model.head", in_shape=fusion.shape),
+            matcher=build_part(MATCHERS, matcher, path="model.matcher"),
+            loss=build_part(LOSSES, loss, path="model.loss"),
+            threshold=threshold,
+            score_floor=score_floor,
+            size_multiple=size_multiple,
+            channels_last=channels_last,
+        )
+
+    @property
+    def untrained(self) -> Mapping[str, str]:
+        """Parameter-name prefixes that receive no gradient, each with its reason."""
+        found = {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
+        if not self.criterion.trains_points:
+            why = "the loss has no term on points, so nothing trains where they are moved"
+            found |= {f"head.{name}.": why for name in self.head.point_modules}
+        return found
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the training loss; not finite if the network's answers are not."""
+        proposals, valid, _ = self._propose(batch.images)
+        with _full_precision(proposals.points.device):
+            total = proposals.points.sum() + proposals.logits.sum()
+            if not torch.isfinite(total):
+                # a matcher cannot order NaN; the runner stops at a loss that is not finite
+                return {"loss_score": total * float("nan")}
+            matches = self._match(proposals, valid, batch)
+            terms: dict[str, Tensor] = self.criterion(proposals, batch.points, matches, valid)
+        return terms
+
+    @torch.no_grad()
+    def infer(self, images: Images) -> list[Prediction]:
+        """Per image all candidates with scores, in reading order of their references."""
+        proposals, valid, grid = self._propose(images)
+        scores = proposals.scores
+        keep = valid & (scores >= self.score_floor)
+        inside = proposals.logits.masked_fill(~valid, float("-inf"))
+        peaks = self.head.peaks(replace(proposals, logits=inside), grid)
+        if peaks is not None:
+            keep &= peaks
+        # half-open: the last place inside is the number before the size
+        size = images.sizes.to(proposals.points.dtype)[:, None, :] / images.scale
+        last = torch.nextafter(size, torch.zeros_like(size))
+        points = (proposals.points / images.scale).clamp_min(0).minimum(last)
+        columns = zip(points.cpu().numpy(), scores.cpu().numpy(), keep.cpu().numpy(), strict=True)
+        return [_prediction(p[kept], s[kept]) for p, s, kept in columns]
+
+    def select(self, candidates: Prediction) -> Prediction:
+        """The candidates whose score reaches the threshold."""
+        if candidates.points is None or candidates.scores is None:
+            raise ValueError("candidates of a PointCounter have points and scores")
+        keep = candidates.scores >= np.float32(self.threshold.item())
+        return _prediction(candidates.points[keep], candidates.scores[keep])
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """Choose the threshold: least MAE on validation, then most F1."""
+        from cellbench.metrics.thresholds import choose_threshold
+
+        chosen = choose_threshold(
+            validation.candidates, validation.truth, radius_px=validation.radius_px
+        )
+        kept = np.float32(chosen)
+        if kept < chosen:  # rounding down might let in one score more than was chosen
+            kept = np.nextafter(kept, np.float32(np.inf))
+        self.threshold.fill_(float(kept))
+        return {"threshold": float(kept)}
+
+    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
+        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
+        trunk = [p for p in self.backbone.parameters() if p.requires_grad]
+        known = {id(p) for p in self.backbone.parameters()}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": trunk, "lr": trunk_lr}, {"params": rest, "lr": lr}]
+        return [group for group in groups if group["params"]]
+
+    def _propose(self, images: Images) -> tuple[Proposals, Tensor, tuple[int, int]]:
+        """Proposals, (B, P) whether each one's reference lies in its image, grid of the map."""
+        fused = self.decoder(self.backbone(images.pixels))
+        proposals: Proposals = self.head(fused)
+        references = proposals.references.expand(len(images.sizes), -1, -1)
+        return proposals, in_image(references, images.sizes), (fused.shape[2], fused.shape[3])
+
+    @torch.no_grad()
+    def _match(
+        self, proposals: Proposals, valid: Tensor, batch: Batch
+    ) -> Sequence[tuple[Tensor, Tensor]]:
+        """Match image by image on the CPU; rows count all proposals, also those in padding."""
+        device = proposals.points.device
+        columns = zip(
+            proposals.points.cpu(), proposals.scores.cpu(), valid.cpu(), batch.points, strict=True
+        )
+        matches = []
+        for points, scores, inside, cells in columns:
+            candidates = inside.nonzero().squeeze(1)
+            rows, which = self.matcher.match(
+                points[candidates], scores[candidates], cells.cpu(), scale=batch.images.scale
+            )
+            matches.append((candidates[rows].to(device), which.to(device)))
+        return matches
+
+
+def _build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
+    """A decoder, with the convolution that `cfg["conv"]` names in it; `Standard` by default."""
+    conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
+
+    def make_conv(in_channels: int, out_channels: int) -> Any:
+        return build_part(
+            CONVS,
+            conv,
+            path="model.decoder.conv",
+            in_channels=in_channels,
+            out_channels=out_channels,
+        )
+
+    rest = cfg
+    if isinstance(cfg, Mapping):
+        rest = {key: value for key, value in cfg.items() if key != "conv"}
+    decoder: Decoder = build_part(
+        DECODERS, rest, path="model.decoder", in_shapes=backbone.shapes, conv=make_conv
+    )
+    return decoder
+
+
+def _full_precision(device: torch.device) -> torch.autocast:
+    return torch.autocast(device_type=device.type, enabled=False)
+
+
+def _prediction(points: Any, scores: Any) -> Prediction:
+    return Prediction(count=float(len(points)), points=points, scores=scores)

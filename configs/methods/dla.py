@@ -1,0 +1,20 @@
+"""DLA-Count with every module connected: GFD with MDGC, KHM, scores and offsets both trained."""
+
+method = dict(
+    name="DLA",
+    title="DLA-Count, everything connected",
+    source="DLA-Count: Dynamic Label Assignment Network for Dense Cell Distribution Counting",
+)
+
+model = dict(
+    type="PointCounter",
+    backbone=dict(type="VGG16", batch_norm=True, strides=[4, 8, 16]),
+    decoder=dict(type="GFD", stride=4, conv=dict(type="MDGC")),
+    head=dict(type="PointHead", spacing_px=4),
+    matcher=dict(type="KHM", k=5, weighting="monotone"),
+    loss=dict(type="PointLoss"),
+)
+
+optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(batch_size=16, policy="cosine", warmup=0.08, ema=0.97)

@@ -1,0 +1,25 @@
+"""DLA-Count as its text has it: GFD with MDGC, then a 1x1 map whose local maxima are the cells.
+
+The paper's map has stride 8. Cells of ADI lie 9 px apart at the median, and two local maxima are
+never nearer than two map cells, so the map here has stride 4.
+"""
+
+method = dict(
+    name="DLA-paper",
+    title="DLA-Count, 1x1 peak head",
+    source="DLA-Count: Dynamic Label Assignment Network for Dense Cell Distribution Counting",
+)
+
+model = dict(
+    type="PointCounter",
+    backbone=dict(type="VGG16", batch_norm=True, strides=[4, 8, 16]),
+    decoder=dict(type="GFD", stride=4, conv=dict(type="MDGC")),
+    head=dict(type="PeakHead", window=3),
+    matcher=dict(type="KHM", k=5, weighting="reward"),
+    # no offsets, so nothing for a term on points to train: cross-entropy alone
+    loss=dict(type="PointLoss", point_weight=0.0),
+)
+
+optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(batch_size=16, policy="cosine", warmup=0.08, ema=0.97)

@@ -1,0 +1,33 @@
+"""P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, four points a cell of 8 px.
+
+Its intended loss, with the point term that its released code never trains.
+"""
+
+method = dict(
+    name="P2PNet",
+    title="P2PNet",
+    source="Rethinking Counting and Localization in Crowds, arXiv:2107.12746",
+)
+
+model = dict(
+    type="PointCounter",
+    backbone=dict(type="VGG16", batch_norm=True, strides=[8, 16]),
+    decoder=dict(type="FPN", stride=8, conv=dict(type="Standard")),
+    head=dict(
+        type="PointHead",
+        spacing_px=4,  # 2 x 2 references in a cell of 8 px
+        offset_scale_px=100.0,
+        channels=256,
+        depth=2,
+        towers="separate",
+        norm="none",
+        prior=None,
+    ),
+    matcher=dict(type="Hungarian", point_weight=0.05, score_weight=1.0),
+    # 2e-4 per squared px at references 4 px apart
+    loss=dict(type="PointLoss", norm="l2", point_weight=0.0032, background_weight=0.5),
+)
+
+optimizer = dict(type="AdamW", lr=1e-4, trunk_lr=1e-5, weight_decay=1e-4, clip_norm=0.1)
+
+schedule = dict(batch_size=16, policy="cosine", warmup=0.05)

@@ -1,0 +1,130 @@
+"""VGG-16, the trunk of DLA-Count, P2PNet and most counting networks."""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from torch import Tensor, nn
+
+from cellbench.errors import PartError
+from cellbench.models.parts import Backbone, FeatureShape
+from cellbench.registry import BACKBONES
+
+# (channels, convolutions) of the five stages; stage i works at stride 2 ** i.
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+_SHIFTED = "a batch-norm follows and subtracts it: its gradient is zero whatever the loss"
+
+
+@BACKBONES.register_module()
+class VGG16(Backbone):
+    """VGG-16 with or without batch-norm, tapped at any set of strides.
+
+    Each map is what its stage gives after the last ReLU, before the pool that follows; the map
+    of stride 16 is stage 5 before the last pool. Stages beyond the coarsest stride asked for are
+    neither built nor computed. Parameters are named as torchvision names them
+    (`features.N.weight`), so its files load as they are.
+
+    Sides that a stride does not divide are cut (rounded down) by the pools, as torchvision does;
+    counters pad their inputs to a multiple of 32, where that never happens.
+
+    Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+        Recognition", arXiv:1409.1556, configuration D.
+
+    Differs: with batch-norm the biases of convolutions are loaded but not trained, since the
+        normalisation subtracts them.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_norm: bool = True,
+        strides: Sequence[int] = (4, 8, 16),
+        weights: Literal["imagenet"] | None = "imagenet",
+        frozen_stages: int = 0,
+    ) -> None:
+        """Build the stages that the strides need.
+
+        Args:
+            batch_norm: follow each convolution with batch-norm.
+            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
+            weights: what `cellbench.models.build` loads; None for random filters.
+            frozen_stages: this many stages, from the image on, are never trained, and their
+                batch-norm keeps its statistics.
+
+        Raises:
+            PartError: strides that VGG-16 has not, or more frozen stages than there are.
+        """
+        super().__init__()
+        known = [2**index for index in range(len(STAGES))]
+        if not strides or list(strides) != sorted(set(strides)) or not set(strides) <= set(known):
+            raise PartError(
+                f"strides: VGG16 gives maps of the strides {known}, named once and in this order, "
+                f"not {list(strides)}."
+            )
+        depth = known.index(max(strides)) + 1
+        if not 0 <= frozen_stages <= depth:
+            raise PartError(
+                f"frozen_stages: VGG16 with strides {list(strides)} has {depth} stages, "
+                f"so 0 to {depth} can be frozen, not {frozen_stages}."
+            )
+        self.arch = "vgg16_bn" if batch_norm else "vgg16"
+        self.pretrained = weights
+        self.shapes = tuple(FeatureShape(STAGES[known.index(s)][0], s) for s in strides)
+        self.features, ends = _build(depth, batch_norm=batch_norm)
+        self._taps = frozenset(ends[known.index(s)] for s in strides)
+        self._frozen = ends[frozen_stages - 1] if frozen_stages else 0
+        untrained = {}
+        if batch_norm:
+            for index, layer in enumerate(self.features):
+                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                    layer.bias.requires_grad_(False)
+                    untrained[f"features.{index}.bias"] = _SHIFTED
+        for index, layer in enumerate(self.features[: self._frozen]):
+            layer.requires_grad_(False)
+            if next(layer.parameters(), None) is not None:
+                untrained[f"features.{index}."] = f"frozen by frozen_stages={frozen_stages}"
+        self.untrained = untrained
+        self.train()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
+        maps = []
+        features = images
+        for index, layer in enumerate(self.features, start=1):
+            features = layer(features)
+            if index in self._taps:
+                maps.append(features)
+        return maps
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for layer in self.features[: self._frozen]:
+            layer.eval()
+        return self
+
+
+def _build(depth: int, *, batch_norm: bool) -> tuple[nn.Sequential, list[int]]:
+    """The layers of the first `depth` stages, and for each stage the number of layers to its end.
+
+    A pool opens each stage but the first: that a stage ends before its pool is what makes the
+    numbering torchvision's and the taps ours.
+    """
+    layers: list[nn.Module] = []
+    ends = []
+    inputs = 3
+    for stage, (channels, convolutions) in enumerate(STAGES[:depth]):
+        if stage:
+            layers.append(nn.MaxPool2d(2))
+        for _ in range(convolutions):
+            convolution = nn.Conv2d(inputs, channels, 3, padding=1)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            assert convolution.bias is not None  # for the type checker: nn.Conv2d has one
+            nn.init.zeros_(convolution.bias)
+            layers.append(convolution)
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(channels))
+            layers.append(nn.ReLU(inplace=True))
+            inputs = channels
+        ends.append(len(layers))
+    return nn.Sequential(*layers), ends

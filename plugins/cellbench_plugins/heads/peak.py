@@ -1,0 +1,76 @@
+"""The peak head: a 1x1 map of which the local maxima are cells."""
+
+import math
+
+from torch import Tensor, nn
+
+from cellbench.errors import PartError
+from cellbench.models.parts import FeatureShape, Head, Proposals
+from cellbench.registry import HEADS
+from cellbench_plugins._ops.lattice import lattice
+from cellbench_plugins._ops.peaks import local_maxima, subpixel_offsets
+
+
+@HEADS.register_module()
+class PeakHead(Head):
+    """A map of one channel by a 1x1 convolution; its local maxima are the cells.
+
+    In training each cell of the map is a proposal at its own centre, without offset; only those
+    that are local maxima may be counted. Two biological cells nearer than two strides share a
+    peak: cells of ADI lie 9 px apart at the median, so it needs a map of stride 4 or finer.
+
+    Source: DLA-Count, section 2.1.
+
+    Differs: the paper says neither how the map is trained nor how far a maximum reaches. Here
+        proposals are matched and trained as those of any head, and a maximum is one of 3x3 cells.
+    """
+
+    def __init__(
+        self,
+        in_shape: FeatureShape,
+        *,
+        window: int = 3,
+        refine: bool = False,
+        prior: float | None = 0.1,
+    ) -> None:
+        """Build the 1x1 convolution.
+
+        Args:
+            in_shape: of the fused map.
+            window: odd edge, in map cells, of the square in which a maximum is the highest.
+            refine: outside training, move each point to the top of the parabola through its
+                neighbours' logits, at most half a map cell along each axis.
+            prior: score of every proposal before training, in (0, 1). None leaves PyTorch's
+                initial weights.
+
+        Raises:
+            PartError: an even window or a prior that is no probability.
+        """
+        super().__init__()
+        if window < 1 or window % 2 == 0:
+            raise PartError(f"window: an odd number of map cells is wanted here, not {window}.")
+        if prior is not None and not 0 < prior < 1:
+            raise PartError(f"prior: a score between 0 and 1 is wanted here, not {prior}.")
+        self.stride = in_shape.stride
+        self.window = window
+        self.refine = refine
+        self.map = nn.Conv2d(in_shape.channels, 1, 1)
+        if prior is not None:
+            assert self.map.bias is not None  # for the type checker: nn.Conv2d has one
+            nn.init.normal_(self.map.weight, std=0.01)
+            nn.init.constant_(self.map.bias, math.log(prior / (1 - prior)))
+
+    def forward(self, features: Tensor) -> Proposals:
+        """Propose every cell of the (B, C, H, W) map, in reading order."""
+        logits = self.map(features).float().squeeze(1)  # (B, H, W)
+        grid = (logits.shape[1], logits.shape[2])
+        references = lattice(grid, self.stride, logits.device)
+        points = references.expand(len(logits), -1, -1)
+        if self.refine and not self.training:
+            points = points + self.stride * subpixel_offsets(logits).flatten(1, 2)
+        return Proposals(points, logits.flatten(1), references, float(self.stride))
+
+    def peaks(self, proposals: Proposals, grid: tuple[int, int]) -> Tensor:
+        """Which proposals are local maxima, (B, P) bool."""
+        maps = proposals.logits.unflatten(1, grid)
+        return local_maxima(maps, size=self.window).flatten(1)

@@ -1,0 +1,129 @@
+"""The point head: reference points on a lattice, each with an offset and a score."""
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cellbench.errors import PartError
+from cellbench.models.parts import FeatureShape, Head, Proposals
+from cellbench.registry import HEADS
+from cellbench_plugins._ops.lattice import lattice
+
+
+@HEADS.register_module()
+class PointHead(Head):
+    """Reference points on a lattice; each gets an offset and a score.
+
+    A map of stride s carries (s / spacing_px)^2 reference points a cell, at the centres of
+    squares of `spacing_px`. A proposal is reference + offset_scale_px * (what the network says),
+    unbounded; its score is the sigmoid of one logit, which is the difference of the two logits of
+    a softmax over (cell, nothing). Proposals come in reading order of their references.
+
+    Source: P2PNet, arXiv:2107.12746, section 3.
+
+    Differs: P2PNet has two separate towers of two 3x3 convolutions without normalisation, offsets
+        scaled by 100 and PyTorch's initial weights (towers="separate", depth=2, norm="none",
+        offset_scale_px=100, prior=None). Here one tower with batch-norm serves both answers, the
+        first offsets are almost zero and the first scores almost `prior`, so that the first
+        matches are the nearest references and not an accident of random weights.
+    """
+
+    point_modules = ("offset_tower", "offsets")
+
+    def __init__(
+        self,
+        in_shape: FeatureShape,
+        *,
+        spacing_px: float = 4.0,
+        offset_scale_px: float = 8.0,
+        channels: int = 128,
+        depth: int = 1,
+        towers: Literal["shared", "separate"] = "shared",
+        norm: Literal["batch", "none"] = "batch",
+        dropout: float = 0.0,
+        prior: float | None = 0.1,
+    ) -> None:
+        """Build the towers.
+
+        Args:
+            in_shape: of the fused map.
+            spacing_px: distance of neighbouring references in px of the network input; divides
+                the stride.
+            offset_scale_px: px that an output of 1 moves a point.
+            channels: of the hidden maps.
+            depth: number of 3x3 convolutions in a tower.
+            towers: one tower for scores and offsets, or one each.
+            norm: what follows each hidden convolution.
+            dropout: share of hidden channels dropped in training, after each tower.
+            prior: score of every proposal before training, in (0, 1); about the share of
+                references that are cells. None leaves PyTorch's initial weights.
+
+        Raises:
+            PartError: the spacing does not divide the stride, or a value is out of range.
+        """
+        super().__init__()
+        per_side = round(in_shape.stride / spacing_px) if spacing_px > 0 else 0
+        if per_side < 1 or not math.isclose(per_side * spacing_px, in_shape.stride):
+            raise PartError(
+                f"spacing_px: the map's stride of {in_shape.stride} px must be a multiple of the "
+                f"spacing of references, which {spacing_px} px is not; try {in_shape.stride}."
+            )
+        if prior is not None and not 0 < prior < 1:
+            raise PartError(f"prior: a score between 0 and 1 is wanted here, not {prior}.")
+        if depth < 1 or channels < 1:
+            raise PartError(
+                f"depth and channels: at least 1 is wanted here, not {depth} and {channels}."
+            )
+        self.spacing_px = float(spacing_px)
+        self.offset_scale_px = float(offset_scale_px)
+        self.per_side = per_side
+
+        def tower() -> nn.Sequential:
+            return _tower(in_shape.channels, channels, depth=depth, norm=norm, dropout=dropout)
+
+        self.tower = tower()
+        self.offset_tower = tower() if towers == "separate" else None
+        self.scores = nn.Conv2d(channels, per_side**2, 3, padding=1)
+        self.offsets = nn.Conv2d(channels, 2 * per_side**2, 3, padding=1)
+        if prior is not None:
+            _start_calmly(self.scores, bias=math.log(prior / (1 - prior)))
+            _start_calmly(self.offsets, bias=0.0)
+
+    def forward(self, features: Tensor) -> Proposals:
+        """Propose (H * s / spacing) * (W * s / spacing) cells an image.
+
+        Args:
+            features: (B, C, H, W) fused map.
+        """
+        hidden = self.tower(features)
+        logits = F.pixel_shuffle(self.scores(hidden).float(), self.per_side)  # (B, 1, h, w)
+        if self.offset_tower is not None:
+            hidden = self.offset_tower(features)
+        # float32 before px are added: bfloat16 cannot tell 300 px from 301
+        moves = F.pixel_shuffle(self.offsets(hidden).float(), self.per_side)  # (B, 2, h, w)
+        references = lattice((logits.shape[2], logits.shape[3]), self.spacing_px, logits.device)
+        points = references + self.offset_scale_px * moves.flatten(2).mT  # (B, h * w, 2)
+        return Proposals(points, logits.flatten(1), references, self.spacing_px)
+
+
+def _tower(
+    inputs: int, channels: int, *, depth: int, norm: Literal["batch", "none"], dropout: float
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(depth):
+        width = inputs if index == 0 else channels
+        layers.append(nn.Conv2d(width, channels, 3, padding=1, bias=norm == "none"))
+        if norm == "batch":
+            layers.append(nn.BatchNorm2d(channels))
+        layers.append(nn.ReLU(inplace=True))
+    if dropout:
+        layers.append(nn.Dropout2d(dropout))
+    return nn.Sequential(*layers)
+
+
+def _start_calmly(layer: nn.Conv2d, *, bias: float) -> None:
+    assert layer.bias is not None  # for the type checker: nn.Conv2d has one
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.constant_(layer.bias, bias)
