@@ -1,0 +1,115 @@
+"""What training and scoring share when they load images: a source, a cache, a look ahead."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.errors import UserError
+from cellbench.structures import CellSample
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# The four sets of the literature take 5 to 60 MB decoded: they fit many times over.
+CACHE_BYTES = 1 << 30
+
+
+class AnnotatedImages(Protocol):
+    """A data set in its canonical form, as far as loading needs it."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The image ids, sorted."""
+
+    def sample(self, image_id: str, /) -> CellSample:
+        """The annotation of an image."""
+
+    def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
+        """The decoded image, (H, W, 3) uint8 RGB."""
+
+
+class PixelCache:
+    """Arrays by image id, made on first use and kept while they fit into a budget.
+
+    What doesn't fit is made again each time: slower, never wrong. The arrays are read-only.
+    """
+
+    def __init__(
+        self, make: Callable[[str], NDArray[np.generic]], budget_bytes: int = CACHE_BYTES
+    ) -> None:
+        """Remember how arrays are made.
+
+        Args:
+            make: image id -> array.
+            budget_bytes: most that is kept.
+        """
+        self.make = make
+        self.budget_bytes = budget_bytes
+        self._kept: dict[str, NDArray[np.generic]] = {}
+        self._kept_bytes = 0
+
+    def __call__(self, image_id: str) -> NDArray[np.generic]:
+        """The array of an image."""
+        kept = self._kept.get(image_id)
+        if kept is not None:
+            return kept
+        array = self.make(image_id).view()
+        array.flags.writeable = False
+        if self._kept_bytes + array.nbytes <= self.budget_bytes:
+            self._kept[image_id] = array
+            self._kept_bytes += array.nbytes
+        return array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a worker process empty: decoding is cheaper than sending."""
+        return PixelCache, (self.make, self.budget_bytes)
+
+
+def look_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 3
+) -> Iterator[Result]:
+    """`map`, computed in one background thread while the caller works on earlier results.
+
+    Resizing and decoding happen outside Python's lock, so the caller hardly notices. An error
+    is raised where its result would have come; closing the iterator stops the thread.
+
+    Args:
+        function: called in the order of the items.
+        items: finite or not.
+        ahead: how many results may wait.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cellbench-loader")
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def known_ids(stored: AnnotatedImages, ids: Iterable[str], *, part: str) -> tuple[str, ...]:
+    """The ids of a part of a set, checked.
+
+    Raises:
+        UserError: there are none, or the set does not have one of them.
+    """
+    chosen = tuple(ids)
+    if not chosen:
+        raise UserError(
+            f"The {part} part has no image; choose a protocol or a split that gives it some."
+        )
+    strangers = sorted(set(chosen) - set(stored.ids))
+    if strangers:
+        raise UserError(
+            f"The {part} part names {strangers[0]!r}, which is none of the {len(stored.ids)} "
+            "images of the set; verify the set and its split."
+        )
+    return chosen

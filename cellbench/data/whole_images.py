@@ -1,0 +1,112 @@
+"""Whole images for validation, test and prediction."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.pipeline import (
+    CACHE_BYTES,
+    AnnotatedImages,
+    PixelCache,
+    known_ids,
+    look_ahead,
+)
+from cellbench.data.resampling import resample, scaled_length
+from cellbench.structures import CellSample
+
+# Input px of a batch. Small enough for a CPU's caches; a GPU takes ten times as much.
+BATCH_PIXELS = 1 << 18
+
+
+class WholeImages:
+    """Whole images at the input scale, in batches of equal size; what is fed tells no counts.
+
+    An edge of `scaled_length` px: every pixel of the image is seen, the ratio is exactly
+    `input_scale`, and a prediction divided by it is a point of the original image.
+
+    Attributes:
+        stored: the data set.
+        ids: of this part.
+        input_scale: input px per px of the original image.
+    """
+
+    def __init__(
+        self,
+        stored: AnnotatedImages,
+        ids: Sequence[str],
+        *,
+        input_scale: float = 1.0,
+        batch_pixels: int = BATCH_PIXELS,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Describe the images; nothing is read yet.
+
+        Args:
+            stored: the data set.
+            ids: image ids, at least one.
+            input_scale: input px per px of the original image.
+            batch_pixels: most input px in a batch; an image that is larger comes alone.
+            cache_bytes: resized images are kept in memory up to here.
+
+        Raises:
+            UserError: no image, or an unknown one.
+        """
+        self.stored = stored
+        self.ids = known_ids(stored, ids, part="evaluation")
+        self.input_scale = float(input_scale)
+        self.batch_pixels = batch_pixels
+        self._arrays = PixelCache(self._resized, cache_bytes)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], list[CellSample]]]:
+        """What a network is fed and, apart from it, what is true.
+
+        Yields:
+            A dict of `arrays`, list of (h, w, 3) uint8; `scale`, float; `image_ids`, list; and
+            the annotations of the same images in px of the original image. Images come in the
+            order of `ids`, grouped by size.
+        """
+        return look_ahead(self._load, self._groups(), ahead=1)
+
+    def _groups(self) -> list[list[str]]:
+        by_size: dict[tuple[int, int], list[str]] = {}
+        for image_id in self.ids:
+            by_size.setdefault(self.stored.sample(image_id).size, []).append(image_id)
+        groups = []
+        for (width, height), members in by_size.items():
+            area = scaled_length(width, self.input_scale) * scaled_length(height, self.input_scale)
+            step = max(1, self.batch_pixels // area)
+            groups += [members[first : first + step] for first in range(0, len(members), step)]
+        return groups
+
+    def _load(self, image_ids: list[str]) -> tuple[dict[str, Any], list[CellSample]]:
+        data = {
+            "arrays": [self._arrays(image_id) for image_id in image_ids],
+            "scale": self.input_scale,
+            "image_ids": image_ids,
+        }
+        return data, [self.stored.sample(image_id) for image_id in image_ids]
+
+    def _resized(self, image_id: str) -> NDArray[np.generic]:
+        return at_scale(self.stored.pixels(image_id), self.input_scale)
+
+
+def at_scale(pixels: NDArray[np.generic], scale: float) -> NDArray[np.generic]:
+    """A whole image resized by exactly `scale`.
+
+    Args:
+        pixels: (H, W, 3) uint8 or float32.
+        scale: px of the result per px of `pixels`.
+
+    Returns:
+        (scaled_length(H), scaled_length(W), 3); `pixels` itself at scale 1.
+    """
+    if scale == 1:
+        return pixels
+    height, width = (scaled_length(edge, scale) for edge in pixels.shape[:2])
+    return resample(pixels, box=(0, 0, width / scale, height / scale), size=(width, height))

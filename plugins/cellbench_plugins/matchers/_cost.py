@@ -1,0 +1,80 @@
+"""What matchers by least cost have in common: everything but the cost."""
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from cellbench.errors import PartError
+from cellbench.models.parts import Matcher
+from cellbench_plugins._ops.assignment import assign
+
+
+class CostMatcher(Matcher):
+    """Pairs proposals and cells of one image so that the summed cost is least.
+
+    Distances are those in the original image, so that the input scale of a data set doesn't
+    shift the balance of distance and score: the same cells at twice the resolution are matched
+    alike. The assignment is solved on the CPU in float64.
+    """
+
+    def __init__(self, *, point_weight: float, score_weight: float) -> None:
+        """Set the weights.
+
+        Args:
+            point_weight: of the geometric cost, per px of the original image.
+            score_weight: of the score, which is in [0, 1].
+
+        Raises:
+            PartError: a weight is negative or not finite.
+        """
+        for name, value in (("point_weight", point_weight), ("score_weight", score_weight)):
+            if not 0 <= value < float("inf"):
+                raise PartError(
+                    f"{type(self).__name__}: {name} is {value}; a weight is a number from 0 up."
+                )
+        self.point_weight = point_weight
+        self.score_weight = score_weight
+
+    @abstractmethod
+    def geometric_cost(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a pair costs by its place.
+
+        Args:
+            distance: (P, A) px of the original image, P and A at least 1.
+
+        Returns:
+            (P, A), in px of the original image.
+        """
+
+    def match(
+        self, proposals: Tensor, scores: Tensor, cells: Tensor, *, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Pair annotated cells with proposals, one to one.
+
+        Args:
+            proposals: (P, 2) float, (x, y) px of the network input, on any device.
+            scores: (P,) in [0, 1].
+            cells: (A, 2) float, same frame.
+            scale: input px per px of the original image.
+
+        Returns:
+            Two (min(P, A),) int64 tensors on the device of `proposals`: proposal rows, ascending,
+            and their cell rows; empty if either is empty.
+        """
+        device = proposals.device
+        if len(proposals) == 0 or len(cells) == 0:
+            nothing = torch.zeros(0, dtype=torch.int64, device=device)
+            return nothing, nothing.clone()
+        distance = cdist(_array(proposals), _array(cells)) / scale
+        cost = self.point_weight * self.geometric_cost(distance)
+        cost -= self.score_weight * _array(scores)[:, None]
+        rows, columns = assign(cost)
+        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().to("cpu", torch.float64).numpy()

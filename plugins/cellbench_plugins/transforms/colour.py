@@ -1,0 +1,122 @@
+"""Changes of colour: stains, lamps and cameras differ."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.contracts import Picture, Transform
+from cellbench.errors import PartError
+from cellbench.registry import TRANSFORMS
+
+# Rec. 601 luma, what people mean by the grey of an RGB picture.
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@TRANSFORMS.register_module()
+class ColourJitter(Transform):
+    """Random brightness, contrast, saturation and colour cast, in one affine map of RGB.
+
+    The parts are applied in a fixed order (cast, brightness, saturation, contrast) and clipped
+    once, at the end: as all are affine, one 3x3 matrix and an offset do the work.
+
+    Differs: torchvision's ColorJitter rotates the hue in HSV, in a random order of parts, and
+    clips after each; a gain and an offset per channel stand for the shifts of stain and lamp.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        channel_gain: float = 0.05,
+        channel_offset: float = 0.02,
+    ) -> None:
+        """Set the strengths; 0 leaves a part alone.
+
+        Args:
+            brightness: the factor on all values is drawn from 1 +- this.
+            contrast: the factor on the distance from the mean grey, likewise.
+            saturation: the factor on the distance from each pixel's own grey, likewise.
+            channel_gain: the factor on each channel alone, likewise.
+            channel_offset: what is added to each channel is drawn from +- this; white is 1.
+
+        Raises:
+            PartError: a strength outside [0, 1].
+        """
+        self.strengths = {
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "channel_gain": channel_gain,
+            "channel_offset": channel_offset,
+        }
+        for name, value in self.strengths.items():
+            if not 0 <= value <= 1:
+                raise PartError(f"ColourJitter: {name} is {value}; a strength is in [0, 1].")
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Change the colours; points stay.
+
+        Returns:
+            A Picture with float32 pixels in 0..1.
+        """
+        pixels = as_float(picture.pixels)
+        draws = rng.uniform(-1, 1, size=9)
+        reach = self.strengths
+        gains = 1 + reach["channel_gain"] * draws[0:3]
+        offsets = reach["channel_offset"] * draws[3:6]
+        brightness = 1 + reach["brightness"] * draws[6]
+        saturation = 1 + reach["saturation"] * draws[7]
+        contrast = 1 + reach["contrast"] * draws[8]
+
+        saturate = saturation * np.eye(3) + (1 - saturation) * np.ones((3, 1)) * LUMA
+        matrix = contrast * brightness * saturate @ np.diag(gains)
+        shift = contrast * brightness * saturate @ offsets
+        # Saturation leaves the grey alone, so the mean grey before contrast is known at once.
+        mean = pixels.reshape(-1, 3).mean(axis=0) if pixels.size else np.zeros(3)
+        grey = brightness * float(LUMA @ (gains * mean + offsets))
+        shift = shift + (1 - contrast) * grey
+
+        changed = pixels.reshape(-1, 3) @ matrix.T.astype(np.float32)
+        changed += shift.astype(np.float32)
+        np.clip(changed, 0, 1, out=changed)
+        return replace(picture, pixels=changed.reshape(pixels.shape))
+
+
+@TRANSFORMS.register_module()
+class GaussianNoise(Transform):
+    """Adds independent noise to every value, of a strength drawn for each picture."""
+
+    def __init__(self, *, most: float = 0.02) -> None:
+        """Set the strength.
+
+        Args:
+            most: largest standard deviation, where white is 1; each picture's is drawn
+                uniformly from [0, most].
+
+        Raises:
+            PartError: a number outside [0, 1].
+        """
+        if not 0 <= most <= 1:
+            raise PartError(f"GaussianNoise: most is {most}; a deviation is in [0, 1].")
+        self.most = most
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Add noise; points stay.
+
+        Returns:
+            A Picture with float32 pixels in 0..1.
+        """
+        deviation = np.float32(rng.uniform(0, self.most))
+        noise = rng.standard_normal(picture.pixels.shape, dtype=np.float32)
+        noise *= deviation
+        noise += as_float(picture.pixels)
+        return replace(picture, pixels=np.clip(noise, 0, 1, out=noise))
+
+
+def as_float(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Pixels as float32 in 0..1; uint8 is divided by 255."""
+    values = pixels.astype(np.float32, copy=False)
+    return values * np.float32(1 / 255) if pixels.dtype == np.uint8 else values
