@@ -1,0 +1,106 @@
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from cellbench import plugin_index
+from cellbench.errors import PartError
+from cellbench.registry import MATCHERS, REGISTRIES, check_arguments
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Install a plugin of the given source for one test."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = []
+
+    def install(name, source):
+        (tmp_path / f"{name}.py").write_text(source)
+        points.append(EntryPoint(name, name, plugin_index.GROUP))
+        for cached in (plugin_index.entries, plugin_index.unread_modules, plugin_index._read_point):
+            cached.cache_clear()
+
+    real = plugin_index._points
+    monkeypatch.setattr(plugin_index, "_points", lambda: [*real(), *points])
+    yield install
+    installed = {point.name for point in points}
+    for name, part in list(MATCHERS._module_dict.items()):
+        if part.__module__ in installed or part.__module__ == __name__:
+            del MATCHERS._module_dict[name]
+    for cached in (plugin_index.entries, plugin_index.unread_modules, plugin_index._read_point):
+        cached.cache_clear()
+    for point in points:
+        sys.modules.pop(point.name, None)
+
+
+REGISTER = "from cellbench.registry import MATCHERS\n"
+
+
+def test_a_part_from_outside_is_found_by_name(plugin):
+    plugin("outside_a", REGISTER + "@MATCHERS.register_module()\nclass Outside: pass\n")
+    assert MATCHERS.get("Outside").__module__ == "outside_a"
+
+
+def test_a_plugin_that_fails_to_import_is_named_when_it_is_asked_for(plugin):
+    plugin(
+        "outside_b",
+        REGISTER + "import nowhere_at_all\n@MATCHERS.register_module()\nclass Lost: 0\n",
+    )
+    assert "Lost" in MATCHERS.names()
+    assert MATCHERS.get("KHM").__name__ == "KHM"  # the others are untouched
+    with pytest.raises(PartError, match=r"outside_b.*ModuleNotFoundError.*nowhere_at_all"):
+        MATCHERS.get("Lost")
+
+
+def test_a_name_registered_twice_is_an_error(plugin):
+    plugin("outside_c", REGISTER + "@MATCHERS.register_module()\nclass KHM: pass\n")
+    with pytest.raises(PartError, match="registered twice"):
+        MATCHERS.get("KHM")
+
+
+def test_a_part_registered_in_a_loop_is_found_after_all(plugin):
+    source = REGISTER + "for n in ('One', 'Two'):\n"
+    add = "    MATCHERS.register_module(name=n, module=type(n, (), {'__module__': __name__}))\n"
+    plugin("outside_d", source + add)
+    assert MATCHERS.get("Two").__name__ == "Two"
+
+
+def test_a_dotted_name_is_refused_and_nothing_is_imported():
+    with pytest.raises(PartError, match="dotted name"):
+        MATCHERS.get("antigravity.fly")
+    assert "antigravity" not in sys.modules
+
+
+def test_an_unknown_name_offers_the_nearest():
+    with pytest.raises(PartError, match="did you mean KHM"):
+        MATCHERS.get("khm")
+
+
+def test_the_index_and_the_registries_agree():
+    for entry in plugin_index.entries():
+        part = REGISTRIES[entry.role].get(entry.name)
+        assert part.__module__ == entry.module or entry.role == "counter"
+        assert entry.docstring, f"{entry.name} has no docstring"
+    for role, registry in REGISTRIES.items():
+        assert set(registry._module_dict) <= {
+            e.name for e in plugin_index.entries() if e.role == role
+        }
+
+
+class Part:
+    def __init__(self, *, k: int, scales: tuple[int, ...] = (3, 5)) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "needs 'k'"),
+        ({"k": "five"}, "m.k: Part wants int here, not 'five'."),
+        ({"k": 5, "scale": 3}, "did you mean 'scales'?"),
+        ({"k": 5, "scales": "3"}, "m.scales: Part wants"),
+    ],
+)
+def test_arguments_are_checked_by_name_and_type(options, said):
+    with pytest.raises(PartError) as caught:
+        check_arguments(Part, options, path="m")
+    assert said in str(caught.value)
