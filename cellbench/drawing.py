@@ -59,8 +59,9 @@ def overlay(
     truth: Points | None = None,
     predicted: Points | None = None,
     matches: Sequence[tuple[int, int]] | NDArray[np.integer] | None = None,
-    scale: int | None = None,
+    scale: float | None = None,
     caption: str | None = None,
+    legend: bool = True,
 ) -> Image.Image:
     """Draw an image with its points on it and a legend with their numbers below.
 
@@ -71,8 +72,10 @@ def overlay(
         matches: (K, 2) rows of `predicted` and `truth` that belong together. With it, matched
             predictions are rings, other predictions triangles, unmatched cells crosses; without,
             annotated cells are dots and predictions rings.
-        scale: px of the drawing per px of the image, 1 or more; chosen by size if None.
+        scale: px of the drawing per px of the image, whole where it enlarges; chosen by size
+            if None. The longer side of the drawing is at most 4096 px.
         caption: a line above the legend.
+        legend: whether the numbers stand below.
 
     Returns:
         An RGB image; with no points it is the enlarged image and its legend.
@@ -85,15 +88,15 @@ def overlay(
     size = _mark_size(base.size, [points for _, points in groups])
     for mark, points in groups:
         _stamp(base, mark, points, factor, size)
-    legend = [(mark, f"{len(points)} {mark.word}") for mark, points in groups]
-    return _with_legend(base, legend, caption)
+    words = [(mark, f"{len(points)} {mark.word}") for mark, points in groups if legend]
+    return _with_legend(base, words, caption)
 
 
 def density_overlay(
     pixels: NDArray[np.generic],
     density: NDArray[np.floating],
     *,
-    scale: int | None = None,
+    scale: float | None = None,
     caption: str | None = None,
 ) -> Image.Image:
     """Draw a density map over its image, with the sum in the legend.
@@ -126,7 +129,8 @@ def contact_sheet(
 
     Args:
         tiles: at least one.
-        captions: one a tile; cut with an ellipsis where it is wider than its tile.
+        captions: one a tile, of one line or more; a line that is wider than its tile is cut with
+            an ellipsis.
         columns: tiles a row, 1 or more.
 
     Raises:
@@ -143,8 +147,9 @@ def contact_sheet(
     shrink = min(1.0, math.sqrt(_MOST_SHEET_PX / (wide * high * rows * columns)))
     wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
     gap, font = max(6, wide // 40), _font(_text_px(wide))
-    line = _line_height(font)
-    step_x, step_y = wide + gap, high + line + gap
+    line = round(1.35 * font.size)
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    step_x, step_y = wide + gap, high + line * lines + gap
     sheet = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
@@ -153,12 +158,14 @@ def contact_sheet(
             size = (max(1, int(tile.width * shrink)), max(1, int(tile.height * shrink)))
             tile = tile.resize(size, Image.Resampling.LANCZOS)
         sheet.paste(tile.convert("RGB"), (x + (wide - tile.width) // 2, y + high - tile.height))
-        text = _fitted(caption, font, wide)
-        draw.text((x + wide / 2, y + high + line / 2), text, fill=_INK, font=font, anchor="mm")
+        for row, text in enumerate(caption.split("\n")):
+            place = (x + wide / 2, y + high + line * (row + 0.6))
+            colour = _GREY if row else _INK
+            draw.text(place, _fitted(text, font, wide), fill=colour, font=font, anchor="mm")
     return sheet
 
 
-def _enlarged(pixels: NDArray[np.generic], scale: int | None) -> tuple[Image.Image, float]:
+def _enlarged(pixels: NDArray[np.generic], scale: float | None) -> tuple[Image.Image, float]:
     array = np.asarray(pixels)
     if array.dtype != np.uint8 or array.ndim not in {2, 3} or 0 in array.shape:
         raise UserError(
@@ -192,7 +199,7 @@ def _mark_size(size: tuple[int, int], groups: Sequence[Points]) -> float:
     """Radius of a mark in px of the drawing: less than half the way to the next cell."""
     number = max([1, *(len(points) for points in groups)])
     spacing = math.sqrt(size[0] * size[1] / number)
-    return float(np.clip(0.18 * spacing, 3.5, max(9.0, min(size) / 110)))
+    return float(np.clip(0.18 * spacing, 3.5, max(5.0, min(size) / 95)))
 
 
 def _stamp(base: Image.Image, mark: _Mark, points: Points, factor: float, size: float) -> None:

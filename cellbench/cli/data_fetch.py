@@ -1,0 +1,113 @@
+"""`cellbench data fetch`: download published data sets."""
+
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from cellbench.errors import UserError
+
+
+@click.command("fetch")
+@click.argument("names", nargs=-1, required=True, metavar="SET...")
+@click.option("--url", help="Get it from this address of an archive; for one set.")
+@click.option("--force", is_flag=True, help="Fetch it although it is on disk.")
+def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
+    """Download data sets, check them against what was published, and store them.
+
+    A download that was cut off goes on where it stopped. $CELLBENCH_MIRROR names a folder on
+    another server that holds the archives.
+    """
+    from cellbench.data.fetch import fetch_set
+    from cellbench.data.store import is_on_disk
+    from cellbench.registry import DATASETS
+
+    if url and len(names) > 1:
+        raise UserError(f"--url is the address of one set, and {len(names)} are named.")
+    for name in names:
+        if name.endswith("-sim"):
+            raise UserError(
+                f"{name} is drawn and not downloaded; `cellbench data show {name}` shows it."
+            )
+    datasets = [DATASETS.build({"type": name}) for name in names]
+    failures = []
+    for dataset in datasets:
+        if is_on_disk(dataset.name) and not force:
+            click.echo(f"{dataset.name} is on disk already; --force fetches it again.")
+            continue
+        try:
+            with _Bars(dataset.name) as bars:
+                stored = fetch_set(
+                    dataset, url=url, force=force, progress=bars.bytes, import_progress=bars.images
+                )
+        except UserError as error:
+            failures.append(str(error))
+            if len(datasets) > 1:  # the others are fetched all the same
+                click.echo(f"cellbench: {error}", err=True)
+            continue
+        click.echo(f"{dataset.name}: {len(stored)} images in {stored.folder}")
+    if len(failures) == 1 and len(datasets) == 1:
+        raise UserError(failures[0])
+    if failures:
+        raise UserError(f"{len(failures)} of {len(datasets)} sets could not be fetched.")
+
+
+class _Bars:
+    """A bar for the bytes that come, then one for the images that are stored."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.download: TaskID | None = None
+        self.images_bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} images"),
+            TimeRemainingColumn(),
+            console=self.bars.console,
+        )
+        self.import_: TaskID | None = None
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+        self.images_bar.stop()
+
+    def bytes(self, done: int, total: int | None) -> None:
+        """Show how much is here."""
+        if self.download is None:
+            # Made at the first bytes: what an earlier attempt brought is no part of the rate.
+            self.bars.start()
+            self.download = self.bars.add_task(self.name, total=total, completed=done)
+        self.bars.update(self.download, completed=done, total=total)
+
+    def images(self, done: int, total: int) -> None:
+        """Show how much is stored."""
+        if self.import_ is None:
+            self.bars.stop()
+            self.images_bar.start()
+            self.import_ = self.images_bar.add_task(self.name, total=total)
+        self.images_bar.update(self.import_, completed=done)
