@@ -28,7 +28,7 @@ def rmse(truth: ArrayLike, prediction: ArrayLike) -> float | None:
 
 
 def bias(truth: ArrayLike, prediction: ArrayLike) -> float | None:
-    """Mean of prediction minus truth, so above zero if too many are counted; None without images."""
+    """Mean of prediction minus truth, above zero if too many are counted; None without images."""
     g, p = _pair(truth, prediction)
     return float((p - g).mean()) if g.size else None
 
