@@ -245,7 +245,7 @@ def _draw_shape(
         r = size + grown
         draw.ellipse((x - r, y - r, x + r, y + r), outline=255, width=round(line + extra))
     elif shape == "cross":
-        r = 0.85 * size + grown * 0.7
+        r, line = 0.95 * size + grown * 0.7, 1.3 * line
         for sign in (1, -1):
             ends = (x - r, y - sign * r, x + r, y + sign * r)
             draw.line(ends, fill=255, width=round(line + extra))
