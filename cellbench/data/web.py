@@ -120,7 +120,7 @@ def _ascii(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirect only to where the first request could have gone."""
 
     def redirect_request(
@@ -143,7 +143,7 @@ def _opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-        _Redirects(),
+        Redirects(),
     ):
         opener.add_handler(handler)
     return opener
