@@ -95,13 +95,17 @@ def look_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def known_ids(stored: AnnotatedImages, ids: Iterable[str], *, part: str) -> tuple[str, ...]:
-    """The ids of a part of a set, checked.
+def read_samples(
+    stored: AnnotatedImages, ids: Iterable[str], *, part: str
+) -> dict[str, CellSample]:
+    """The annotations of a part of a set, by id, in the order given.
+
+    Read once: a set on disk checks a file each time that it reads it.
 
     Raises:
         UserError: there are none, or the set does not have one of them.
     """
-    chosen = tuple(ids)
+    chosen = list(ids)
     if not chosen:
         raise UserError(
             f"The {part} part has no image; choose a protocol or a split that gives it some."
@@ -112,4 +116,4 @@ def known_ids(stored: AnnotatedImages, ids: Iterable[str], *, part: str) -> tupl
             f"The {part} part names {strangers[0]!r}, which is none of the {len(stored.ids)} "
             "images of the set; verify the set and its split."
         )
-    return chosen
+    return {image_id: stored.sample(image_id) for image_id in chosen}

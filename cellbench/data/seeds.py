@@ -21,10 +21,7 @@ def generator(
         image_id: the image; None for what concerns a whole epoch, such as its order.
         draw: number of the draw from this image in this epoch.
     """
-    # JSON parts the values unambiguously: ("1", 12) never meets ("11", 2), nor 0 the text "0".
-    key = json.dumps([int(seed), split, int(epoch), image_id, int(draw)])
-    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
+    return np.random.default_rng(_hash([int(seed), split, int(epoch), image_id, int(draw)], 16))
 
 
 def step_seed(seed: int, split: int | str, step: int, rank: int = 0) -> int:
@@ -39,6 +36,11 @@ def step_seed(seed: int, split: int | str, step: int, rank: int = 0) -> int:
     Returns:
         In 0..2**63 - 1, as torch takes it.
     """
-    key = json.dumps(["step", int(seed), split, int(step), int(rank)])
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return _hash(["step", int(seed), split, int(step), int(rank)], 8) >> 1
+
+
+def _hash(values: list[int | str | None], size: int) -> int:
+    """A number of `size` bytes that is the same on every machine."""
+    # JSON parts the values unambiguously: ("1", 12) never meets ("11", 2), nor 0 the text "0".
+    digest = hashlib.blake2b(json.dumps(values).encode(), digest_size=size).digest()
+    return int.from_bytes(digest, "little")

@@ -11,8 +11,8 @@ from cellbench.data.pipeline import (
     CACHE_BYTES,
     AnnotatedImages,
     PixelCache,
-    known_ids,
     look_ahead,
+    read_samples,
 )
 from cellbench.data.seeds import generator
 from cellbench.errors import UserError
@@ -28,6 +28,7 @@ class TrainingSet:
     Attributes:
         stored: the data set.
         ids: of the training part.
+        samples: the annotations by id.
         input_scale: nominal input px per px of the original image.
     """
 
@@ -44,7 +45,7 @@ class TrainingSet:
         input_scale: float = 1.0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Describe the stream; nothing is read yet.
+        """Read the annotations; images are decoded when they are first needed.
 
         Args:
             stored: the data set.
@@ -65,7 +66,8 @@ class TrainingSet:
             if value < 1:
                 raise UserError(f"{name} is {value}; it is a whole number of at least 1.")
         self.stored = stored
-        self.ids = known_ids(stored, ids, part="training")
+        self.samples = read_samples(stored, ids, part="training")
+        self.ids = tuple(self.samples)
         self.transforms = tuple(transforms)
         self.seed = seed
         self.split = split
@@ -97,7 +99,7 @@ class TrainingSet:
             image_id: one of `ids`.
             draw: 0 to `crops_per_image` - 1.
         """
-        picture = Picture(self._pixels(image_id), self.stored.sample(image_id).points)
+        picture = Picture(self._pixels(image_id), self.samples[image_id].points)
         rng = generator(self.seed, self.split, epoch, image_id, draw)
         for transform in self.transforms:
             picture = transform(picture, rng)

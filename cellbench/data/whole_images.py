@@ -10,8 +10,8 @@ from cellbench.data.pipeline import (
     CACHE_BYTES,
     AnnotatedImages,
     PixelCache,
-    known_ids,
     look_ahead,
+    read_samples,
 )
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.structures import CellSample
@@ -29,6 +29,7 @@ class WholeImages:
     Attributes:
         stored: the data set.
         ids: of this part.
+        samples: the annotations by id.
         input_scale: input px per px of the original image.
     """
 
@@ -41,7 +42,7 @@ class WholeImages:
         batch_pixels: int = BATCH_PIXELS,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Describe the images; nothing is read yet.
+        """Read the annotations; images are decoded when they are first needed.
 
         Args:
             stored: the data set.
@@ -54,7 +55,8 @@ class WholeImages:
             UserError: no image, or an unknown one.
         """
         self.stored = stored
-        self.ids = known_ids(stored, ids, part="evaluation")
+        self.samples = read_samples(stored, ids, part="evaluation")
+        self.ids = tuple(self.samples)
         self.input_scale = float(input_scale)
         self.batch_pixels = batch_pixels
         self._arrays = PixelCache(self._resized, cache_bytes)
@@ -76,7 +78,7 @@ class WholeImages:
     def _groups(self) -> list[list[str]]:
         by_size: dict[tuple[int, int], list[str]] = {}
         for image_id in self.ids:
-            by_size.setdefault(self.stored.sample(image_id).size, []).append(image_id)
+            by_size.setdefault(self.samples[image_id].size, []).append(image_id)
         groups = []
         for (width, height), members in by_size.items():
             area = scaled_length(width, self.input_scale) * scaled_length(height, self.input_scale)
@@ -90,7 +92,7 @@ class WholeImages:
             "scale": self.input_scale,
             "image_ids": image_ids,
         }
-        return data, [self.stored.sample(image_id) for image_id in image_ids]
+        return data, [self.samples[image_id] for image_id in image_ids]
 
     def _resized(self, image_id: str) -> NDArray[np.generic]:
         return at_scale(self.stored.pixels(image_id), self.input_scale)

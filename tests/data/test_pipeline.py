@@ -19,7 +19,7 @@ class InMemory:
     def __init__(self, sizes, cells=5):
         rng = np.random.default_rng(0)
         self.ids = [f"image-{index:02d}" for index in range(len(sizes))]
-        self.decoded = []
+        self.decoded, self.read = [], []
         self._pixels, self._samples = {}, {}
         for image_id, (width, height) in zip(self.ids, sizes, strict=True):
             self._pixels[image_id] = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -29,6 +29,7 @@ class InMemory:
             )
 
     def sample(self, image_id):
+        self.read.append(image_id)
         return self._samples[image_id]
 
     def pixels(self, image_id):
@@ -155,10 +156,11 @@ def test_worker_processes_give_the_same_batches_and_leave_torch_chance_alone():
         assert_same(one, two)
 
 
-def test_every_image_is_decoded_once():
+def test_every_image_is_decoded_and_every_annotation_read_once():
     stored = InMemory([(40, 30)] * 5)
     list(training_set(stored).batches(0, 12))
     assert sorted(stored.decoded) == stored.ids
+    assert sorted(stored.read) == stored.ids
 
 
 def test_above_the_memory_budget_images_are_decoded_again_with_the_same_result():
@@ -236,11 +238,11 @@ def test_an_image_above_the_pixel_budget_comes_alone():
     assert [len(s) for _, s in WholeImages(stored, stored.ids, batch_pixels=1)] == [1, 1]
 
 
-def test_whole_images_are_resized_once():
+def test_whole_images_are_read_and_resized_once():
     stored = InMemory([(40, 30)] * 3)
     whole = WholeImages(stored, stored.ids, input_scale=0.5)
     first, second = ([array for data, _ in whole for array in data["arrays"]] for _ in range(2))
-    assert sorted(stored.decoded) == stored.ids
+    assert sorted(stored.decoded) == sorted(stored.read) == stored.ids
     assert all(one is two for one, two in zip(first, second, strict=True))
 
 

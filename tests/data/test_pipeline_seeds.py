@@ -2,7 +2,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
-from cellbench.data.seeds import generator
+from cellbench.data.seeds import generator, step_seed
 
 
 def first(*key):
@@ -29,7 +29,7 @@ def test_values_never_run_into_each_other():
 
 def test_another_process_with_another_hash_seed_draws_the_same():
     code = (
-        "from cellbench.data.seeds import generator;"
+        "from cellbench.data.seeds import generator, step_seed;"
         "print(generator(1, 2, 3, 'cell-ü', 4).integers(1 << 62))"
     )
     drawn = [
@@ -44,3 +44,10 @@ def test_another_process_with_another_hash_seed_draws_the_same():
         for seed in ("1", "2")
     ]
     assert drawn == [first(1, 2, 3, "cell-ü", 4)] * 2
+
+
+def test_each_step_and_process_has_a_seed_that_torch_takes():
+    seeds = {step_seed(*key) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1)]}
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert step_seed(4, 1, 200, 3) == step_seed(4, 1, 200, 3)

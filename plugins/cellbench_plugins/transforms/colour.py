@@ -62,7 +62,7 @@ class ColourJitter(Transform):
         Returns:
             A Picture with float32 pixels in 0..1.
         """
-        pixels = as_float(picture.pixels)
+        values = as_float(picture.pixels).reshape(-1, 3)
         draws = rng.uniform(-1, 1, size=9)
         reach = self.strengths
         gains = 1 + reach["channel_gain"] * draws[0:3]
@@ -75,14 +75,15 @@ class ColourJitter(Transform):
         matrix = contrast * brightness * saturate @ np.diag(gains)
         shift = contrast * brightness * saturate @ offsets
         # Saturation leaves the grey alone, so the mean grey before contrast is known at once.
-        mean = pixels.reshape(-1, 3).mean(axis=0) if pixels.size else np.zeros(3)
+        # A product with ones: NumPy reduces (N, 3) along N ten times slower.
+        mean = np.ones(len(values), dtype=np.float32) @ values / len(values)
         grey = brightness * float(LUMA @ (gains * mean + offsets))
         shift = shift + (1 - contrast) * grey
 
-        changed = pixels.reshape(-1, 3) @ matrix.T.astype(np.float32)
+        changed = values @ matrix.T.astype(np.float32)
         changed += shift.astype(np.float32)
         np.clip(changed, 0, 1, out=changed)
-        return replace(picture, pixels=changed.reshape(pixels.shape))
+        return replace(picture, pixels=changed.reshape(picture.pixels.shape))
 
 
 @TRANSFORMS.register_module()
@@ -117,6 +118,7 @@ class GaussianNoise(Transform):
 
 
 def as_float(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Pixels as float32 in 0..1; uint8 is divided by 255."""
-    values = pixels.astype(np.float32, copy=False)
-    return values * np.float32(1 / 255) if pixels.dtype == np.uint8 else values
+    """Pixels as float32 in 0..1, laid out in order; uint8 is divided by 255."""
+    if pixels.dtype == np.uint8:
+        return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32, order="C")
+    return np.ascontiguousarray(pixels, dtype=np.float32)
