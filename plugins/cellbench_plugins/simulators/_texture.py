@@ -27,8 +27,16 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: flo
     # White noise of unit deviation has the deviation 1 / (2 sqrt(pi) sigma) after smoothing.
     field *= np.float32(2 * np.sqrt(np.pi) * sigma)
     if step > 1:
-        field = ndimage.zoom(field, step, order=1)
+        field = enlarge(field, step)
     return np.ascontiguousarray(field[: shape[0], : shape[1]])
+
+
+def enlarge(field: NDArray[np.floating], times: int) -> Field:
+    """Enlarge a field by a whole factor, straight between its samples."""
+    height, width = field.shape
+    coarse = Image.fromarray(field.astype(np.float32, copy=False))
+    fine = coarse.resize((width * times, height * times), Image.Resampling.BILINEAR)
+    return np.array(fine, dtype=np.float32)
 
 
 def outline(
@@ -40,15 +48,17 @@ def outline(
         rng: source of chance.
         cells: how many outlines.
         waviness: deviation of the radius, as a part of it.
-        orders: waves around the outline.
+        orders: waves around the outline, 2 or more each.
 
     Returns:
         Two (cells, orders) arrays: amplitude of the cosine and of the sine of each order.
     """
-    size = waviness / np.sqrt(len(orders))
+    # Long waves are the higher ones, as on anything that a membrane holds together.
+    weight = 1.0 / (np.array(orders) - 1.0)
+    size = waviness * weight / np.linalg.norm(weight)
     return (
-        rng.normal(0.0, size, (cells, len(orders))),
-        rng.normal(0.0, size, (cells, len(orders))),
+        size * rng.standard_normal((cells, len(orders))),
+        size * rng.standard_normal((cells, len(orders))),
     )
 
 
@@ -68,16 +78,19 @@ def signed_radius(
         sines: the same.
         orders: as given to `outline`.
     """
-    angle = np.arctan2(dy, dx)
-    bound = np.ones_like(angle)
+    distance = np.hypot(dx, dy)
+    safe = np.maximum(distance, 1e-6)
+    turn = (dx + 1j * dy) / safe  # its powers hold cosine and sine of the multiples of the angle
+    bound = np.ones_like(distance)
     for order, cosine, sine in zip(orders, cosines, sines, strict=True):
-        bound += cosine * np.cos(order * angle) + sine * np.sin(order * angle)
-    return np.hypot(dx, dy) / np.maximum(bound, 0.3)
+        wave = turn**order
+        bound += cosine * wave.real + sine * wave.imag
+    return distance / np.maximum(bound, 0.3)
 
 
-def ramp(value: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+def ramp(value: NDArray[np.floating] | float, low: float, high: float) -> NDArray[np.floating]:
     """0 at or below `low`, 1 at or above `high`, straight between; falls if low > high."""
-    return np.clip((value - low) / (high - low), 0.0, 1.0)
+    return np.clip((np.asarray(value) - low) / (high - low), 0.0, 1.0)
 
 
 def to_uint8(values: NDArray[np.floating]) -> NDArray[np.uint8]:
