@@ -17,8 +17,10 @@ LUMA = np.array([0.299, 0.587, 0.114])
 class ColourJitter(Transform):
     """Random brightness, contrast, saturation and colour cast, in one affine map of RGB.
 
-    The parts are applied in a fixed order (cast, brightness, saturation, contrast) and clipped
-    once, at the end: as all are affine, one 3x3 matrix and an offset do the work.
+    The parts are applied in a fixed order (cast, brightness, saturation, contrast): as all are
+    affine, one 3x3 matrix and an offset do the work. A picture that this would burn out is then
+    dimmed as a whole, until its brightest value is white: the ground of a bright-field picture
+    is nearly white, and clipping would erase the thin walls of its cells. Below black is black.
 
     Differs: torchvision's ColorJitter rotates the hue in HSV, in a random order of parts, and
     clips after each; a gain and an offset per channel stand for the shifts of stain and lamp.
@@ -82,6 +84,7 @@ class ColourJitter(Transform):
 
         changed = values @ matrix.T.astype(np.float32)
         changed += shift.astype(np.float32)
+        changed /= max(1.0, float(changed.max(initial=0)))
         np.clip(changed, 0, 1, out=changed)
         return replace(picture, pixels=changed.reshape(picture.pixels.shape))
 

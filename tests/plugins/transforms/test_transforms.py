@@ -267,7 +267,7 @@ def reference_jitter(pixels, draws, reach):
     image = grey(image)[..., None] * (1 - saturation) + saturation * image
     mean = grey(image).mean()
     image = mean + (1 + reach["contrast"] * draws[8]) * (image - mean)
-    return image.clip(0, 1)
+    return (image / max(1, image.max())).clip(0, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -285,6 +285,17 @@ def test_colour_jitter_is_its_parts_in_order(seed):
     assert after.pixels.dtype == np.float32
     np.testing.assert_allclose(after.pixels, expected, atol=2e-6)
     np.testing.assert_array_equal(after.points, before.points)
+
+
+def test_colour_jitter_never_burns_out_a_bright_picture():
+    pixels = np.full((20, 20, 3), 235, dtype=np.uint8)
+    pixels[:, 10] = 205  # a thin wall on a bright ground
+    bright = Picture(pixels, np.zeros((0, 2), np.float32))
+    for seed in range(50):
+        after = chain([{"type": "ColourJitter"}], bright, seed).pixels
+        assert after.max() <= 1
+        wall, ground = after[:, 10].mean(), after[:, :10].mean()
+        assert ground - wall > 0.6 * (235 - 205) / 255
 
 
 def test_colour_jitter_of_no_strength_changes_nothing():
