@@ -39,6 +39,7 @@ def fetch_set(
         dataset: the set; one that is on disk already is only opened.
         url: where to get it, in place of the addresses that the set names.
             `$CELLBENCH_MIRROR`, the address of a folder, replaces all but the file's name.
+            With `$CELLBENCH_OFFLINE` only an address given here is asked.
         force: fetch it although it is on disk.
         progress: called with bytes here and bytes in total (or None), for each archive.
         import_progress: called with images stored and images in total.
@@ -53,6 +54,11 @@ def fetch_set(
     with only_writer(home() / "downloads", dataset.name):
         if is_on_disk(dataset.name) and not force:
             return open_set(dataset.name)
+        if os.environ.get("CELLBENCH_OFFLINE") and not url:
+            raise UserError(
+                f"CELLBENCH_OFFLINE is set, so {dataset.title} is not downloaded; "
+                f"`cellbench data import {dataset.name} --from DIR` takes it from a raw copy."
+            )
         archives = _addresses(dataset, url)
         if not archives:
             how = dataset.instructions or "ask its authors for it."

@@ -270,7 +270,7 @@ def test_redirects_lead_to_http_alone(tmp_path):
     for place in (secret.as_uri(), "ftp://127.0.0.1/f", "data:,hello"):
         with (
             serving(Behaviour(redirect=place)) as url,
-            pytest.raises(UserError, match="not allowed"),
+            pytest.raises(UserError, match=r"not allowed|leads on"),
         ):
             download(url, tmp_path / "f")
     with serving(Behaviour()) as good, serving(Behaviour(redirect=good)) as url:
@@ -537,6 +537,17 @@ def test_a_dead_network_costs_its_time_once_for_all_addresses(home, toy):
 def test_a_set_without_address_says_where_it_comes_from(home, toy):
     with pytest.raises(UserError, match=r"TOY cannot be downloaded; its raw copy is"):
         fetch_set(toy)
+
+
+def test_offline_means_offline_but_for_an_address_of_the_users_own(home, toy, monkeypatch):
+    monkeypatch.setenv("CELLBENCH_OFFLINE", "1")
+    behaviour = Behaviour(body=zipped(adi_like_files()))
+    with serving(behaviour) as url:
+        type(toy).archives = (Archive(url),)
+        with pytest.raises(UserError, match="CELLBENCH_OFFLINE is set"):
+            fetch_set(toy)
+        assert behaviour.requests == []
+        assert_whole(fetch_set(toy, url=url))
 
 
 def test_a_mirror_replaces_all_but_the_name_of_the_file(home, toy, monkeypatch):
