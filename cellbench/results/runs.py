@@ -1,0 +1,302 @@
+"""All records of a store, in the short form that tables and statistics need.
+
+Reading thousands of JSON files takes seconds, so what was read is kept in a cache under the
+user's home folder, by file name, time and size. It can be deleted at any time.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench import paths
+from cellbench.data.files import write_atomically
+from cellbench.errors import UserError
+from cellbench.results.records import read_record, records_folder
+
+# Time of change in ns and size in bytes of a file.
+Stamp = tuple[int, int]
+
+# Raised when `summarise` changes, so that an older cache is read anew.
+_CACHE_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a record says, without its config, curve and places.
+
+    Attributes:
+        file: name of the record within the folder of its set.
+        run_id: of the record.
+        method: name with the keys that `--set` changed.
+        method_title: for people.
+        config_hash: of the resolved config.
+        recipe: of the method when it ran.
+        dataset: name of the set.
+        simulated: whether the set is a simulator's.
+        manifest_hash: which revision of the set.
+        protocol: name.
+        split: number.
+        seed: number.
+        iterations: training steps.
+        epochs: the same in passes over the training images.
+        weights_source: where the pretrained weights came from.
+        weights_sha256: hash of their file; None without.
+        parameters: of the method.
+        gflops: of one image; None where unknown.
+        metrics: the numbers of `metrics` (no lists).
+        train_s: seconds of training; None where unknown.
+        images_per_s: at inference; None where unknown.
+        image_ids: of the scored images.
+        truth: (N,) annotated counts, in that order.
+        prediction: (N,) predicted counts.
+    """
+
+    file: str
+    run_id: str
+    method: str
+    method_title: str
+    config_hash: str
+    recipe: int
+    dataset: str
+    simulated: bool
+    manifest_hash: str
+    protocol: str
+    split: int
+    seed: int
+    iterations: int
+    epochs: float
+    weights_source: str
+    weights_sha256: str | None
+    parameters: int
+    gflops: float | None
+    metrics: dict[str, float | None]
+    train_s: float | None
+    images_per_s: float | None
+    image_ids: tuple[str, ...]
+    truth: NDArray[np.float64] = field(compare=False)
+    prediction: NDArray[np.float64] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a store holds.
+
+    Attributes:
+        runs: sorted by set and file name.
+        problems: one sentence for every file that is no usable record.
+    """
+
+    runs: list[Run]
+    problems: list[str]
+
+
+def datasets_with_records(store: Path) -> list[str]:
+    """Names of the sets that have a folder of records, sorted."""
+    try:
+        with os.scandir(records_folder(store)) as found:
+            return sorted(entry.name for entry in found if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(records_folder(store), error) from error
+
+
+def load_records(store: Path, dataset: str | None = None) -> Loaded:
+    """Read the records of a store, or of one set.
+
+    Args:
+        store: see `cellbench.paths.store`.
+        dataset: name of a set; None for all.
+
+    Returns:
+        Every usable record. A bad file becomes a problem and takes nothing else with it. Empty
+        where there are no records.
+
+    Raises:
+        UserError: a folder of records cannot be read.
+    """
+    names = datasets_with_records(store) if dataset is None else [dataset]
+    loaded = [_load_set(store, name) for name in names]
+    return Loaded(
+        runs=[run for part in loaded for run in part.runs],
+        problems=[problem for part in loaded for problem in part.problems],
+    )
+
+
+def summarise(record: dict[str, Any], path: Path) -> Run:
+    """The short form of a record.
+
+    Raises:
+        UserError: its images or metrics are not what a record holds.
+    """
+    try:
+        rows = record["images"]
+        weights, timing = record["weights"], record["timing"]
+        truth = np.array([row["truth"] for row in rows], dtype=np.float64)
+        prediction = np.array([row["prediction"] for row in rows], dtype=np.float64)
+        if truth.ndim != 1 or not (np.isfinite(truth).all() and np.isfinite(prediction).all()):
+            raise ValueError("a count is not a finite number")
+        direct = {
+            key: record[key]
+            for key in (
+                "run_id", "method", "method_title", "config_hash", "recipe", "dataset",
+                "simulated", "manifest_hash", "protocol", "split", "seed", "iterations",
+                "epochs", "parameters", "gflops",
+            )
+        }  # fmt: skip
+        return Run(
+            **direct,
+            file=path.name,
+            weights_source=str(weights["source"]),
+            weights_sha256=None if weights["sha256"] is None else str(weights["sha256"]),
+            metrics={
+                key: _number(value)
+                for key, value in record["metrics"].items()
+                if not isinstance(value, list | dict)
+            },
+            train_s=_number(timing.get("train_s")),
+            images_per_s=_number(timing.get("images_per_s")),
+            image_ids=tuple(str(row["id"]) for row in rows),
+            truth=truth,
+            prediction=prediction,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The record {path} is damaged ({type(error).__name__}: {error}); restore it from "
+            "version control, or delete it and run again."
+        ) from error
+
+
+def _load_set(store: Path, dataset: str) -> Loaded:
+    folder = records_folder(store) / dataset
+    files = _stamps(folder)
+    if not files:
+        return Loaded([], [])
+    cache = _cache_file(folder)
+    known = _read_cache(cache)
+    runs: dict[str, Run] = {}
+    problems = []
+    for name, stamp in files.items():
+        if name in known and known[name][0] == stamp:
+            runs[name] = known[name][1]
+            continue
+        try:
+            run = summarise(read_record(folder / name), folder / name)
+            _check_place(run, folder)
+            runs[name] = run
+        except UserError as error:
+            problems.append(str(error))
+    if {name: files[name] for name in runs} != {name: stamp for name, (stamp, _) in known.items()}:
+        _write_cache(cache, {name: (files[name], run) for name, run in runs.items()})
+    return Loaded(list(runs.values()), problems)
+
+
+def _check_place(run: Run, folder: Path) -> None:
+    """A record in another set's folder, or a simulated one among real ones, counts nowhere."""
+    dataset, path = folder.name, folder / run.file
+    if run.dataset != dataset:
+        raise UserError(
+            f"The record {path} is of the set {run.dataset!r} but lies in the folder of "
+            f"{dataset!r}; move it."
+        )
+    if run.simulated != dataset.endswith("-sim"):
+        kind = "simulated" if run.simulated else "real"
+        raise UserError(
+            f"The record {path} says that its images are {kind}, which those of {dataset!r} "
+            "are not; delete it and run again."
+        )
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """Time and size of every record file of a folder, sorted by name."""
+    stamps = {}
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                    status = entry.stat()
+                    stamps[entry.name] = (status.st_mtime_ns, status.st_size)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return dict(sorted(stamps.items()))
+
+
+def _cache_file(folder: Path) -> Path:
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    return paths.home() / "cache" / f"records-{place}.json"
+
+
+# What the cache holds of a run as it is; the rest is packed.
+_PACKED = ("metrics", "image_ids", "truth", "prediction")
+_PLAIN = tuple(f.name for f in fields(Run) if f.name not in _PACKED)
+
+
+def _write_cache(path: Path, runs: dict[str, tuple[Stamp, Run]]) -> None:
+    """Keep the runs; lists that many share, of images and of metrics, are kept once."""
+    shared: dict[str, dict[tuple[str, ...], int]] = {"image_ids": {}, "metrics": {}}
+    entries = []
+    for stamp, run in runs.values():
+        counts = np.concatenate([run.truth, run.prediction]).astype("<f8").tobytes()
+        ids, keys = shared["image_ids"], shared["metrics"]
+        entries.append(
+            [
+                list(stamp),
+                [getattr(run, name) for name in _PLAIN],
+                keys.setdefault(tuple(run.metrics), len(keys)),
+                list(run.metrics.values()),
+                ids.setdefault(run.image_ids, len(ids)),
+                base64.b64encode(counts).decode("ascii"),
+            ]
+        )
+    document = {"format": _CACHE_FORMAT, "fields": _PLAIN, "runs": entries}
+    document |= {name: list(lists) for name, lists in shared.items()}
+    # A cache that cannot be kept costs time alone.
+    with suppress(UserError):
+        write_atomically(path, json.dumps(document).encode("ascii"))
+
+
+def _read_cache(path: Path) -> dict[str, tuple[Stamp, Run]]:
+    """Runs by file name with the stamps of their files; empty if the cache is not usable."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != _CACHE_FORMAT or tuple(document["fields"]) != _PLAIN:
+            return {}
+        image_ids = [tuple(names) for names in document["image_ids"]]
+        known = {}
+        for (changed, size), plain, keys, values, ids, counts in document["runs"]:
+            truth, prediction = np.frombuffer(base64.b64decode(counts), "<f8").reshape(2, -1)
+            run = Run(
+                **dict(zip(_PLAIN, plain, strict=True)),
+                metrics=dict(zip(document["metrics"][keys], values, strict=True)),
+                image_ids=image_ids[ids],
+                truth=truth,
+                prediction=prediction,
+            )
+            known[run.file] = ((changed, size), run)
+        return known
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return {}
+
+
+def _number(value: Any) -> float | None:
+    """A number or nothing; anything else is damage."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{value!r} is not a number")
+
+
+def _unreadable(folder: Path, error: OSError) -> UserError:
+    reason = (error.strerror or str(error)).lower()
+    return UserError(
+        f"The records in {folder} cannot be read ({reason}); name another folder with --store."
+    )
