@@ -13,32 +13,21 @@ from PIL import Image
 
 from cellbench.errors import UserError
 
-MAX_PIXELS = 100_000_000
-"""A larger picture is refused before it is decoded: at 3 bytes a pixel it would take 300 MB."""
+MAX_PIXELS = 80_000_000
+"""A larger picture is refused before it is decoded: at 3 bytes a pixel it would take 240 MB."""
 
 # No format that runs a helper program (EPS) or holds layers whose merging is anyone's guess.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 
-SUFFIXES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-    ]
-)
+# fmt: off
+SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".jp2",
+})
+# fmt: on
 """What files of these formats are called, in lower case."""
 
-# Pillow warns at a number of pixels near ours; the sentence below says it once.
+# Pillow warns at 89 million pixels; what it warns of is refused below, with a sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 

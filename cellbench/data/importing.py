@@ -135,9 +135,10 @@ def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple
     comparison = compare_with_published(published, files)
     found = len(comparison.found)
     notes.add(f"{found} of {comparison.total} files are the published ones.")
-    for names, what in ((comparison.changed, "differ"), (comparison.missing, "are not there")):
-        if names and found:
-            notes.add(f"{_count(names, 'published file')} {what}: {_first(names)}.")
+    if found and comparison.changed:
+        notes.add(f"Not as published: {_first(comparison.changed)}.")
+    if found and comparison.missing:
+        notes.add(f"Published and not there: {_first(comparison.missing)}.")
     return found, comparison.total
 
 

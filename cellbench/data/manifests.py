@@ -189,17 +189,13 @@ def compare_with_published(published: Published, files: Iterable[Path]) -> Compa
     found = {name for name, digest in published.files.items() if digest in hashes}
     ours = set(published.files.values())
     unknown = tuple(sorted(path for path, digest in given.items() if digest not in ours))
-    names = {_tail(path.as_posix()) for path in unknown}
+    # ADI's pictures and annotations have the same file names, in two folders.
+    names = {"/".join(path.parts[-deep:]) for path in unknown for deep in (1, 2, 3)}
     lost = [name for name in published.files if name not in found]
     return Comparison(
         total=len(published.files),
         found=tuple(sorted(found)),
-        changed=tuple(sorted(name for name in lost if _tail(name) in names)),
-        missing=tuple(sorted(name for name in lost if _tail(name) not in names)),
+        changed=tuple(sorted(name for name in lost if name in names)),
+        missing=tuple(sorted(name for name in lost if name not in names)),
         unknown=unknown,
     )
-
-
-def _tail(name: str) -> str:
-    """Folder and file: ADI's pictures and annotations have the same file names."""
-    return "/".join(name.split("/")[-2:])

@@ -37,15 +37,17 @@ def resolve_set(
     dataset = find_dataset(name)
     if is_on_disk(name):
         return open_set(name)
-    reason = "the network is not used" if offline else _fetch(dataset)
+    failure = None if offline else _fetch(dataset)
     if is_on_disk(name):
         say(f"{dataset.title} was downloaded.")
         return open_set(name)
     if strict or not allow_simulator:
-        raise UserError(f"{name} is not on disk and {reason}; {how_to_get(name)}.")
+        raise failure or UserError(f"{name} is not on disk; {how_to_get(name)}.")
+    if failure is not None:
+        say(str(failure))
     say(
-        f"{dataset.title} is not on disk ({reason}): the simulator {dataset.simulator} stands in, "
-        f"and its scores are no scores on {dataset.title}; {how_to_get(name)}."
+        f"{dataset.title} is not on disk: the simulator {dataset.simulator} stands in, and its "
+        f"scores are no scores on {dataset.title}; {how_to_get(name)}."
     )
     return simulate_set(dataset.simulator, progress=progress)
 
@@ -62,18 +64,14 @@ def find_dataset(name: str) -> DataSet:
     return dataset
 
 
-def _fetch(dataset: DataSet) -> str:
-    """Try to download a set.
-
-    Returns:
-        Why it could not be had, as part of a sentence; "" where it could.
-    """
+def _fetch(dataset: DataSet) -> UserError | None:
+    """Try to download a set; why it could not be had, None where it could or nobody offers it."""
     if not dataset.archives:
-        return "cannot be downloaded"
+        return None
     from cellbench.data.fetch import fetch_set
 
     try:
         fetch_set(dataset)
     except UserError as error:
-        return "could not be downloaded: " + str(error).rstrip(".")
-    return ""
+        return error
+    return None

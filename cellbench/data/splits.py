@@ -8,6 +8,7 @@ import numpy as np
 from cellbench.data.contracts import DataSet
 from cellbench.data.store import StoredSet
 from cellbench.errors import UserError
+from cellbench.registry import DATASETS
 
 SPLITS = range(5)
 _SMOKE = (4, 2, 2)
@@ -101,7 +102,9 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def make_split(stored: StoredSet, dataset: DataSet, protocol: str, split: int) -> Split:
+def make_split(
+    stored: StoredSet, dataset: DataSet | None = None, protocol: str = "v1", split: int = 0
+) -> Split:
     """Part a set.
 
     Every protocol starts from `numpy.random.default_rng(split).permutation(sorted ids)`; of a set
@@ -110,7 +113,7 @@ def make_split(stored: StoredSet, dataset: DataSet, protocol: str, split: int) -
 
     Args:
         stored: the set on disk, real or simulated.
-        dataset: the real set that it is or stands for: its sizes hold.
+        dataset: the real set whose sizes hold; the one that it is or stands for by default.
         protocol: a name in `PROTOCOLS`.
         split: 0 to 4.
 
@@ -121,6 +124,8 @@ def make_split(stored: StoredSet, dataset: DataSet, protocol: str, split: int) -
     rules = find_protocol(protocol)
     if split not in SPLITS:
         raise UserError(f"There is no split {split}; they are {SPLITS.start} to {SPLITS.stop - 1}.")
+    if dataset is None:
+        dataset = DATASETS.build({"type": stored.stands_for})
     if rules.sets is not None and dataset.name not in rules.sets:
         raise UserError(
             f"Protocol {protocol} is for {', '.join(rules.sets)}, not for {stored.name}; "

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +164,11 @@ def read_dots_or_text(
         )
     # Dots on a transparent ground must not drown in white.
     return find(read_image(item.annotation, background=0))
+
+
+def brightest(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The greatest channel of (H, W, 3) pixels; several times faster than a maximum over axis 2."""
+    return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2])
 
 
 def mask_points(mask: NDArray[np.bool_]) -> Points:

@@ -11,6 +11,7 @@ from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (
+    brightest,
     by_key,
     converted,
     find_items,
@@ -78,7 +79,7 @@ def rare_pixels(pixels: NDArray[np.uint8]) -> ReadPoints:
     values, counts = np.unique(colours, return_counts=True)
     ground = int(values[counts.argmax()])
     rgb = np.array([ground >> 16, ground >> 8 & 255, ground & 255], np.int16)
-    distance = np.abs(pixels.astype(np.int16) - rgb).max(axis=2)
+    distance = brightest(np.abs(pixels.astype(np.int16) - rgb))
     mask = distance > 0 if len(values) == 2 else distance >= _FAR
     return ReadPoints(mask_points(mask), tuple(_assumed(pixels, mask, rgb)))
 

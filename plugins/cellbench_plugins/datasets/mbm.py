@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cellbench.data.contracts import Archive, DataSet, RawItem, ReadPoints
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (
+    brightest,
     by_key,
     converted,
     find_items,
@@ -59,7 +60,7 @@ class Mbm(DataSet):
 
 
 def _set_pixels(pixels: NDArray[np.uint8]) -> ReadPoints:
-    return ReadPoints(mask_points(pixels.max(axis=2) > 127))
+    return ReadPoints(mask_points(brightest(pixels) > 127))
 
 
 def _raw(folder: Path) -> list[RawItem]:
