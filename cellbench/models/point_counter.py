@@ -171,7 +171,7 @@ class PointCounter(CellCounter):
             validation.candidates, validation.truth, radius_px=validation.radius_px
         )
         kept = np.float32(chosen)
-        if kept < chosen:  # rounding down might let in one score more than was chosen
+        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
             kept = np.nextafter(kept, np.float32(np.inf))
         self.threshold.fill_(float(kept))
         return {"threshold": float(kept)}

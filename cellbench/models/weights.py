@@ -1,11 +1,13 @@
 """Pretrained weights of trunks: found, checked, loaded, and named in the record.
 
-In this order: `$CELLBENCH_HOME/weights/<arch>.safetensors`, torchvision's cache or download, and
-random filters with a warning. A file that is there but wrong is an error, never passed over.
+In this order: `$CELLBENCH_HOME/weights/<arch>.safetensors`, torchvision's cache or download (unless
+`$CELLBENCH_OFFLINE` is set), and random filters with a warning. A file that is there but wrong is
+an error, never passed over.
 """
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +165,8 @@ def _torchvision_file(arch: str, say: Say, give_up_s: float) -> tuple[str, Path]
     prefix = Path(file_name).stem.rpartition("-")[2]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
     if not (path.is_file() and sha256_file(path).startswith(prefix)):
+        if os.environ.get("CELLBENCH_OFFLINE"):
+            raise UserError(f"CELLBENCH_OFFLINE is set, so {weights.url} is not downloaded.")
         _download(weights.url, path, prefix, say, give_up_s)
     return f"{arch}.{weights.name}", path
 
