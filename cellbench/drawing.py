@@ -156,7 +156,7 @@ def contact_sheet(
         x, y = gap + index % columns * step_x, gap + index // columns * step_y
         if shrink < 1:
             size = (max(1, int(tile.width * shrink)), max(1, int(tile.height * shrink)))
-            tile = tile.resize(size, Image.Resampling.LANCZOS)
+            tile = tile.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
         sheet.paste(tile.convert("RGB"), (x + (wide - tile.width) // 2, y + high - tile.height))
         for row, text in enumerate(caption.split("\n")):
             place = (x + wide / 2, y + high + line * (row + 0.6))

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -66,23 +68,10 @@ class _Bars:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self.download: TaskID | None = None
-        self.images_bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} images"),
-            TimeRemainingColumn(),
-            console=self.bars.console,
-        )
-        self.import_: TaskID | None = None
+        self.console = Console(stderr=True)
+        self.running: Progress | None = None
+        self.task: TaskID | None = None
+        self.storing = False
 
     def __enter__(self) -> "_Bars":
         return self
@@ -93,21 +82,42 @@ class _Bars:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.bars.stop()
-        self.images_bar.stop()
+        self._stop()
 
     def bytes(self, done: int, total: int | None) -> None:
         """Show how much is here."""
-        if self.download is None:
-            # Made at the first bytes: what an earlier attempt brought is no part of the rate.
-            self.bars.start()
-            self.download = self.bars.add_task(self.name, total=total, completed=done)
-        self.bars.update(self.download, completed=done, total=total)
+        if self.running is None or self.storing:
+            self.storing = False
+            self._start(
+                DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), done=done, of=total
+            )
+        self._update(done, total)
 
     def images(self, done: int, total: int) -> None:
         """Show how much is stored."""
-        if self.import_ is None:
-            self.bars.stop()
-            self.images_bar.start()
-            self.import_ = self.images_bar.add_task(self.name, total=total)
-        self.images_bar.update(self.import_, completed=done)
+        if self.running is None or not self.storing:
+            self.storing = True
+            self._start(MofNCompleteColumn(), TextColumn("images"), done=done, of=total)
+        self._update(done, total)
+
+    def _start(self, *columns: ProgressColumn, done: int, of: int | None) -> None:
+        self._stop()
+        self.running = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *columns,
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.running.start()
+        # Begun at the first bytes: what an earlier attempt brought is no part of the rate.
+        self.task = self.running.add_task(self.name, total=of, completed=done)
+
+    def _update(self, done: int, total: int | None) -> None:
+        if self.running is not None and self.task is not None:
+            self.running.update(self.task, completed=done, total=total)
+
+    def _stop(self) -> None:
+        if self.running is not None:
+            self.running.stop()
+            self.running = None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,8 @@ def _save(sheet: "Image.Image", output: Path) -> None:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(output)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UserError(
             f"{output} could not be written ({error.strerror or error}); name another --output."
         ) from error
