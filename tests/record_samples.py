@@ -21,7 +21,7 @@ def sample_images(
         cells = rng.uniform((0, 0), SIZE, (5 + 3 * index, 2)).astype(np.float32)
         truth.append(CellSample(f"img{index:03d}", cells, SIZE))
         kept = cells[: max(0, len(cells) - int(rng.integers(0, 3)))]
-        extra = rng.uniform((0, 0), SIZE, (int(round(error * rng.random())), 2))
+        extra = rng.uniform((0, 0), SIZE, (round(error * rng.random()), 2))
         points = np.concatenate([kept, extra]).astype(np.float32)
         scores = rng.uniform(0.5, 1, len(points)).astype(np.float32)
         predictions.append(Prediction(float(len(points)), points, scores))
