@@ -62,7 +62,8 @@ def command(
                 legend=False,
             )
         )
-        captions.append(f"{len(points)} cells\n{image_id}")
+        noun = "cell" if len(points) == 1 else "cells"
+        captions.append(f"{len(points)} {noun}\n{image_id}")
     _save(contact_sheet(tiles, captions, math.ceil(math.sqrt(len(tiles)))), output)
     click.echo(str(output))
 
