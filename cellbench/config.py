@@ -65,7 +65,6 @@ class ScheduleConfig:
     """How long and how.
 
     Attributes:
-        batch_size: crops a step, over all devices.
         policy: cosine to `final_lr`, or constant; both after the warm-up.
         warmup: share of the iterations in which the rate rises linearly.
         final_lr: share of the peak rate at the end of a cosine.
@@ -76,7 +75,6 @@ class ScheduleConfig:
         budget_s: wall-clock seconds to which `--budget` fitted the iterations, instead of epochs.
     """
 
-    batch_size: int = 16
     policy: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.05
     final_lr: float = 0.01
@@ -95,6 +93,7 @@ class DataConfig:
         set: registered name.
         radius_px: match radius, px of the original image.
         epochs: passes over the training images.
+        batch_size: crops a step, over all devices.
         crops_per_image: crops drawn from an image in a pass.
         input_scale: network-input px per px of the original image.
         augment: transforms in order, the crop first.
@@ -103,6 +102,7 @@ class DataConfig:
     set: str
     radius_px: float
     epochs: int
+    batch_size: int = 16
     crops_per_image: int = 4
     input_scale: float = 1.0
     augment: Sequence[Mapping[str, Any]] = field(default_factory=list)
@@ -471,7 +471,7 @@ def _check_keys(
 
 def _check_ranges(schedule: ScheduleConfig, data: DataConfig) -> None:
     for value, path in (
-        (schedule.batch_size, "schedule.batch_size"),
+        (data.batch_size, "data.batch_size"),
         (schedule.validations, "schedule.validations"),
         (data.epochs, "data.epochs"),
         (data.crops_per_image, "data.crops_per_image"),

@@ -59,7 +59,7 @@ class RunProgress:
             began, at = self.first
             left = (now - began) / max(1, done - at) * (self.total - done)
             shown = "" if mae is None else f"  validation MAE {mae:.2f}"
-            minutes = f"{int(left // 60)}:{int(left % 60):02d} left"
+            minutes = f"{int(left // 60)}:{int(left % 60):02d} left" if done > at else ""
             self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {minutes}")
 
     def stop(self) -> None:

@@ -63,29 +63,41 @@ def device_for_mmengine(device: torch.device) -> Iterator[None]:
         utils.DEVICE = before
 
 
-def file_logger(name: str, file: Path) -> logging.Logger:
-    """The logger that a Runner of this experiment name will use, writing to a file alone.
+def make_runner(log: Path, **options: Any) -> "Runner":
+    """A Runner that writes its pages to a file and nothing to the terminal.
 
-    mmengine looks loggers up by name, so that one made beforehand keeps its pages off the
-    terminal.
+    Args:
+        log: the file; appended to.
+        options: of mmengine's Runner.
     """
-    from mmengine.logging import MMLogger
 
-    logger = MMLogger.get_instance(name, log_file=str(file), file_mode="a")
-    for handler in list(logger.handlers):
-        if not isinstance(handler, logging.FileHandler):
-            logger.removeHandler(handler)
-    return logger  # type: ignore[no-any-return]
+    class QuietRunner(runner_class()):  # type: ignore[misc]
+        """Keeps mmengine's log off the terminal."""
+
+        def build_logger(self, log_level: Any = "INFO", **kwargs: Any) -> logging.Logger:
+            """The logger of this experiment, with one file handler of ours."""
+            from mmengine.logging import MMLogger
+
+            logger: logging.Logger = MMLogger.get_instance(self.experiment_name)
+            for handler in list(logger.handlers):
+                logger.removeHandler(handler)
+            file = logging.FileHandler(log, encoding="utf-8")
+            file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logger.addHandler(file)
+            logger.setLevel(log_level)
+            return logger
+
+    return QuietRunner(**options)
 
 
-def close_logger(name: str) -> None:
+def close_runner(runner: "Runner") -> None:
     """Release the log file and forget the instances that mmengine keeps by name."""
     from mmengine.logging import MessageHub, MMLogger
     from mmengine.visualization import Visualizer
 
     for manager in (MMLogger, MessageHub, Visualizer):
         instances: dict[str, Any] = manager._instance_dict
-        instance = instances.pop(name, None)
+        instance = instances.pop(runner.experiment_name, None)
         if isinstance(instance, logging.Logger):
             for handler in list(instance.handlers):
                 handler.close()

@@ -59,7 +59,7 @@ class RateHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Write the rate into the optimiser."""
         share = rate(runner.iter, self.iterations, self.schedule)
-        for group in runner.optim_wrapper.param_groups:
+        for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
 
 
@@ -79,7 +79,7 @@ class GuardHook(Hook):
         Raises:
             RunError: it is NaN or infinite.
         """
-        loss = float(outputs["loss"])
+        loss = outputs["loss"].item()
         if not math.isfinite(loss):
             raise RunError(
                 f"The loss was {loss} at step {runner.iter + 1}; the last good checkpoint is kept: "
@@ -237,4 +237,4 @@ class DisplayHook(Hook):
     ) -> None:
         """Report the step."""
         last = self.state.curve[-1].get("validation_mae") if self.state.curve else None
-        self.show(runner.iter + 1, float(outputs["loss"]), last)
+        self.show(runner.iter + 1, outputs["loss"].item(), last)

@@ -1,13 +1,22 @@
 """The training loop that mmengine's Runner runs: steps from a deterministic stream."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop
 
 from cellbench.data.seeds import step_seed
+from cellbench.data.training_set import TrainingSet
 from cellbench.engine.devices import Processes
 from cellbench.engine.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A `TrainingSet` where mmengine looks for it: as the `dataset` of a data loader."""
+
+    dataset: TrainingSet
 
 
 class StepLoop(BaseLoop):
@@ -20,7 +29,7 @@ class StepLoop(BaseLoop):
     def __init__(
         self,
         runner: Any,
-        dataloader: Any,
+        dataloader: Stream,
         *,
         plan: Plan,
         seed: int,
@@ -32,7 +41,7 @@ class StepLoop(BaseLoop):
 
         Args:
             runner: mmengine's.
-            dataloader: a `TrainingSet`.
+            dataloader: the training images.
             plan: number of steps.
             seed: of the run.
             split: of the run.
@@ -75,7 +84,7 @@ class StepLoop(BaseLoop):
         """Train from where the run stands to its end."""
         self.runner.call_hook("before_train")
         self.runner.model.train()
-        batches = self.dataloader.batches(
+        batches = self.dataloader.dataset.batches(
             self._iter,
             self.plan.iterations,
             workers=self.workers,

@@ -255,7 +255,7 @@ def _training(prepared: Prepared, counter: CellCounter) -> Training:
         seed=prepared.request.seed,
         split=prepared.request.split,
         crops_per_image=data.crops_per_image,
-        batch_size=prepared.config.schedule.batch_size,
+        batch_size=data.batch_size,
         input_scale=data.input_scale,
     )
     validation: Labelled | None = None

@@ -24,10 +24,20 @@ from cellbench.engine.hooks import (
     SelectionHook,
     TrainingState,
 )
-from cellbench.engine.loop import StepLoop
+from cellbench.engine.loop import StepLoop, Stream
 from cellbench.engine.optim import PrecisionOptimWrapper, build_optimizer
 from cellbench.engine.plan import Measured, Plan, median
 from cellbench.models.counter import CellCounter
+
+# mmengine's own hooks, all left out: what they do is done here without state of its own.
+DEFAULT_HOOKS = (
+    "runtime_info",
+    "timer",
+    "sampler_seed",
+    "logger",
+    "param_scheduler",
+    "checkpoint",
+)
 
 Show = Callable[[int, float, float | None], None]
 
@@ -79,42 +89,38 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
         RunError: the loss is no number, or a checkpoint cannot be written.
     """
     state = TrainingState()
-    runner_class = compat.runner_class()
     compat.trust_own_checkpoints()
     name = f"cellbench-{training.folder.name}-{training.processes.rank}-{time.monotonic_ns()}"
     log = training.folder / ("log.txt" if training.processes.main else "log-rank.txt")
-    compat.file_logger(name, log)
     with compat.device_for_mmengine(training.device):
+        runner = compat.make_runner(
+            log,
+            model=_for_processes(training),
+            work_dir=str(training.folder / "mmengine"),
+            train_dataloader=Stream(training.train),
+            train_cfg={
+                "type": StepLoop,
+                "plan": plan,
+                "seed": training.seed,
+                "split": training.split,
+                "workers": training.workers,
+                "processes": training.processes,
+            },
+            optim_wrapper=training.optimizer(),
+            default_hooks=dict.fromkeys(DEFAULT_HOOKS),
+            custom_hooks=_hooks(training, plan, state, show),
+            visualizer={"type": "Visualizer"},
+            randomness={"seed": training.seed},
+            experiment_name=name,
+            default_scope="mmengine",
+        )
         try:
-            runner = runner_class(
-                model=_for_processes(training),
-                work_dir=str(training.folder / "mmengine"),
-                train_dataloader=training.train,
-                train_cfg={
-                    "type": StepLoop,
-                    "plan": plan,
-                    "seed": training.seed,
-                    "split": training.split,
-                    "workers": training.workers,
-                    "processes": training.processes,
-                },
-                optim_wrapper=training.optimizer(),
-                default_hooks=dict.fromkeys(
-                    ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
-                )
-                | {"checkpoint": None},
-                custom_hooks=_hooks(training, plan, state, show),
-                visualizer={"type": "Visualizer"},
-                randomness={"seed": training.seed},
-                experiment_name=name,
-                default_scope="mmengine",
-            )
             last = training.folder / LAST
             if last.is_file() and readable(last):
                 runner._resume, runner._load_from = True, str(last)
             runner.train()
         finally:
-            compat.close_logger(name)
+            compat.close_runner(runner)
     return state
 
 

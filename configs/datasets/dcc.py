@@ -2,8 +2,9 @@
 data = dict(
     set="dcc",
     radius_px=10.0,
-    epochs=24,
-    crops_per_image=4,
+    epochs=60,
+    batch_size=8,
+    crops_per_image=1,
     input_scale=0.5,
     augment=[
         dict(type="RandomCrop", size=96, jitter=(0.7, 1.4)),

@@ -2,8 +2,9 @@
 data = dict(
     set="mbm",
     radius_px=12.0,
-    epochs=60,
-    crops_per_image=8,
+    epochs=200,
+    batch_size=8,
+    crops_per_image=2,
     input_scale=0.5,
     augment=[
         dict(type="RandomCrop", size=96, jitter=(0.8, 1.25)),

@@ -22,4 +22,4 @@ model = dict(
 
 optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
 
-schedule = dict(batch_size=16, policy="cosine", warmup=0.08, ema=0.97)
+schedule = dict(policy="cosine", warmup=0.08, ema=0.97)

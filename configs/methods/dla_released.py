@@ -31,4 +31,4 @@ model = dict(
 
 optimizer = dict(type="Adam", lr=1e-4, trunk_lr=1e-5, weight_decay=0.0, clip_norm=0.1)
 
-schedule = dict(batch_size=16, policy="constant", warmup=0.0)
+schedule = dict(policy="constant", warmup=0.0)

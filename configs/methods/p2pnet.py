@@ -30,4 +30,4 @@ model = dict(
 
 optimizer = dict(type="AdamW", lr=1e-4, trunk_lr=1e-5, weight_decay=1e-4, clip_norm=0.1)
 
-schedule = dict(batch_size=16, policy="cosine", warmup=0.05)
+schedule = dict(policy="cosine", warmup=0.05)
