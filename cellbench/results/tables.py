@@ -1,6 +1,7 @@
 """Leaderboards as text: Markdown, CSV and JSON, safe whatever a method is called."""
 
 import csv
+import html
 import io
 import json
 import unicodedata
@@ -169,7 +170,8 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 def _markdown(text: str) -> str:
     """Text that Markdown shows as it is, in a table or outside."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#~&$" else c for c in plain(text))
+    shown = html.escape(plain(text), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in shown)
 
 
 def _cell(value: Any) -> Any:
