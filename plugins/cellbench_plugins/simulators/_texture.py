@@ -41,7 +41,7 @@ def enlarge(field: NDArray[np.floating], times: int) -> Field:
 
 def outline(
     rng: np.random.Generator, cells: int, waviness: float, orders: tuple[int, ...] = (2, 3, 4, 5)
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Field, Field]:
     """Coefficients of closed outlines r(angle) = 1 + sum of cosines, for `signed_radius`.
 
     Args:
@@ -54,11 +54,11 @@ def outline(
         Two (cells, orders) arrays: amplitude of the cosine and of the sine of each order.
     """
     # Long waves are the higher ones, as on anything that a membrane holds together.
-    weight = 1.0 / (np.array(orders) - 1.0)
-    size = waviness * weight / np.linalg.norm(weight)
+    weight = 1.0 / (np.array(orders, dtype=np.float32) - 1.0)
+    size = np.float32(waviness) * weight / np.linalg.norm(weight)
     return (
-        size * rng.standard_normal((cells, len(orders))),
-        size * rng.standard_normal((cells, len(orders))),
+        size * rng.standard_normal((cells, len(orders)), dtype=np.float32),
+        size * rng.standard_normal((cells, len(orders)), dtype=np.float32),
     )
 
 
@@ -80,7 +80,9 @@ def signed_radius(
     """
     distance = np.hypot(dx, dy)
     safe = np.maximum(distance, 1e-6)
-    turn = (dx + 1j * dy) / safe  # its powers hold cosine and sine of the multiples of the angle
+    turn = (
+        dx + np.complex64(1j) * dy
+    ) / safe  # its powers hold cosine and sine of the multiples of the angle
     bound = np.ones_like(distance)
     for order, cosine, sine in zip(orders, cosines, sines, strict=True):
         wave = turn**order

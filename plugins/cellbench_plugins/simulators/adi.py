@@ -195,7 +195,7 @@ def _nearest(sites: Reals, weights: Reals, places: Reals, ranks: int) -> tuple[R
     A site of less weight stands higher above the plane: nearest in space is nearest by power.
 
     Returns:
-        (P, ranks) power distances, up to a constant, and (P, ranks) rows of `sites`.
+        (P, ranks) power distances in square px, and (P, ranks) rows of `sites`.
     """
     height = np.sqrt(weights.max() - weights)
     plane = np.column_stack([places, np.zeros(len(places))])
@@ -220,14 +220,17 @@ def _rasterise(
         places[..., axis] += bend * smooth_noise(rng, shape, 4.0)
     places = places.reshape(-1, 2) * packing.stretch
     sites, weights, void = packing.sites, packing.weights, packing.void
-    owner = _nearest(sites, weights, places, 1)[1][:, 0]
-    area = np.bincount(owner, minlength=len(sites))
+    power, owners = _nearest(sites, weights, places, 3)
+    area = np.bincount(owners[:, 0], minlength=len(sites))
     area[void] = 0
     shown = np.sort(np.argsort(-area, kind="stable")[:cells])
-    drawn = np.flatnonzero(void)
-    drawn = np.concatenate([shown, drawn])
-    power, owners = _nearest(sites[drawn], weights[drawn], places, 3)
-    owners = drawn[owners]
+    left = void.copy()
+    left[shown] = True
+    drawn = np.flatnonzero(left)
+    stale = ~left[owners].all(axis=1)
+    if stale.any():
+        again, rows = _nearest(sites[drawn], weights[drawn], places[stale], 3)
+        power[stale], owners[stale] = again, drawn[rows]
     first, second, third = owners.T
     apart = 2.0 * np.linalg.norm(sites[first] - sites[second], axis=1)
     apart3 = 2.0 * np.linalg.norm(sites[first] - sites[third], axis=1)

@@ -1,5 +1,6 @@
 """Purple nuclei in pink marrow between white vacuoles, as in MBM."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ HAEMATOXYLIN = np.array([0.88, 1.0, 0.58])
 EOSIN = np.array([0.26, 1.0, 0.42])
 GLASS = np.array([240.0, 237.0, 240.0])
 
-Reals = NDArray[np.float64]
+Reals = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 
@@ -130,8 +131,8 @@ def _vacuoles(rng: np.random.Generator) -> tuple[Field, Field]:
         stretch, turn = np.exp(rng.normal(0.0, 0.15)), rng.uniform(0.0, np.pi)
         cosines, sines = outline(rng, 1, 0.06)
         dx, dy = (grid[None, :] - middle[0]) / radius, (grid[:, None] - middle[1]) / radius
-        across = (dx * np.cos(turn) + dy * np.sin(turn)) * stretch
-        along = (dy * np.cos(turn) - dx * np.sin(turn)) / stretch
+        across = (dx * math.cos(turn) + dy * math.sin(turn)) * stretch
+        along = (dy * math.cos(turn) - dx * math.sin(turn)) / stretch
         rho = signed_radius(across, along, cosines[0], sines[0])
         # Neighbours press against each other and keep a septum between them.
         new = (1.0 - rho) * radius
@@ -152,13 +153,13 @@ def _choose(rng: np.random.Generator, cells: int, slide: Slide) -> tuple[NDArray
     low, high = np.array([kind.radius for kind in KINDS]).T
     radius = slide.size * (low[kinds] + (high - low)[kinds] * rng.beta(1.6, 2.4, cells))
     order = np.argsort(-radius, kind="stable")
-    return kinds[order], radius[order]
+    return kinds[order], radius[order].astype(np.float32)
 
 
 def _place(rng: np.random.Generator, radius: Reals, hollow: Field) -> Points:
     """Nuclei on tissue, denser here than there, that hardly touch; (N, 2) float32."""
-    crowding = np.exp(0.5 * smooth_noise(rng, (SIDE, SIDE), 60.0)) * (hollow < -4.0)
-    return place_apart(rng, radius, crowding, gap_px=4.0, touch=(0.65, 1.15))
+    crowding = np.exp(0.6 * smooth_noise(rng, (SIDE, SIDE), 60.0)) * (hollow < -4.0)
+    return place_apart(rng, radius, crowding, gap_px=4.0, touch=(0.6, 1.05))
 
 
 def _marrow(
@@ -222,13 +223,13 @@ def _draw_nuclei(
     cosines, sines = outline(rng, len(points), 0.045)
     for k, kind in enumerate(KINDS[i] for i in kinds):
         reach = min(REACH, int(1.75 * radius[k]) + 2)
-        grid = np.arange(2 * reach) + 0.5 - reach
+        grid = np.arange(2 * reach, dtype=np.float32) + np.float32(0.5 - reach)
         left, top = int(points[k, 0]), int(points[k, 1])
         dx = (grid[None, :] - (points[k, 0] - left)) / radius[k]
         dy = (grid[:, None] - (points[k, 1] - top)) / radius[k]
-        turn, stretch = rng.uniform(0.0, np.pi), np.exp(abs(rng.normal(0.0, 0.1)))
-        across = (dx * np.cos(turn) + dy * np.sin(turn)) * stretch
-        along = (dy * np.cos(turn) - dx * np.sin(turn)) / stretch
+        turn, stretch = rng.uniform(0.0, np.pi), math.exp(abs(rng.normal(0.0, 0.1)))
+        across = (dx * math.cos(turn) + dy * math.sin(turn)) * stretch
+        along = (dy * math.cos(turn) - dx * math.sin(turn)) / stretch
         rho = _lobed(rng, across, along, kind, cosines[k], sines[k])
         top, left = top + REACH - reach, left + REACH - reach
         window = np.s_[top : top + 2 * reach, left : left + 2 * reach]
@@ -256,11 +257,11 @@ def _lobed(
     """Signed radius of a nucleus of one lobe, or of the union of several around its centre."""
     lobes = int(rng.integers(kind.lobes[0], kind.lobes[1] + 1))
     if lobes == 1:
-        return np.asarray(signed_radius(dx, dy, cosines, sines), dtype=np.float64)
+        return signed_radius(dx, dy, cosines, sines)
     start, size = rng.uniform(0.0, 2 * np.pi), 0.78 - 0.06 * lobes
-    rho = np.hypot(dx, dy) / 0.35  # a bridge in the middle: the point lies on the nucleus
+    rho: Reals = np.hypot(dx, dy) / 0.35  # a bridge in the middle: the point lies on the nucleus
     for angle in start + np.arange(lobes) * 2 * np.pi / lobes + rng.normal(0.0, 0.2, lobes):
-        x, y = 0.6 * np.cos(angle), 0.6 * np.sin(angle)
+        x, y = 0.6 * math.cos(angle), 0.6 * math.sin(angle)
         lobe = size * rng.uniform(0.85, 1.15)
         rho = np.minimum(rho, np.hypot(dx - x, dy - y) / lobe)
     return rho

@@ -78,7 +78,7 @@ def _glow(rng: np.random.Generator, points: Points) -> Field:
     column, row = points.astype(int).T
     level = depth[row, column] + rng.normal(0, 0.5, cells)
     layer = np.searchsorted([-0.6, 0.0, 0.6, 1.2], level)
-    grid = np.arange(2 * REACH) + 0.5
+    grid = np.arange(2 * REACH, dtype=np.float32) + np.float32(0.5)
     for k in range(cells):
         left, top = column[k], row[k]
         dx = (grid[None, :] - (points[k, 0] - left + REACH)) / radius[k]
