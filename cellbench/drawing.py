@@ -18,6 +18,7 @@ from cellbench.errors import UserError
 from cellbench.structures import Points
 
 Colour = tuple[int, int, int]
+Rows = Sequence[int] | NDArray[np.integer]
 
 _ORANGE: Colour = (230, 159, 0)
 _SKY: Colour = (86, 180, 233)
@@ -58,7 +59,7 @@ def overlay(
     *,
     truth: Points | None = None,
     predicted: Points | None = None,
-    matches: Sequence[tuple[int, int]] | NDArray[np.integer] | None = None,
+    matches: tuple[Rows, Rows] | None = None,
     scale: float | None = None,
     caption: str | None = None,
     legend: bool = True,
@@ -69,9 +70,10 @@ def overlay(
         pixels: (H, W, 3) uint8 RGB, or (H, W) uint8.
         truth: (N, 2) float, (x, y) px: annotated cells.
         predicted: (M, 2) float, (x, y) px: predicted cells.
-        matches: (K, 2) rows of `predicted` and `truth` that belong together. With it, matched
-            predictions are rings, other predictions triangles, unmatched cells crosses; without,
-            annotated cells are dots and predictions rings.
+        matches: rows of `predicted` and the rows of `truth` that they belong to, two (K,)
+            sequences, as `match_points` gives them. With them, matched predictions are rings,
+            other predictions triangles, unmatched cells crosses; without, annotated cells are
+            dots and predictions rings.
         scale: px of the drawing per px of the image, whole where it enlarges; chosen by size
             if None. The longer side of the drawing is at most 4096 px.
         caption: a line above the legend.
@@ -184,14 +186,14 @@ def _enlarged(pixels: NDArray[np.generic], scale: float | None) -> tuple[Image.I
 def _groups(
     truth: Points | None,
     predicted: Points | None,
-    matches: Sequence[tuple[int, int]] | NDArray[np.integer] | None,
+    matches: tuple[Rows, Rows] | None,
 ) -> list[tuple[_Mark, Points]]:
     if matches is None or truth is None or predicted is None:
         plain = [(_CELL, truth), (_FOUND, predicted)]
         return [(mark, points) for mark, points in plain if points is not None]
-    pairs = np.asarray(matches, dtype=np.int64).reshape(-1, 2)
-    hit = np.isin(np.arange(len(predicted)), pairs[:, 0])
-    met = np.isin(np.arange(len(truth)), pairs[:, 1])
+    rows, columns = (np.asarray(part, dtype=np.int64) for part in matches)
+    hit = np.isin(np.arange(len(predicted)), rows)
+    met = np.isin(np.arange(len(truth)), columns)
     return [(_HIT, predicted[hit]), (_FALSE, predicted[~hit]), (_MISS, truth[~met])]
 
 

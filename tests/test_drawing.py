@@ -6,6 +6,7 @@ from PIL import Image
 
 from cellbench.drawing import contact_sheet, density_overlay, overlay
 from cellbench.errors import UserError
+from cellbench.metrics.localisation import match_points
 from cellbench.structures import no_points
 
 GREY = np.full((150, 150, 3), 128, np.uint8)
@@ -52,7 +53,7 @@ def test_small_images_are_enlarged_by_a_whole_factor_and_large_ones_bounded():
 
 def test_hits_false_alarms_and_misses_differ_in_colour_and_in_shape():
     truth, predicted = points((30, 75), (120, 75)), points((30.5, 75), (75, 75))
-    picture = overlay(GREY, truth=truth, predicted=predicted, matches=[(0, 0)], legend=False)
+    picture = overlay(GREY, truth=truth, predicted=predicted, matches=([0], [0]), legend=False)
     plain = overlay(GREY, legend=False)
     mask = changed(picture, plain)
     pixels = np.asarray(picture).astype(int)
@@ -82,11 +83,26 @@ def test_every_mark_shows_on_every_ground(level):
     for given in (
         {"truth": place},
         {"predicted": place},
-        {"truth": no_points(), "predicted": place, "matches": []},
-        {"truth": place, "predicted": no_points(), "matches": []},
+        {"truth": no_points(), "predicted": place, "matches": ([], [])},
+        {"truth": place, "predicted": no_points(), "matches": ([], [])},
     ):
         picture = np.asarray(overlay(ground, legend=False, **given)).astype(int)
         assert (np.abs(picture - level).max(axis=2) > 60).sum() >= 40
+
+
+def test_rows_of_predictions_and_of_cells_are_not_confused():
+    # Two hits out of order: prediction 2 is cell 0, prediction 0 is cell 1; cell 2 is missed.
+    truth = points((20, 20), (130, 20), (20, 130))
+    predicted = points((130, 20), (75, 75), (20, 20))
+    picture = overlay(
+        GREY, truth=truth, predicted=predicted, matches=match_points(predicted, truth, 4)
+    )
+    red, green, blue = np.moveaxis(np.asarray(picture).astype(int)[:750], 2, 0)
+    y, x = np.nonzero((red > 220) & (green < 110) & (blue < 60))
+    assert np.hypot(x / 5 - 20, y / 5 - 130).max() < 5
+    y, x = np.nonzero((red < 110) & (blue > 210))
+    assert (y < 200).all()
+    assert {bool(side) for side in x > 375} == {False, True}
 
 
 def test_marks_are_smooth():
@@ -117,9 +133,9 @@ def test_the_legend_counts(monkeypatch):
 
     monkeypatch.setitem(overlay.__globals__, "_with_legend", listening)
     three, two = points((1, 1), (9, 9), (50, 50)), points((1, 1), (80, 80))
-    overlay(GREY, truth=three, predicted=two, matches=np.array([[0, 0]]), caption="a")
+    overlay(GREY, truth=three, predicted=two, matches=match_points(two, three, 4), caption="a")
     overlay(GREY, truth=three)
-    overlay(GREY, truth=three, predicted=no_points(), matches=[])
+    overlay(GREY, truth=three, predicted=no_points(), matches=([], []))
     assert said == [
         (["1 found", "1 false", "2 missed"], "a"),
         (["3 annotated"], None),
