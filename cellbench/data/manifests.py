@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ class Comparison:
     found: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    unknown: tuple[Path, ...] = field(default=())
+    unknown: tuple[Path, ...] = ()
 
 
 def compare_with_published(published: Published, files: Iterable[Path]) -> Comparison:

@@ -193,7 +193,7 @@ def open_set(name: str) -> StoredSet:
 
 def how_to_get(name: str) -> str:
     """What puts a set on disk, as the end of a sentence."""
-    if name.endswith("-sim"):
+    if re.search(r"-sim(-\d+)?$", name):
         return f"`cellbench run CONFIG --dataset {name}` draws it"
     return (
         f"`cellbench data import {name} --from DIR` takes it from a raw copy, "
