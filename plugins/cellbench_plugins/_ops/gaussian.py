@@ -186,12 +186,13 @@ class _Grid(NamedTuple):
     def whole(self) -> bool:
         return self.tiles == 1
 
-    def tile(self, rows: Tensor) -> Tensor:
-        """Cut (B, H, W, K) into (tiles, py, px, K), zeros where a tile leaves the map."""
+    def tile(self, rows: Tensor, *, beyond: float) -> Tensor:
+        """Cut (B, H, W, K) into (tiles, py, px, K), with a value where a tile leaves the map."""
         if self.whole:
             return rows
         y, x = self
-        rows = F.pad(rows, (0, 0, 0, x.number * x.step - x.size, 0, y.number * y.step - y.size))
+        missing = (0, 0, 0, x.number * x.step - x.size, 0, y.number * y.step - y.size)
+        rows = F.pad(rows, missing, value=beyond)
         parts = rows.view(len(rows), y.number, y.step, x.number, x.step, rows.shape[-1])
         return parts.transpose(2, 3).reshape(-1, y.step, x.step, rows.shape[-1])
 
@@ -301,7 +302,7 @@ class _PixelKernels(torch.autograd.Function):
         grid = _Grid(*(_Axis.cut(size, max(radii)) for size in rows.shape[1:3]))
         ctx.save_for_backward(rows, sigma_x, sigma_y, offset_x, offset_y)
         ctx.grid, ctx.radii, ctx.unit = grid, radii, unit
-        parameters = grid.tile(torch.cat([sigma_x, sigma_y, offset_x, offset_y], dim=-1))
+        parameters = grid.tile(torch.cat([sigma_x, sigma_y, offset_x, offset_y], dim=-1), beyond=1)
         seen = grid.windows(rows)
         queries = grid.y.step * grid.x.step * len(radii)
         out = seen.new_empty(len(seen), queries, rows.shape[-1])
@@ -316,13 +317,14 @@ class _PixelKernels(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, *saved = ctx.saved_tensors
         grid, radii, unit = ctx.grid, ctx.radii, ctx.unit
-        parameters = grid.tile(torch.cat(saved, dim=-1))
+        parameters = grid.tile(torch.cat(saved, dim=-1), beyond=1)
         seen = grid.windows(rows)
         count, channels = len(radii), rows.shape[-1]
-        grad = grid.tile(grad).reshape(len(seen), -1, channels)
+        queries = grid.y.step * grid.x.step * count
+        grad = grid.tile(grad, beyond=0).reshape(len(seen), queries, channels)
         grad_seen = torch.empty_like(seen)
         grad_parameters = torch.empty_like(parameters)
-        for part in _chunks(len(seen), grad.shape[1] * seen.shape[1]):
+        for part in _chunks(len(seen), queries * seen.shape[1]):
             wx, wy = _both_axes(parameters, part, grid, radii, unit)
             kernels = _outer(wx.g, wy.g, rows.dtype)
             torch.bmm(kernels.transpose(1, 2), grad[part], out=grad_seen[part])
