@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from cellbench.data.store import StoredSet
-from cellbench.drawing import overlay
+from cellbench.drawing import density_overlay, overlay
 from cellbench.metrics.localisation import match_points
-from cellbench.structures import CellSample, Prediction, no_points
+from cellbench.structures import CellSample, Prediction
 
 
 def draw_pictures(
@@ -41,15 +45,22 @@ def draw_pictures(
     for kind, rows in (("worst", order[:worst]), ("median", order[middle : middle + median])):
         for place, row in enumerate(rows, start=1):
             sample, found = truth[row], predictions[row]
-            points = found.points if found.points is not None else no_points()
-            picture = overlay(
-                stored.pixels(sample.image_id),
-                truth=sample.points,
-                predicted=points,
-                matches=match_points(points, sample.points, radius_px),
-                caption=f"{sample.image_id}: {found.count:.1f} predicted, {sample.count} annotated",
-            )
+            picture = _picture(stored.pixels(sample.image_id), sample, found, radius_px)
             file = folder / f"{kind}-{place}-{sample.image_id}.png"
             picture.save(file)
             files.append(file)
     return files
+
+
+def _picture(
+    pixels: NDArray[np.uint8], sample: CellSample, found: Prediction, radius_px: float
+) -> Image.Image:
+    caption = f"{sample.image_id}: {found.count:.1f} predicted, {sample.count} annotated"
+    if found.points is not None:
+        matches = match_points(found.points, sample.points, radius_px)
+        return overlay(
+            pixels, truth=sample.points, predicted=found.points, matches=matches, caption=caption
+        )
+    if found.density is not None:
+        return density_overlay(pixels, found.density, caption=caption)
+    return overlay(pixels, truth=sample.points, caption=caption)
