@@ -142,7 +142,7 @@ class ResolvedConfig:
         """The config as JSON-able dicts; what is hashed and recorded."""
         plain = asdict(self)
         del plain["changed"]
-        return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(plain))
 
     @property
     def hash(self) -> str:
@@ -250,7 +250,7 @@ def resolve(
             )
     raw.setdefault("recipe", 1)
     set_name = raw["data"].get("set") if isinstance(raw["data"], dict) else None
-    special = raw.pop("per_dataset", {})
+    special: Mapping[str, Any] = raw.pop("per_dataset", None) or {}
     if isinstance(set_name, str):
         raw = merge(raw, special.get(set_name.removesuffix("-sim"), {}))
         if simulated and not set_name.endswith("-sim"):
@@ -264,9 +264,9 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(base))
     for key, value in change.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if both and value.get("type", old.get("type")) == old.get("type"):
-            merged[key] = merge(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_part = value.get("type", old.get("type")) == old.get("type")
+            merged[key] = merge(old, value) if same_part else copy.deepcopy(dict(value))
         else:
             merged[key] = copy.deepcopy(value)
     return merged

@@ -42,8 +42,8 @@ def trust_own_checkpoints() -> None:
     """
     from mmengine.logging.history_buffer import HistoryBuffer
 
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in ("f8", "f4", "i8", "i4", "?")}
     torch.serialization.add_safe_globals(
         [HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, *dtypes]

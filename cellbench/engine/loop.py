@@ -94,7 +94,7 @@ class StepLoop(BaseLoop):
         for data in batches:
             self.run_step(data)
         self.runner.call_hook("after_train")
-        return self.runner.model  # type: ignore[no-any-return]
+        return self.runner.model
 
     def run_step(self, data: dict[str, Any]) -> None:
         """One step, with its own seed for what the network draws (dropout, noise)."""

@@ -374,7 +374,7 @@ def _score(
     test_s = time.monotonic() - began
     scores = score(truth, predictions, radius_px=config.data.radius_px)
     selection = {
-        "rule": PROTOCOLS[request.protocol].selection,
+        "rule": _selection_rule(request.protocol),
         "step": state.best_step,
         "validation_mae": state.best_mae,
     }
@@ -422,6 +422,14 @@ def _score(
             radius_px=config.data.radius_px,
         )
     return Outcome(prepared.folder, state.best_mae, records.read_record(file), file, pictures)
+
+
+def _selection_rule(protocol: str) -> str:
+    """What a protocol's weights and thresholds are chosen on, as tables badge it."""
+    facts = PROTOCOLS[protocol]
+    if not facts.held_out:
+        return "train crops"
+    return "val" if facts.has_validation else "last"
 
 
 def _points(

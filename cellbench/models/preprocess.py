@@ -52,13 +52,18 @@ class Preprocessor(BaseDataPreprocessor):
             -(-int(side) // self.size_multiple) * self.size_multiple
             for side in sizes.max(dim=0).values
         )
+        # Padding holds the mean colour, which normalisation makes zero.
+        stacked = np.empty((len(arrays), height, width, 3), dtype=np.float32)
+        stacked[:] = np.float32(IMAGENET_MEAN)
+        for place, array in zip(stacked, arrays, strict=True):
+            inside = place[: array.shape[0], : array.shape[1]]
+            if array.dtype == np.uint8:
+                np.divide(array, np.float32(255), out=inside)
+            else:
+                inside[:] = array
         device = self.mean.device
-        pixels = torch.zeros((len(arrays), height, width, 3), device=device)
-        mean, std = self.mean.view(3), self.std.view(3)
-        for row, array in enumerate(arrays):
-            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-            image = tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
-            pixels[row, : array.shape[0], : array.shape[1]] = (image - mean) / std
+        pixels = torch.from_numpy(stacked).to(device, non_blocking=True)
+        pixels.sub_(self.mean.view(3)).div_(self.std.view(3))
         pixels = pixels.permute(0, 3, 1, 2)  # NHWC storage: already channels-last
         if not self.channels_last:
             pixels = pixels.contiguous()
