@@ -54,7 +54,7 @@ class Preprocessor(BaseDataPreprocessor):
         )
         # Padding holds the mean colour, which normalisation makes zero.
         stacked = np.empty((len(arrays), height, width, 3), dtype=np.float32)
-        stacked[:] = np.float32(IMAGENET_MEAN)
+        stacked[:] = np.array(IMAGENET_MEAN, dtype=np.float32)
         for place, array in zip(stacked, arrays, strict=True):
             inside = place[: array.shape[0], : array.shape[1]]
             if array.dtype == np.uint8:

@@ -3,8 +3,8 @@
 data = dict(
     set="adi",
     radius_px=4.0,
-    epochs=100,
-    batch_size=6,
+    epochs=104,
+    batch_size=4,
     crops_per_image=1,
     input_scale=1.5,
     augment=[
