@@ -197,8 +197,11 @@ def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
 
 def _row(runs: Experiment, note: str) -> Row:
     first = runs[0]
-    by_split = [_mean([r.metrics.get("mae") for r in own]) for own in _by_split(runs)]
-    known = [value for value in by_split if value is not None]
+    parts = [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
+    by_split = {
+        key: [_mean([run.metrics.get(key) for run in part]) for part in parts] for key in _METRICS
+    }
+    known = [value for value in by_split["mae"] if value is not None]
     return Row(
         rank=None,
         method=first.method,
@@ -221,19 +224,11 @@ def _row(runs: Experiment, note: str) -> Row:
         recipe=first.recipe,
         config_hash=first.config_hash,
         note=note,
-        **{key: _metric(runs, key) for key in _METRICS},
+        **{key: _mean(values) for key, values in by_split.items()},
     )
 
 
 _METRICS = ("mae", "rmse", "mape", "r2", "bias", "f1", "game1", "game2", "game3")
-
-
-def _metric(runs: Experiment, key: str) -> float | None:
-    return _mean([_mean([run.metrics.get(key) for run in own]) for own in _by_split(runs)])
-
-
-def _by_split(runs: Experiment) -> list[Experiment]:
-    return [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -4,7 +4,7 @@ Several runs that score the same image are not several images: the image is what
 once for all methods, splits and seeds, so that the columns of `resampled_maes` are paired.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,11 @@ def resampled_maes(
         (resamples, E) cells; NaN where a resample has no image of a split. (resamples, 0)
         without experiments.
     """
-    names = sorted({name for runs in experiments for run in runs for name in run.image_ids})
+    names = sorted(_image_ids(run for runs in experiments for run in runs))
     row = {name: index for index, name in enumerate(names)}
     keys = [(e, split) for e, runs in enumerate(experiments) for split in _splits(runs)]
     column = {key: index for index, key in enumerate(keys)}
-    error = np.zeros((len(names), len(keys)))
+    error = np.zeros((len(keys), len(names)))
     images = np.zeros_like(error)
     rows_of: dict[tuple[str, ...], NDArray[np.int64]] = {}
     for e, runs in enumerate(experiments):
@@ -41,15 +41,17 @@ def resampled_maes(
             if run.image_ids not in rows_of:
                 rows_of[run.image_ids] = np.array([row[n] for n in run.image_ids], dtype=np.int64)
             rows, own = rows_of[run.image_ids], column[e, run.split]
-            np.add.at(error[:, own], rows, np.abs(run.prediction - run.truth))
-            np.add.at(images[:, own], rows, 1.0)
+            # An image may come several times (crops of it), which plain indexing would forget.
+            off = np.abs(run.prediction - run.truth)
+            error[own] += np.bincount(rows, weights=off, minlength=len(names))
+            images[own] += np.bincount(rows, minlength=len(names))
     if not keys or not names:
         return np.full((resamples, len(experiments)), np.nan)
     rng = np.random.default_rng(seed)
     weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
     weight = weight.astype(np.float64)
-    drawn = weight @ images
-    by_split = np.divide(weight @ error, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+    drawn = weight @ images.T
+    by_split = np.divide(weight @ error.T, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
     maes = np.full((resamples, len(experiments)), np.nan)
     owner = np.array([e for e, _ in keys])
     for e in np.unique(owner).tolist():
@@ -76,12 +78,17 @@ def mae_intervals(
     intervals: list[tuple[float, float] | None] = []
     for runs, drawn in zip(experiments, maes.T, strict=True):
         known = drawn[np.isfinite(drawn)]
-        if not known.size or len({name for run in runs for name in run.image_ids}) < 2:
+        if not known.size or len(_image_ids(runs)) < 2:
             intervals.append(None)
             continue
         low, high = np.percentile(known, [tail, 100 - tail])
         intervals.append((float(low), float(high)))
     return intervals
+
+
+def _image_ids(runs: Iterable[Run]) -> set[str]:
+    """The images of some runs; most share the list of another."""
+    return set[str]().union(*{run.image_ids for run in runs})
 
 
 def _splits(runs: Sequence[Run]) -> list[int]:
