@@ -82,7 +82,7 @@ def environment(device: torch.device, precision: str, processes: Processes) -> d
         "cellbench": cellbench.__version__,
         "commit": git_commit(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "torchvision": torchvision.__version__,
         "mmengine": mmengine.__version__,
         "numpy": numpy.__version__,
