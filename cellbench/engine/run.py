@@ -372,7 +372,7 @@ def _score(
     candidates, truth = infer(counter, test, precision=prepared.precision)
     predictions = [counter.select(c) for c in candidates]
     test_s = time.monotonic() - began
-    scores = score(truth, predictions, radius_px=config.data.radius_px)
+    scores = score(truth, predictions, radius_px=config.data.radius_px, candidates=candidates)
     selection = {
         "rule": _selection_rule(request.protocol),
         "step": state.best_step,

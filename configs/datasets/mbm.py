@@ -2,7 +2,7 @@
 data = dict(
     set="mbm",
     radius_px=12.0,
-    epochs=200,
+    epochs=160,
     batch_size=8,
     crops_per_image=2,
     input_scale=0.5,

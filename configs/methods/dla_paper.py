@@ -12,7 +12,7 @@ method = dict(
 
 model = dict(
     type="PointCounter",
-    backbone=dict(type="VGG16", batch_norm=True, strides=[4, 8, 16]),
+    backbone=dict(type="VGG16", batch_norm=True, strides=[4, 8, 16], frozen_stages=2),
     decoder=dict(type="GFD", stride=4, conv=dict(type="MDGC")),
     head=dict(type="PeakHead", window=3),
     matcher=dict(type="KHM", k=5, weighting="reward"),
@@ -20,6 +20,6 @@ model = dict(
     loss=dict(type="PointLoss", point_weight=0.0),
 )
 
-optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
