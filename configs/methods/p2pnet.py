@@ -31,6 +31,6 @@ model = dict(
     loss=dict(type="PointLoss", norm="l2", point_weight=0.0032, background_weight=0.5),
 )
 
-optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
+optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
