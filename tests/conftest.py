@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cellbench.data.simulated import simulate_set
+
 ROOT = Path(__file__).parent.parent
 SHARED = os.environ.get("CELLBENCH_SHARED")
 
@@ -37,6 +39,16 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def simulated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `CELLBENCH_HOME` with the simulated ADI."""
+    folder = tmp_path_factory.mktemp("simulated-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLBENCH_HOME", str(folder))
+        simulate_set("adi-sim")
+    return folder
 
 
 # Tests on real images and weights exist only where these are; there they must pass.

@@ -1,20 +1,8 @@
-"""A simulated ADI that is drawn once a session."""
+"""A store of its own beside the simulated ADI."""
 
 from pathlib import Path
 
 import pytest
-
-from cellbench.data.simulated import simulate_set
-
-
-@pytest.fixture(scope="session")
-def simulated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `CELLBENCH_HOME` with the simulated ADI."""
-    folder = tmp_path_factory.mktemp("simulated-home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CELLBENCH_HOME", str(folder))
-        simulate_set("adi-sim")
-    return folder
 
 
 @pytest.fixture

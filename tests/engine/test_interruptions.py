@@ -100,3 +100,25 @@ def test_two_processes_of_torchrun_train_together_and_leave_one_record(bench):
     record = only_record(bench)
     assert record["environment"]["processes"] == 2
     assert record["iterations"] == 4
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(bench):
+    # No file may grow over 1 MiB: what a write meets on a full disk, without filling one.
+    done = subprocess.run(
+        [
+            "bash", "-c", 'ulimit -f 1024; exec "$@"', "bash", sys.executable, "-m", "cellbench",
+            "run", *COMMAND, "--store", str(bench),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "CELLBENCH_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [*bench.rglob("*.tmp"), *bench.rglob("*.safetensors"), *bench.rglob("*.pth")]
+    last = start(bench)
+    said, _ = last.communicate(timeout=600)
+    assert last.returncode == 0, said

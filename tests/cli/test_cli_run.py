@@ -1,0 +1,61 @@
+import pytest
+
+from cellbench.cli.run import Duration
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["configs/dla_ady.py"], "did you mean configs/dla_adi.py"),
+        (["configs/dla_adi.py", "--set", "model.matcher.type=KMH"], "did you mean KHM?"),
+        (["configs/dla_adi.py", "--set", "optimizer.lr=fast"], "optimizer.lr: float is wanted"),
+        (["configs/dla_adi.py", "--dataset", "abi"], "did you mean 'adi'?"),
+        (["configs/methods/dla.py"], "add --dataset adi"),
+        (["configs/dla_adi.py", "--split", "5"], "0<=x<=4"),
+        (["configs/dla_adi.py", "--budget", "soon"], "write 90s, 10m or 1.5h"),
+        (["configs/dla_adi.py", "--budget", "1m", "--epochs", "3"], "give one of them"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(command, arguments, said):
+    done = command("run", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--protocol", "v2"], "There is no protocol 'v2'; known are v1"),
+        (["--protocol", "mbm-donor"], "mbm"),
+        (["--device", "cuda:7"], "take --device cpu"),
+        (["--strict"], "cellbench data"),
+        (["--store", "{file}"], "name another one with --store"),
+        (["--set", "model.matcher.k='five'"], "model.matcher.k: KHM wants int here, not 'five'."),
+    ],
+)
+def test_what_only_the_engine_can_tell_is_one_sentence_too(
+    simulated_home, tmp_path, monkeypatch, arguments, said
+):
+    from click.testing import CliRunner
+
+    from cellbench.cli.main import cli
+    from cellbench.errors import UserError
+
+    monkeypatch.setenv("CELLBENCH_HOME", str(simulated_home))
+    monkeypatch.setenv("CELLBENCH_OFFLINE", "1")
+    file = tmp_path / "file"
+    file.touch()
+    arguments = [text.format(file=file) for text in arguments]
+    done = CliRunner().invoke(cli, ["run", "configs/dla_adi.py", "--epochs", "1", *arguments])
+    assert isinstance(done.exception, UserError)
+    assert said in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("45", 45), ("2 min", 120)]
+)
+def test_a_budget_reads_as_people_write_it(text, seconds):
+    assert Duration().convert(text, None, None) == seconds
