@@ -16,3 +16,5 @@ model = dict(
 optimizer = dict(lr=1e-4, trunk_lr=1e-5, weight_decay=0.0, clip_norm=0.1)
 
 schedule = dict(policy="constant", warmup=0.0, ema=None)
+
+per_dataset = dict(_delete_=True)
