@@ -70,7 +70,7 @@ class DccSimulator(Simulator):
 
     Counts have the published mean, deviation and range of DCC (34 +- 22, 0 to 101); every whole
     set holds one image without a cell. A linear regression of the count on the mean colour
-    explains less than 0.3 of it. The first 100 images are "train", the other 77 "test".
+    has an R2 below 0.01. The first 100 images are "train", the other 77 "test".
 
     Source: DCC, Marsden et al., CVPR 2018, arXiv:1711.05586; drawn from its description, for no
         copy was available.
