@@ -18,6 +18,7 @@ COMMAND = (
     "configs/dla_adi.py", "--dataset", "adi-sim", "--protocol", "smoke", "--epochs", "20",
     "--set", "model.backbone.strides=[2,4]", "--set", "model.backbone.weights=None",
     "--set", "model.backbone.frozen_stages=0", "--set", "data.batch_size=2",
+    "--set", "data.input_scale=0.5", "--set", "data.augment.0.size=64",
     "--set", "schedule.validations=16",
 )  # fmt: skip
 

@@ -14,6 +14,8 @@ SMALL = (
     "model.backbone.weights=None",
     "model.backbone.frozen_stages=0",
     "data.batch_size=2",
+    "data.input_scale=0.5",
+    "data.augment.0.size=64",
     "schedule.validations=2",
 )
 
