@@ -9,8 +9,10 @@ and in turns, so that whatever else the machine does falls on both; ratios are o
 
 The training step of the method has everything a run's step has but the loader: 16 crops of
 64x64 px as dense as ADI, forward, matching, loss, backward, clipping and AdamW. The bare step is
-torchvision's VGG16-bn trunk with the mean of its output for a loss. Inference is one image of
-600x600 px to points, against the bare trunk's forward pass.
+torchvision's VGG16-bn trunk with the mean of its output for a loss. A method that freezes stages
+saves their backward pass: it is measured against the whole trunk and against one with the same
+stages frozen. Inference is one image of 600x600 px to points, against the bare trunk's forward
+pass.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from cellbench.models.counter import Batch, CellCounter
 
 CELLS_PER_PX = 155.1 / 150**2  # of ADI
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-LIMITS = {"training step": 1.25, "inference": 1.3}
+LIMITS = {"training step": 1.25, "same, both frozen": 1.25, "inference": 1.3}
 
 
 def main() -> None:
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="of the CPU; torch's choice by default")
     parser.add_argument("--clock", default="wall", choices=list(CLOCKS), help="cpu: with 1 thread")
+    parser.add_argument("--only", choices=["training", "inference"])
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -56,20 +59,28 @@ def main() -> None:
     bare = torchvision.models.vgg16_bn(weights=None).features
     bare = bare.to(device=device, memory_format=torch.channels_last)
     print(f"{given.config} on {device}, {precision}, channels-last, {given.rounds} rounds")
-    clock = CLOCKS[given.clock]
+    rules = (given.rounds, device, CLOCKS[given.clock])
     with autocast(device, precision):
-        batch = make_batch(counter, given.crops, given.crop)
-        compare(
-            "training step",
-            *training(counter, bare, batch),
-            given.rounds,
-            device,
-            CLOCKS[given.clock],
-        )
-        image = make_batch(counter, 1, given.image)
-        compare(
-            "inference", *inference(counter, bare, image), given.rounds, device, CLOCKS[given.clock]
-        )
+        if given.only != "inference":
+            batch = make_batch(counter, given.crops, given.crop)
+            compare("training step", *training(counter, bare, batch), *rules)
+            if freeze_alike(bare, counter):
+                compare("same, both frozen", *training(counter, bare, batch), *rules)
+        if given.only != "training":
+            image = make_batch(counter, 1, given.image)
+            compare("inference", *inference(counter, bare, image), *rules)
+
+
+def freeze_alike(bare: nn.Module, counter: CellCounter) -> bool:
+    """Freeze in the bare trunk what the method freezes in its own; False if no filter is."""
+    free = {
+        name.partition("features.")[2]: parameter.requires_grad
+        for name, parameter in counter.named_parameters()
+        if name.startswith("backbone.features.")
+    }
+    for name, parameter in bare.named_parameters():
+        parameter.requires_grad_(free.get(name, True))
+    return not all(grad for name, grad in free.items() if name.endswith("weight"))
 
 
 def make_batch(counter: CellCounter, number: int, side: int) -> Batch:
@@ -104,6 +115,9 @@ def training(
 
     counter.train()
     bare.train()
+    for layer in bare.modules():
+        if isinstance(layer, nn.BatchNorm2d) and not layer.weight.requires_grad:
+            layer.eval()
     ours = stepper(counter, lambda: torch.stack(list(counter.loss(batch).values())).sum())
     return ours, stepper(bare, lambda: bare(batch.images.pixels).float().mean())
 
@@ -144,7 +158,7 @@ def compare(
     paired = statistics.median(a / b for a, b in zip(times["ours"], times["bare"], strict=True))
     verdict = "within" if mine / theirs <= LIMITS[what] else "OVER"
     print(
-        f"{what:14} {mine:7.3f} s, bare {theirs:7.3f} s, ratio {mine / theirs:5.2f} "
+        f"{what:17} {mine:7.3f} s, bare {theirs:7.3f} s, ratio {mine / theirs:5.2f} "
         f"(turn by turn {paired:5.2f}), {verdict} {LIMITS[what]}",
         flush=True,
     )
