@@ -70,6 +70,7 @@ def make_runner(log: Path, **options: Any) -> "Runner":
         log: the file; appended to.
         options: of mmengine's Runner.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)
 
     class QuietRunner(runner_class()):  # type: ignore[misc]
         """Keeps mmengine's log off the terminal."""

@@ -91,3 +91,24 @@ def join_processes(device: torch.device) -> Processes:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Processes(torch.distributed.get_rank(), world)
+
+
+def wait_for_main(processes: Processes) -> None:
+    """Go on when the first process has come here too."""
+    if processes.world > 1:
+        torch.distributed.barrier()
+
+
+def agree(number: int, device: torch.device) -> int:
+    """The first process's number, in every process."""
+    if not torch.distributed.is_initialized():
+        return number
+    shared = torch.tensor([number], device=device)
+    torch.distributed.broadcast(shared, 0)
+    return int(shared)
+
+
+def leave_processes(processes: Processes) -> None:
+    """Leave the process group that `join_processes` joined."""
+    if processes.world > 1 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -14,6 +14,7 @@ from cellbench.config import ScheduleConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.checkpoints import BEST, save_checkpoint, save_weights
 from cellbench.engine.evaluation import Validation
+from cellbench.engine.interrupts import Interrupt
 from cellbench.engine.optim import rate
 from cellbench.engine.plan import Plan
 from cellbench.errors import RunError
@@ -172,7 +173,7 @@ class SelectionHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """Keeps the run resumable: after each validation, and about every half minute between.
+    """Keeps the run resumable: after each validation, at Ctrl-C, and every so often between.
 
     When it saves has no influence on what is computed.
     """
@@ -180,11 +181,30 @@ class CheckpointHook(Hook):
     priority = CHECKPOINT
 
     def __init__(
-        self, *, plan: Plan, state: TrainingState, folder: Path, every_s: float = 45.0
+        self,
+        *,
+        plan: Plan,
+        state: TrainingState,
+        folder: Path,
+        interrupt: Interrupt,
+        writes: bool = True,
+        every_s: float = 45.0,
     ) -> None:
+        """Remember when and where to save.
+
+        Args:
+            plan: says when validations are.
+            state: goes into the checkpoint.
+            folder: of the run.
+            interrupt: the user's wish to stop, met after the step.
+            writes: False in all but the first of several processes.
+            every_s: seconds between checkpoints.
+        """
         self.plan = plan
         self.state = state
         self.folder = folder
+        self.interrupt = interrupt
+        self.writes = writes
         self.every_s = every_s
         self.saved_at = self.started_at = time.monotonic()
         self.seconds_before = 0.0
@@ -197,13 +217,20 @@ class CheckpointHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save when it is due."""
+        """Save when it is due.
+
+        Raises:
+            KeyboardInterrupt: the user asked to stop, and the step is saved.
+        """
         step = runner.iter + 1
         now = time.monotonic()
         self.state.seconds = self.seconds_before + now - self.started_at
-        if step in self.plan.validate_after or now - self.saved_at >= self.every_s:
+        due = step in self.plan.validate_after or now - self.saved_at >= self.every_s
+        if self.writes and (due or self.interrupt.asked):
             save_checkpoint(runner, self.folder, step)
             self.saved_at = time.monotonic()
+        if self.interrupt.asked:
+            raise KeyboardInterrupt
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put the state into the checkpoint."""

@@ -34,9 +34,9 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def start_over(folder: Path) -> None:
-    """Forget what an interrupted run left, but for its lock."""
+    """Forget what an interrupted run left, but for its lock and the steps just fixed."""
     for path in folder.iterdir():
-        if path.name == "lock":
+        if path.name in ("lock", "plan.json"):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

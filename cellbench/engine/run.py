@@ -23,9 +23,12 @@ from cellbench.data.whole_images import WholeImages
 from cellbench.engine import checkpoints, record
 from cellbench.engine.devices import (
     Processes,
+    agree,
     choose_device,
     choose_precision,
     join_processes,
+    leave_processes,
+    wait_for_main,
 )
 from cellbench.engine.evaluation import Labelled, infer, validate
 from cellbench.engine.hooks import TrainingState
@@ -136,24 +139,24 @@ class Prepared:
     processes: Processes
     store: Path
 
-    @property
-    def key(self) -> str:
-        """Identifies the run's folder: all that is known before the number of steps is."""
+    def folder(self, weights_sha256: str | None) -> Path:
+        """Where the run keeps its log, checkpoints and pictures.
+
+        Its name ends in a hash of all that determines the result, but for the number of steps,
+        which a budget fixes only later.
+        """
+        asked = self.request
         known = {
             "config": self.config.hash,
             "manifest": self.stored.manifest_hash,
-            "protocol": self.request.protocol,
-            "split": self.request.split,
-            "seed": self.request.seed,
+            "weights": weights_sha256,
+            "protocol": asked.protocol,
+            "split": asked.split,
+            "seed": asked.seed,
         }
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
-
-    @property
-    def folder(self) -> Path:
-        """Where the run keeps its log, checkpoints and pictures."""
+        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
         slug = "".join(c if c.isalnum() else "-" for c in self.config.method.name.lower())[:40]
-        asked = self.request
-        name = f"{slug}-{asked.protocol}-s{asked.split}-r{asked.seed}-{self.key}"
+        name = f"{slug}-{asked.protocol}-s{asked.split}-r{asked.seed}-{key}"
         return self.store / "runs" / self.stored.name / name
 
 
@@ -167,40 +170,60 @@ def run(request: Request, display: Display | None = None) -> Outcome:
     started = time.monotonic()
     display = display or Display()
     prepared = prepare(request, display.say)
+    try:
+        return _run(prepared, display, started)
+    finally:
+        leave_processes(prepared.processes)
+
+
+def _run(prepared: Prepared, display: Display, started: float) -> Outcome:
+    request = prepared.request
+    counter = _counter(prepared, display.say)
+    folder = prepared.folder(_weights(counter)["sha256"])
     # Of the processes that torchrun starts, the first holds the folder for all.
-    with run_lock(prepared.folder) if prepared.processes.main else nullcontext():
-        if not request.resume and prepared.processes.main:
-            start_over(prepared.folder)
-        counter = _counter(prepared, display.say)
-        iterations = _iterations(prepared, counter, started, display.say)
-        run_id = _run_id(prepared, counter, iterations)
+    with run_lock(folder) if prepared.processes.main else nullcontext():
+        training = _training(prepared, counter, folder)
+        plan = make_plan(
+            _iterations(prepared, training, started, display.say), prepared.config.schedule
+        )
+        run_id = _run_id(prepared, counter, plan.iterations)
         finished = records.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
-            found = records.read_record(finished)
-            return Outcome(
-                prepared.folder,
-                found["selection"]["validation_mae"],
-                found,
-                finished,
-                sorted((prepared.folder / "pictures").glob("*.png")),
-                fresh=False,
-            )
-        plan = make_plan(iterations, prepared.config.schedule)
-        training = _training(prepared, counter)
-        display.start(iterations)
+            return _finished(finished, folder)
+        if prepared.processes.main:
+            _clear(folder, request.resume, display.say)
+        wait_for_main(prepared.processes)
+        display.start(plan.iterations)
         try:
             state = run_training(training, plan, show=display.step)
         finally:
             display.stop()
         if not prepared.processes.main:
-            return Outcome(prepared.folder, state.best_mae)
-        checkpoints.load_weights(counter, prepared.folder / checkpoints.BEST)
+            return Outcome(folder, state.best_mae)
+        checkpoints.load_weights(counter, folder / checkpoints.BEST)
         if training.validation is None:
-            state.thresholds = _thresholds_from_training(prepared, counter, training)
+            state.thresholds = _thresholds_from_training(prepared, training)
         if request.no_test:
-            return Outcome(prepared.folder, state.best_mae)
+            return Outcome(folder, state.best_mae)
         display.say(f"Scoring {len(prepared.split.test)} test images.")
-        return _score(prepared, counter, training, state, plan, run_id)
+        return _score(prepared, training, state, plan, run_id)
+
+
+def _finished(file: Path, folder: Path) -> Outcome:
+    found = records.read_record(file)
+    pictures = sorted((folder / "pictures").glob("*.png"))
+    validation_mae = found["selection"]["validation_mae"]
+    return Outcome(folder, validation_mae, found, file, pictures, fresh=False)
+
+
+def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
+    """Leave in the run's folder what the training can go on from."""
+    last = folder / checkpoints.LAST
+    if not resume:
+        start_over(folder)
+    elif last.is_file() and not checkpoints.readable(last):
+        say(f"The checkpoint {last} cannot be read; the run starts over.")
+        start_over(folder)
 
 
 def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
@@ -246,7 +269,7 @@ def _counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
     return counter.to(device=prepared.device, memory_format=torch.channels_last)
 
 
-def _training(prepared: Prepared, counter: CellCounter) -> Training:
+def _training(prepared: Prepared, counter: CellCounter, folder: Path) -> Training:
     data = prepared.config.data
     train = TrainingSet(
         prepared.stored,
@@ -274,7 +297,7 @@ def _training(prepared: Prepared, counter: CellCounter) -> Training:
         precision=prepared.precision,
         processes=prepared.processes,
         workers=prepared.request.workers,
-        folder=prepared.folder,
+        folder=folder,
     )
 
 
@@ -292,30 +315,23 @@ def _whole(prepared: Prepared, image_ids: list[str]) -> WholeImages:
 
 
 def _iterations(
-    prepared: Prepared, counter: CellCounter, started: float, say: Callable[[str], None]
+    prepared: Prepared, training: Training, started: float, say: Callable[[str], None]
 ) -> int:
-    """The number of steps: what an earlier start fixed, what the budget allows, or the epochs."""
-    kept = read_iterations(prepared.folder)
-    if kept is not None:
-        return kept
-    training = _training(prepared, counter)
+    """The number of steps: the epochs', or what the budget allows, fixed at the first start."""
     budget_s = prepared.config.schedule.budget_s
     if budget_s is None:
         return prepared.config.data.epochs * training.train.steps_per_epoch
+    kept = read_iterations(training.folder) if prepared.request.resume else None
+    if kept is not None:
+        return kept
     # The steps that are timed change the weights: they are done on a counter of their own.
     trial = dataclasses.replace(training, counter=_counter(prepared, lambda text: None))
     test_share = len(prepared.split.test) / max(1, len(prepared.split.val))
     took = measured(trial, test_share=test_share, started=started)
-    iterations = fit_budget(budget_s, took, prepared.config.schedule)
-    if prepared.processes.world > 1:
-        shared = torch.tensor([iterations], device=prepared.device)
-        torch.distributed.broadcast(shared, 0)
-        iterations = int(shared)
+    iterations = agree(fit_budget(budget_s, took, prepared.config.schedule), prepared.device)
     if prepared.processes.main:
-        keep_iterations(prepared.folder, iterations, took)
+        keep_iterations(training.folder, iterations, took)
     say(f"A step takes {took.step_s:.2f} s: {iterations} steps fit the budget.")
-    # The draws above must not shift those of the run.
-    torch.manual_seed(prepared.request.seed)
     return iterations
 
 
@@ -339,32 +355,25 @@ def _weights(counter: CellCounter) -> dict[str, str | None]:
     return {"source": info.source, "sha256": info.sha256}
 
 
-def _thresholds_from_training(
-    prepared: Prepared, counter: CellCounter, training: Training
-) -> dict[str, float]:
+def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[str, float]:
     """Where a protocol has no validation part: choose on whole training images, and keep it."""
     found = validate(
-        counter,
+        training.counter,
         _whole(prepared, prepared.split.train),
         radius_px=prepared.config.data.radius_px,
         precision=training.precision,
     )
-    checkpoints.save_weights(counter, prepared.folder / checkpoints.BEST)
+    checkpoints.save_weights(training.counter, training.folder / checkpoints.BEST)
     return found.thresholds
 
 
 def _score(
-    prepared: Prepared,
-    counter: CellCounter,
-    training: Training,
-    state: TrainingState,
-    plan: Plan,
-    run_id: str,
+    prepared: Prepared, training: Training, state: TrainingState, plan: Plan, run_id: str
 ) -> Outcome:
     """Read the test part, once, and write the record."""
     from cellbench.engine.pictures import draw_pictures
 
-    request, config = prepared.request, prepared.config
+    request, config, counter = prepared.request, prepared.config, training.counter
     test: Labelled = _whole(prepared, prepared.split.test)
     if request.protocol == "released":
         test = TrainingCrops(training.train)
@@ -415,13 +424,13 @@ def _score(
     pictures: list[Path] = []
     if request.protocol != "released":
         pictures = draw_pictures(
-            prepared.folder / "pictures",
+            training.folder / "pictures",
             prepared.stored,
             truth,
             predictions,
             radius_px=config.data.radius_px,
         )
-    return Outcome(prepared.folder, state.best_mae, records.read_record(file), file, pictures)
+    return Outcome(training.folder, state.best_mae, records.read_record(file), file, pictures)
 
 
 def _selection_rule(protocol: str) -> str:

@@ -12,7 +12,7 @@ from cellbench.config import ResolvedConfig
 from cellbench.data.training_set import TrainingSet
 from cellbench.engine import compat
 from cellbench.engine.average import WeightAverage
-from cellbench.engine.checkpoints import LAST, readable
+from cellbench.engine.checkpoints import LAST
 from cellbench.engine.devices import Processes
 from cellbench.engine.evaluation import Labelled, Validation, validate
 from cellbench.engine.hooks import (
@@ -24,6 +24,7 @@ from cellbench.engine.hooks import (
     SelectionHook,
     TrainingState,
 )
+from cellbench.engine.interrupts import Interrupt, deferred_interrupt
 from cellbench.engine.loop import StepLoop, Stream
 from cellbench.engine.optim import PrecisionOptimWrapper, build_optimizer
 from cellbench.engine.plan import Measured, Plan, median
@@ -87,12 +88,13 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
 
     Raises:
         RunError: the loss is no number, or a checkpoint cannot be written.
+        KeyboardInterrupt: the user asked to stop; the last step is saved.
     """
     state = TrainingState()
     compat.trust_own_checkpoints()
     name = f"cellbench-{training.folder.name}-{training.processes.rank}-{time.monotonic_ns()}"
     log = training.folder / ("log.txt" if training.processes.main else "log-rank.txt")
-    with compat.device_for_mmengine(training.device):
+    with compat.device_for_mmengine(training.device), deferred_interrupt() as interrupt:
         runner = compat.make_runner(
             log,
             model=_for_processes(training),
@@ -108,7 +110,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             },
             optim_wrapper=training.optimizer(),
             default_hooks=dict.fromkeys(DEFAULT_HOOKS),
-            custom_hooks=_hooks(training, plan, state, show),
+            custom_hooks=_hooks(training, plan, state, show, interrupt),
             visualizer={"type": "Visualizer"},
             randomness={"seed": training.seed},
             experiment_name=name,
@@ -116,7 +118,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
         )
         try:
             last = training.folder / LAST
-            if last.is_file() and readable(last):
+            if last.is_file():
                 runner._resume, runner._load_from = True, str(last)
             runner.train()
         finally:
@@ -187,17 +189,23 @@ def _validation(training: Training) -> Callable[[], Validation]:
     return look
 
 
-def _hooks(training: Training, plan: Plan, state: TrainingState, show: Show) -> list[Any]:
+def _hooks(
+    training: Training, plan: Plan, state: TrainingState, show: Show, interrupt: Interrupt
+) -> list[Any]:
     hooks: list[Any] = [RateHook(training.config.schedule, plan.iterations), GuardHook(state)]
     average = None
     if training.config.schedule.ema is not None:
         average = WeightAverage(training.counter, training.config.schedule.ema)
         hooks.append(AverageHook(average, training.counter))
-    checkpoint = CheckpointHook(plan=plan, state=state, folder=training.folder)
+    checkpoint = CheckpointHook(
+        plan=plan,
+        state=state,
+        folder=training.folder,
+        interrupt=interrupt,
+        writes=training.processes.main,
+    )
     if not training.processes.main:
-        # Every process resumes from the one checkpoint; only the first one writes it.
-        checkpoint.after_train_iter = lambda *_, **__: None  # type: ignore[method-assign]
-        return [*hooks, checkpoint]
+        return [*hooks, checkpoint]  # every process resumes from the one checkpoint
     look = None if training.validation is None else _validation(training)
     return [
         *hooks,

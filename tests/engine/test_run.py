@@ -122,12 +122,41 @@ def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_checkpoint(ben
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
+def test_fresh_starts_an_interrupted_run_over(bench):
+    def interrupt(done, loss, mae):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request(), Display(step=interrupt))
+    steps = []
+    run(request(resume=False), Display(step=lambda done, loss, mae: steps.append(done)))
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
+    store = str(bench / "other")
+
+    def interrupt(done, loss, mae):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request(store=store), Display(step=interrupt))
+    [last] = (bench / "other").rglob("last.pth")
+    last.write_bytes(last.read_bytes()[:1000])
+    said = []
+    resumed = run(request(store=store), Display(say=said.append))
+    assert any("cannot be read; the run starts over" in text for text in said)
+    assert same_result(resumed.record, finished.record) == []
+
+
 def test_two_processes_never_share_a_run(bench):
     from cellbench.engine.locks import run_lock
     from cellbench.engine.run import prepare
 
     with (
-        run_lock(prepare(request(), print).folder),
+        run_lock(prepare(request(), print).folder(None)),
         pytest.raises(UserError, match="Another process is at this run"),
     ):
         run(request())
