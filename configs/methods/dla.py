@@ -17,10 +17,8 @@ model = dict(
 
 optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
 
-schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
+schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 
-# Few and small images: a longer average steadies what the validation part chooses between.
-per_dataset = dict(
-    adi=dict(schedule=dict(ema=0.99)),
-    mbm=dict(schedule=dict(ema=0.99)),
-)
+# Half the rate on VGG, whose clean images are learnt soon: at the full one the validation MAE of
+# split 0 went up and down by a quarter from one look to the next, and did not settle.
+per_dataset = dict(vgg=dict(optimizer=dict(lr=5e-4, trunk_lr=1e-4)))

@@ -22,4 +22,4 @@ model = dict(
 
 optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
 
-schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
+schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
