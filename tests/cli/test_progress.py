@@ -1,0 +1,29 @@
+import io
+
+from rich.console import Console
+
+from cellbench.cli.progress import RunProgress
+
+
+def lines(steps, **options):
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120, **options))
+    progress.start(len(steps))
+    for done, (loss, mae) in enumerate(steps, start=1):
+        progress.step(done, loss, mae)
+    progress.stop()
+    return out.getvalue()
+
+
+def test_a_file_gets_a_line_for_every_new_validation_and_the_last_step():
+    said = lines([(0.9, None), (0.8, None), (0.7, 12.5), (0.6, 12.5), (0.5, 11.0)])
+    assert [line.split()[1] for line in said.splitlines()] == ["1/5", "3/5", "5/5"]
+    assert "validation MAE 12.50" in said
+    assert "0:00 left" in said
+
+
+def test_a_terminal_gets_a_bar_with_loss_mae_and_time():
+    said = lines([(0.9, None), (0.5, 11.0)], force_terminal=True)
+    assert "2/2" in said
+    assert "validation MAE 11.00" in said
+    assert "loss 0.5000" in said
