@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+
+import cellbench
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["plugins"],
+        ["plugins", "show", "MDGC"],
+        ["data", "list"],
+        ["leaderboard"],
+        ["run", "configs/dla_adi.py", "--set", "model.matcher.type=KMH"],
+    ],
+)
+def test_what_neither_trains_nor_scores_never_imports_torch(arguments, home, tmp_path):
+    code = (
+        "import sys\n"
+        "from cellbench.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "sys.exit(99 if 'torch' in sys.modules or 'cv2' in sys.modules else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_version_is_the_packages(command):
+    assert command("--version").stdout.strip() == f"cellbench, version {cellbench.__version__}"
+
+
+def test_an_unknown_command_offers_the_nearest(command):
+    done = command("leaderbord")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("did you mean leaderboard?")
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"set -o pipefail; {sys.executable} -m cellbench plugins --format json | head -1",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout.strip() == "["
