@@ -426,8 +426,8 @@ def check_parts(node: Any, path: str, role: str | None) -> None:
     if role is not None:
         _check_part(node, path, role)
     for key, child in node.items():
-        inner = key if key in plugin_index.ROLES.values() else None
-        if isinstance(child, Mapping | list | tuple) and (inner or isinstance(child, Mapping)):
+        inner = key if key in plugin_index.ROLES.values() and child is not None else None
+        if inner or isinstance(child, Mapping):
             check_parts(child, f"{path}.{key}", inner)
 
 

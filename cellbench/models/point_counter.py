@@ -20,18 +20,24 @@ from cellbench.models.parts import (
     Proposals,
     in_image,
 )
-from cellbench.registry import BACKBONES, CONVS, DECODERS, HEADS, LOSSES, MATCHERS
+from cellbench.registry import BACKBONES, CONVS, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS
 from cellbench.structures import Prediction
 
 
+@COUNTERS.register_module()
 class PointCounter(CellCounter):
-    """Counts the proposals whose score reaches a threshold.
+    """Counts proposals whose score reaches a threshold: backbone, decoder, head, matcher, loss.
+
+    In a config each part is a dict with its `type`; the decoder's `conv` names the convolution on
+    its path.
 
     Training: every image's proposals are matched with its cells one to one, and the loss compares
     the pairs. Counting: proposals whose reference lies in the image, that the head lets count
     (`Head.peaks`) and whose score is at least `threshold`, which is chosen on validation. A point
     that its offset carries over the border counts, and is reported on the border: in training
     only cells inside an image are matched.
+
+    Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
 
     Attributes:
         threshold: () float32 buffer, so that it travels with the weights.
