@@ -14,11 +14,11 @@ data = dict(
         dict(type="QuarterTurn"),
         dict(
             type="ColourJitter",
-            brightness=0.3,
+            brightness=0.25,
             contrast=0.3,
-            saturation=0.35,
-            channel_gain=0.15,
-            channel_offset=0.04,
+            saturation=0.3,
+            channel_gain=0.08,
+            channel_offset=0.03,
         ),
     ],
 )
