@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cellbench.data.simulated import simulate_set
+
+# The same examples in every run: a failure in CI is one at home.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent
 SHARED = os.environ.get("CELLBENCH_SHARED")

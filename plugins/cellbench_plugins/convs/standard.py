@@ -12,6 +12,8 @@ from cellbench.registry import CONVS
 class Standard(nn.Sequential):
     """Square convolution, with a normalisation and an activation where they are asked for.
 
+    Source: the 3x3 convolutions of P2PNet's decoder, arXiv:2107.12746.
+
     Differs: batch statistics of a few small crops do not fit whole images, so there is no
     normalisation unless the config wants one; `batch` is there for comparisons.
     """

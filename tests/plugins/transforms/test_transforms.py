@@ -62,9 +62,11 @@ def assert_spot_lies_at_its_point(picture):
     """
     width, height = picture.size
     reach = 3.5 * picture.scale + 1
+    grey = picture.pixels[:, :, 0].astype(np.float64)
+    # An earlier transform may have cut the spot at a border that padding has since moved away.
+    whole = grey.sum() > 0.97 * 25 * picture.scale**2
     for x, y in picture.points:
-        if reach < x < width - reach and reach < y < height - reach:
-            grey = picture.pixels[:, :, 0].astype(np.float64)
+        if whole and reach < x < width - reach and reach < y < height - reach:
             rows, columns = np.indices(grey.shape) + 0.5
             centre = (grey * columns).sum() / grey.sum(), (grey * rows).sum() / grey.sum()
             assert centre == pytest.approx((x, y), abs=0.15)
