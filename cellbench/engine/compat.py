@@ -1,8 +1,9 @@
 """The one place that knows mmengine's rough edges (release 0.10.7)."""
 
+import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,11 @@ def make_runner(log: Path, **options: Any) -> "Runner":
             logger.addHandler(file)
             logger.setLevel(log_level)
             return logger
+
+        def load_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+            """As mmengine does it, but for a line that it prints."""
+            with redirect_stdout(io.StringIO()):
+                return super().load_checkpoint(*args, **kwargs)
 
     return QuietRunner(**options)
 
