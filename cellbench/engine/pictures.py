@@ -55,7 +55,7 @@ def draw_pictures(
 def _picture(
     pixels: NDArray[np.uint8], sample: CellSample, found: Prediction, radius_px: float
 ) -> Image.Image:
-    caption = f"{sample.image_id}: {found.count:.1f} predicted, {sample.count} annotated"
+    caption = f"{found.count:.1f} predicted, {sample.count} annotated: {sample.image_id}"
     if found.points is not None:
         matches = match_points(found.points, sample.points, radius_px)
         return overlay(
