@@ -2,8 +2,8 @@
 data = dict(
     set="vgg",
     radius_px=4.0,
-    epochs=110,
-    batch_size=8,
+    epochs=160,
+    batch_size=16,
     crops_per_image=1,
     input_scale=1.0,
     augment=[

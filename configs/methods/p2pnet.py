@@ -35,6 +35,6 @@ optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_n
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 
-# Half the rate on VGG, whose clean images are learnt soon: at the full one the validation MAE of
-# split 0 went up and down by a quarter from one look to the next, and did not settle.
-per_dataset = dict(vgg=dict(optimizer=dict(lr=5e-4, trunk_lr=1e-4)))
+# On VGG a long average and small batches were tried and lost (validation MAE of split 0: 6.2 against
+# 4.0): its crops differ in density, and so do the batch statistics that the average follows.
+per_dataset = dict(vgg=dict(schedule=dict(ema=0.97)))
