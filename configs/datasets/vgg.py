@@ -1,4 +1,5 @@
-# VGG: 256x256 px, generated fluorescence with overlapping cells.
+# VGG: 256x256 px, generated fluorescence with overlapping cells of one size. Crops are pieces of the
+# images as they are scored: a jitter of the scale would resample, and so blur, what is sharp there.
 data = dict(
     set="vgg",
     radius_px=4.0,
@@ -7,7 +8,7 @@ data = dict(
     crops_per_image=1,
     input_scale=1.0,
     augment=[
-        dict(type="RandomCrop", size=64, jitter=(0.9, 1.1)),
+        dict(type="RandomCrop", size=64),
         dict(type="RandomFlip"),
         dict(type="QuarterTurn"),
     ],
