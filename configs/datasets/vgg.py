@@ -3,7 +3,7 @@
 data = dict(
     set="vgg",
     radius_px=4.0,
-    epochs=160,
+    epochs=130,
     batch_size=16,
     crops_per_image=1,
     input_scale=1.0,
