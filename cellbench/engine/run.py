@@ -41,7 +41,7 @@ from cellbench.engine.plan import (
     read_iterations,
 )
 from cellbench.engine.released import TrainingCrops
-from cellbench.engine.training import Show, Training, measured, run_training
+from cellbench.engine.training import Show, Training, fit, measured, run_training
 from cellbench.errors import UserError
 from cellbench.metrics.scoring import score
 from cellbench.models.build import build_counter
@@ -195,7 +195,7 @@ def _run(prepared: Prepared, display: Display, started: float) -> Outcome:
         wait_for_main(prepared.processes)
         display.start(plan.iterations)
         try:
-            state = run_training(training, plan, show=display.step)
+            state = fit(training) or run_training(training, plan, show=display.step)
         finally:
             display.stop()
         if not prepared.processes.main:

@@ -12,7 +12,7 @@ from cellbench.config import ResolvedConfig
 from cellbench.data.training_set import TrainingSet
 from cellbench.engine import compat
 from cellbench.engine.average import WeightAverage
-from cellbench.engine.checkpoints import LAST
+from cellbench.engine.checkpoints import BEST, LAST, save_weights
 from cellbench.engine.devices import Processes
 from cellbench.engine.evaluation import Labelled, Validation, validate
 from cellbench.engine.hooks import (
@@ -123,6 +123,26 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             runner.train()
         finally:
             compat.close_runner(runner)
+    return state
+
+
+def fit(training: Training) -> TrainingState | None:
+    """Let a method that is not trained by steps train itself.
+
+    Returns:
+        The state at the end, with the weights in the folder; None for a method of steps.
+    """
+    started = time.monotonic()
+    counter = training.counter
+    if not counter.fit(training.train, training.validation):
+        return None
+    state = TrainingState()
+    if training.validation is not None:
+        found = _validation(training)()
+        state.best_mae, state.thresholds = found.mae, found.thresholds
+    if training.processes.main:
+        save_weights(counter, training.folder / BEST)
+    state.seconds = time.monotonic() - started
     return state
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from mmengine.model import BaseModel
@@ -70,11 +70,9 @@ class CellCounter(BaseModel):
     weights goes into buffers or `get_extra_state`, so that it travels with the checkpoint.
 
     Attributes:
-        stages: names of successive trainings; one unnamed stage by default.
         weights_info: what the trunk started from; set by `cellbench.models.build`.
     """
 
-    stages: ClassVar[tuple[str, ...]] = ("train",)
     weights_info: WeightsInfo = RANDOM
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
@@ -127,6 +125,9 @@ class CellCounter(BaseModel):
             train: the `TrainingSet`.
             validation: the `WholeImages` of the validation part.
 
+        Called at each start of a run that is not finished: what it computes must depend on its
+        arguments alone.
+
         Returns:
             True if the method trained itself here; False (the default) to be trained by steps.
         """
@@ -156,4 +157,5 @@ class CellCounter(BaseModel):
     @property
     def device(self) -> torch.device:
         """Where the method's tensors live."""
-        return next(self.parameters()).device
+        device: torch.device = self.data_preprocessor.mean.device
+        return device

@@ -193,3 +193,19 @@ def test_the_toy_plugin_trains(bench):
         Request(str(toy), dataset="adi-sim", protocol="smoke", epochs=1, overrides=overrides)
     ).record
     assert "cellbench-toy" in {part["distribution"] for part in record["plugins"]}
+
+
+def test_a_method_that_trains_itself_is_scored_like_any_other(bench):
+    from pathlib import Path
+
+    mean = Path(__file__).parent.parent / "toy_plugin" / "mean_config.py"
+    record = run(Request(str(mean), dataset="adi-sim", protocol="smoke")).record
+    counts = {image["prediction"] for image in record["images"]}
+    assert len(counts) == 1
+    [count] = counts
+    truths = [image["truth"] for image in record["images"]]
+    assert record["metrics"]["mae"] == pytest.approx(sum(abs(t - count) for t in truths) / 2)
+    assert record["metrics"]["f1"] is None
+    assert record["points"] is None
+    assert record["thresholds"] == {}
+    assert record["selection"]["validation_mae"] > 0
