@@ -1,6 +1,5 @@
-# MBM: 600x600 px, nuclei about 25 px wide, seen at half resolution. Its 11 slides of 8 donors are
-# stained unalike, and v1 parts images, not slides: of the 7 slides that split 0 tests, 3 are in no
-# training image. So colours are jittered as far as slides differ.
+# MBM: 600x600 px, nuclei about 25 px wide, seen at half resolution. A jitter of the colours as
+# wide as slides differ lost on the validation part of split 0 (MAE 7.3 against 5.1).
 data = dict(
     set="mbm",
     radius_px=12.0,
@@ -12,13 +11,6 @@ data = dict(
         dict(type="RandomCrop", size=96, jitter=(0.8, 1.25)),
         dict(type="RandomFlip"),
         dict(type="QuarterTurn"),
-        dict(
-            type="ColourJitter",
-            brightness=0.25,
-            contrast=0.3,
-            saturation=0.3,
-            channel_gain=0.08,
-            channel_offset=0.03,
-        ),
+        dict(type="ColourJitter"),
     ],
 )
