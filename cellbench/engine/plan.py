@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cellbench.config import ScheduleConfig
+from cellbench.data.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,8 @@ def read_iterations(folder: Path) -> int | None:
 
 def keep_iterations(folder: Path, iterations: int, measured: Measured) -> None:
     """Store the fixed number of steps, whole or not at all."""
-    temporary = folder / "plan.json.tmp"
-    temporary.write_text(json.dumps({"iterations": iterations, "measured": asdict(measured)}))
-    temporary.replace(folder / "plan.json")
+    plan = {"iterations": iterations, "measured": asdict(measured)}
+    write_atomically(folder / "plan.json", json.dumps(plan).encode())
 
 
 def median(values: Sequence[float]) -> float:

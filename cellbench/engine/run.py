@@ -16,7 +16,7 @@ import torch
 from cellbench import paths
 from cellbench.config import ResolvedConfig, resolve
 from cellbench.data.resolve import resolve_set
-from cellbench.data.splits import PROTOCOLS, Split, make_split
+from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.store import StoredSet
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
@@ -42,7 +42,6 @@ from cellbench.engine.plan import (
 )
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.training import Show, Training, fit, measured, run_training
-from cellbench.errors import UserError
 from cellbench.metrics.scoring import score
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
@@ -232,10 +231,7 @@ def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
     Raises:
         UserError: config, set, protocol, split or device cannot be had.
     """
-    if request.protocol not in PROTOCOLS:
-        raise UserError(
-            f"There is no protocol {request.protocol!r}; known are {', '.join(PROTOCOLS)}."
-        )
+    find_protocol(request.protocol)  # a wrong name is told before data are looked for
     config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
     if request.epochs is not None:
         config = dataclasses.replace(
@@ -435,7 +431,7 @@ def _score(
 
 def _selection_rule(protocol: str) -> str:
     """What a protocol's weights and thresholds are chosen on, as tables badge it."""
-    facts = PROTOCOLS[protocol]
+    facts = find_protocol(protocol)
     if not facts.held_out:
         return "train crops"
     return "val" if facts.has_validation else "last"
