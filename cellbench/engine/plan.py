@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cellbench.config import ScheduleConfig
@@ -43,35 +43,48 @@ class Measured:
     start_s: float
 
 
-def fit_budget(budget_s: float, measured: Measured, schedule: ScheduleConfig) -> int:
-    """The number of steps that a wall-clock budget allows.
+# Most of a budget that may go into looking at validation images.
+_LOOKING = 0.25
+
+
+def fit_budget(budget_s: float, measured: Measured, schedule: ScheduleConfig) -> Plan:
+    """What a wall-clock budget allows; looks at the validation images give way before steps.
 
     Args:
         budget_s: seconds from the start of the command to its row.
         measured: what a step, a validation, the test and the start take.
-        schedule: says how many validations there are.
+        schedule: says how many validations there are at most.
 
     Returns:
-        At least 1, whatever the budget.
+        At least one step and one validation, whatever the budget.
     """
     # Two per cent are kept back for checkpoints and the record.
     left = 0.98 * budget_s - measured.start_s - measured.test_s
-    left -= schedule.validations * measured.validation_s
-    return max(1, int(left / measured.step_s))
+    looks = schedule.validations
+    if measured.validation_s > 0:
+        looks = min(looks, max(1, int(_LOOKING * left / measured.validation_s)))
+    iterations = max(1, int((left - looks * measured.validation_s) / measured.step_s))
+    return make_plan(iterations, replace(schedule, validations=looks))
 
 
-def read_iterations(folder: Path) -> int | None:
-    """The number of steps that an earlier start of this run fixed; None if it did not get there."""
+def read_plan(folder: Path, schedule: ScheduleConfig) -> Plan | None:
+    """The plan that an earlier start of this run fixed; None if it did not get there."""
     try:
-        return int(json.loads((folder / "plan.json").read_text())["iterations"])
+        kept = json.loads((folder / "plan.json").read_text())
+        iterations, looks = int(kept["iterations"]), int(kept["validations"])
+        return make_plan(iterations, replace(schedule, validations=looks))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def keep_iterations(folder: Path, iterations: int, measured: Measured) -> None:
-    """Store the fixed number of steps, whole or not at all."""
-    plan = {"iterations": iterations, "measured": asdict(measured)}
-    write_atomically(folder / "plan.json", json.dumps(plan).encode())
+def keep_plan(folder: Path, plan: Plan, measured: Measured) -> None:
+    """Store the fixed plan, whole or not at all."""
+    kept = {
+        "iterations": plan.iterations,
+        "validations": len(plan.validate_after),
+        "measured": asdict(measured),
+    }
+    write_atomically(folder / "plan.json", json.dumps(kept).encode())
 
 
 def median(values: Sequence[float]) -> float:

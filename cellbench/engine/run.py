@@ -36,9 +36,9 @@ from cellbench.engine.locks import run_lock, start_over
 from cellbench.engine.plan import (
     Plan,
     fit_budget,
-    keep_iterations,
+    keep_plan,
     make_plan,
-    read_iterations,
+    read_plan,
 )
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.training import Show, Training, fit, measured, run_training
@@ -182,9 +182,7 @@ def _run(prepared: Prepared, display: Display, started: float) -> Outcome:
     # Of the processes that torchrun starts, the first holds the folder for all.
     with run_lock(folder) if prepared.processes.main else nullcontext():
         training = _training(prepared, counter, folder)
-        plan = make_plan(
-            _iterations(prepared, training, started, display.say), prepared.config.schedule
-        )
+        plan = _plan(prepared, training, started, display.say)
         run_id = _run_id(prepared, counter, plan.iterations)
         finished = records.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
@@ -310,25 +308,29 @@ def _whole(prepared: Prepared, image_ids: list[str]) -> WholeImages:
     return WholeImages(prepared.stored, image_ids, input_scale=prepared.config.data.input_scale)
 
 
-def _iterations(
+def _plan(
     prepared: Prepared, training: Training, started: float, say: Callable[[str], None]
-) -> int:
-    """The number of steps: the epochs', or what the budget allows, fixed at the first start."""
-    budget_s = prepared.config.schedule.budget_s
-    if budget_s is None:
-        return prepared.config.data.epochs * training.train.steps_per_epoch
-    kept = read_iterations(training.folder) if prepared.request.resume else None
+) -> Plan:
+    """As many steps as the epochs have, or as the budget allows, fixed at the first start."""
+    schedule = prepared.config.schedule
+    if schedule.budget_s is None:
+        return make_plan(prepared.config.data.epochs * training.train.steps_per_epoch, schedule)
+    kept = read_plan(training.folder, schedule) if prepared.request.resume else None
     if kept is not None:
         return kept
     # The steps that are timed change the weights: they are done on a counter of their own.
     trial = dataclasses.replace(training, counter=_counter(prepared, lambda text: None))
     test_share = len(prepared.split.test) / max(1, len(prepared.split.val))
     took = measured(trial, test_share=test_share, started=started)
-    iterations = agree(fit_budget(budget_s, took, prepared.config.schedule), prepared.device)
+    fitted = fit_budget(schedule.budget_s, took, schedule)
+    # Every process times its own steps; the first one's number holds.
+    iterations = agree(fitted.iterations, prepared.device)
+    looks = agree(len(fitted.validate_after), prepared.device)
+    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks))
     if prepared.processes.main:
-        keep_iterations(training.folder, iterations, took)
+        keep_plan(training.folder, plan, took)
     say(f"A step takes {took.step_s:.2f} s: {iterations} steps fit the budget.")
-    return iterations
+    return plan
 
 
 def _run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:

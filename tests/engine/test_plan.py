@@ -1,7 +1,7 @@
 import pytest
 
 from cellbench.config import ScheduleConfig
-from cellbench.engine.plan import Measured, fit_budget, keep_iterations, make_plan, read_iterations
+from cellbench.engine.plan import Measured, fit_budget, keep_plan, make_plan, read_plan
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 10, 97, 5000])
@@ -22,14 +22,31 @@ def test_validations_are_spread_evenly_from_the_first():
 def test_a_budget_is_what_steps_validations_and_test_take():
     schedule = ScheduleConfig(validations=5)
     took = Measured(step_s=0.5, validation_s=4.0, test_s=10.0, start_s=20.0)
-    steps = fit_budget(600, took, schedule)
-    assert 0.96 * 600 <= steps * 0.5 + 5 * 4 + 10 + 20 <= 600
-    assert fit_budget(1, took, schedule) == 1
+    plan = fit_budget(600, took, schedule)
+    assert 0.96 * 600 <= plan.iterations * 0.5 + 5 * 4 + 10 + 20 <= 600
+    assert len(plan.validate_after) == 5
+    assert fit_budget(1, took, schedule).validate_after == (1,)
 
 
-def test_the_number_of_steps_is_fixed_once(tmp_path):
-    assert read_iterations(tmp_path) is None
-    keep_iterations(tmp_path, 321, Measured(1, 1, 1, 1))
-    assert read_iterations(tmp_path) == 321
+def test_a_short_budget_gives_up_validations_before_steps():
+    slow = Measured(step_s=1.0, validation_s=20.0, test_s=30.0, start_s=10.0)
+    plan = fit_budget(240, slow, ScheduleConfig(validations=10))
+    spent = plan.iterations * 1.0 + len(plan.validate_after) * 20 + 40
+    assert spent <= 240
+    assert plan.iterations >= 0.7 * (240 - 40)
+    assert plan.validate_after[-1] == plan.iterations
+
+
+def test_a_protocol_without_validation_gets_all_its_time_for_steps():
+    took = Measured(step_s=1.0, validation_s=0.0, test_s=0.0, start_s=0.0)
+    assert fit_budget(100, took, ScheduleConfig()).iterations == 98
+
+
+def test_the_plan_is_fixed_once(tmp_path):
+    schedule = ScheduleConfig(validations=10)
+    assert read_plan(tmp_path, schedule) is None
+    plan = make_plan(321, ScheduleConfig(validations=3))
+    keep_plan(tmp_path, plan, Measured(1, 1, 1, 1))
+    assert read_plan(tmp_path, schedule) == plan
     (tmp_path / "plan.json").write_text("{")
-    assert read_iterations(tmp_path) is None
+    assert read_plan(tmp_path, schedule) is None
