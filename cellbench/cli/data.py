@@ -177,6 +177,7 @@ def import_command(name: str, source: Path, force: bool) -> None:
 @click.argument("name", metavar="[SET]", required=False)
 def verify_command(name: str | None) -> None:
     """Compare every file of a set, or of all sets on disk, with its manifest."""
+    from cellbench.data.resolve import find_dataset
     from cellbench.data.store import Damage, open_set, sets_on_disk, verify_set
 
     console = Console()
@@ -193,6 +194,7 @@ def verify_command(name: str | None) -> None:
             stored = open_set(each)
         except UserError as error:
             if name is not None:
+                find_dataset(name)  # a name that nobody knows is the mistake to tell first
                 raise
             table.add_row(each, "", "manifest.json", str(error), style="red")
             damaged = True

@@ -100,3 +100,10 @@ assert "cellbench.cli.data_fetch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_verify_of_an_unknown_set_names_the_known_ones(home, command):
+    done = command("data", "verify", "abi")
+    assert done.returncode == 2
+    assert "adi" in done.stderr
+    assert "import" not in done.stderr
