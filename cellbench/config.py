@@ -9,7 +9,8 @@ import ast
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -191,12 +192,35 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"There is no config {str(name)!r}; {hint}")
 
 
+# Files that were read inside `loading_once`; None outside.
+_kept: dict[Path, dict[str, Any]] | None = None
+
+
+@contextmanager
+def loading_once() -> Iterator[None]:
+    """Within it a config file is read once, however many combinations are made from it."""
+    global _kept
+    before, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = before
+
+
 def load_file(path: Path) -> dict[str, Any]:
     """Compose a config file and its bases into plain dicts.
 
     Raises:
         UserError: the file does not run, names a base that is not there, or two bases share a key.
     """
+    if _kept is None:
+        return _read(path)
+    if path not in _kept:
+        _kept[path] = _read(path)
+    return copy.deepcopy(_kept[path])
+
+
+def _read(path: Path) -> dict[str, Any]:
     from mmengine.config import Config
 
     try:

@@ -198,6 +198,7 @@ def _signature(node: ast.ClassDef) -> str:
     return ""
 
 
+@cache
 def parameters(entry: Entry) -> dict[str, bool] | None:
     """The constructor's argument names, each with whether it must be given.
 
