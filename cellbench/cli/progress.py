@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cellbench.engine.run import Display
+    from cellbench.sweeps.reporting import ProgressFile
 
 # Where there is no terminal, a line this often says that the run is alive.
 LINE_EVERY_S = 30.0
@@ -82,6 +83,29 @@ def terminal_display(console: Console) -> "Display":
         step=progress.step,
         stop=progress.stop,
     )
+
+
+def reported(display: "Display", file: "ProgressFile") -> "Display":
+    """A display that also keeps a progress file up to date."""
+    from cellbench.engine.run import Display
+
+    def say(text: str) -> None:
+        display.say(text)
+        file.update(now=True, said=text)
+
+    def start(iterations: int) -> None:
+        display.start(iterations)
+        file.update(now=True, phase="training", steps=iterations)
+
+    def step(done: int, loss: float, mae: float | None) -> None:
+        display.step(done, loss, mae)
+        file.update(step=done, loss=loss, validation_mae=mae)
+
+    def stop() -> None:
+        display.stop()
+        file.update(now=True, phase="scoring")
+
+    return Display(say=say, start=start, step=step, stop=stop)
 
 
 def row_table(record: dict[str, Any]) -> Table:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,6 +63,10 @@ class Duration(click.ParamType):
 )
 @click.option("--workers", type=click.IntRange(0), default=0, help="Loader processes.")
 @click.option("--store", metavar="DIR", help="Folder of runs/ and leaderboards/.")
+@click.option("--report", metavar="FILE", help="Keep this JSON file up to date, for programs.")
+@click.option(
+    "--with-parent", is_flag=True, help="Stop, with the step saved, when standard input closes."
+)
 def command(
     config: str,
     dataset: str | None,
@@ -77,6 +82,8 @@ def command(
     no_test: bool,
     workers: int,
     store: str | None,
+    report: str | None,
+    with_parent: bool,
 ) -> None:
     """Train and score the method of CONFIG on one data set.
 
@@ -84,6 +91,10 @@ def command(
     """
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
+    from cellbench.sweeps.reporting import ProgressFile, stop_with_parent
+
+    if with_parent:
+        stop_with_parent()
     # A mistake in the config is told before torch takes its seconds to load.
     from cellbench.config import resolve
 
@@ -91,7 +102,7 @@ def command(
 
     from rich.console import Console
 
-    from cellbench.cli.progress import terminal_display
+    from cellbench.cli.progress import reported, terminal_display
 
     console = Console(highlight=False)
     with console.status("Loading torch"):
@@ -112,8 +123,14 @@ def command(
         workers=workers,
         store=store,
     )
-    outcome = run(request, terminal_display(console))
+    display = terminal_display(console)
+    if report is not None:
+        file = ProgressFile(Path(report))
+        display = reported(display, file)
+    outcome = run(request, display)
     _show(console, outcome, no_test=no_test)
+    if report is not None and outcome.record_file is not None:
+        file.update(now=True, phase="done", record=str(outcome.record_file), fresh=outcome.fresh)
 
 
 def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:

@@ -350,7 +350,10 @@ def _weights(counter: CellCounter) -> dict[str, str | None]:
     info = getattr(counter, "weights_info", None)
     if info is None:
         return {"source": "none", "sha256": None}
-    return {"source": info.source, "sha256": info.sha256}
+    found: dict[str, str | None] = {"source": info.source, "sha256": info.sha256}
+    if info.sha256 is None and info.arch:
+        found["wanted"] = info.arch  # so that a sweep knows the run again once the file is there
+    return found
 
 
 def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[str, float]:
