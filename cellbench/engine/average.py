@@ -43,6 +43,13 @@ class WeightAverage:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(averaged, fresh, 1 - decay)
 
+    @torch.no_grad()
+    def hand_over(self, network: nn.Module) -> None:
+        """Give the network the averaged weights for good, and average anew from there."""
+        for name, value in _tensors(network):
+            value.copy_(self.state[name])
+        self.updates = 0
+
     @contextmanager
     def swapped_into(self, network: nn.Module) -> Iterator[None]:
         """Give the network the averaged weights for a while.

@@ -17,6 +17,7 @@ from cellbench.engine.evaluation import Validation
 from cellbench.engine.interrupts import Interrupt
 from cellbench.engine.optim import rate
 from cellbench.engine.plan import Plan
+from cellbench.engine.stages import Span, StageSwitch, span_at
 from cellbench.errors import RunError
 from cellbench.models.counter import CellCounter
 
@@ -48,18 +49,55 @@ class TrainingState:
     seconds: float = 0.0
 
 
-class RateHook(Hook):
-    """Sets the learning rate of each step; a pure function of the step."""
+class StageHook(Hook):
+    """Leads a method through its stages; a pure function of the step and the plan."""
 
     priority = "VERY_HIGH"
 
-    def __init__(self, schedule: ScheduleConfig, iterations: int) -> None:
+    def __init__(
+        self,
+        cut: tuple[Span, ...],
+        switch: StageSwitch,
+        state: TrainingState,
+        average: WeightAverage | None,
+    ) -> None:
+        """Remember whom to tell.
+
+        Args:
+            cut: the stages' steps.
+            switch: of the method.
+            state: its sums of the loss do not reach over stages.
+            average: hands over what the next stage begins with, if there is one.
+        """
+        self.cut = cut
+        self.switch = switch
+        self.state = state
+        self.average = average
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell the method its stage; at a stage's first step, give it what the last one left."""
+        span = span_at(self.cut, runner.iter)
+        self.switch.enter(span.stage)
+        if 0 < runner.iter == span.first:
+            self.state.loss_sum, self.state.loss_steps = 0.0, 0
+            if self.average is not None:
+                self.average.hand_over(self.switch.counter)
+        self.switch.begin(span, runner.iter)
+
+
+class RateHook(Hook):
+    """Sets the learning rate of each step; a pure function of the step's place in its stage."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, schedule: ScheduleConfig, cut: tuple[Span, ...]) -> None:
         self.schedule = schedule
-        self.iterations = iterations
+        self.cut = cut
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Write the rate into the optimiser."""
-        share = rate(runner.iter, self.iterations, self.schedule)
+        span = span_at(self.cut, runner.iter)
+        share = rate(runner.iter - span.first, len(span), self.schedule)
         for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from cellbench.config import ScheduleConfig
 from cellbench.data.files import write_atomically
+from cellbench.engine.stages import spans
+from cellbench.models.counter import Stage
+
+ONE_STAGE = (Stage("training"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,12 @@ class Plan:
     validate_after: tuple[int, ...]
 
 
-def make_plan(iterations: int, schedule: ScheduleConfig) -> Plan:
-    """Spread the validations evenly from the first to the end of the run."""
-    first = max(1, round(schedule.first_validation * iterations))
+def make_plan(
+    iterations: int, schedule: ScheduleConfig, stages: Sequence[Stage] = ONE_STAGE
+) -> Plan:
+    """Spread the validations evenly from the first to the end of the last stage."""
+    begin = spans(stages, iterations)[-1].first
+    first = begin + max(1, round(schedule.first_validation * (iterations - begin)))
     count = min(schedule.validations, iterations - first + 1)
     if count == 1:
         return Plan(iterations, (iterations,))
@@ -47,13 +54,19 @@ class Measured:
 _LOOKING = 0.25
 
 
-def fit_budget(budget_s: float, measured: Measured, schedule: ScheduleConfig) -> Plan:
+def fit_budget(
+    budget_s: float,
+    measured: Measured,
+    schedule: ScheduleConfig,
+    stages: Sequence[Stage] = ONE_STAGE,
+) -> Plan:
     """What a wall-clock budget allows; looks at the validation images give way before steps.
 
     Args:
         budget_s: seconds from the start of the command to its row.
         measured: what a step, a validation, the test and the start take.
         schedule: says how many validations there are at most.
+        stages: of the method.
 
     Returns:
         At least one step and one validation, whatever the budget.
@@ -64,15 +77,17 @@ def fit_budget(budget_s: float, measured: Measured, schedule: ScheduleConfig) ->
     if measured.validation_s > 0:
         looks = min(looks, max(1, int(_LOOKING * left / measured.validation_s)))
     iterations = max(1, int((left - looks * measured.validation_s) / measured.step_s))
-    return make_plan(iterations, replace(schedule, validations=looks))
+    return make_plan(iterations, replace(schedule, validations=looks), stages)
 
 
-def read_plan(folder: Path, schedule: ScheduleConfig) -> Plan | None:
+def read_plan(
+    folder: Path, schedule: ScheduleConfig, stages: Sequence[Stage] = ONE_STAGE
+) -> Plan | None:
     """The plan that an earlier start of this run fixed; None if it did not get there."""
     try:
         kept = json.loads((folder / "plan.json").read_text())
         iterations, looks = int(kept["iterations"]), int(kept["validations"])
-        return make_plan(iterations, replace(schedule, validations=looks))
+        return make_plan(iterations, replace(schedule, validations=looks), stages)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

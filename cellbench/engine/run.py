@@ -312,21 +312,22 @@ def _plan(
     prepared: Prepared, training: Training, started: float, say: Callable[[str], None]
 ) -> Plan:
     """As many steps as the epochs have, or as the budget allows, fixed at the first start."""
-    schedule = prepared.config.schedule
+    schedule, stages = prepared.config.schedule, training.counter.stages
     if schedule.budget_s is None:
-        return make_plan(prepared.config.data.epochs * training.train.steps_per_epoch, schedule)
-    kept = read_plan(training.folder, schedule) if prepared.request.resume else None
+        iterations = prepared.config.data.epochs * training.train.steps_per_epoch
+        return make_plan(iterations, schedule, stages)
+    kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None
     if kept is not None:
         return kept
     # The steps that are timed change the weights: they are done on a counter of their own.
     trial = dataclasses.replace(training, counter=_counter(prepared, lambda text: None))
     test_share = len(prepared.split.test) / max(1, len(prepared.split.val))
     took = measured(trial, test_share=test_share, started=started)
-    fitted = fit_budget(schedule.budget_s, took, schedule)
+    fitted = fit_budget(schedule.budget_s, took, schedule, stages)
     # Every process times its own steps; the first one's number holds.
     iterations = agree(fitted.iterations, prepared.device)
     looks = agree(len(fitted.validate_after), prepared.device)
-    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks))
+    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages)
     if prepared.processes.main:
         keep_plan(training.folder, plan, took)
     say(f"A step takes {took.step_s:.2f} s: {iterations} steps fit the budget.")

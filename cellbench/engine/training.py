@@ -22,12 +22,14 @@ from cellbench.engine.hooks import (
     GuardHook,
     RateHook,
     SelectionHook,
+    StageHook,
     TrainingState,
 )
 from cellbench.engine.interrupts import Interrupt, deferred_interrupt
 from cellbench.engine.loop import StepLoop, Stream
 from cellbench.engine.optim import PrecisionOptimWrapper, build_optimizer
 from cellbench.engine.plan import Measured, Plan, median
+from cellbench.engine.stages import Span, StageSwitch, spans
 from cellbench.models.counter import CellCounter
 
 # mmengine's own hooks, all left out: what they do is done here without state of its own.
@@ -147,28 +149,33 @@ def fit(training: Training) -> TrainingState | None:
 
 
 def measure(training: Training, *, steps: int = 6) -> tuple[float, float]:
-    """Time the first steps and one look at the validation images.
+    """Time the first steps of each stage and one look at the validation images.
 
     Args:
         training: its counter is trained by a few steps: build it again for the run itself.
-        steps: how many are timed, after two that are not.
+        steps: how many are timed in a stage, after two that are not.
 
     Returns:
-        Seconds a step, seconds a validation.
+        Seconds a step, the mean over the stages by their shares; seconds a validation.
     """
     optimizer = training.optimizer()
     training.counter.train()
-    times = []
-    batches = training.train.batches(
-        0, steps + 2, workers=training.workers, rank=training.processes.rank,
-        world=training.processes.world,
-    )  # fmt: skip
-    started = time.monotonic()
-    for data in batches:
-        training.counter.train_step(data, optim_wrapper=optimizer)["loss"].item()
-        times.append(time.monotonic() - started)
+    switch, stages = StageSwitch(training.counter), training.counter.stages
+    step_s = 0.0
+    for stage in stages:
+        times = []
+        batches = training.train.batches(
+            0, steps + 2, workers=training.workers, rank=training.processes.rank,
+            world=training.processes.world,
+        )  # fmt: skip
         started = time.monotonic()
-    step_s = median(times[2:])
+        for step, data in enumerate(batches):
+            switch.enter(stage)
+            switch.begin(Span(stage, 0, steps + 2), step)
+            training.counter.train_step(data, optim_wrapper=optimizer)["loss"].item()
+            times.append(time.monotonic() - started)
+            started = time.monotonic()
+        step_s += median(times[2:]) * stage.share / sum(other.share for other in stages)
     if training.validation is None:
         return step_s, 0.0
     started = time.monotonic()
@@ -212,10 +219,15 @@ def _validation(training: Training) -> Callable[[], Validation]:
 def _hooks(
     training: Training, plan: Plan, state: TrainingState, show: Show, interrupt: Interrupt
 ) -> list[Any]:
-    hooks: list[Any] = [RateHook(training.config.schedule, plan.iterations), GuardHook(state)]
-    average = None
-    if training.config.schedule.ema is not None:
-        average = WeightAverage(training.counter, training.config.schedule.ema)
+    schedule = training.config.schedule
+    average = None if schedule.ema is None else WeightAverage(training.counter, schedule.ema)
+    cut = spans(training.counter.stages, plan.iterations)
+    hooks: list[Any] = [
+        StageHook(cut, StageSwitch(training.counter), state, average),
+        RateHook(schedule, cut),
+        GuardHook(state),
+    ]
+    if average is not None:
         hooks.append(AverageHook(average, training.counter))
     checkpoint = CheckpointHook(
         plan=plan,
@@ -252,5 +264,5 @@ def _for_processes(training: Training) -> Any:
     return MMDistributedDataParallel(
         module=training.counter,
         device_ids=[training.device.index] if on_gpu else None,
-        find_unused_parameters=bool(training.counter.untrained),
+        find_unused_parameters=bool(training.counter.untrained) or len(training.counter.stages) > 1,
     )

@@ -62,11 +62,28 @@ class ValidationSet:
     radius_px: float
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One of a method's successive trainings.
+
+    Attributes:
+        name: what `begin_step` hears.
+        share: of the run's steps, relative to the shares of the other stages.
+        trained: prefixes of the names of the parameters that learn in it, as far as they learn
+            at all; by default all.
+    """
+
+    name: str
+    share: float = 1.0
+    trained: tuple[str, ...] = ("",)
+
+
 class CellCounter(BaseModel):
     """A counting method.
 
     A method implements `loss` and `infer`; one with a threshold also `select` and `calibrate`;
-    one that is not trained by gradient steps over batches overrides `fit`. State beyond the
+    one that is not trained by gradient steps over batches overrides `fit`; one that is trained
+    in several stages states them in `stages` and hears of them in `begin_step`. State beyond the
     weights goes into buffers or `get_extra_state`, so that it travels with the checkpoint.
 
     Attributes:
@@ -132,6 +149,27 @@ class CellCounter(BaseModel):
             True if the method trained itself here; False (the default) to be trained by steps.
         """
         return False
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The successive trainings of a run, at least one; by default one of everything.
+
+        Each has its own warm-up and fall of the learning rate. The weights that one ends with
+        (their moving average, where there is one) are what the next begins with. Validation and
+        the choice of weights are in the last one.
+        """
+        return (Stage("training"),)
+
+    def begin_step(self, stage: str, progress: float) -> None:
+        """Hear which training the next step belongs to; nothing else than the step decides it.
+
+        Called before every step, also the first after a resumption.
+
+        Args:
+            stage: name of one of `stages`.
+            progress: share of the stage's steps that are done, in [0, 1).
+        """
+        return
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
         """The optimiser's parameter groups; a trunk with pretrained weights learns slower."""

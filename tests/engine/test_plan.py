@@ -2,6 +2,8 @@ import pytest
 
 from cellbench.config import ScheduleConfig
 from cellbench.engine.plan import Measured, fit_budget, keep_plan, make_plan, read_plan
+from cellbench.engine.stages import spans
+from cellbench.models.counter import Stage
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 10, 97, 5000])
@@ -50,3 +52,11 @@ def test_the_plan_is_fixed_once(tmp_path):
     assert read_plan(tmp_path, schedule) == plan
     (tmp_path / "plan.json").write_text("{")
     assert read_plan(tmp_path, schedule) is None
+
+
+@pytest.mark.parametrize("iterations", [2, 3, 10, 997])
+def test_validations_lie_in_the_last_stage(iterations):
+    stages = (Stage("trunk", share=3.0), Stage("policy", share=1.0))
+    plan = make_plan(iterations, ScheduleConfig(first_validation=0.0), stages)
+    assert plan.validate_after[0] > spans(stages, iterations)[-1].first
+    assert plan.validate_after[-1] == iterations

@@ -1,0 +1,191 @@
+import dataclasses
+import itertools
+from typing import ClassVar
+
+import pytest
+import torch
+
+from cellbench.config import ScheduleConfig
+from cellbench.engine.average import WeightAverage
+from cellbench.engine.optim import rate
+from cellbench.engine.run import Display, Request, run
+from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.models.counter import CellCounter, Stage
+from cellbench.models.point_counter import PointCounter
+from cellbench.results.records import same_result
+
+TWO = (Stage("trunk", share=1.0, trained=("first",)), Stage("policy", share=3.0))
+
+
+class TwoNetworks(CellCounter):
+    """Two convolutions, of which the first stage trains one."""
+
+    stages = TWO
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(1, 1, 1)
+        self.second = torch.nn.Conv2d(1, 1, 1)
+        self.second.bias.requires_grad_(False)
+        self.heard = []
+
+    def begin_step(self, stage, progress):
+        self.heard.append((stage, progress))
+
+    def loss(self, batch):
+        raise NotImplementedError
+
+    def infer(self, images):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 7, 100, 1001])
+def test_stages_cut_a_run_without_gap_or_overlap(iterations):
+    cut = spans((*TWO, Stage("polish", share=0.001)), iterations)
+    assert cut[0].first == 0
+    assert cut[-1].stop == iterations
+    assert all(before.stop == after.first for before, after in itertools.pairwise(cut))
+    assert all(len(span) > 0 for span in cut[-min(iterations, 3) :])
+    assert [span_at(cut, step).stage.name for step in range(iterations)] == [
+        span.stage.name for span in cut for _ in range(len(span))
+    ]
+
+
+def test_stages_get_their_shares_of_the_steps():
+    assert [len(span) for span in spans(TWO, 100)] == [25, 75]
+
+
+def test_one_stage_is_the_whole_run_and_its_rate_that_of_the_run():
+    (span,) = spans((Stage("training"),), 50)
+    schedule = ScheduleConfig()
+    assert (span.first, span.stop) == (0, 50)
+    assert [rate(step - span.first, len(span), schedule) for step in range(50)] == [
+        rate(step, 50, schedule) for step in range(50)
+    ]
+
+
+@pytest.mark.parametrize(
+    "stages", [(), (Stage("a", share=0.0),), (Stage("a"), Stage("a"))], ids=["none", "zero", "same"]
+)
+def test_stages_that_make_no_sense_are_refused(stages):
+    with pytest.raises(ValueError, match=r"stage"):
+        spans(stages, 10)
+
+
+def test_only_a_stages_own_parameters_learn_and_never_one_that_is_frozen():
+    counter = TwoNetworks()
+    switch = StageSwitch(counter)
+    learning = []
+    for stage in (*TWO, TWO[0]):
+        switch.enter(stage)
+        learning.append({n for n, p in counter.named_parameters() if p.requires_grad})
+    trunk = {"first.weight", "first.bias"}
+    assert learning == [trunk, trunk | {"second.weight"}, trunk]
+
+
+def test_a_stage_that_trains_what_is_not_there_is_refused():
+    counter = TwoNetworks()
+    counter.stages = (Stage("trunk", trained=("frist",)),)
+    with pytest.raises(ValueError, match="frist"):
+        StageSwitch(counter)
+
+
+def test_a_stage_hears_how_far_it_is():
+    counter = TwoNetworks()
+    switch = StageSwitch(counter)
+    cut = spans(TWO, 8)
+    for step in range(8):
+        switch.begin(span_at(cut, step), step)
+    assert counter.heard[:3] == [("trunk", 0.0), ("trunk", 0.5), ("policy", 0.0)]
+    assert counter.heard[-1] == ("policy", 5 / 6)
+
+
+def test_an_average_that_hands_over_begins_anew():
+    net = torch.nn.Conv2d(1, 1, 1)
+    average = WeightAverage(net, decay=0.9)
+    before = net.weight.detach().clone()
+    with torch.no_grad():
+        net.weight.add_(1)
+    average.hand_over(net)
+    assert average.updates == 0
+    assert torch.equal(net.weight, before)
+
+
+class HeadThenTrunk(PointCounter):
+    """The point counter, its head trained before the rest; remembers in a buffer what it heard."""
+
+    told: ClassVar[list[tuple[str, float]]] = []
+
+    def __init__(self, **parts):
+        super().__init__(**parts)
+        self.register_buffer("policy_steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def stages(self):
+        return (Stage("head", share=2.0, trained=("head.",)), Stage("all", share=3.0))
+
+    def begin_step(self, stage, progress):
+        self.told.append((stage, progress))
+        self.policy_steps += stage == "all"
+
+
+def request(**changes):
+    overrides = (
+        "model.type=HeadThenTrunk", "model.backbone.strides=[2, 4]", "model.backbone.weights=None",
+        "model.backbone.frozen_stages=0", "data.batch_size=2", "data.input_scale=0.5",
+        "data.augment.0.size=64", "schedule.validations=2",
+    )  # fmt: skip
+    base = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", epochs=5)
+    return dataclasses.replace(base, overrides=overrides, **changes)
+
+
+@pytest.fixture
+def staged(bench, monkeypatch):
+    from cellbench.registry import COUNTERS
+
+    monkeypatch.setitem(COUNTERS.module_dict, "HeadThenTrunk", HeadThenTrunk)
+    monkeypatch.setattr(HeadThenTrunk, "told", [])
+    return bench
+
+
+def test_a_run_killed_in_its_second_stage_goes_on_to_the_record_of_an_unbroken_one(staged):
+    unbroken = run(request())
+    told = list(HeadThenTrunk.told)
+    assert [stage for stage, _ in told] == ["head"] * 4 + ["all"] * 6
+    steps = [point["step"] for point in unbroken.record["curve"]]
+    assert steps[-1] == 10
+    assert min(steps) > 4
+
+    HeadThenTrunk.told.clear()
+    store = str(staged / "broken")
+
+    def interrupt(done, loss, mae):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request(store=store), Display(step=interrupt))
+    resumed = run(request(store=store))
+    assert HeadThenTrunk.told[6:] in (told[5:], told[6:])  # the step that was stopped comes again
+    assert same_result(resumed.record, unbroken.record) == []
+
+
+def test_the_next_stage_begins_with_the_average_that_the_last_one_left(staged, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        WeightAverage,
+        "hand_over",
+        lambda self, network, honest=WeightAverage.hand_over: (
+            seen.append(len(HeadThenTrunk.told)),
+            honest(self, network),
+        ),
+    )
+    run(request(no_test=True))
+    assert seen == [4]  # once, after the four steps of the first stage
+
+
+def test_a_budget_times_every_stage(staged):
+    asked = dataclasses.replace(request(), epochs=None, budget_s=1.0)
+    run(dataclasses.replace(asked, no_test=True))
+    timed = [stage for stage, _ in HeadThenTrunk.told[:16]]
+    assert timed == ["head"] * 8 + ["all"] * 8
