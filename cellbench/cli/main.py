@@ -13,6 +13,7 @@ from cellbench.errors import RunError, UserError
 # Command name -> (module under cellbench.cli, one-line help shown without importing it).
 COMMANDS = {
     "run": ("run", "Train and score one method on one data set."),
+    "compare": ("compare", "Run every combination of a grid, and show the tables."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "data": ("data", "List, import, fetch, verify and show data sets."),
     "plugins": ("plugins", "List the registered parts, or show one."),

@@ -14,7 +14,7 @@ and `axes` whose values change dotted keys of it, as `--set` does:
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination.
+    """One combination; within a grid its levels say which.
 
     Attributes:
         levels: (factor, label) in the order of the grid.
@@ -64,8 +64,8 @@ class Cell:
     """
 
     levels: tuple[tuple[str, str], ...]
-    config: str
-    changes: tuple[tuple[str, Any], ...]
+    config: str = field(compare=False)
+    changes: tuple[tuple[str, Any], ...] = field(compare=False)
 
     @property
     def label(self) -> str:

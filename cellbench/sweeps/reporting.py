@@ -62,7 +62,7 @@ class ProgressFile:
             now: write it even if the last time was a moment ago.
             changed: attributes of `Progress`.
         """
-        self.progress = Progress(**{**asdict(self.progress), **changed})  # type: ignore[arg-type]
+        self.progress = Progress(**{**asdict(self.progress), **changed})
         moment = time.monotonic()
         if not now and moment - self.written_at < EVERY_S:
             return

@@ -1,0 +1,236 @@
+"""`cellbench compare`."""
+
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellbench.cli.run import Duration
+from cellbench.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellbench.sweeps.executors import Executor
+    from cellbench.sweeps.plan import Plan, PlannedRun
+    from cellbench.sweeps.tasks import Task
+
+
+class Numbers(click.ParamType):
+    """Whole numbers such as 0-4 or 0,2,3."""
+
+    name = "numbers"
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Ascending, each once."""
+        if isinstance(value, tuple):
+            return value
+        found: set[int] = set()
+        for part in str(value).split(","):
+            span = re.fullmatch(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", part)
+            if span is None or int(span[2] or span[1]) < int(span[1]):
+                self.fail(f"{value!r} are no whole numbers; write 0-4 or 0,2,3.", param, ctx)
+            found |= set(range(int(span[1]), int(span[2] or span[1]) + 1))
+        if self.most is not None and max(found) > self.most:
+            self.fail(f"{max(found)} is too much; they are 0 to {self.most}.", param, ctx)
+        return tuple(sorted(found))
+
+
+@click.command()
+@click.argument("grid", default="components")
+@click.option("--datasets", metavar="SETS", help="Such as adi,vgg or adi-sim; the grid's else.")
+@click.option("--splits", type=Numbers(4), help="Such as 0-4 or 0,2; the grid's by default.")
+@click.option("--seeds", type=Numbers(), help="Such as 0-2; the grid's by default.")
+@click.option("--protocol", metavar="NAME", help="Splits and selection rule; the grid's else.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--budget", type=Duration(), help="Fit each run's steps to this time, such as 8m.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at once; one, or one a GPU, by default.")
+@click.option(
+    "--runs-per-gpu", type=click.IntRange(1), default=1, show_default=True, help="That share one."
+)
+@click.option(
+    "--executor",
+    "where",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or Ray (pip install 'cellbench[ray]').",
+)
+@click.option("--address", help="Of a Ray cluster, or auto; a Ray of this machine by default.")
+@click.option("--cpus-per-run", type=click.IntRange(1), help="Cores that Ray reserves for a run.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--retry-failed", is_flag=True, help="Start runs that failed again.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for runs that other sweeps hold.")
+@click.option(
+    "--stall-timeout",
+    type=Duration(),
+    default="30m",
+    show_default=True,
+    help="A run without progress for so long hangs.",
+)
+@click.option("--store", metavar="DIR", help="Folder of runs/ and leaderboards/.")
+def command(
+    grid: str,
+    datasets: str | None,
+    splits: tuple[int, ...] | None,
+    seeds: tuple[int, ...] | None,
+    protocol: str | None,
+    epochs: int | None,
+    budget: float | None,
+    device: str,
+    jobs: int | None,
+    runs_per_gpu: int,
+    where: str,
+    address: str | None,
+    cpus_per_run: int | None,
+    dry_run: bool,
+    retry_failed: bool,
+    no_wait: bool,
+    stall_timeout: float,
+    store: str | None,
+) -> None:
+    """Run every combination of GRID that is missing, and show the tables.
+
+    GRID is a file of configs/grids: components (the default), table2 to table5, or one of your
+    own. Several calls over one store share the work; the same command goes on where it was.
+    """
+    if epochs is not None and budget is not None:
+        raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
+    if where == "local" and (address or cpus_per_run):
+        raise UserError("--address and --cpus-per-run are Ray's; add --executor ray.")
+    from rich.console import Console
+
+    from cellbench import paths
+    from cellbench.cli.sweep_view import TerminalView, print_plan
+    from cellbench.sweeps.grids import load_grid
+    from cellbench.sweeps.plan import State, Wish, make_plan
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    wish = Wish(
+        datasets=tuple(name.strip() for name in (datasets or "").split(",") if name.strip()),
+        splits=splits or (),
+        seeds=seeds or (),
+        protocol=protocol or "",
+        epochs=epochs,
+        budget_s=budget,
+    )
+    folder = paths.store(store).absolute()
+    chosen = load_grid(grid)
+    plan = make_plan(chosen, wish, folder)
+    for problem in plan.finished.problems:
+        click.echo(f"cellbench: left out: {problem}", err=True)
+    if dry_run:
+        print_plan(console, plan, jobs=jobs or 1)
+        return
+    if all(stored.problem for stored in plan.sets):
+        raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
+    waiting = plan.in_state(State.MISSING) + plan.in_state(State.ELSEWHERE)
+    if waiting or (retry_failed and plan.in_state(State.FAILED)):
+        from cellbench.sweeps.sets import draw_sets
+
+        if draw_sets(plan.sets, lambda text: console.print(text)):
+            plan = make_plan(chosen, wish, folder)
+        print_plan(console, plan, jobs=jobs or 1)
+        executor = _executor(where, device, jobs, runs_per_gpu, address, cpus_per_run, folder)
+        _run(
+            plan,
+            executor,
+            TerminalView(console, plan),
+            device=device,
+            stall_timeout_s=stall_timeout,
+            retry_failed=retry_failed,
+            wait_for_others=not no_wait,
+        )
+    _finish(console, plan)
+
+
+def _executor(
+    where: str,
+    device: str,
+    jobs: int | None,
+    runs_per_gpu: int,
+    address: str | None,
+    cpus_per_run: int | None,
+    store: "Path",
+) -> "Executor":
+    if where == "ray":
+        from cellbench.sweeps.ray_executor import RayExecutor
+
+        return RayExecutor(
+            store,
+            address=address,
+            jobs=jobs,
+            cpus_per_run=cpus_per_run,
+            runs_per_gpu=runs_per_gpu,
+            on_gpu=device in ("auto", "cuda"),
+        )
+    from cellbench.sweeps.executors import LocalExecutor
+    from cellbench.sweeps.slots import make_slots
+
+    return LocalExecutor(make_slots(device=device, jobs=jobs, runs_per_gpu=runs_per_gpu))
+
+
+def _run(
+    plan: "Plan",
+    executor: "Executor",
+    view: Any,
+    *,
+    device: str,
+    stall_timeout_s: float,
+    retry_failed: bool,
+    wait_for_others: bool,
+) -> None:
+    from cellbench.sweeps.sweep import Sweep
+    from cellbench.sweeps.tasks import Task, config_text
+
+    def task_for(run: "PlannedRun") -> "Task":
+        return Task(
+            label=run.label,
+            dataset=run.dataset,
+            config=config_text(run.config),
+            protocol=run.protocol,
+            split=run.split,
+            seed=run.seed,
+            device=device,
+            store=str(plan.store),
+            folder=str(run.folder),
+            stall_timeout_s=stall_timeout_s,
+        )
+
+    # What a cluster sends before it takes a machine away is a Ctrl-C too.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with view:
+            Sweep(
+                plan,
+                executor,
+                task_for,
+                view=view,
+                retry_failed=retry_failed,
+                wait_for_others=wait_for_others,
+            ).run()
+    finally:
+        executor.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finish(console: Any, plan: "Plan") -> None:
+    """The tables, then what is not in them."""
+    from cellbench.cli.sweep_view import print_outcome
+    from cellbench.sweeps.plan import State
+
+    print_outcome(console, plan)
+    failed = plan.in_state(State.FAILED)
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(plan.runs)} runs failed, for the reasons above; the same "
+            "command with --retry-failed starts them again."
+        )

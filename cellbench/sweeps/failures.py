@@ -1,0 +1,110 @@
+"""What is left of a run that failed: why, and where its log is."""
+
+import json
+import re
+import signal
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cellbench.data.files import write_atomically
+
+_NAME = "failure.json"
+_TAIL = 20_000
+
+# What the libraries say when memory is all, on a GPU and elsewhere.
+_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|MemoryError|[Cc]annot allocate memory|can't allocate memory"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that ended without a record.
+
+    Attributes:
+        run: what it was, for people.
+        reason: one sentence without its full stop.
+        log: file of its output.
+        command: that does the same run alone.
+        when: UTC, ISO 8601.
+        seconds: it took.
+    """
+
+    run: str
+    reason: str
+    log: str
+    command: str
+    when: str
+    seconds: float
+
+
+def write_failure(folder: Path, *, run: str, reason: str, command: str, seconds: float) -> Failure:
+    """Leave word of a failed run in its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    failure = Failure(
+        run=run,
+        reason=reason,
+        log=str(folder / "log.txt"),
+        command=command,
+        when=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        seconds=round(seconds, 1),
+    )
+    write_atomically(folder / _NAME, (json.dumps(asdict(failure), indent=1) + "\n").encode())
+    return failure
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """How the run of a folder failed; None if it did not, or the file is not whole."""
+    try:
+        return Failure(**json.loads((folder / _NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def forget_failure(folder: Path) -> None:
+    """The run may be tried again."""
+    with suppress(OSError):
+        (folder / _NAME).unlink(missing_ok=True)
+
+
+def reason_for(returncode: int, said: str) -> str:
+    """Why a process ended as it did, in half a sentence.
+
+    Args:
+        returncode: as `subprocess` gives it; negative for a signal.
+        said: the end of its output.
+    """
+    if _MEMORY.search(said):
+        return "it ran out of memory" + _last(said, prefix=": ")
+    if returncode < 0:
+        with suppress(ValueError):
+            name = signal.Signals(-returncode).name
+            hint = ", as the system does when memory is all" if name == "SIGKILL" else ""
+            return f"its process was ended by {name}{hint}"
+        return f"its process was ended by signal {-returncode}"
+    return _last(said) or f"its process ended with exit code {returncode} and said nothing"
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a log; empty if there is none."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _TAIL))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _last(said: str, prefix: str = "") -> str:
+    """The sentence that cellbench ended with, else the last line."""
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("--- ")]
+    own = [line.removeprefix("cellbench: ") for line in lines if line.startswith("cellbench: ")]
+    chosen = (own or lines or [""])[-1].rstrip(".")[:400]
+    return prefix + chosen if chosen else ""

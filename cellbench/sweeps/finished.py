@@ -1,0 +1,131 @@
+"""Which runs have a record, decided from records alone, without torch.
+
+A run is known by its config (recipe and length are in it), the manifest of its set, protocol,
+split and seed. The two things that only a started run knows follow from these: the steps from
+config and split, or, of a budget, from the first start, so that any record of the same budget is
+the run; and the weights, which are compared with the files that are here now: a record from
+random filters is no longer the run once its weights file is there, nor is one from another file.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from cellbench import paths
+from cellbench.data.files import sha256_file, write_atomically
+from cellbench.errors import UserError
+from cellbench.results.records import read_record, records_folder
+from cellbench.results.runs import Run, load_records, summarise
+
+Key = tuple[str, str, str, int, int]
+"""Config hash, manifest hash, protocol, split, seed."""
+
+
+class Finished:
+    """The records of some sets, found by what their runs are.
+
+    Attributes:
+        runs: all of them.
+        problems: one sentence for every file that is no usable record.
+    """
+
+    def __init__(self, store: Path, datasets: list[str]) -> None:
+        """Read them.
+
+        Raises:
+            UserError: a folder of records cannot be read.
+        """
+        self.store = store
+        self.weights = WeightsHere()
+        self.runs: list[Run] = []
+        self.problems: list[str] = []
+        self._found: dict[Key, Run] = {}
+        self._seen: set[Path] = set()
+        for dataset in datasets:
+            loaded = load_records(store, dataset)
+            self.problems += loaded.problems
+            for run in loaded.runs:
+                self._take(run)
+            folder = records_folder(store) / dataset
+            self._seen |= set(folder.glob("*.json"))
+
+    def find(self, key: Key) -> Run | None:
+        """The record of a run; of several with one budget, the one with most steps."""
+        return self._found.get(key)
+
+    def look_again(self, dataset: str, key: Key) -> Run | None:
+        """As `find`, with what others have written since."""
+        _, _, protocol, split, seed = key
+        folder = records_folder(self.store) / dataset
+        for path in sorted(folder.glob(f"*-{protocol}-s{split}-r{seed}-*.json")):
+            if path not in self._seen:
+                self.add(path)
+        return self.find(key)
+
+    def add(self, path: Path) -> Run | None:
+        """Take in one record file; None if it is not usable."""
+        self._seen.add(path)
+        try:
+            run = summarise(read_record(path), path)
+        except UserError as error:
+            self.problems.append(str(error))
+            return None
+        self._take(run)
+        return run
+
+    def _take(self, run: Run) -> None:
+        self.runs.append(run)
+        key = (run.config_hash, run.manifest_hash, run.protocol, run.split, run.seed)
+        known = self._found.get(key)
+        if known is not None and known.iterations >= run.iterations:
+            return
+        if self._weights_fit(run):
+            self._found[key] = run
+
+    def _weights_fit(self, run: Run) -> bool:
+        """Whether a run today would start from the weights of a record, as far as one can see."""
+        if run.weights_sha256 is not None:
+            here = self.weights.digests()
+            source, _, arch = run.weights_source.partition(":")
+            if source == "torchvision" and arch.partition(".")[0] not in here:
+                return True
+            return not here or run.weights_sha256 in here.values()
+        if run.weights_source != "random" or not self.weights.digests():
+            return True
+        path = records_folder(self.store) / run.dataset / run.file
+        try:
+            wanted = read_record(path)["weights"].get("wanted")
+        except UserError:
+            return False
+        return wanted not in self.weights.digests()
+
+
+class WeightsHere:
+    """The weights files of this machine and their SHA-256; a file is read once while it stays."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str] | None = None
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by architecture; empty without files."""
+        if self._digests is None:
+            self._digests = _digests(paths.weights_folder(), paths.home() / "cache/weights.json")
+        return self._digests
+
+
+def _digests(folder: Path, cache: Path) -> dict[str, str]:
+    kept: dict[str, list[object]] = {}
+    with suppress(OSError, ValueError):
+        kept = dict(json.loads(cache.read_text()))
+    found: dict[str, list[object]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with suppress(OSError):
+            status = path.stat()
+            stamp = [status.st_mtime_ns, status.st_size]
+            entry = kept.get(str(path))
+            fresh = isinstance(entry, list) and entry[:2] == stamp
+            found[str(path)] = entry if fresh and entry else [*stamp, sha256_file(path)]
+    if found != kept:
+        with suppress(UserError):  # a cache that cannot be kept costs time alone
+            write_atomically(cache, json.dumps(found).encode())
+    return {Path(path).stem: str(entry[2]) for path, entry in found.items()}

@@ -1,0 +1,218 @@
+"""One run in a process of its own, watched: how it ends, or that it hangs."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import IO
+
+from cellbench.data.files import writing
+from cellbench.errors import UserError
+from cellbench.sweeps.claims import place, process_start
+from cellbench.sweeps.failures import end_of, reason_for
+from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
+from cellbench.sweeps.tasks import Task
+
+_POLL_S = 0.25
+
+# Exit codes of a process that was asked to stop, by us or by somebody else.
+_STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
+
+
+class End(Enum):
+    """How a process ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    HUNG = "hung"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What came of a task.
+
+    Attributes:
+        end: how its process ended.
+        seconds: it took.
+        reason: why, where it is not done; half a sentence.
+        record: file of the record where it is done.
+        files: name and bytes of the record's files where the store is out of the head's reach.
+    """
+
+    end: End
+    seconds: float
+    reason: str = ""
+    record: str | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class Stop:
+    """The wish to stop all tasks: after the step at hand, or at once."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.at_once = threading.Event()
+
+
+def supervise(
+    task: Task, *, stop: Stop, show: Callable[[Progress], None] = lambda progress: None
+) -> Ending:
+    """Start a task's process and stay with it to its end.
+
+    Args:
+        task: what to run.
+        stop: looked at all the time; the process then saves its step and ends.
+        show: takes the progress whenever it has changed.
+
+    Returns:
+        How it ended; nothing of the task's own is raised.
+    """
+    began = time.monotonic()
+    folder = Path(task.folder)
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            end_orphan(folder)
+            (folder / "config.py").write_text(task.config, encoding="utf-8")
+            (folder / "progress.json").unlink(missing_ok=True)
+            log = (folder / "log.txt").open("ab")
+        with log:
+            process = _start(task, folder, log)
+            try:
+                end, reason = _watch(process, task, folder, stop, show)
+            finally:
+                _end(process, grace_s=0.0)
+    except (OSError, UserError) as error:
+        return Ending(End.FAILED, time.monotonic() - began, str(error).rstrip("."))
+    seconds = time.monotonic() - began
+    if end is not End.DONE:
+        return Ending(end, seconds, reason)
+    last = read_progress(folder / "progress.json")
+    if last is None or last.record is None or not Path(last.record).is_file():
+        return Ending(End.FAILED, seconds, "its process ended well but left no record")
+    return Ending(End.DONE, seconds, record=last.record)
+
+
+def end_orphan(folder: Path) -> None:
+    """End a process that an earlier sweep left at this run; it is given time to save its step."""
+    try:
+        left = json.loads((folder / "child.json").read_text())
+        pid, started = int(left["pid"]), str(left["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+
+    def lives() -> bool:
+        return left["place"] == place() and bool(started) and process_start(pid) == started
+
+    for number, grace_s in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, 5.0)):
+        if not lives():
+            return
+        with suppress(OSError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + grace_s
+        while lives() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _start(task: Task, folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    arguments = task.arguments()
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    log.write(f"--- {moment} {place().partition(' ')[0]}: {' '.join(arguments)}\n".encode())
+    log.flush()
+    process = subprocess.Popen(
+        arguments,
+        # The process lives as long as the other end of this pipe; Ctrl-C in the terminal reaches
+        # it through us alone, once.
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, **task.environment},
+    )
+    child = {"pid": process.pid, "started": process_start(process.pid), "place": place()}
+    (folder / "child.json").write_text(json.dumps(child))
+    return process
+
+
+def _watch(
+    process: "subprocess.Popen[bytes]",
+    task: Task,
+    folder: Path,
+    stop: Stop,
+    show: Callable[[Progress], None],
+) -> tuple[End, str]:
+    log, file = folder / "log.txt", folder / "progress.json"
+    seen: tuple[Progress | None, int] = (None, -1)
+    changed_at = time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return _ended(process.wait(_POLL_S), log)
+        if stop.asked.is_set():
+            _end(process, grace_s=2 * GRACE_S, stop=stop)
+            if process.returncode == 0:  # it was done before it heard of it
+                return End.DONE, ""
+            return End.STOPPED, "it was stopped"
+        now = (read_progress(file), log.stat().st_size if log.exists() else 0)
+        if now != seen:
+            if now[0] is not None and now[0] != seen[0]:
+                show(now[0])
+            seen, changed_at = now, time.monotonic()
+        elif time.monotonic() - changed_at > task.stall_timeout_s:
+            _tell_where(process)
+            _end(process, grace_s=5.0, first=signal.SIGTERM)
+            at = f"step {seen[0].step}" if seen[0] is not None else "its start"
+            return End.HUNG, f"it showed no progress for {_spoken(task.stall_timeout_s)} at {at}"
+
+
+def _ended(returncode: int, log: Path) -> tuple[End, str]:
+    if returncode == 0:
+        return End.DONE, ""
+    if returncode in _STOPPED:
+        return End.STOPPED, "somebody stopped its process"
+    return End.FAILED, reason_for(returncode, end_of(log))
+
+
+def _end(
+    process: "subprocess.Popen[bytes]",
+    *,
+    grace_s: float,
+    stop: Stop | None = None,
+    first: signal.Signals = signal.SIGINT,
+) -> None:
+    """End a process and whatever it started: asked first, killed after the time of grace."""
+    if process.poll() is None and grace_s:
+        with suppress(OSError):
+            process.send_signal(first)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline and not (stop is not None and stop.at_once.is_set()):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                break
+    if process.poll() is None or grace_s == 0.0:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+
+
+def _tell_where(process: "subprocess.Popen[bytes]") -> None:
+    """Have a hanging process write to its log where it is."""
+    if hasattr(signal, "SIGUSR1"):
+        with suppress(OSError):
+            process.send_signal(signal.SIGUSR1)
+        time.sleep(0.5)
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:g} s"

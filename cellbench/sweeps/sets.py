@@ -1,0 +1,78 @@
+"""Which data sets a comparison can use."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from cellbench.data.resolve import find_dataset
+from cellbench.data.splits import find_protocol, make_split
+from cellbench.data.store import how_to_get, is_on_disk, open_set
+from cellbench.errors import UserError
+from cellbench.registry import DATASETS, SIMULATORS
+
+
+@dataclass(frozen=True, slots=True)
+class SetHere:
+    """A set that a comparison asks for.
+
+    Attributes:
+        name: as users type it.
+        manifest_hash: None where it is not on disk.
+        problem: why it cannot be used, a sentence with the command that mends it; empty if it
+            can. A simulated set can always be used: it is drawn.
+    """
+
+    name: str
+    manifest_hash: str | None = None
+    problem: str = ""
+
+
+def find_sets(names: Sequence[str], *, protocol: str, splits: Sequence[int]) -> list[SetHere]:
+    """Look for sets on disk.
+
+    Args:
+        names: of sets or simulators, each once.
+        protocol: that they are parted by.
+        splits: numbers.
+
+    Raises:
+        UserError: an unknown set, protocol or split.
+    """
+    find_protocol(protocol)
+    known = [*DATASETS.names(), *SIMULATORS.names()]
+    for name in names:
+        if name.casefold() not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            raise UserError(f"There is no data set {name!r}; {hint}")
+    return [_find(name.casefold(), protocol, splits) for name in dict.fromkeys(names)]
+
+
+def _find(name: str, protocol: str, splits: Sequence[int]) -> SetHere:
+    if not is_on_disk(name):
+        if name in SIMULATORS.names():
+            return SetHere(name)
+        dataset = find_dataset(name)
+        return SetHere(name, problem=f"{dataset.title} is not on disk; {how_to_get(name)}.")
+    try:
+        stored = open_set(name)
+        for split in splits:
+            make_split(stored, protocol=protocol, split=split)
+    except UserError as error:
+        return SetHere(name, problem=str(error))
+    return SetHere(name, stored.manifest_hash)
+
+
+def draw_sets(sets: Sequence[SetHere], say: Callable[[str], None]) -> bool:
+    """Draw the simulated sets that are not on disk, once, before many runs would want to.
+
+    Returns:
+        Whether there were any.
+    """
+    from cellbench.data.simulated import simulate_set
+
+    missing = [stored.name for stored in sets if not stored.problem and not stored.manifest_hash]
+    for name in missing:
+        say(f"Drawing {name}.")
+        simulate_set(name)
+    return bool(missing)

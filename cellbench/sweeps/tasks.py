@@ -1,0 +1,69 @@
+"""What the process of one run is given; small, complete, and the same on any machine."""
+
+import dataclasses
+import pprint
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cellbench.config import ResolvedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run, ready to be started here or on another machine.
+
+    Attributes:
+        label: for people.
+        dataset: name of the set.
+        config: text of a config file that resolves to the run's config, all bases taken in.
+        protocol: name.
+        split: number.
+        seed: number.
+        device: as `cellbench run` takes it.
+        store: folder of runs and records.
+        folder: of the run's log, progress and failure.
+        stall_timeout_s: a run that shows no progress for so long hangs.
+        environment: variables that are set for its process.
+        program: what is started; `python -m cellbench run` where it is empty.
+    """
+
+    label: str
+    dataset: str
+    config: str
+    protocol: str
+    split: int
+    seed: int
+    device: str
+    store: str
+    folder: str
+    stall_timeout_s: float
+    environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """The command line of the process; its config file has to be written first."""
+        folder = Path(self.folder)
+        return [
+            *(self.program or (sys.executable, "-m", "cellbench", "run")),
+            str(folder / "config.py"),
+            "--split", str(self.split),
+            "--seed", str(self.seed),
+            "--protocol", self.protocol,
+            "--device", self.device,
+            "--strict",
+            "--store", self.store,
+            "--report", str(folder / "progress.json"),
+            "--with-parent",
+        ]  # fmt: skip
+
+
+def config_text(config: ResolvedConfig) -> str:
+    """A config file of literals alone that resolves to the same config, tuples and all."""
+    values = dataclasses.asdict(config)
+    del values["changed"]
+    lines = [
+        f"{key} = {pprint.pformat(value, width=98, sort_dicts=False)}\n"
+        for key, value in values.items()
+    ]
+    return "# Written by cellbench compare: one run of it, complete.\n" + "".join(lines)
