@@ -157,12 +157,14 @@ class Sweep:
         del self._active[key]
         if ending.end is End.DONE and ending.record is not None:
             run.record = self.plan.finished.add(Path(ending.record))
+        reason = ending.reason or "its record cannot be read"
+        if run.record is not None and run.manifest_hash not in (None, run.record.manifest_hash):
+            run.record, reason = None, f"it saw another revision of {run.dataset} than is here"
         if run.record is not None:
             run.state = State.DONE
         elif ending.end is End.STOPPED:
             self.view.say(f"{run.label}: {ending.reason}; the same command goes on with it.")
         else:
-            reason = ending.reason or "its record cannot be read"
             run.state = State.FAILED
             run.failure = write_failure(
                 run.folder,

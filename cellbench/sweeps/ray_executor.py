@@ -1,0 +1,310 @@
+"""The same tasks on Ray: a Ray of this machine, or a cluster's.
+
+A node that sees the head's store (the same folder at the same path) works in it; any other works
+in a store of its own and sends the record back through Ray. Ray starts a task again whose worker
+or node is lost; on a shared folder, and on the same node, the run then goes on from its last
+checkpoint.
+"""
+
+import hashlib
+import importlib
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cellbench import paths
+from cellbench.data.files import write_atomically
+from cellbench.errors import UserError
+from cellbench.results.records import records_folder
+from cellbench.sweeps.claims import place
+from cellbench.sweeps.executors import Event, Executor
+from cellbench.sweeps.failures import end_of
+from cellbench.sweeps.process import End, Ending, Stop, supervise
+from cellbench.sweeps.reporting import Progress
+from cellbench.sweeps.slots import cores
+from cellbench.sweeps.tasks import Task
+
+# Workers and nodes that a run may lose before it counts as failed.
+LOSSES = 3
+
+_NEWS_S = 1.0
+
+
+class RayExecutor(Executor):
+    """Tasks of a Ray, each with the cores and the share of a GPU that it is promised."""
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        address: str | None = None,
+        jobs: int | None = None,
+        cpus_per_run: int | None = None,
+        runs_per_gpu: int = 1,
+        on_gpu: bool = True,
+    ) -> None:
+        """Connect.
+
+        Args:
+            store: the head's folder of runs and records.
+            address: of a cluster, or "auto"; None starts a Ray on this machine.
+            jobs: runs at once; by default as many as the resources allow.
+            cpus_per_run: cores that Ray reserves; by default 1, and on this machine an equal
+                share for each job.
+            runs_per_gpu: how many share a GPU.
+            on_gpu: whether to take GPUs where Ray has some.
+
+        Raises:
+            UserError: Ray is not installed or out of reach, or no node has room for one run.
+        """
+        self._ray = _import_ray()
+        with suppress(Exception):
+            self._ray.shutdown()
+        try:
+            options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+            if address is None:
+                options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+            else:
+                options |= {"address": address}
+            self._ray.init(**options)
+        except Exception as error:  # Ray has many ways not to be there
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"There is no Ray at {address or 'this machine'} ({reason}); start one with "
+                "`ray start --head`, or leave --address out."
+            ) from None
+        share = max(1, cores() // jobs) if address is None and jobs else 1
+        self._cpus = cpus_per_run or share
+        has_gpus = on_gpu and self._ray.cluster_resources().get("GPU", 0) > 0
+        self._gpus = 1 / runs_per_gpu if has_gpus else 0.0
+        self._jobs = jobs
+        self._store = store
+        self._stopping = False
+        self._tasks: dict[Any, tuple[str, Task]] = {}
+        self._news: dict[str, Progress] = {}
+        self._asked_at = 0.0
+        self._marker = _mark(store)
+        self._board = self._ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
+        self._work = self._ray.remote(work)
+        if self._room() == 0:
+            self.close()
+            raise UserError(
+                f"No node of this Ray has room for a run ({self._cpus} cores, {self._gpus:g} "
+                "GPUs); lower --cpus-per-run, or take --device cpu."
+            )
+
+    def free(self) -> int:
+        """What the nodes that are there now have room for."""
+        room = self._room()
+        return max(0, min(room, self._jobs or room) - len(self._tasks))
+
+    def start(self, key: str, task: Task) -> str:
+        """Hand a task to Ray, which starts it again if its worker is lost."""
+        remote = self._work.options(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=LOSSES, name=task.label
+        )
+        found = remote.remote(task, key, self._board, self._marker)
+        self._tasks[found] = (key, task)
+        return "Ray"
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Endings as soon as they come; news of the others about once a second."""
+        events = []
+        if not self._tasks:
+            time.sleep(timeout_s)
+            return []
+        known = list(self._tasks)
+        ready, _ = self._ray.wait(known, num_returns=1, timeout=timeout_s)
+        if ready:
+            ready, _ = self._ray.wait(known, num_returns=len(known), timeout=0)
+        for found in ready:
+            key, task = self._tasks.pop(found)
+            self._news.pop(key, None)
+            events.append(Event(key, self._ending(found, task)))
+        return [*self._progress(), *events]
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Tell every worker, through the board that it looks at."""
+        with suppress(Exception):
+            self._ray.get(self._board.stop.remote(at_once), timeout=10)
+        if at_once:
+            for found in self._tasks:
+                with suppress(Exception):
+                    self._ray.cancel(found, force=True)
+
+    def close(self) -> None:
+        """Leave the Ray; one that was started here ends."""
+        Path(self._marker[0]).unlink(missing_ok=True)
+        with suppress(Exception):
+            self._ray.shutdown()
+
+    def _room(self) -> int:
+        """Runs that fit on the living nodes at once."""
+        room = 0
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                fits = int(has.get("CPU", 0) // self._cpus)
+                if self._gpus:
+                    fits = min(fits, int(has.get("GPU", 0) / self._gpus + 1e-9))
+                room += fits
+        return room
+
+    def _progress(self) -> list[Event]:
+        if time.monotonic() - self._asked_at < _NEWS_S:
+            return []
+        self._asked_at = time.monotonic()
+        try:
+            news: dict[str, Progress] = self._ray.get(self._board.read.remote(), timeout=5)
+        except Exception:  # the board comes back by itself, and news are no results
+            return []
+        running = {key for key, _ in self._tasks.values()}
+        changed = {k: v for k, v in news.items() if k in running and self._news.get(k) != v}
+        self._news |= changed
+        return [Event(key, progress) for key, progress in changed.items()]
+
+    def _ending(self, found: Any, task: Task) -> Ending:
+        try:
+            ending: Ending = self._ray.get(found)
+        except self._ray.exceptions.TaskCancelledError:
+            return Ending(End.STOPPED, 0.0, "it was stopped")
+        except Exception as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return Ending(End.FAILED, 0.0, f"Ray lost it {LOSSES + 1} times ({said[:200]})")
+        try:
+            return _received(ending, task)
+        except UserError as error:
+            return replace(ending, end=End.FAILED, reason=str(error).rstrip("."))
+
+
+class Board:
+    """An actor that holds the latest news of every task, and the wish to stop."""
+
+    def __init__(self) -> None:
+        self._news: dict[str, Progress] = {}
+        self._stop = (False, False)
+
+    def put(self, key: str, progress: Progress) -> tuple[bool, bool]:
+        """Take in news; whether to stop, and whether at once."""
+        self._news[key] = progress
+        return self._stop
+
+    def read(self) -> dict[str, Progress]:
+        """All news."""
+        return self._news
+
+    def stop(self, at_once: bool) -> None:
+        """Have every task stop."""
+        self._stop = (True, at_once)
+
+
+def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
+    """Do one task on the node where Ray put it; runs in a Ray worker.
+
+    Args:
+        task: of the head, with the head's folders.
+        key: under which the board knows it.
+        board: handle of the `Board`.
+        marker: a file of the head's store and its content.
+
+    Returns:
+        The ending; with the files of the record where the head cannot see them.
+    """
+    ray = _import_ray()
+    shared = _sees(marker)
+    own = task if shared else _moved(task)
+    stop = Stop()
+    latest = Progress()
+    endings: list[Ending] = []
+
+    def show(progress: Progress) -> None:
+        nonlocal latest
+        latest = progress
+
+    def look() -> None:
+        with suppress(Exception):  # without its board a run goes on
+            asked, at_once = ray.get(board.put.remote(key, latest), timeout=10)
+            if asked:
+                stop.asked.set()
+            if at_once:
+                stop.at_once.set()
+
+    look()
+    if stop.asked.is_set():
+        return Ending(End.STOPPED, 0.0, "it was stopped")
+    thread = threading.Thread(
+        target=lambda: endings.append(supervise(own, stop=stop, show=show)), daemon=True
+    )
+    thread.start()
+    while thread.is_alive():
+        thread.join(_NEWS_S)
+        look()
+    ending = endings[0] if endings else Ending(End.FAILED, 0.0, "its supervisor failed")
+    return ending if shared else _packed(ending, own)
+
+
+def _import_ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UserError(
+            "Ray is not installed; pip install 'cellbench[ray]', or take --executor local."
+        ) from None
+
+
+def _mark(store: Path) -> tuple[str, str]:
+    """A file by which a node sees whether the head's store is its own."""
+    token = secrets.token_hex(8)
+    path = store / "runs" / "sweeps" / f".head-{token}"
+    write_atomically(path, token.encode())
+    return str(path), token
+
+
+def _sees(marker: tuple[str, str]) -> bool:
+    try:
+        return Path(marker[0]).read_text() == marker[1]
+    except OSError:
+        return False
+
+
+def _moved(task: Task) -> Task:
+    """The task in a store of this node's own, the same for every start of it."""
+    name = hashlib.sha256(task.store.encode()).hexdigest()[:10]
+    store = paths.home() / "ray" / name
+    folder = store / Path(task.folder).relative_to(task.store)
+    return replace(task, store=str(store), folder=str(folder))
+
+
+def _packed(ending: Ending, task: Task) -> Ending:
+    """With the files that the head has to have: the record's, or the end of the log."""
+    if ending.record is None:
+        host = place().partition(" ")[0]
+        log = end_of(Path(task.folder) / "log.txt").encode()
+        reason = f"{ending.reason} (on {host}, in {task.folder})"
+        return replace(ending, reason=reason, files={"log.txt": log})
+    record = Path(ending.record)
+    files = {p.name: p.read_bytes() for p in record.parent.glob(f"{record.stem}.*")}
+    return replace(ending, files=files)
+
+
+def _received(ending: Ending, task: Task) -> Ending:
+    """Put what a node sent into the head's store; the record last, since it vouches for the rest.
+
+    Raises:
+        UserError: the store cannot be written.
+    """
+    if not ending.files:
+        return ending
+    if ending.record is None:
+        write_atomically(Path(task.folder) / "log.txt", ending.files["log.txt"])
+        return replace(ending, files={})
+    name = Path(ending.record).name
+    folder = records_folder(Path(task.store)) / task.dataset
+    for file in sorted(ending.files, key=lambda file: file == name):
+        if not (folder / file).exists():
+            write_atomically(folder / Path(file).name, ending.files[file])
+    return replace(ending, record=str(folder / name), files={})
