@@ -6,9 +6,9 @@ from typing import Any
 
 from cellbench.errors import PartError
 from cellbench.models.counter import CellCounter
-from cellbench.models.parts import Backbone
+from cellbench.models.parts import Backbone, Decoder
 from cellbench.models.weights import Say, WeightsInfo, load_trunk_weights
-from cellbench.registry import COUNTERS, PartRegistry, check_arguments
+from cellbench.registry import CONVS, COUNTERS, DECODERS, PartRegistry, check_arguments
 
 
 def build_counter(
@@ -58,6 +58,37 @@ def build_part(registry: PartRegistry, cfg: Mapping[str, Any], *, path: str, **g
         if str(error).startswith(path):
             raise
         raise PartError(f"{path}: {error}") from None
+
+
+def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
+    """Make a decoder for the maps of a backbone.
+
+    Args:
+        cfg: `type` and the decoder's arguments; `conv` names the convolution in it, `Standard`
+            by default.
+        backbone: whose maps it fuses.
+
+    Raises:
+        PartError: as `build_part`.
+    """
+    conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
+
+    def make_conv(in_channels: int, out_channels: int) -> Any:
+        return build_part(
+            CONVS,
+            conv,
+            path="model.decoder.conv",
+            in_channels=in_channels,
+            out_channels=out_channels,
+        )
+
+    rest = cfg
+    if isinstance(cfg, Mapping):
+        rest = {key: value for key, value in cfg.items() if key != "conv"}
+    decoder: Decoder = build_part(
+        DECODERS, rest, path="model.decoder", in_shapes=backbone.shapes, conv=make_conv
+    )
+    return decoder
 
 
 def _counter(model_cfg: Mapping[str, Any]) -> type[CellCounter]:

@@ -6,12 +6,15 @@ any backbone, decoder, convolution and head fit together.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from cellbench.models.counter import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,12 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         shape: channels and stride of the fused map.
+        ends_in_map: whether its one channel is the density map already, before the activation;
+            where not, the counter reads the map by a 1x1 convolution of its own.
     """
 
     shape: FeatureShape
+    ends_in_map: bool = False
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> Tensor:
@@ -194,3 +200,76 @@ def in_image(points: Tensor, sizes: Tensor) -> Tensor:
         (B, P) bool, half-open at the right and bottom.
     """
     return torch.logical_and(points >= 0, points < sizes[:, None, :]).all(dim=-1)
+
+
+@dataclass(slots=True)
+class DensityOutput:
+    """What a density network says of a batch.
+
+    Attributes:
+        density: (B, 1, h, w) float32, cells in each cell of the map; padding is not masked out.
+        features: (B, C, h, w) that the map was read from.
+        stride: input px that a cell of the map covers along each axis.
+        scale: what the network put out for one cell. Losses compare `scale * density` with
+            `scale * target`, so that their size is that of the published recipe.
+        extras: what a method's own network wants its own loss to see.
+    """
+
+    density: Tensor
+    features: Tensor
+    stride: int
+    scale: float = 1.0
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+class DensityTarget(ABC):
+    """What a density network should answer.
+
+    Attributes:
+        unit: what one cell sums to in the map (1024 where each is counted in 32x32 places).
+    """
+
+    unit: float = 1.0
+
+    @abstractmethod
+    def make(
+        self,
+        points: Sequence[Tensor],
+        sizes: Tensor,
+        grid: tuple[int, int],
+        *,
+        stride: int,
+        scale: float,
+    ) -> Tensor:
+        """Make the maps of a batch; empty maps for images without cells.
+
+        Args:
+            points: per image (A_i, 2) float, (x, y) px of the network input.
+            sizes: (B, 2), (width, height) px of the network input without padding.
+            grid: (rows, columns) of the map, padding included.
+            stride: input px per cell of the map.
+            scale: input px per px of the original image; lengths that a target states in
+                original px are multiplied by it.
+
+        Returns:
+            (B, 1, rows, columns) float32 on the device of `sizes`; image by image it sums to
+            `unit` times the number of points, and is 0 in padding.
+        """
+
+
+class DensityLoss(nn.Module, ABC):
+    """Compares density maps with their targets."""
+
+    @abstractmethod
+    def forward(
+        self, output: DensityOutput, target: Tensor, valid: Tensor, batch: "Batch"
+    ) -> dict[str, Tensor]:
+        """The terms of the loss; those whose key starts with `loss` are summed and minimised.
+
+        Args:
+            output: of the network, in float32.
+            target: (B, 1, h, w) float32, in cells as `output.density` is: what the
+                `DensityTarget` made, divided by its unit.
+            valid: (B, 1, h, w) bool; False where a cell of the map lies in padding.
+            batch: images and points that the target was made from.
+        """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_part
+from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
 from cellbench.models.parts import (
     Backbone,
@@ -20,7 +20,7 @@ from cellbench.models.parts import (
     Proposals,
     in_image,
 )
-from cellbench.registry import BACKBONES, CONVS, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS
+from cellbench.registry import BACKBONES, COUNTERS, HEADS, LOSSES, MATCHERS
 from cellbench.structures import Prediction
 
 
@@ -111,7 +111,7 @@ class PointCounter(CellCounter):
     ) -> Self:
         """Make every part through its registry; `decoder.conv` names the convolution in it."""
         trunk = build_part(BACKBONES, backbone, path="model.backbone")
-        fusion = _build_decoder(decoder, trunk)
+        fusion = build_decoder(decoder, trunk)
         return cls(
             backbone=trunk,
             decoder=fusion,
@@ -214,28 +214,6 @@ class PointCounter(CellCounter):
             )
             matches.append((candidates[rows].to(device), which.to(device)))
         return matches
-
-
-def _build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
-    """A decoder, with the convolution that `cfg["conv"]` names in it; `Standard` by default."""
-    conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
-
-    def make_conv(in_channels: int, out_channels: int) -> Any:
-        return build_part(
-            CONVS,
-            conv,
-            path="model.decoder.conv",
-            in_channels=in_channels,
-            out_channels=out_channels,
-        )
-
-    rest = cfg
-    if isinstance(cfg, Mapping):
-        rest = {key: value for key, value in cfg.items() if key != "conv"}
-    decoder: Decoder = build_part(
-        DECODERS, rest, path="model.decoder", in_shapes=backbone.shapes, conv=make_conv
-    )
-    return decoder
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

@@ -8,7 +8,7 @@ from cellbench.errors import PartError
 from cellbench.models.parts import FeatureShape, Head, Proposals
 from cellbench.registry import HEADS
 from cellbench_plugins._ops.lattice import lattice
-from cellbench_plugins._ops.peaks import local_maxima, subpixel_offsets
+from cellbench.models.peaks import local_maxima, subpixel_offsets
 
 
 @HEADS.register_module()

@@ -1,0 +1,342 @@
+"""The skeleton of methods that estimate a density map: backbone, decoder, target, loss."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from cellbench.errors import PartError
+from cellbench.models.build import build_decoder, build_part
+from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.parts import (
+    Backbone,
+    Decoder,
+    DensityLoss,
+    DensityOutput,
+    DensityTarget,
+    FeatureShape,
+)
+from cellbench.models.peaks import local_maxima, subpixel_offsets
+from cellbench.models.readout import DensityReadout
+from cellbench.registry import BACKBONES, COUNTERS, LOSSES, TARGETS, check_arguments
+from cellbench.structures import Prediction
+
+
+@COUNTERS.register_module()
+class DensityCounter(CellCounter):
+    """Counts by the sum of a density map: backbone, decoder, target, loss.
+
+    In a config each part is a dict with its `type`; the decoder's `conv` names the convolution in
+    it, and `output` says how the map is read (see `DensityReadout`): `activation`, `scale`,
+    `prior`.
+
+    Training: the target is made from the points at the map's own stride, and the loss compares
+    the two where they do not lie in padding. Counting: the sum of the map over the image; a sum
+    below zero is no cell, and the map then zero. Points are the map's local maxima, refined to a
+    fraction of a cell; a point's score is m / (1 + m), m the cells in the window around it, and
+    those count as found whose score reaches `threshold`, which is chosen on validation for the
+    most F1: the count does not depend on it.
+
+    Source: Lempitsky & Zisserman, "Learning To Count Objects in Images", NIPS 2010; points as
+        local maxima: Xie, Noble & Zisserman, "Microscopy cell counting and detection with fully
+        convolutional regression networks", 2018.
+
+    Attributes:
+        threshold: () float32 buffer, so that it travels with the weights.
+    """
+
+    threshold: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        target: DensityTarget,
+        loss: DensityLoss,
+        output: DensityReadout | None = None,
+        decoder: Decoder | None = None,
+        threshold: float = 0.2,
+        score_floor: float = 0.02,
+        peak_px: float = 2.0,
+        size_multiple: int = 32,
+        channels_last: bool = True,
+    ) -> None:
+        """Put the parts together; `from_config` makes them from a config.
+
+        Args:
+            backbone: images to maps.
+            target: points to the map that is learned.
+            loss: compares the two.
+            output: reads the map from the features; by default `DensityReadout` as it is.
+            decoder: maps to one; None takes the finest as it is.
+            threshold: least score of a point, until `calibrate` chooses one.
+            score_floor: candidates below it are dropped; no lower threshold can be chosen.
+            peak_px: a point is the highest place within so many px of the original image along
+                each axis, and at least among its 8 neighbours in the map.
+            size_multiple: inputs are padded to a multiple of this many px.
+            channels_last: memory format of images and weights.
+
+        Raises:
+            PartError: a stride of the backbone does not divide `size_multiple`.
+        """
+        super().__init__(size_multiple=size_multiple, channels_last=channels_last)
+        strides = [shape.stride for shape in backbone.shapes]
+        if any(size_multiple % stride for stride in strides):
+            raise PartError(
+                f"model.size_multiple: inputs are padded to a multiple of every stride of the "
+                f"backbone ({strides}), which {size_multiple} is not; try {max(strides)}."
+            )
+        self.backbone = backbone
+        self.decoder = decoder
+        self.target = target
+        self.criterion = loss
+        self.readout = DensityReadout(_shape(backbone, decoder)) if output is None else output
+        self.score_floor = score_floor
+        self.peak_px = peak_px
+        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
+        for name, parameter in self.named_parameters():
+            if name.startswith(tuple(self.untrained)):
+                # what no gradient reaches must not be waited for by data-parallel training
+                parameter.requires_grad_(False)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(  # type: ignore[override]  # a constructor: each has its own options
+        cls,
+        *,
+        backbone: Mapping[str, Any],
+        target: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        output: Mapping[str, Any] | None = None,
+        decoder: Mapping[str, Any] | None = None,
+        threshold: float = 0.2,
+        score_floor: float = 0.02,
+        peak_px: float = 2.0,
+        size_multiple: int = 32,
+        channels_last: bool = True,
+    ) -> Self:
+        """Make every part through its registry; `decoder.conv` names the convolution in it."""
+        trunk = build_part(BACKBONES, backbone, path="model.backbone")
+        fusion = None if decoder is None else build_decoder(decoder, trunk)
+        wanted = build_part(TARGETS, target, path="model.target")
+        return cls(
+            backbone=trunk,
+            decoder=fusion,
+            target=wanted,
+            loss=build_part(LOSSES, loss, path="model.loss"),
+            output=_build_readout(output or {}, trunk, fusion, wanted.unit),
+            threshold=threshold,
+            score_floor=score_floor,
+            peak_px=peak_px,
+            size_multiple=size_multiple,
+            channels_last=channels_last,
+        )
+
+    @property
+    def untrained(self) -> Mapping[str, str]:
+        """Parameter-name prefixes that receive no gradient, each with its reason."""
+        return {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
+
+    def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
+        """The (B, C, h, w) features that the map is read from, and what the loss wants beside."""
+        maps = self.backbone(images.pixels)
+        return (maps[0] if self.decoder is None else self.decoder(maps)), {}
+
+    def estimate(self, images: Images) -> DensityOutput:
+        """Run the network."""
+        features, extras = self.features(images)
+        with _full_precision(features.device):
+            density = self.readout(features)
+        return DensityOutput(density, features, self.readout.stride, self.readout.scale, extras)
+
+    def wanted(self, batch: Batch, grid: tuple[int, int]) -> Tensor:
+        """What the network should answer, (B, 1, rows, columns) float32, in cells."""
+        made = self.target.make(
+            batch.points,
+            batch.images.sizes,
+            grid,
+            stride=self.readout.stride,
+            scale=batch.images.scale,
+        )
+        return made / self.target.unit
+
+    def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
+        """Which cells of the map touch the image, (B, 1, rows, columns) bool."""
+        width, height = (images.sizes[:, axis, None, None, None] for axis in range(2))
+        rows, columns = (
+            torch.arange(size, device=images.sizes.device) * self.readout.stride for size in grid
+        )
+        return (rows[:, None] < height) & (columns < width)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the training loss; not finite if the network's answers are not."""
+        output = self.estimate(batch.images)
+        grid = (output.density.shape[2], output.density.shape[3])
+        with _full_precision(output.density.device):
+            valid = self.valid(batch.images, grid)
+            terms: dict[str, Tensor] = self.criterion(
+                output, self.wanted(batch, grid), valid, batch
+            )
+        return terms
+
+    @torch.no_grad()
+    def infer(self, images: Images) -> list[Prediction]:
+        """Per image the count, the map, and its local maxima in reading order."""
+        output = self.estimate(images)
+        grid = (output.density.shape[2], output.density.shape[3])
+        valid = self.valid(images, grid).squeeze(1)
+        # where() and not a product: padding may hold anything
+        density = torch.where(valid, output.density.squeeze(1), 0.0)  # (B, h, w)
+        empty = density.sum(dim=(1, 2), dtype=torch.float64) <= 0
+        density = torch.where(empty[:, None, None], 0.0, density)
+        cells_px = output.stride / images.scale
+        window = 2 * max(1, round(self.peak_px / cells_px)) + 1
+        scores, places = _peaks(density, valid, window)
+        keep = scores >= self.score_floor
+        columns = zip(
+            density.cpu().numpy(),
+            (places * cells_px).cpu().numpy(),
+            scores.cpu().numpy(),
+            keep.cpu().numpy(),
+            images.sizes.cpu().numpy(),
+            strict=True,
+        )
+        return [
+            _prediction(d, p[k], s[k], size, output.stride, images.scale)
+            for d, p, s, k, size in columns
+        ]
+
+    def select(self, candidates: Prediction) -> Prediction:
+        """The points whose score reaches the threshold; count and map stay."""
+        if candidates.points is None or candidates.scores is None:
+            raise ValueError("candidates of a DensityCounter have points and scores")
+        keep = candidates.scores >= np.float32(self.threshold.item())
+        return replace(candidates, points=candidates.points[keep], scores=candidates.scores[keep])
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """Choose the threshold of most F1 on validation."""
+        from cellbench.metrics.thresholds import choose_threshold
+
+        chosen = choose_threshold(
+            validation.candidates, validation.truth, radius_px=validation.radius_px, counted=False
+        )
+        kept = np.float32(chosen)
+        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
+            kept = np.nextafter(kept, np.float32(np.inf))
+        self.threshold.fill_(float(kept))
+        return {"threshold": float(kept)}
+
+    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
+        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
+        trunk = [p for p in self.backbone.parameters() if p.requires_grad]
+        known = {id(p) for p in self.backbone.parameters()}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": trunk, "lr": trunk_lr}, {"params": rest, "lr": lr}]
+        return [group for group in groups if group["params"]]
+
+
+def tile_evenly(
+    density: NDArray[np.float32], size: tuple[float, float], stride: float
+) -> NDArray[np.float32]:
+    """Cut a map of square cells again so that its cells tile the image evenly; the sum stays.
+
+    Args:
+        density: (h, w), cells of `stride` px, the last of a row or column cut off by the border.
+        size: (width, height) px of the image.
+        stride: px.
+
+    Returns:
+        (h, w) float32; `density` itself where the stride divides the image.
+    """
+    height, width = density.shape
+    if (width * stride, height * stride) == tuple(size):
+        return density
+    along_y, along_x = _shares(height, size[1], stride), _shares(width, size[0], stride)
+    return (along_y @ density.astype(np.float64) @ along_x.T).astype(np.float32)
+
+
+def _shares(cells: int, length: float, stride: float) -> NDArray[np.float64]:
+    """(cells, cells): share of each old cell (columns) that lies in each new one (rows)."""
+    old = np.minimum(np.arange(cells + 1) * stride, length)
+    new = np.arange(cells + 1) * (length / cells)
+    new[-1] = length
+    low = np.maximum(new[:-1, None], old[None, :-1])
+    high = np.minimum(new[1:, None], old[None, 1:])
+    overlap: NDArray[np.float64] = np.maximum(high - low, 0) / np.diff(old)
+    return overlap
+
+
+def _peaks(density: Tensor, valid: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Scores and places of local maxima.
+
+    Args:
+        density: (B, h, w), 0 in padding.
+        valid: (B, h, w) bool.
+        window: odd, in cells of the map.
+
+    Returns:
+        (B, h, w) float32 scores, -1 where there is no maximum; (B, h, w, 2) places (x, y) in
+        cells of the map.
+    """
+    maxima = local_maxima(density.masked_fill(~valid, float("-inf")), size=window)
+    mass = F.avg_pool2d(
+        density.clamp_min(0)[:, None], window, stride=1, padding=window // 2
+    ).squeeze(1) * float(window * window)
+    scores = torch.where(maxima, mass / (1 + mass), -1.0)
+    rows = torch.arange(density.shape[1], device=density.device) + 0.5
+    columns = torch.arange(density.shape[2], device=density.device) + 0.5
+    centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # (h, w, 2)
+    return scores, centres + subpixel_offsets(density)
+
+
+def _prediction(
+    density: NDArray[np.float32],
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    size: NDArray[np.int64],
+    stride: int,
+    scale: float,
+) -> Prediction:
+    """Put together what is known of one image; `points` are in px of the original."""
+    width, height = (int(side) for side in size)
+    inside = density[: -(-height // stride), : -(-width // stride)]
+    inside = tile_evenly(inside, (width, height), stride)
+    # half-open: the last place inside is the number before the size
+    last = np.nextafter(
+        np.array([width, height], dtype=np.float32) / np.float32(scale), np.float32(0)
+    )
+    return Prediction(
+        count=max(0.0, float(inside.sum(dtype=np.float64))),
+        points=np.clip(points.astype(np.float32), 0, last),
+        scores=scores,
+        density=inside,
+    )
+
+
+def _shape(backbone: Backbone, decoder: Decoder | None) -> FeatureShape:
+    return backbone.shapes[0] if decoder is None else decoder.shape
+
+
+def _build_readout(
+    options: Mapping[str, Any], backbone: Backbone, decoder: Decoder | None, unit: float
+) -> DensityReadout:
+    given: dict[str, Any] = {
+        "in_shape": _shape(backbone, decoder),
+        "ends_in_map": decoder is not None and decoder.ends_in_map,
+        "unit": unit,
+    }
+    check_arguments(DensityReadout, options, given=tuple(given), path="model.output")
+    try:
+        return DensityReadout(**given, **options)
+    except PartError as error:
+        raise PartError(f"model.output: {error}") from None
+
+
+def _full_precision(device: torch.device) -> torch.autocast:
+    return torch.autocast(device_type=device.type, enabled=False)

@@ -1,0 +1,64 @@
+"""The squared error of density maps."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cellbench.errors import PartError
+from cellbench.models.counter import Batch
+from cellbench.models.parts import DensityLoss, DensityOutput
+from cellbench.registry import LOSSES
+
+
+@LOSSES.register_module()
+class DensityMSE(DensityLoss):
+    """Squared error of the map, and the error of the count where it is wanted.
+
+    `loss_density` is the squared difference of `scale * density` and `scale * target`, averaged
+    over the cells of the map that do not lie in padding ("mean"), or summed over them and
+    averaged over the images ("sum"). `loss_count` is the absolute error of the sum of the map,
+    in cells, averaged over the images. Both are 0 for a batch without a cell of the map.
+
+    Source: MCNN, Zhang et al., CVPR 2016, Eq. 1 ("sum"); FCRN, Xie et al., 2018, section 3.
+    """
+
+    def __init__(
+        self,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        weight: float = 1.0,
+        count_weight: float = 0.0,
+    ) -> None:
+        """Set the weights.
+
+        Args:
+            reduction: of the squared error; a learning rate for "sum" fits one size of crops.
+            weight: of the squared error.
+            count_weight: of the error of the count; 0 leaves it out.
+
+        Raises:
+            PartError: a negative weight.
+        """
+        super().__init__()
+        if min(weight, count_weight) < 0:
+            raise PartError(
+                f"weight and count_weight are at least 0, not {weight} and {count_weight}."
+            )
+        self.reduction = reduction
+        self.weight = weight
+        self.count_weight = count_weight
+
+    def forward(
+        self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
+    ) -> dict[str, Tensor]:
+        """The terms `loss_density` and, unless its weight is 0, `loss_count`."""
+        # where() and not a product: padding may hold anything
+        error = torch.where(valid, output.density - target, 0.0)
+        squared = (output.scale * error).square().sum()
+        over = int(valid.sum()) if self.reduction == "mean" else len(target)
+        terms = {"loss_density": self.weight * squared / max(over, 1)}
+        if self.count_weight:
+            counts = error.sum(dim=(1, 2, 3))
+            terms["loss_count"] = self.count_weight * counts.abs().mean()
+        return terms
