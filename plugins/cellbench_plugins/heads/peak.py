@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from cellbench.errors import PartError
 from cellbench.models.parts import FeatureShape, Head, Proposals
+from cellbench.models.peaks import local_maxima, subpixel_offsets
 from cellbench.registry import HEADS
 from cellbench_plugins._ops.lattice import lattice
-from cellbench.models.peaks import local_maxima, subpixel_offsets
 
 
 @HEADS.register_module()
