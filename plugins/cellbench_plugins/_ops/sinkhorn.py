@@ -1,0 +1,174 @@
+"""Entropic optimal transport in the log domain, for a batch of images at once.
+
+For costs C, masses a of the rows (cells) and b of the columns (places of a map), and a blur eps,
+the plan of least <P, C> + eps KL(P | a b) is
+
+    P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps),
+
+with potentials f and g that make its margins a and b. Sinkhorn's update sets one potential so
+that its margin is right. It converges slowly where eps is small, so here
+
+- eps falls by halves from the largest cost, each problem starting from the one before;
+- every update is followed by a Newton step on the dual as a function of f alone, of which the
+  best of several lengths and dampings is taken, none included: the dual never falls.
+
+Only differences of logarithms are ever formed: nothing overflows and no sum that underflowed is
+divided by. Everything is computed in float64, because f_i - C_ij loses in float32 what a small
+eps then divides by.
+
+Source: Cuturi, "Sinkhorn Distances", arXiv:1306.0895; Brauer, Clason, Lorenz & Wirth, "A
+    Sinkhorn-Newton method for entropic optimal transport", arXiv:1710.06635.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Lengths of the Newton step that are tried, and what is added to the Hessian's diagonal, as shares
+# of a row's mean mass: a sharp plan falls into parts that hardly exchange mass, between which the
+# undamped step is far too long.
+_LENGTHS = (1.0, 0.25)
+_DAMPING = (1e-8, 1e-5, 1e-3, 1e-1)
+# On the way down to eps a problem is solved to this violation, or left after so many updates.
+_ROUGH = 1e-3
+_UPDATES_A_LEVEL = 20
+
+
+class Transport(NamedTuple):
+    """The solution for a batch of images.
+
+    Attributes:
+        rows: (B, N) float64, f; 0 in images without mass, finite where a row has none.
+        columns: (B, M) float64, g, likewise.
+        violation: (B,) float64, sum of the absolute errors of the rows' masses; those of the
+            columns are right.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    violation: Tensor
+
+
+@torch.no_grad()
+def sinkhorn(
+    cost: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    eps: float,
+    tolerance: float = 1e-6,
+    iterations: int = 100,
+) -> Transport:
+    """Solve entropic optimal transport.
+
+    Args:
+        cost: (B, N, M) float, finite, at least 0.
+        rows: (B, N) float masses, at least 0; those that pad an image's list are 0.
+        columns: (B, M) float masses, at least 0; both are divided by their sums.
+        eps: the blur, in units of the cost, positive.
+        tolerance: violation at which an image is solved.
+        iterations: most updates at the last eps.
+
+    Returns:
+        The potentials. An image without mass on either side, or a batch without rows or columns,
+        has potentials 0 and no violation.
+
+    Raises:
+        ValueError: eps is not positive.
+    """
+    if not eps > 0:
+        raise ValueError(f"the blur is a positive number, not {eps}")
+    cost, rows, columns = cost.double(), rows.double(), columns.double()
+    f, g = torch.zeros_like(rows), torch.zeros_like(columns)
+    violation = rows.new_zeros(len(rows))
+    some = (rows.sum(1) > 0) & (columns.sum(1) > 0)
+    if some.any():
+        problem = _Problem(cost[some], _normalised(rows[some]), _normalised(columns[some]))
+        f[some], g[some], violation[some] = problem.solve(eps, tolerance, iterations)
+    return Transport(f, g, violation)
+
+
+def plan(cost: Tensor, rows: Tensor, columns: Tensor, found: Transport, *, eps: float) -> Tensor:
+    """The transport plan of a solution: (B, N, M) float64 that sums to 1; 0 without mass.
+
+    Args:
+        cost: as `sinkhorn` got it.
+        rows: likewise.
+        columns: likewise.
+        found: its answer.
+        eps: the blur that it was asked for.
+    """
+    masses = (rows.double(), columns.double())
+    a, b = (mass / mass.sum(1, keepdim=True).clamp_min(1e-300) for mass in masses)
+    outer = a[:, :, None] * b[:, None, :]
+    exponent = (found.rows[:, :, None] + found.columns[:, None, :] - cost) / eps
+    # where a row or column has no mass the exponent is anything, and 0 times inf is no number
+    return outer * exponent.masked_fill(outer == 0, 0).exp()
+
+
+def _normalised(masses: Tensor) -> Tensor:
+    return masses / masses.sum(1, keepdim=True)
+
+
+class _Problem:
+    """A batch of images that all have mass, without padding of the batch itself."""
+
+    def __init__(self, cost: Tensor, a: Tensor, b: Tensor) -> None:
+        self.cost, self.a, self.b = cost, a, b
+        self.log_a, self.log_b = a.log(), b.log()
+
+    def solve(self, eps: float, tolerance: float, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Potentials and violations at eps, by way of larger ones."""
+        f = torch.zeros_like(self.a)
+        level = max(float(self.cost.max()), eps)
+        while level > eps:
+            f = self._level(f, level, _ROUGH, _UPDATES_A_LEVEL)
+            level = max(eps, level / 2)
+        f = self._level(f, eps, tolerance, iterations)
+        g = self.g_of(f, eps)
+        return f, g, (self.a - self._plan(f, g, eps).sum(2)).abs().sum(1)
+
+    def g_of(self, f: Tensor, eps: float) -> Tensor:
+        """The columns' potentials that make their margins right, (..., B, M)."""
+        return -eps * torch.logsumexp(
+            self.log_a[:, :, None] + (f[..., None] - self.cost) / eps, dim=-2
+        )
+
+    def f_of(self, g: Tensor, eps: float) -> Tensor:
+        """Likewise the rows', (..., B, N)."""
+        return -eps * torch.logsumexp(
+            self.log_b[:, None, :] + (g[..., None, :] - self.cost) / eps, dim=-1
+        )
+
+    def _level(self, f: Tensor, eps: float, tolerance: float, updates: int) -> Tensor:
+        for _ in range(updates):
+            f = self.f_of(self.g_of(f, eps), eps)
+            g = self.g_of(f, eps)
+            transported = self._plan(f, g, eps)
+            missing = self.a - transported.sum(2)  # the gradient of the dual
+            if missing.abs().sum(1).max() < tolerance:
+                break
+            f = self._best(f, self._newton(transported, missing, eps), eps)
+        return f
+
+    def _plan(self, f: Tensor, g: Tensor, eps: float) -> Tensor:
+        logs = self.log_a[:, :, None] + self.log_b[:, None, :]
+        return (logs + (f[:, :, None] + g[:, None, :] - self.cost) / eps).exp()
+
+    def _newton(self, transported: Tensor, missing: Tensor, eps: float) -> Tensor:
+        """Newton's step under each damping, (dampings, B, N)."""
+        share = transported / self.b.clamp_min(1e-300)[:, None, :]
+        hessian = torch.diag_embed(transported.sum(2)) - transported @ share.mT
+        damping = missing.new_tensor(_DAMPING)[:, None] / (self.a > 0).sum(1)  # (dampings, B)
+        ridge = damping[..., None, None] * torch.eye(hessian.shape[1]).to(hessian)
+        step = torch.linalg.solve(hessian + ridge, eps * missing[..., None])[..., 0]
+        return step - step.mean(-1, keepdim=True)
+
+    def _best(self, f: Tensor, steps: Tensor, eps: float) -> Tensor:
+        """The f of the highest dual value, image by image: after a step of some length, or none."""
+        lengths = f.new_tensor(_LENGTHS)[:, None, None, None]
+        tried = torch.cat([f[None], f + (lengths * steps).flatten(0, 1)])
+        value = (tried * self.a).sum(-1) + (self.g_of(tried, eps) * self.b).sum(-1)
+        chosen = value.nan_to_num(nan=float("-inf")).argmax(dim=0)
+        return tried[chosen, torch.arange(len(f), device=f.device)]
