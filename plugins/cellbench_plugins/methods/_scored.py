@@ -1,0 +1,78 @@
+"""What methods share whose candidates have scores: one threshold, chosen on validation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cellbench.metrics.thresholds import choose_threshold
+from cellbench.models.counter import CellCounter, Images, ValidationSet
+from cellbench.structures import Prediction
+
+
+class ScoredCounter(CellCounter):
+    """Counts the candidates whose score reaches a threshold.
+
+    Attributes:
+        threshold: () float32 buffer, so that it travels with the weights.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, *, threshold: float, size_multiple: int, channels_last: bool) -> None:
+        """Set up what all methods share, and the threshold.
+
+        Args:
+            threshold: least score that counts, until `calibrate` chooses one.
+            size_multiple: inputs are padded to a multiple of this many px.
+            channels_last: memory format of the images.
+        """
+        super().__init__(size_multiple=size_multiple, channels_last=channels_last)
+        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
+
+    def select(self, candidates: Prediction) -> Prediction:
+        """The candidates whose score reaches the threshold."""
+        if candidates.points is None or candidates.scores is None:
+            raise ValueError(f"candidates of a {type(self).__name__} have points and scores")
+        keep = candidates.scores >= np.float32(self.threshold.item())
+        return scored(candidates.points[keep], candidates.scores[keep])
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """Choose the threshold: least MAE on validation, then most F1."""
+        chosen = choose_threshold(
+            validation.candidates, validation.truth, radius_px=validation.radius_px
+        )
+        kept = np.float32(chosen)
+        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
+            kept = np.nextafter(kept, np.float32(np.inf))
+        self.threshold.fill_(float(kept))
+        return {"threshold": float(kept)}
+
+
+def scored(points: NDArray[np.float32], scores: NDArray[np.float32]) -> Prediction:
+    """As many cells as there are points."""
+    return Prediction(count=float(len(points)), points=points, scores=scores)
+
+
+def original_points(points: Tensor, images: Images, row: int) -> NDArray[np.float32]:
+    """Points of one image in px of the original image, inside it.
+
+    Args:
+        points: (N, 2) float, (x, y) px of the network input.
+        images: the batch.
+        row: of the image in it.
+
+    Returns:
+        (N, 2) float32; what lies over the border is put onto it.
+    """
+    edge = images.sizes[row].to(points.dtype) / images.scale
+    last = torch.nextafter(edge, torch.zeros_like(edge))  # half-open
+    moved: Any = (points / images.scale).clamp_min(0).minimum(last)
+    return moved.float().cpu().numpy()
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast: coordinates and scores in bfloat16 would tie."""
+    return torch.autocast(device_type=device.type, enabled=False)
