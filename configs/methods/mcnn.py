@@ -1,0 +1,20 @@
+"""MCNN with batch-norm and all columns trained at once; the recipe of the paper is mcnn_published."""
+
+method = dict(
+    name="MCNN",
+    title="MCNN, three columns",
+    source="Single-Image Crowd Counting via Multi-Column Convolutional Neural Network, CVPR 2016",
+)
+
+model = dict(
+    type="MCNN",
+    backbone=dict(type="MCNNColumns"),
+    decoder=dict(type="Identity"),
+    target=dict(type="GaussianDensity", sigma=4.0),
+    loss=dict(type="DensityMSE"),
+    output=dict(scale=100.0),
+)
+
+optimizer = dict(type="AdamW", lr=3e-3, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.99)
