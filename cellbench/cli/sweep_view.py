@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -82,10 +83,14 @@ def _failed(run: PlannedRun) -> str:
 
 
 def print_outcome(console: Console, plan: Plan) -> None:
-    """The tables of what is finished, and a sentence for every run that failed."""
-    runs = [run.record for run in plan.runs if run.record is not None]
-    if runs:
-        _print_tables(plan)
+    """A table of each set, the files of the report, and a sentence for every run that failed."""
+    done = [(cell, run) for (cell, _), runs in plan.cells.items() for run in runs if run.record]
+    for stored in plan.sets:
+        if any(run.dataset == stored.name for _, run in done):
+            console.print(_results(plan, stored.name))
+    if done:
+        for file in _report(plan):
+            console.print(Text(f"Written: {file}"), soft_wrap=True)
     else:
         console.print("No run is finished yet.")
     for run in plan.in_state(State.FAILED):
@@ -96,12 +101,62 @@ def print_outcome(console: Console, plan: Plan) -> None:
         console.print(f"{elsewhere} of its runs are with other sweeps still.")
 
 
-def _print_tables(plan: Plan) -> None:
-    from cellbench.cli.leaderboard import _print
-    from cellbench.results.leaderboard import rank_runs
+def _results(plan: Plan, dataset: str) -> Table:
+    """Means over the finished runs of every combination, in the order of the grid."""
+    protocol = plan.runs[0].protocol
+    said = " (simulated)" if dataset.endswith("-sim") else ""
+    table = Table(title=Text(f"{dataset}{said}, protocol {protocol}"), title_justify="left")
+    for factor in plan.grid.factors:
+        table.add_column(factor.name)
+    for name in ("runs", "MAE", "RMSE", "F1", "steps", "training"):
+        table.add_column(name, justify="right")
+    for cell in plan.grid.cells():
+        runs = plan.cells.get((cell, dataset), [])
+        records = [run.record for run in runs if run.record is not None]
+        if not records:
+            continue
+        steps = sorted({record.iterations for record in records})
+        trained = _mean([record.train_s for record in records])
+        table.add_row(
+            *(Text(label) for _, label in cell.levels),
+            str(len(records)) if len(records) == len(runs) else f"{len(records)} of {len(runs)}",
+            _number(_mean([record.metrics.get("mae") for record in records]), 2),
+            _number(_mean([record.metrics.get("rmse") for record in records]), 2),
+            _number(_mean([record.metrics.get("f1") for record in records]), 3),
+            f"{steps[0]}" if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
+            "-" if trained is None else spoken(trained),
+        )
+    return table
 
-    runs = {run.record.run_id: run.record for run in plan.runs if run.record is not None}
-    _print("table", rank_runs(runs.values()))
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where a run has no value."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _report(plan: Plan) -> list[Path]:
+    """The files that a comparison leaves, in a folder of the grid's own."""
+    from cellbench.results.report import GridRun, write_report
+
+    protocol = plan.runs[0].protocol
+    parts = [plan.grid.name]
+    if all(stored.name.endswith("-sim") for stored in plan.sets):
+        parts.append("sim")
+    if protocol != "v1":
+        parts.append(protocol)
+    runs = [
+        GridRun(cell.levels, run.record)
+        for (cell, _), planned in plan.cells.items()
+        for run in planned
+        if run.record is not None
+    ]
+    return write_report(
+        plan.store / "leaderboards" / "grids" / "-".join(parts),
+        grid_name=plan.grid.name,
+        layout=plan.grid.layout,
+        runs=runs,
+    )
 
 
 class TerminalView(View):
