@@ -30,6 +30,9 @@ GIVEN = {
     "transform": {"input_scale"},
 }
 
+# What the assembly makes where a config is silent: a decoder's convolution is a `Standard` one.
+MADE = {"decoder": {"conv"}}
+
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
@@ -474,10 +477,11 @@ def _check_part(node: Mapping[str, Any], path: str, role: str) -> None:
     if parameters is None:
         return
     given = GIVEN.get(role, set())
+    silent = given | MADE.get(role, set())
     allowed = [key for key in parameters if key not in given]
     _check_keys({k: v for k, v in node.items() if k != "type"}, allowed, path, owner=name)
     for key, needed in parameters.items():
-        if needed and key not in node and key not in given:
+        if needed and key not in node and key not in silent:
             raise UserError(f"{path}.{key} is missing; {name} needs it.")
 
 
