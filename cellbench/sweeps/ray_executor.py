@@ -8,6 +8,7 @@ checkpoint.
 
 import hashlib
 import importlib
+import os
 import secrets
 import threading
 import time
@@ -32,6 +33,9 @@ from cellbench.sweeps.tasks import Task
 LOSSES = 3
 
 _NEWS_S = 1.0
+
+# To start a Ray on this machine: its parts wait for each other for some seconds only.
+_TRIES = 3
 
 
 class RayExecutor(Executor):
@@ -64,21 +68,9 @@ class RayExecutor(Executor):
         self._ray = _import_ray()
         with suppress(Exception):
             self._ray.shutdown()
-        try:
-            options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-            if address is None:
-                options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
-            else:
-                options |= {"address": address}
-            self._ray.init(**options)
-        except Exception as error:  # Ray has many ways not to be there
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"There is no Ray at {address or 'this machine'} ({reason}); start one with "
-                "`ray start --head`, or leave --address out."
-            ) from None
         share = max(1, cores() // jobs) if address is None and jobs else 1
         self._cpus = cpus_per_run or share
+        self._connect(address, most=max(cores(), (jobs or 1) * self._cpus))
         has_gpus = on_gpu and self._ray.cluster_resources().get("GPU", 0) > 0
         self._gpus = 1 / runs_per_gpu if has_gpus else 0.0
         self._jobs = jobs
@@ -141,6 +133,33 @@ class RayExecutor(Executor):
         Path(self._marker[0]).unlink(missing_ok=True)
         with suppress(Exception):
             self._ray.shutdown()
+
+    def _connect(self, address: str | None, *, most: int) -> None:
+        """Join a cluster, or start a Ray here, which a busy machine may need more than one try for.
+
+        Args:
+            address: None for a Ray of this machine.
+            most: cores that it promises.
+        """
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if address is None:
+            os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
+            options |= {"address": "local", "num_cpus": most, "include_dashboard": False}
+        else:
+            options |= {"address": address}
+        tries = 1 if address else _TRIES
+        for attempt in range(1, tries + 1):
+            try:
+                self._ray.init(**options)
+                return
+            except Exception as error:  # Ray has many ways not to be there
+                if attempt < tries:
+                    continue
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"There is no Ray at {address or 'this machine'} ({reason}); start one with "
+                    "`ray start --head` and name it with --address, or take --executor local."
+                ) from None
 
     def _room(self) -> int:
         """Runs that fit on the living nodes at once."""
