@@ -1,4 +1,4 @@
-"""VGG-16, the trunk of DLA-Count, P2PNet and most counting networks."""
+"""VGG-16, the trunk of DLA-Count, P2PNet and most counting networks, and VGG-19."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -10,13 +10,78 @@ from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.registry import BACKBONES
 
 # (channels, convolutions) of the five stages; stage i works at stride 2 ** i.
+Stages = Sequence[tuple[int, int]]
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+STAGES_19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 _SHIFTED = "a batch-norm follows and subtracts it: its gradient is zero whatever the loss"
 
 
+class _VGG(Backbone):
+    """What VGG-16 and VGG-19 share."""
+
+    def __init__(
+        self,
+        *,
+        stages: Stages,
+        batch_norm: bool,
+        strides: Sequence[int],
+        weights: Literal["imagenet"] | None,
+        frozen_stages: int,
+    ) -> None:
+        super().__init__()
+        name = f"VGG{sum(convolutions for _, convolutions in stages) + 3}"
+        known = [2**index for index in range(len(stages))]
+        if not strides or list(strides) != sorted(set(strides)) or not set(strides) <= set(known):
+            raise PartError(
+                f"strides: {name} gives maps of the strides {known}, named once and in this order, "
+                f"not {list(strides)}."
+            )
+        depth = known.index(max(strides)) + 1
+        if not 0 <= frozen_stages <= depth:
+            raise PartError(
+                f"frozen_stages: {name} with strides {list(strides)} has {depth} stages, "
+                f"so 0 to {depth} can be frozen, not {frozen_stages}."
+            )
+        self.arch = f"{name.lower()}_bn" if batch_norm else name.lower()
+        self.pretrained = weights
+        self.shapes = tuple(FeatureShape(stages[known.index(s)][0], s) for s in strides)
+        self.features, ends = _build(stages[:depth], batch_norm=batch_norm)
+        self._taps = frozenset(ends[known.index(s)] for s in strides)
+        self._frozen = ends[frozen_stages - 1] if frozen_stages else 0
+        untrained = {}
+        if batch_norm:
+            for index, layer in enumerate(self.features):
+                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                    layer.bias.requires_grad_(False)
+                    untrained[f"features.{index}.bias"] = _SHIFTED
+        for index, layer in enumerate(self.features[: self._frozen]):
+            layer.requires_grad_(False)
+            if next(layer.parameters(), None) is not None:
+                untrained[f"features.{index}."] = f"frozen by frozen_stages={frozen_stages}"
+        self.untrained = untrained
+        self.train()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
+        maps = []
+        features = images
+        for index, layer in enumerate(self.features, start=1):
+            features = layer(features)
+            if index in self._taps:
+                maps.append(features)
+        return maps
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for layer in self.features[: self._frozen]:
+            layer.eval()
+        return self
+
+
 @BACKBONES.register_module()
-class VGG16(Backbone):
+class VGG16(_VGG):
     """VGG-16 with or without batch-norm, tapped at any set of strides.
 
     Each map is what its stage gives after the last ReLU, before the pool that follows; the map
@@ -54,58 +119,58 @@ class VGG16(Backbone):
         Raises:
             PartError: strides that VGG-16 has not, or more frozen stages than there are.
         """
-        super().__init__()
-        known = [2**index for index in range(len(STAGES))]
-        if not strides or list(strides) != sorted(set(strides)) or not set(strides) <= set(known):
-            raise PartError(
-                f"strides: VGG16 gives maps of the strides {known}, named once and in this order, "
-                f"not {list(strides)}."
-            )
-        depth = known.index(max(strides)) + 1
-        if not 0 <= frozen_stages <= depth:
-            raise PartError(
-                f"frozen_stages: VGG16 with strides {list(strides)} has {depth} stages, "
-                f"so 0 to {depth} can be frozen, not {frozen_stages}."
-            )
-        self.arch = "vgg16_bn" if batch_norm else "vgg16"
-        self.pretrained = weights
-        self.shapes = tuple(FeatureShape(STAGES[known.index(s)][0], s) for s in strides)
-        self.features, ends = _build(depth, batch_norm=batch_norm)
-        self._taps = frozenset(ends[known.index(s)] for s in strides)
-        self._frozen = ends[frozen_stages - 1] if frozen_stages else 0
-        untrained = {}
-        if batch_norm:
-            for index, layer in enumerate(self.features):
-                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                    layer.bias.requires_grad_(False)
-                    untrained[f"features.{index}.bias"] = _SHIFTED
-        for index, layer in enumerate(self.features[: self._frozen]):
-            layer.requires_grad_(False)
-            if next(layer.parameters(), None) is not None:
-                untrained[f"features.{index}."] = f"frozen by frozen_stages={frozen_stages}"
-        self.untrained = untrained
-        self.train()
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
-        maps = []
-        features = images
-        for index, layer in enumerate(self.features, start=1):
-            features = layer(features)
-            if index in self._taps:
-                maps.append(features)
-        return maps
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch modes; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        for layer in self.features[: self._frozen]:
-            layer.eval()
-        return self
+        super().__init__(
+            stages=STAGES,
+            batch_norm=batch_norm,
+            strides=strides,
+            weights=weights,
+            frozen_stages=frozen_stages,
+        )
 
 
-def _build(depth: int, *, batch_norm: bool) -> tuple[nn.Sequential, list[int]]:
-    """The layers of the first `depth` stages, and for each stage the number of layers to its end.
+@BACKBONES.register_module()
+class VGG19(_VGG):
+    """VGG-19 with or without batch-norm: one more convolution in each of the last three stages.
+
+    In all else it is as `VGG16`.
+
+    Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+        Recognition", arXiv:1409.1556, configuration E; the trunk of DM-Count.
+
+    Differs: as `VGG16`.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_norm: bool = True,
+        strides: Sequence[int] = (4, 8, 16),
+        weights: Literal["imagenet"] | None = "imagenet",
+        frozen_stages: int = 0,
+    ) -> None:
+        """Build the stages that the strides need.
+
+        Args:
+            batch_norm: follow each convolution with batch-norm.
+            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
+            weights: what `cellbench.models.build` loads; None for random filters.
+            frozen_stages: this many stages, from the image on, are never trained, and their
+                batch-norm keeps its statistics.
+
+        Raises:
+            PartError: strides that VGG-19 has not, or more frozen stages than there are.
+        """
+        super().__init__(
+            stages=STAGES_19,
+            batch_norm=batch_norm,
+            strides=strides,
+            weights=weights,
+            frozen_stages=frozen_stages,
+        )
+
+
+def _build(stages: Stages, *, batch_norm: bool) -> tuple[nn.Sequential, list[int]]:
+    """The layers of the stages, and for each stage the number of layers to its end.
 
     A pool opens each stage but the first: that a stage ends before its pool is what makes the
     numbering torchvision's and the taps ours.
@@ -113,7 +178,7 @@ def _build(depth: int, *, batch_norm: bool) -> tuple[nn.Sequential, list[int]]:
     layers: list[nn.Module] = []
     ends = []
     inputs = 3
-    for stage, (channels, convolutions) in enumerate(STAGES[:depth]):
+    for stage, (channels, convolutions) in enumerate(stages):
         if stage:
             layers.append(nn.MaxPool2d(2))
         for _ in range(convolutions):
