@@ -1,0 +1,26 @@
+"""CSRNet, trained by AdamW in minutes; the recipe of its authors is csrnet_published.
+
+Differs: VGG's first two stages keep ImageNet's filters; the squared error is a mean and the error
+of the count is added; crops are small, flipped and turned.
+"""
+
+method = dict(
+    name="CSRNet",
+    title="CSRNet, VGG-16 and dilated convolutions",
+    source="CSRNet, arXiv:1802.10062",
+)
+
+model = dict(
+    type="CSRNet",
+    backbone=dict(type="VGG16", batch_norm=False, strides=[8], frozen_stages=2),
+    decoder=dict(type="DilatedBackEnd", gain=0.02),
+    target=dict(type="GaussianDensity", sigma=4.0, adaptive=0.3),
+    loss=dict(type="DensityMSE", count_weight=0.02),
+    output=dict(scale=5.0),
+)
+
+optimizer = dict(type="AdamW", lr=3e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.08, ema=0.98)
+
+per_dataset = dict(vgg=dict(data=dict(batch_size=8)))

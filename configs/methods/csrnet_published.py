@@ -1,0 +1,24 @@
+"""CSRNet as its authors train it: a summed squared error and SGD at 1e-7 on whole images.
+
+Differs: crops as the set's file has them instead of whole images one by one, and as many steps as
+it says instead of 400 epochs. The map's values are those of the target, without a scale.
+"""
+
+_base_ = ["csrnet.py"]
+
+method = dict(name="CSRNet-published", title="CSRNet, published recipe")
+
+model = dict(
+    backbone=dict(frozen_stages=0),
+    decoder=dict(gain=1.0, std=0.01),
+    loss=dict(reduction="sum", weight=0.5, count_weight=0.0),
+    output=dict(scale=1.0),
+)
+
+optimizer = dict(
+    type="SGD", lr=1e-7, trunk_lr=1e-7, momentum=0.95, weight_decay=5e-4, clip_norm=None
+)
+
+schedule = dict(policy="constant", warmup=0.0, ema=None)
+
+per_dataset = dict(_delete_=True)

@@ -1,0 +1,27 @@
+"""DM-Count on VGG-16, trained by AdamW in minutes; dmcount_published has its authors' recipe.
+
+Differs: VGG's first two stages keep ImageNet's filters; the map is a softplus, since a ReLU that
+answers nothing has no mass to move.
+"""
+
+method = dict(
+    name="DMCount",
+    title="DM-Count, VGG-16",
+    source="Distribution Matching for Crowd Counting, arXiv:2009.13077",
+)
+
+model = dict(
+    type="DMCount",
+    backbone=dict(type="VGG16", batch_norm=False, strides=[16], frozen_stages=2),
+    decoder=dict(type="UpsampledConvs", gain=0.3),
+    # all of a cell in the place of the map that it lies in: no Gaussian
+    target=dict(type="GaussianDensity", sigma=0.01),
+    loss=dict(type="DMCountLoss"),
+    output=dict(activation="softplus", scale=5.0),
+)
+
+optimizer = dict(type="AdamW", lr=3e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.08, ema=0.98)
+
+per_dataset = dict(vgg=dict(data=dict(batch_size=8)))

@@ -1,0 +1,17 @@
+"""OrdinalEntropy: CSRNet's network and recipe, and the regulariser.
+
+Differs: as csrnet. The weight of the regulariser in the paper's counting experiment is not known.
+"""
+
+_base_ = ["csrnet.py"]
+
+method = dict(
+    name="OrdinalEntropy",
+    title="OrdinalEntropy on CSRNet",
+    source="Improving Deep Regression with Ordinal Entropy, arXiv:2301.08915",
+)
+
+model = dict(
+    type="OrdinalEntropy",
+    loss=dict(_delete_=True, type="OrdinalEntropyLoss", weight=0.01, count_weight=0.02),
+)

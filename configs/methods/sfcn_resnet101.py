@@ -1,0 +1,20 @@
+"""SFCN in the form of the released code: ResNet-101 up to its third stage, kept at stride 8."""
+
+_base_ = ["sfcn.py"]
+
+method = dict(name="SFCN-R101", title="SFCN, ResNet-101 form")
+
+model = dict(
+    backbone=dict(
+        _delete_=True, type="ResNet", depth=101, stages=3, coarsest=8, strides=[8], frozen_stages=2
+    ),
+    decoder=dict(gain=1.0),
+)
+
+per_dataset = dict(
+    _delete_=True,
+    adi=dict(data=dict(batch_size=2)),
+    vgg=dict(data=dict(batch_size=4)),
+    mbm=dict(data=dict(batch_size=2)),
+    dcc=dict(data=dict(batch_size=2)),
+)

@@ -1,0 +1,119 @@
+"""SFCN: messages along rows and columns behind a dilated back-end."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cellbench.errors import PartError
+from cellbench.models.density_counter import DensityCounter
+from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
+from cellbench.registry import COUNTERS, DECODERS
+from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
+
+
+class MessagePassing(nn.Module):
+    """Hands what each row knows to the next: x_r := x_r + ReLU(conv(x_(r-1))), there and back.
+
+    Rows wait for each other, so they are walked through one by one; along a row, over channels
+    and over images everything is one convolution. Both directions share their weights.
+    """
+
+    def __init__(self, channels: int, *, reach: int = 9, std: float = 0.01) -> None:
+        """Make the convolution.
+
+        Args:
+            channels: of the map; they stay.
+            reach: odd width of the kernel along the row, in cells.
+            std: deviation of the initial weights.
+        """
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, reach, padding=reach // 2)
+        nn.init.normal_(self.conv.weight, std=std)
+        assert self.conv.bias is not None  # for the type checker: nn.Conv1d has one
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass messages down and up the rows of (B, C, H, W)."""
+        rows = list(x.unbind(dim=2))  # H times (B, C, W)
+        for order in (range(1, len(rows)), range(len(rows) - 2, -1, -1)):
+            step = 1 if order.step > 0 else -1
+            for row in order:
+                rows[row] = rows[row] + F.relu(self.conv(rows[row - step]))
+        return torch.stack(rows, dim=2)
+
+
+@DECODERS.register_module()
+class SpatialEncoder(Decoder):
+    """CSRNet's dilated back-end, then messages down and up, then left and right.
+
+    The convolution that a config names for the decoder is not used.
+
+    Source: SFCN, Wang et al., arXiv:1903.03303, section 4.2; the message passing is that of
+        SCNN, arXiv:1712.06080.
+
+    Differs: the back-end's weights are drawn as He et al. do unless `std` says otherwise, and the
+        features are multiplied by `gain` first: those of VGG-16 without batch-norm are of the
+        size of 100.
+    """
+
+    def __init__(
+        self,
+        in_shapes: Sequence[FeatureShape],
+        conv: ConvFactory,
+        *,
+        stride: int | None = None,
+        channels: int = WIDTHS[-1],
+        reach: int = 9,
+        gain: float = 1.0,
+        std: float | None = None,
+    ) -> None:
+        """Make the layers.
+
+        Args:
+            in_shapes: of the backbone's maps, finest first.
+            conv: the registered convolution; not used.
+            stride: of the map that is read, px; None for the coarsest.
+            channels: of the map that goes out.
+            reach: odd width of the messages' kernels, in cells of the map.
+            gain: what the backbone's features are multiplied by.
+            std: deviation of the back-end's initial weights, 0.01 as published; None for that of
+                He et al.
+
+        Raises:
+            PartError: the backbone has no map of this stride, or the reach is even.
+        """
+        super().__init__()
+        if reach < 1 or reach % 2 == 0:
+            raise PartError(f"reach: SpatialEncoder wants an odd number of cells, not {reach}.")
+        self.level = pick("SpatialEncoder", in_shapes, stride)
+        self.gain = gain
+        inputs = in_shapes[self.level]
+        self.layers = back_end(inputs.channels, (*WIDTHS[:-1], channels), std=std)
+        self.rows = MessagePassing(channels, reach=reach)
+        self.columns = MessagePassing(channels, reach=reach)
+        self.shape = FeatureShape(channels, inputs.stride)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Map the chosen features to (B, channels, H/s, W/s)."""
+        x = self.rows(self.layers(self.gain * features[self.level]))
+        out: Tensor = self.columns(x.mT).mT
+        return out
+
+
+@COUNTERS.register_module()
+class SFCN(DensityCounter):
+    """Counts by a density map of stride 8 whose features exchange messages over the whole image.
+
+    By default on VGG-16; `configs/methods/sfcn_resnet101.py` has the ResNet-101 of the released
+    code.
+
+    Source: Wang et al., "Learning from Synthetic Data for Crowd Counting in the Wild",
+        arXiv:1903.03303. Published for cells, by DLA-Count's Table 2: MAE ADI 16.0, MBM 2.4, VGG
+        13.8, DCC 2.7.
+
+    Differs: the released code repeats each value of the map 8 x 8 times and compares it with a
+        target of stride 1, which has the gradient of comparing the map with the sums of the
+        target over 8 x 8 px: that is what is done here. No training on synthetic crowds first.
+    """

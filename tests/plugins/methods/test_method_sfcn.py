@@ -1,0 +1,79 @@
+"""SFCN: messages against the loop that the paper describes, parameters against the facts."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cellbench.config import config_folders, load_file
+from cellbench.errors import PartError
+from cellbench.models.build import build_counter
+from cellbench.models.parts import FeatureShape
+from cellbench_plugins.methods.sfcn import MessagePassing, SpatialEncoder
+
+CONFIGS = config_folders()[-1] / "methods"
+MESSAGES = 2 * (64 * 64 * 9 + 64)
+
+
+def test_it_is_csrnet_and_two_convolutions_for_messages():
+    made = build_counter(load_file(CONFIGS / "sfcn.py")["model"], load_weights=False)
+    assert sum(p.numel() for p in made.parameters()) == 16_263_489 + MESSAGES
+
+
+def test_the_resnet_form_has_the_parameters_of_its_layers():
+    made = build_counter(load_file(CONFIGS / "sfcn_resnet101.py")["model"], load_weights=False)
+    # bottlenecks without biases; a batch-norm has two numbers a channel
+    stem = 3 * 64 * 49 + 2 * 64
+    total = stem
+    inputs = 64
+    for width, blocks in ((64, 3), (128, 4), (256, 23)):
+        outputs = 4 * width
+        total += inputs * outputs + 2 * outputs  # the shortcut of the first
+        for _ in range(blocks):
+            total += inputs * width + 9 * width * width + width * outputs + 4 * width + 2 * outputs
+            inputs = outputs
+    back = [(1024, 512), (512, 512), (512, 512), (512, 256), (256, 128), (128, 64)]
+    total += sum(9 * a * b + b for a, b in back) + MESSAGES + 65
+    assert sum(p.numel() for p in made.parameters()) == total
+
+
+def test_messages_are_those_of_a_loop_over_single_cells():
+    torch.manual_seed(0)
+    passing = MessagePassing(3, reach=3, std=0.5)
+    x = torch.randn(2, 3, 5, 4)
+    weight, bias = passing.conv.weight, passing.conv.bias
+    expected = x.clone()
+    for order in ([1, 2, 3, 4], [3, 2, 1, 0]):
+        for row in order:
+            source = row - 1 if order[0] == 1 else row + 1
+            padded = F.pad(expected[:, :, source], (1, 1))
+            message = torch.stack(
+                [
+                    torch.einsum("bcu,ocu->bo", padded[:, :, j : j + 3], weight) + bias
+                    for j in range(4)
+                ],
+                dim=2,
+            )
+            expected = expected.clone()
+            expected[:, :, row] = expected[:, :, row] + message.relu()
+    torch.testing.assert_close(passing(x), expected)
+
+
+def test_after_both_passes_every_place_knows_of_every_other():
+    torch.manual_seed(0)
+    encoder = SpatialEncoder([FeatureShape(8, 8)], None, channels=8)
+    with torch.no_grad():
+        for passing in (encoder.rows, encoder.columns):
+            passing.conv.weight.abs_()
+    x = torch.rand(1, 8, 12, 14, requires_grad=True)
+    encoder.columns(encoder.rows(x).mT).mT[0, :, 11, 13].sum().backward()
+    assert (x.grad > 0).all()
+
+
+def test_a_single_row_has_nobody_to_hear():
+    x = torch.randn(1, 4, 1, 6)
+    torch.testing.assert_close(MessagePassing(4, reach=3)(x), x)
+
+
+def test_an_even_reach_is_refused():
+    with pytest.raises(PartError, match="odd number of cells, not 8"):
+        SpatialEncoder([FeatureShape(8, 8)], None, reach=8)
