@@ -11,11 +11,15 @@ from cellbench.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.table import Table
+
     from cellbench.results.leaderboard import Row
+    from cellbench.results.tables import Column
 
 # Columns of text in a table that no terminal limits.
-_UNLIMITED = 240
-_WIDE = 190
+_UNLIMITED = 260
+# More rows than this are aligned without Rich, which takes a millisecond for each.
+_MANY = 150
 
 
 @click.command()
@@ -31,6 +35,8 @@ _WIDE = 190
 )
 @click.option("--store", metavar="DIR", help="Folder of leaderboards/; the working one by default.")
 @click.option("--all", "everything", is_flag=True, help="Also what is not ranked, and why.")
+@click.option("--published", is_flag=True, help="Also numbers from papers, unranked and greyed.")
+@click.option("--check", is_flag=True, help="Check that every row follows from its records.")
 @click.option("--no-write", is_flag=True, help="Leave leaderboards/<set>.md and .csv as they are.")
 def command(
     dataset: str | None,
@@ -38,12 +44,15 @@ def command(
     form: str,
     store: str | None,
     everything: bool,
+    published: bool,
+    check: bool,
     no_write: bool,
 ) -> None:
     """Show the leaderboard of a data set and write it to leaderboards/."""
     from cellbench import paths
-    from cellbench.results.leaderboard import PROTOCOLS, rank_runs
-    from cellbench.results.runs import datasets_with_records, load_records
+    from cellbench.results.leaderboard import PROTOCOLS
+    from cellbench.results.ranking import ranked_rows
+    from cellbench.results.runs import datasets_with_records
 
     folder = paths.store(store)
     if store is not None and not folder.is_dir():
@@ -55,13 +64,15 @@ def command(
     recorded = datasets_with_records(folder)
     if dataset is not None:
         dataset = _known_set(dataset, recorded)
-    loaded = load_records(folder, dataset)
-    for problem in loaded.problems:
+    if check:
+        _check(folder, recorded if dataset is None else [dataset])
+        return
+    rows, problems = ranked_rows(folder, dataset)
+    for problem in problems:
         click.echo(f"cellbench: left out: {_clean(problem)}", err=True)
-    rows = rank_runs(loaded.runs)
     asked = [row for row in rows if protocol is None or row.protocol == protocol]
     shown = [row for row in asked if everything or row.rank is not None or protocol is not None]
-    _print(form, shown)
+    _print(form, shown + _published(folder, dataset, rows) if published else shown)
     if not shown:
         click.echo(_nothing(dataset, protocol, rows, recorded), err=form != "table")
     elif len(shown) < len(asked) and form == "table":
@@ -122,25 +133,104 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     import sys
 
     from rich.console import Console
+
+    from cellbench.results import tables
+    from cellbench.results.leaderboard import PUBLISHED
+
+    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
+    papers = [row for row in rows if row.protocol == PUBLISHED]
+    ours = [row for row in rows if row.protocol != PUBLISHED]
+    pages = [list(page) for _, page in groupby(ours, key=lambda r: (r.dataset, r.protocol))]
+    ownless = {row.dataset for row in papers} - {page[0].dataset for page in pages}
+    pages += [[next(r for r in papers if r.dataset == name)] for name in sorted(ownless)]
+    told: set[str] = set()
+    for part in pages:
+        dataset, protocol = tables.plain(part[0].dataset), tables.plain(part[0].protocol)
+        beside = [] if dataset in told else [r for r in papers if r.dataset == dataset]
+        part = [row for row in part if row.protocol != PUBLISHED] + beside
+        if not part:
+            continue
+        told.add(dataset)
+        title = f"{dataset}, " + ("published" if protocol == PUBLISHED else f"protocol {protocol}")
+        columns = tables.columns_for(part, width=console.width)
+        if len(part) > _MANY:
+            click.echo(_aligned(title, columns, part))
+            continue
+        console.print(_rich_table(title, columns, part))
+        for note in tables.footnotes(part)[1]:
+            console.print(note, markup=False, soft_wrap=True)
+
+
+def _rich_table(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     from cellbench.results import tables
 
-    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
-    for (dataset, protocol), group in groupby(rows, key=lambda row: (row.dataset, row.protocol)):
-        part = list(group)
-        caption = tables.SIMULATED if part[0].simulated else None
-        title = Text(f"{tables.plain(dataset)}, protocol {tables.plain(protocol)}")
-        table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-        columns = tables.columns_for(part, narrow=console.width < _WIDE)
-        for column in columns:
-            table.add_column(
-                column.title, justify="left" if column.left else "right", no_wrap=not column.left
-            )
-        for row in part:
-            table.add_row(*(Text(column.text(row)) for column in columns))
-        console.print(table)
+    table = Table(
+        title=Text(title),
+        caption=tables.SIMULATED if rows[0].simulated else None,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in columns:
+        table.add_column(
+            column.title, justify="left" if column.left else "right", no_wrap=not column.left
+        )
+    for row, mark in zip(rows, tables.footnotes(rows)[0], strict=True):
+        grey = "bright_black" if row.source else None
+        table.add_row(*map(Text, tables.cells(columns, row, mark)), style=grey)
+    return table
+
+
+def _aligned(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> str:
+    """A long table as plain text."""
+    from cellbench.results import tables
+
+    marks, notes = tables.footnotes(rows)
+    lines = [tables.cells(columns, row, mark) for row, mark in zip(rows, marks, strict=True)]
+    lines.insert(0, [column.title for column in columns])
+    wide = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(
+            text.ljust(width) if column.left else text.rjust(width)
+            for text, width, column in zip(line, wide, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    caption = [tables.SIMULATED] if rows[0].simulated else []
+    return "\n".join([title, *aligned, *caption, *notes])
+
+
+def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "list[Row]":
+    """Published numbers of the set asked for, or of all that are shown."""
+    from cellbench.results.leaderboard import published_rows
+    from cellbench.results.published import published_file, read_published
+
+    shown = {dataset} if dataset else {row.dataset for row in rows}
+    numbers = read_published(published_file(folder))
+    return published_rows(n for n in numbers if n.dataset in shown or not shown)
+
+
+def _check(folder: "Path", datasets: Sequence[str]) -> None:
+    """Say what is wrong with the records and tables; exit code 1 if anything is."""
+    from cellbench.results.audit import audit_set
+
+    wrong = 0
+    for dataset in datasets:
+        audit = audit_set(folder, dataset)
+        for finding in audit.findings:
+            click.echo(f"wrong: {_clean(finding)}")
+        for remark in audit.remarks:
+            click.echo(f"note: {_clean(remark)}")
+        wrong += len(audit.findings)
+        checked = "1 record" if audit.records == 1 else f"{audit.records} records"
+        verdict = "all is well" if not audit.findings else f"{len(audit.findings)} wrong"
+        click.echo(f"{dataset}: {checked} checked, {verdict}.")
+    if not datasets:
+        click.echo("No record yet; there is nothing to check.")
+    if wrong:
+        raise SystemExit(1)
 
 
 def _write(folder: "Path", rows: Sequence["Row"]) -> None:

@@ -2,21 +2,35 @@
 
 A row is one experiment: a method name and config hash on one set under one protocol, with its
 splits and seeds averaged. Rows rank within a set and protocol, on the splits that all of them
-have; what cannot be compared is kept apart with the reason.
+have; what cannot be compared is kept apart with the reason. What is estimated, and what its
+intervals mean, is said in `statistics`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from dataclasses import dataclass, fields, replace
+from math import sqrt
+from statistics import fmean, stdev, variance
+from typing import TYPE_CHECKING
 
 from cellbench.results.runs import Run
-from cellbench.results.statistics import mae_intervals
+from cellbench.results.statistics import (
+    image_errors,
+    intervals,
+    mean_over_images,
+    rank_intervals,
+)
+
+if TYPE_CHECKING:
+    from cellbench.results.published import Published
 
 # As in cellbench.data.splits, whose import would take longer than a leaderboard may; a test
 # holds the two together.
 PROTOCOLS = ("v1", "mbm-donor", "literature", "smoke", "released")
 UNRANKED_PROTOCOLS = ("smoke", "released")
+
+# The protocol that rows from papers go under: whatever theirs was, it was none of ours.
+PUBLISHED = "published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,8 @@ class Row:
 
     Attributes:
         rank: 1 for the least MAE of its set and protocol; None where it is not compared.
+        rank_low: best rank of its 95 % bootstrap interval.
+        rank_high: worst rank of it.
         method: name with the keys that `--set` changed.
         method_title: for people.
         dataset: name of the set.
@@ -33,30 +49,37 @@ class Row:
         splits: that the numbers are of.
         seeds: of these runs.
         runs: how many.
-        mae: mean over splits of the mean over seeds, cells; as are the metrics after it.
-        mae_sd: sample deviation over splits; None for one split.
-        mae_low: lower end of the 95 % bootstrap interval over images.
+        mae: mean over images of their mean absolute error over seeds and splits, cells.
+        mae_sd: sample deviation of the splits' MAE, seeds averaged; None for one split.
+        mae_seed_sd: deviation of the MAE over seeds within a split, pooled over splits; None
+            where no split has two seeds.
+        mae_low: lower end of the 95 % bootstrap interval over images, or slides.
         mae_high: its upper end.
-        rmse: cells.
-        mape: percent.
+        rmse: cells; root of the mean over images, averaged as for the MAE.
+        mape: percent; this and all the metrics below but for bias are means over splits.
         r2: at most 1.
-        bias: cells.
+        bias: cells, averaged as the MAE is.
         f1: None without points.
         game1: cells.
         game2: cells.
         game3: cells.
-        parameters: of the method.
+        parameters: of the method; None in rows from papers.
         gflops: of one image.
         images_per_s: at inference.
         train_s: of one run.
+        selection: what the weights were chosen on: val, last, train crops; unknown or test too
+            in rows from papers.
         weights: source of the pretrained weights.
-        iterations: training steps, the mean over runs.
+        iterations: training steps, the mean over runs; None in rows from papers, as are:
         recipe: of the method.
         config_hash: of the resolved config.
-        note: why a row is not ranked, or what else it has.
+        note: why a row is not ranked, and in what it departs from the others.
+        source: the paper that a number is from; empty for ours.
     """
 
     rank: int | None
+    rank_low: int | None
+    rank_high: int | None
     method: str
     method_title: str
     dataset: str
@@ -67,6 +90,7 @@ class Row:
     runs: int
     mae: float | None
     mae_sd: float | None
+    mae_seed_sd: float | None
     mae_low: float | None
     mae_high: float | None
     rmse: float | None
@@ -77,15 +101,17 @@ class Row:
     game1: float | None
     game2: float | None
     game3: float | None
-    parameters: int
+    parameters: int | None
     gflops: float | None
     images_per_s: float | None
     train_s: float | None
+    selection: str
     weights: str
-    iterations: int
-    recipe: int
-    config_hash: str
+    iterations: int | None
+    recipe: int | None
+    config_hash: str | None
     note: str = ""
+    source: str = ""
 
 
 Experiment = list[Run]
@@ -123,15 +149,90 @@ def _table(runs: Sequence[Run]) -> list[Row]:
             others.append(_row(experiment, reason))
             continue
         more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
-        kept = [run for run in experiment if run.split in splits]
-        shown.append(kept)
-        ranked.append(_row(kept, more))
-    for index, interval in enumerate(mae_intervals(shown)):
-        if interval is not None:
-            ranked[index] = replace(ranked[index], mae_low=interval[0], mae_high=interval[1])
+        shown.append([run for run in experiment if run.split in splits])
+        ranked.append(_row(shown[-1], more))
+    ranked = _with_departures(_with_intervals(ranked, shown), shown)
     ranked.sort(key=_by_mae)
-    others.sort(key=lambda row: (row.protocol, row.method, row.config_hash, row.recipe, row.splits))
+    others.sort(key=_by_name)
     return [replace(row, rank=place) for place, row in _places(ranked)] + others
+
+
+def _with_intervals(rows: Sequence[Row], experiments: Sequence[Experiment]) -> list[Row]:
+    """The compared rows with what resampling their images says."""
+    errors = image_errors(experiments)
+    ranges = intervals(errors.absolute, errors.clusters)
+    known = errors.cluster_count >= 2
+    places = rank_intervals(errors.absolute, errors.clusters) if known else [None] * len(rows)
+    return [
+        replace(
+            row,
+            mae_low=None if span is None else span[0],
+            mae_high=None if span is None else span[1],
+            rank_low=None if place is None else place[0],
+            rank_high=None if place is None else place[1],
+        )
+        for row, span, place in zip(rows, ranges, places, strict=True)
+    ]
+
+
+def _with_departures(rows: Sequence[Row], experiments: Sequence[Experiment]) -> list[Row]:
+    """The compared rows, each with the ways in which it was not treated as the others were."""
+    lengths: dict[str, Counter[int]] = {}
+    for row in rows:
+        if row.iterations is not None:
+            lengths.setdefault(base_method(row.method), Counter())[row.iterations] += 1
+    seeds = Counter(len(row.seeds) for row in rows)
+    most_seeds = max(seeds, key=lambda number: (seeds[number], number), default=1)
+    found = []
+    for row, runs in zip(rows, experiments, strict=True):
+        notes = [row.note] if row.note else []
+        if row.simulated:
+            notes.append("simulated images")
+        if row.weights == "random":
+            notes.append("random weights where pretrained ones were wanted")
+        budgets = sorted({run.budget_s for run in runs if run.budget_s is not None})
+        if budgets:
+            listed = " and ".join(f"{seconds / 60:g} min" for seconds in budgets)
+            notes.append(f"steps fitted to {listed} on the machine that ran it")
+        name = base_method(row.method)
+        usual, times = lengths[name].most_common(1)[0]
+        if row.iterations != usual and times > 1:
+            notes.append(f"trained for {row.iterations} steps, most rows of {name} for {usual}")
+        if len({run.iterations for run in runs}) > 1 and not budgets:
+            notes.append("its runs differ in length")
+        if len(row.seeds) < most_seeds:
+            notes.append(f"{len(row.seeds)} seeds where most rows have {most_seeds}")
+        found.append(replace(row, note="; ".join(notes)))
+    return found
+
+
+def published_rows(published: Iterable["Published"]) -> list[Row]:
+    """Numbers from papers as rows, without ranks, the least MAE first."""
+    unknown = dict.fromkeys(field.name for field in fields(Row) if field.name != "source")
+    rows = [
+        Row(
+            **unknown
+            | {
+                "method": number.title,
+                "method_title": number.title,
+                "dataset": number.dataset,
+                "simulated": False,
+                "protocol": PUBLISHED,
+                "splits": (),
+                "seeds": (),
+                "runs": 0,
+                "mae": number.mae,
+                "mae_sd": number.mae_sd,
+                "rmse": number.rmse,
+                "selection": number.selection,
+                "weights": "",
+                "note": "; ".join(filter(None, (number.source, number.note))),
+                "source": number.source,
+            }
+        )
+        for number in published
+    ]
+    return sorted(rows, key=lambda row: (row.dataset, row.mae, row.method))
 
 
 def _experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -198,12 +299,15 @@ def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
 def _row(runs: Experiment, note: str) -> Row:
     first = runs[0]
     parts = [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
-    by_split = {
-        key: [_mean([run.metrics.get(key) for run in part]) for part in parts] for key in _METRICS
-    }
-    known = [value for value in by_split["mae"] if value is not None]
+    errors = image_errors([runs])
+    (mae,), (square,), (bias,) = (
+        mean_over_images(values) for values in (errors.absolute, errors.squared, errors.signed)
+    )
+    maes = [[_mae(run) for run in part] for part in parts if all(len(r.truth) for r in part)]
     return Row(
         rank=None,
+        rank_low=None,
+        rank_high=None,
         method=first.method,
         method_title=first.method_title,
         dataset=first.dataset,
@@ -212,23 +316,44 @@ def _row(runs: Experiment, note: str) -> Row:
         splits=tuple(sorted({run.split for run in runs})),
         seeds=tuple(sorted({run.seed for run in runs})),
         runs=len(runs),
-        mae_sd=stdev(known) if len(known) > 1 else None,
+        mae=mae,
+        mae_sd=stdev(map(fmean, maes)) if len(maes) > 1 else None,
+        mae_seed_sd=_within(maes),
         mae_low=None,
         mae_high=None,
+        rmse=None if square is None else sqrt(square),
+        bias=bias,
         parameters=first.parameters,
         gflops=first.gflops,
         images_per_s=_mean([run.images_per_s for run in runs]),
         train_s=_mean([run.train_s for run in runs]),
+        selection=first.selection,
         weights=first.weights_source,
         iterations=round(fmean(run.iterations for run in runs)),
         recipe=first.recipe,
         config_hash=first.config_hash,
         note=note,
-        **{key: _mean(values) for key, values in by_split.items()},
+        **{
+            key: _mean([_mean([run.metrics.get(key) for run in part]) for part in parts])
+            for key in _BY_SPLIT
+        },
     )
 
 
-_METRICS = ("mae", "rmse", "mape", "r2", "bias", "f1", "game1", "game2", "game3")
+_BY_SPLIT = ("mape", "r2", "f1", "game1", "game2", "game3")
+
+
+def _mae(run: Run) -> float:
+    return float(abs(run.prediction - run.truth).mean())
+
+
+def _within(maes: Sequence[Sequence[float]]) -> float | None:
+    """Deviation of the values of a part around its mean, pooled over parts of two or more."""
+    several = [part for part in maes if len(part) > 1]
+    if not several:
+        return None
+    squares = sum(variance(part) * (len(part) - 1) for part in several)
+    return sqrt(squares / sum(len(part) - 1 for part in several))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -238,8 +363,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _by_mae(row: Row) -> tuple[bool, float, str, str, str]:
-    unknown = row.mae is None
-    return unknown, row.mae or 0.0, row.method, row.config_hash, row.weights
+    return row.mae is None, row.mae or 0.0, row.method, row.config_hash or "", row.weights
+
+
+def _by_name(row: Row) -> tuple[str, str, str, int, tuple[int, ...]]:
+    return row.protocol, row.method, row.config_hash or "", row.recipe or 0, row.splits
 
 
 def _places(rows: Sequence[Row]) -> list[tuple[int | None, Row]]:

@@ -196,10 +196,9 @@ def check_record(record: Any, path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{what} holds a {type(record).__name__} where a JSON object is wanted.")
     schema = record.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise UserError(
-            f"{what} is of schema {schema} and this cellbench reads up to {SCHEMA}; upgrade it."
-        )
+    if isinstance(schema, int) and schema != SCHEMA:
+        mend = "upgrade it" if schema > SCHEMA else "run again to have a record of today"
+        raise UserError(f"{what} is of schema {schema} and this cellbench reads {SCHEMA}; {mend}.")
     _check_fields(record, what)
     return record
 

@@ -25,7 +25,7 @@ from cellbench.results.records import read_record, records_folder
 Stamp = tuple[int, int]
 
 # Raised when `summarise` changes, so that an older cache is read anew.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,9 @@ class Run:
         image_ids: of the scored images.
         truth: (N,) annotated counts, in that order.
         prediction: (N,) predicted counts.
+        selection: what the weights were chosen on: "val", "last", "train crops".
+        budget_s: seconds that the number of steps was fitted to; None where it was set.
+        folder: where the record is; None where that is not known.
     """
 
     file: str
@@ -83,6 +86,14 @@ class Run:
     image_ids: tuple[str, ...]
     truth: NDArray[np.float64] = field(compare=False)
     prediction: NDArray[np.float64] = field(compare=False)
+    selection: str = ""
+    budget_s: float | None = None
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the record, where its folder is known."""
+        return None if self.folder is None else self.folder / self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,9 @@ def summarise(record: dict[str, Any], path: Path) -> Run:
             image_ids=tuple(str(row["id"]) for row in rows),
             truth=truth,
             prediction=prediction,
+            selection=str(record["selection"].get("rule", "")),
+            budget_s=_budget(record["config"]),
+            folder=path.parent,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -175,13 +189,18 @@ def summarise(record: dict[str, Any], path: Path) -> Run:
         ) from error
 
 
+def _budget(config: dict[str, Any]) -> float | None:
+    schedule = config.get("schedule")
+    return _number(schedule.get("budget_s")) if isinstance(schedule, dict) else None
+
+
 def _load_set(store: Path, dataset: str) -> Loaded:
     folder = records_folder(store) / dataset
-    files = _stamps(folder)
+    files = record_stamps(folder)
     if not files:
         return Loaded([], [])
-    cache = _cache_file(folder)
-    known = _read_cache(cache)
+    cache = cache_file(folder)
+    known = _read_cache(cache, folder)
     runs: dict[str, Run] = {}
     problems = []
     for name, stamp in files.items():
@@ -190,7 +209,7 @@ def _load_set(store: Path, dataset: str) -> Loaded:
             continue
         try:
             run = summarise(read_record(folder / name), folder / name)
-            _check_place(run, folder)
+            check_place(run, folder)
             runs[name] = run
         except UserError as error:
             problems.append(str(error))
@@ -199,8 +218,12 @@ def _load_set(store: Path, dataset: str) -> Loaded:
     return Loaded(list(runs.values()), problems)
 
 
-def _check_place(run: Run, folder: Path) -> None:
-    """A record in another set's folder, or a simulated one among real ones, counts nowhere."""
+def check_place(run: Run, folder: Path) -> None:
+    """A record in another set's folder, or a simulated one among real ones, counts nowhere.
+
+    Raises:
+        UserError: it is one of these.
+    """
     dataset, path = folder.name, folder / run.file
     if run.dataset != dataset:
         raise UserError(
@@ -215,7 +238,7 @@ def _check_place(run: Run, folder: Path) -> None:
         )
 
 
-def _stamps(folder: Path) -> dict[str, Stamp]:
+def record_stamps(folder: Path) -> dict[str, Stamp]:
     """Time and size of every record file of a folder, sorted by name."""
     stamps = {}
     try:
@@ -231,13 +254,14 @@ def _stamps(folder: Path) -> dict[str, Stamp]:
     return dict(sorted(stamps.items()))
 
 
-def _cache_file(folder: Path) -> Path:
+def cache_file(folder: Path, kind: str = "records") -> Path:
+    """Where something is kept that was made from a folder."""
     place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return paths.home() / "cache" / f"records-{place}.json"
+    return paths.home() / "cache" / f"{kind}-{place}.json"
 
 
 # What the cache holds of a run as it is; the rest is packed.
-_PACKED = ("metrics", "image_ids", "truth", "prediction")
+_PACKED = ("metrics", "image_ids", "truth", "prediction", "folder")
 _PLAIN = tuple(f.name for f in fields(Run) if f.name not in _PACKED)
 
 
@@ -265,7 +289,7 @@ def _write_cache(path: Path, runs: dict[str, tuple[Stamp, Run]]) -> None:
         write_atomically(path, json.dumps(document).encode("ascii"))
 
 
-def _read_cache(path: Path) -> dict[str, tuple[Stamp, Run]]:
+def _read_cache(path: Path, folder: Path | None = None) -> dict[str, tuple[Stamp, Run]]:
     """Runs by file name with the stamps of their files; empty if the cache is not usable."""
     try:
         document = json.loads(path.read_bytes())
@@ -281,6 +305,7 @@ def _read_cache(path: Path) -> dict[str, tuple[Stamp, Run]]:
                 image_ids=image_ids[ids],
                 truth=truth,
                 prediction=prediction,
+                folder=folder,
             )
             known[run.file] = ((changed, size), run)
         return known

@@ -13,7 +13,8 @@ from typing import Any
 
 from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
-from cellbench.results.leaderboard import Row
+from cellbench.results.clusters import cluster_word
+from cellbench.results.leaderboard import PUBLISHED, Row
 
 SIMULATED = "Simulated images: these numbers say nothing about real cells."
 
@@ -26,13 +27,13 @@ class Column:
         title: its head.
         text: what it shows of a row.
         left: whether it is text, not a number.
-        narrow: whether it stays where there is little room.
+        level: 0 is always shown, 1 where there is room, 2 where there is much of it.
     """
 
     title: str
     text: Callable[[Row], str]
     left: bool = False
-    narrow: bool = False
+    level: int = 0
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -60,38 +61,93 @@ def _interval(row: Row) -> str:
     return f"{row.mae_low:.1f}–{row.mae_high:.1f}"
 
 
-def _mae(row: Row) -> str:
-    spread = "" if row.mae_sd is None else f" ± {row.mae_sd:.2f}"
-    return _number(row.mae, 2) + spread
+def _ranks(row: Row) -> str:
+    if row.rank_low is None or row.rank_high is None:
+        return "–"
+    same = row.rank_low == row.rank_high
+    return str(row.rank_low) if same else f"{row.rank_low}–{row.rank_high}"
+
+
+def _splits(row: Row) -> str:
+    if not row.splits:
+        return "–"
+    listed = ranges(row.splits)
+    return listed if len(row.splits) == 1 else f"{len(row.splits)} ({listed})"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with runs of them shortened, such as `0-2 4`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return " ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
 
 
 COLUMNS = (
-    Column("#", lambda r: "–" if r.rank is None else str(r.rank), narrow=True),
-    Column("Method", lambda r: plain(r.method), left=True, narrow=True),
-    Column("MAE", _mae, narrow=True),
-    Column("95 %", _interval, narrow=True),
-    Column("RMSE", lambda r: _number(r.rmse, 2), narrow=True),
-    Column("MAPE", lambda r: _number(r.mape, 1)),
-    Column("R²", lambda r: _number(r.r2, 3)),
-    Column("Bias", lambda r: _number(r.bias, 2)),
-    Column("F1", lambda r: _number(r.f1, 3), narrow=True),
-    Column("GAME(3)", lambda r: _number(r.game3, 1)),
-    Column("Splits", lambda r: " ".join(map(str, r.splits)), left=True, narrow=True),
-    Column("Seeds", lambda r: " ".join(map(str, r.seeds)), left=True),
-    Column("Parameters", lambda r: _large(r.parameters)),
-    Column("GFLOPs", lambda r: _number(r.gflops, 1)),
-    Column("Images/s", lambda r: _number(r.images_per_s, 1)),
-    Column("Training", lambda r: _duration(r.train_s)),
-    Column("Steps", lambda r: str(r.iterations)),
-    Column("Weights", lambda r: plain(r.weights), left=True),
+    Column("#", lambda r: "–" if r.rank is None else str(r.rank)),
+    Column("# 95 %", _ranks),
+    Column("Method", lambda r: plain(r.method), left=True),
+    Column("MAE", lambda r: _number(r.mae, 1 if r.source else 2)),
+    Column("95 %", _interval),
+    Column("SD splits", lambda r: _number(r.mae_sd, 2), level=2),
+    Column("SD seeds", lambda r: _number(r.mae_seed_sd, 2), level=2),
+    Column("RMSE", lambda r: _number(r.rmse, 1 if r.source else 2)),
+    Column("MAPE", lambda r: _number(r.mape, 1), level=2),
+    Column("R²", lambda r: _number(r.r2, 3), level=2),
+    Column("Bias", lambda r: _number(r.bias, 2), level=2),
+    Column("F1", lambda r: _number(r.f1, 3)),
+    Column("GAME(3)", lambda r: _number(r.game3, 1), level=2),
+    Column("Splits", _splits, left=True),
+    Column("Seeds", lambda r: ranges(r.seeds) or "–", left=True, level=2),
+    Column("Parameters", lambda r: _large(r.parameters), level=1),
+    Column("GFLOPs", lambda r: _number(r.gflops, 1), level=1),
+    Column("Images/s", lambda r: _number(r.images_per_s, 1), level=1),
+    Column("Training", lambda r: _duration(r.train_s), level=1),
+    Column("Steps", lambda r: "–" if r.iterations is None else str(r.iterations), level=2),
+    Column("Selection", lambda r: plain(r.selection) or "–", left=True, level=1),
+    Column("Weights", lambda r: plain(r.weights) or "–", left=True, level=1),
 )
-NOTE = Column("Note", lambda r: plain(r.note), left=True, narrow=True)
 
 
-def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
-    """The columns of a table; the notes only where there are any."""
-    columns = [column for column in COLUMNS if column.narrow or not narrow]
-    return [*columns, NOTE] if any(row.note for row in rows) else columns
+def columns_for(rows: Sequence[Row], *, width: int | None = None) -> list[Column]:
+    """The columns of a table, as many as there is room for.
+
+    Args:
+        rows: of the table.
+        width: characters of a line; None for all columns.
+    """
+    for level in (2, 1, 0):
+        columns = [column for column in COLUMNS if column.level <= level]
+        if width is None or sum(widths(columns, rows)) + 3 * len(columns) + 1 <= width:
+            return columns
+    return columns
+
+
+def widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Characters that every column takes."""
+    return [
+        max(len(column.title), *(len(column.text(row)) for row in rows), 1) for column in columns
+    ]
+
+
+def footnotes(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Why rows are not ranked and in what they depart, each reason once.
+
+    Returns:
+        A mark for every row, "" where there is nothing to say; the notes, each after its mark.
+    """
+    known: dict[str, str] = {}
+    marks = [
+        known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
+        for row in rows
+    ]
+    return marks, [f"{mark} {plain(note)}" for note, mark in known.items()]
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain(text: str) -> str:
@@ -112,7 +168,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in names])
+        writer.writerow([csv_cell(getattr(row, name)) for name in names])
     return text.getvalue()
 
 
@@ -122,13 +178,14 @@ def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
     if any(row.simulated for row in rows):
         lines += [f"**{SIMULATED}**", ""]
     for protocol, group in groupby(rows, key=lambda row: row.protocol):
-        lines += [f"## Protocol {_markdown(protocol)}", "", *_table(list(group)), ""]
+        title = "Published" if protocol == PUBLISHED else f"Protocol {_markdown(protocol)}"
+        lines += [f"## {title}", "", *_table(list(group)), ""]
     if not rows:
         lines += ["No ranked row yet.", ""]
     lines += [
-        "MAE: mean over splits, ± its deviation over splits where there are several; 95 %: "
-        "bootstrap over test images. Written by `cellbench leaderboard` from `records/`; the "
-        "columns are explained in [README.md](README.md).",
+        "MAE: mean over test images, each averaged over seeds and splits; 95 %: by bootstrap over "
+        f"{cluster_word(dataset)}s, the rank's too. Written by `cellbench leaderboard` from "
+        "`records/`; the columns are explained in [README.md](README.md).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -164,8 +221,21 @@ def _table(rows: Sequence[Row]) -> list[str]:
     columns = columns_for(rows)
     heads = " | ".join(_markdown(column.title) for column in columns)
     rule = " | ".join(":--" if column.left else "--:" for column in columns)
-    body = [" | ".join(_markdown(column.text(row)) for column in columns) for row in rows]
-    return [f"| {line} |" for line in (heads, rule, *body)]
+    marks, notes = footnotes(rows)
+    body = [
+        " | ".join(_markdown(text) for text in cells(columns, row, mark))
+        for row, mark in zip(rows, marks, strict=True)
+    ]
+    lines = [f"| {line} |" for line in (heads, rule, *body)]
+    return lines + [part for note in notes for part in ("", _markdown(note))]
+
+
+def cells(columns: Sequence[Column], row: Row, mark: str = "") -> list[str]:
+    """The texts of a row, its method with the mark of its footnote."""
+    texts = [column.text(row) for column in columns]
+    where = [column.title for column in columns].index("Method")
+    texts[where] += f" {mark}" if mark else ""
+    return texts
 
 
 def _markdown(text: str) -> str:
@@ -174,7 +244,7 @@ def _markdown(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in shown)
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A CSV cell that no spreadsheet takes for a formula."""
     if isinstance(value, bool):
         return str(value).lower()

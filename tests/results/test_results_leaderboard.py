@@ -4,14 +4,14 @@ from statistics import stdev
 
 import numpy as np
 import pytest
-from record_samples import sample_record
+from record_samples import sample_images, sample_record
 
 from cellbench.data import splits
 from cellbench.results import leaderboard
-from cellbench.results.leaderboard import rank_runs
+from cellbench.results.leaderboard import published_rows, rank_runs
+from cellbench.results.published import read_published
 from cellbench.results.records import write_record
 from cellbench.results.runs import load_records
-from cellbench.results.statistics import mae_intervals, resampled_maes
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -24,7 +24,7 @@ def table(tmp_path):
         for method, split, mae, *changes in records:
             record = sample_record(method=method, split=split, **(changes[0] if changes else {}))
             off = [1, -1, 1, -1, 1, -1]
-            for row, sign in zip(record["images"], off, strict=True):
+            for row, sign in zip(record["images"], off, strict=False):
                 row["prediction"] = row["truth"] + sign * mae
             record["metrics"] |= {"mae": float(mae)}
             write_record(tmp_path, record)
@@ -59,6 +59,7 @@ def test_seeds_are_averaged_before_splits(table):
     assert len(rows) == 1
     assert rows[0].mae == (3 + 9) / 2
     assert rows[0].mae_sd == pytest.approx(stdev([3, 9]))
+    assert rows[0].mae_seed_sd == pytest.approx(stdev([1, 3, 5]))
     assert (rows[0].splits, rows[0].seeds, rows[0].runs) == ((0, 1), (0, 1, 2), 4)
 
 
@@ -136,49 +137,48 @@ def test_a_metric_that_one_run_lacks_is_not_made_up(table, tmp_path):
     assert rows[0].rmse is not None
 
 
-def test_the_interval_agrees_with_a_plain_bootstrap(tmp_path):
-    write_record(tmp_path, sample_record())
-    run = load_records(tmp_path).runs[0]
-    error = np.abs(run.prediction - run.truth)
-    rng = np.random.default_rng(1)
-    plain = [error[rng.integers(0, 6, 6)].mean() for _ in range(20_000)]
-    found = resampled_maes([[run]], resamples=20_000)[:, 0]
-    assert found.mean() == pytest.approx(np.mean(plain), abs=0.02)
-    assert found.std() == pytest.approx(np.std(plain), rel=0.05)
-    low, high = mae_intervals([[run]])[0]
-    assert (low, high) == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.2)
-    assert low <= error.mean() <= high
+def test_an_image_of_several_splits_weighs_as_much_as_one_of_a_single_split(table):
+    """Split 0 scores all images with an error of 1, split 1 the first three with one of 5."""
+    truth, predictions = sample_images(3)
+    rows = table(("a", 0, 1), ("a", 1, 5, {"images": (truth, predictions)}))
+    assert rows[0].mae == pytest.approx(np.mean([3, 3, 3, 1, 1, 1]))
+    assert rows[0].rmse == pytest.approx(np.sqrt(np.mean([13, 13, 13, 1, 1, 1])))
 
 
-def test_an_image_in_two_splits_is_one_image(tmp_path):
-    """Five splits of the same images and errors are as unsure as one."""
-    write_record(tmp_path, sample_record())
-    run = load_records(tmp_path).runs[0]
-    from dataclasses import replace
-
-    copies = [replace(run, split=split) for split in range(5)]
-    once, five = resampled_maes([[run], copies]).T
-    np.testing.assert_allclose(once, five)
+def test_ranks_have_intervals_that_hold_them(table):
+    rows = table(("a", 0, 1), ("b", 0, 1), ("c", 0, 9))
+    assert [(r.rank, r.rank_low, r.rank_high) for r in rows] == [(1, 1, 1), (1, 1, 1), (3, 3, 3)]
 
 
-def test_the_same_resamples_serve_all_rows(tmp_path):
-    from dataclasses import replace
+@pytest.mark.parametrize(
+    ("records", "note"),
+    [
+        ([("a", 0, 1, {"weights": {"source": "random", "sha256": None}})], "random weights"),
+        ([("a", 0, 1, {"dataset": "adi-sim"})], "simulated images"),
+        (
+            [("a", 0, 1), ("a[x=1]", 0, 2), ("a[x=2]", 0, 3, {"iterations": 7})],
+            "trained for 7 steps, most rows of a for 100",
+        ),
+        (
+            [("a", 0, 1, {"config": {"schedule": {"budget_s": 480}}})],
+            "steps fitted to 8 min on the machine that ran it",
+        ),
+        (
+            [(m, 0, 1, {"seed": seed}) for m in "ab" for seed in (0, 1)] + [("c", 0, 9)],
+            "1 seeds where most rows have 2",
+        ),
+    ],
+)
+def test_a_row_that_departs_says_so(table, records, note):
+    rows = table(*records)
+    assert note in rows[-1].note
+    assert all(row.note == "" for row in rows[:-1])
 
-    write_record(tmp_path, sample_record())
-    run = load_records(tmp_path).runs[0]
-    worse = replace(run, prediction=run.truth + np.abs(run.prediction - run.truth) + 1)
-    drawn = resampled_maes([[run], [worse]])
-    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 1)
 
-
-def test_one_image_has_no_interval(tmp_path):
-    from dataclasses import replace
-
-    write_record(tmp_path, sample_record())
-    run = load_records(tmp_path).runs[0]
-    one = replace(run, image_ids=("a",), truth=np.ones(1), prediction=np.zeros(1))
-    none = replace(run, image_ids=(), truth=np.ones(0), prediction=np.zeros(0))
-    assert mae_intervals([[one]]) == [None]
-    assert mae_intervals([[none], [run]])[0] is None
-    assert mae_intervals([[none]]) == [None]
-    assert mae_intervals([]) == []
+def test_published_numbers_are_rows_without_a_rank():
+    numbers = [n for n in read_published() if n.dataset == "vgg"]
+    rows = published_rows(numbers)
+    assert [row.mae for row in rows] == sorted(n.mae for n in numbers)
+    assert {row.rank for row in rows} == {None}
+    assert {row.protocol for row in rows} == {"published"}
+    assert all(row.source for row in rows)

@@ -143,7 +143,7 @@ def test_ten_thousand_records_are_read_from_the_cache_in_no_time(tmp_path, monke
         values |= {"file": f"{index}.json", "image_ids": ids}
         values |= {"truth": rng.random(100), "prediction": rng.random(100)}
         many[f"{index}.json"] = ((index, 5), Run(**values))
-    cache = runs._cache_file(path.parent)
+    cache = runs.cache_file(path.parent)
     runs._write_cache(cache, many)
     start = time.process_time()
     found = runs._read_cache(cache)

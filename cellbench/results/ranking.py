@@ -1,0 +1,96 @@
+"""The rows of a store, kept from one call to the next.
+
+Ranking ten thousand records takes seconds, so the rows of a set are kept beside its records'
+cache, under a key of the files' names, times and sizes and of the code that ranks them. It can be
+deleted at any time.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.files import write_atomically
+from cellbench.errors import UserError
+from cellbench.results import clusters, leaderboard, ranking, runs, statistics
+from cellbench.results.leaderboard import Row, rank_runs
+from cellbench.results.records import records_folder
+from cellbench.results.runs import (
+    Stamp,
+    cache_file,
+    datasets_with_records,
+    load_records,
+    record_stamps,
+)
+
+_CODE = (clusters, leaderboard, ranking, runs, statistics)
+_NAMES = tuple(field.name for field in fields(Row))
+_TUPLES = ("splits", "seeds")
+
+
+def ranked_rows(store: Path, dataset: str | None = None) -> tuple[list[Row], list[str]]:
+    """The rows of all sets with records, or of one.
+
+    Args:
+        store: see `cellbench.paths.store`.
+        dataset: name of a set; None for all.
+
+    Returns:
+        The rows as `rank_runs` gives them, and a sentence for every file that is no usable
+        record.
+
+    Raises:
+        UserError: a folder of records cannot be read.
+    """
+    names = datasets_with_records(store) if dataset is None else [dataset]
+    rows: list[Row] = []
+    problems: list[str] = []
+    for name in names:
+        folder = records_folder(store) / name
+        cache, key = cache_file(folder, "rows"), _key(record_stamps(folder))
+        kept = _read(cache, key)
+        if kept is None:
+            loaded = load_records(store, name)
+            kept = rank_runs(loaded.runs)
+            problems += loaded.problems
+            # What is wrong with a file may be mended without a trace in its time and size.
+            if not loaded.problems:
+                _write(cache, key, kept)
+        rows += kept
+    return rows, problems
+
+
+def _key(stamps: dict[str, Stamp]) -> str:
+    code = [Path(str(module.__file__)).stat().st_mtime_ns for module in _CODE]
+    return hashlib.sha256(repr((code, stamps)).encode()).hexdigest()
+
+
+def _read(cache: Path, key: str) -> list[Row] | None:
+    try:
+        document = json.loads(cache.read_bytes())
+        if document["key"] != key or tuple(document["names"]) != _NAMES:
+            return None
+        return [_row(values) for values in document["rows"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _row(values: Sequence[Any]) -> Row:
+    named = dict(zip(_NAMES, values, strict=True))
+    for name in _TUPLES:
+        named[name] = tuple(named[name])
+    return Row(**named)
+
+
+def _write(cache: Path, key: str, rows: Sequence[Row]) -> None:
+    document = {
+        "key": key,
+        "names": _NAMES,
+        "rows": [[getattr(row, name) for name in _NAMES] for row in rows],
+    }
+    # A cache that cannot be kept costs time alone.
+    with suppress(UserError):
+        write_atomically(cache, json.dumps(document).encode("ascii"))
