@@ -69,11 +69,15 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
         backbone: whose maps it fuses.
 
     Raises:
-        PartError: as `build_part`.
+        PartError: as `build_part`, and where `conv` names one for a decoder that has no place for
+            it.
     """
+    made = 0
     conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
 
     def make_conv(in_channels: int, out_channels: int) -> Any:
+        nonlocal made
+        made += 1
         return build_part(
             CONVS,
             conv,
@@ -88,6 +92,10 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
     decoder: Decoder = build_part(
         DECODERS, rest, path="model.decoder", in_shapes=backbone.shapes, conv=make_conv
     )
+    if "conv" in cfg and not made:
+        raise PartError(
+            f"model.decoder.conv: {cfg['type']} has no convolution to swap; leave 'conv' out."
+        )
     return decoder
 
 

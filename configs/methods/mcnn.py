@@ -1,4 +1,4 @@
-"""MCNN with batch-norm and all columns trained at once; the recipe of the paper is mcnn_published."""
+"""MCNN with batch-norm and all columns trained at once; see mcnn_published for the paper."""
 
 method = dict(
     name="MCNN",

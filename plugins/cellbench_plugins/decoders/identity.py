@@ -13,8 +13,7 @@ from cellbench.registry import DECODERS
 class Identity(Decoder):
     """Passes one map of the backbone on: for networks that are whole without a decoder.
 
-    The map of `stride`, or the finest. The convolution that a config names for the decoder is
-    not used.
+    The map of `stride`, or the finest.
 
     Source: single-column density networks such as CSRNet, arXiv:1802.10062.
     """

@@ -1,0 +1,20 @@
+"""FCRN-A: the fully convolutional regression network without a skip."""
+
+method = dict(
+    name="FCRN",
+    title="FCRN-A",
+    source="Microscopy cell counting and detection with fully convolutional regression networks",
+)
+
+model = dict(
+    type="FCRN",
+    backbone=dict(type="FCRNA"),
+    decoder=dict(type="Identity"),
+    target=dict(type="GaussianDensity", sigma=2.0),
+    loss=dict(type="DensityMSE"),
+    output=dict(scale=100.0),
+)
+
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.98)

@@ -1,0 +1,20 @@
+"""PGC-Net: a U-Net that holds back the gradients of its skips (0.4, 0.8, 0.4)."""
+
+method = dict(
+    name="PGCNet",
+    title="PGC-Net, gradients of the skips held back",
+    source="PGC-Net, IEEE Access 2024",
+)
+
+model = dict(
+    type="PGCNet",
+    backbone=dict(type="PGCNetEncoder"),
+    decoder=dict(type="PGCNetDecoder"),
+    target=dict(type="GaussianDensity", sigma=2.0),
+    loss=dict(type="DensityMSE"),
+    output=dict(scale=100.0),
+)
+
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-3, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.98)

@@ -1,0 +1,20 @@
+"""U-Net with 64 channels at every level, regressing a density map."""
+
+method = dict(
+    name="UNet",
+    title="U-Net density regression",
+    source="U-Net, arXiv:1505.04597, as W. Xie's cell_counting_v2 regresses densities with it",
+)
+
+model = dict(
+    type="UNet",
+    backbone=dict(type="UNetEncoder"),
+    decoder=dict(type="UNetDecoder"),
+    target=dict(type="GaussianDensity", sigma=2.0),
+    loss=dict(type="DensityMSE"),
+    output=dict(scale=100.0),
+)
+
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.98)

@@ -1,0 +1,88 @@
+"""What the U-shaped density networks share: checks of shapes and two small layers."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cellbench.errors import PartError
+from cellbench.models.parts import FeatureShape
+
+
+def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> list[int]:
+    """Indices of the maps from the one of a stride to the coarsest, each half the one before.
+
+    Args:
+        name: of the decoder, for the message.
+        in_shapes: of the backbone's maps, finest first.
+        stride: of the finest that is used.
+
+    Raises:
+        PartError: the stride is not there, or the strides from it on do not double.
+    """
+    strides = [shape.stride for shape in in_shapes]
+    used = [index for index, own in enumerate(strides) if own >= stride]
+    doubled = all(2 * strides[a] == strides[b] for a, b in pairwise(used))
+    if stride not in strides or not doubled:
+        raise PartError(
+            f"{name} climbs from map to map of twice the height and width down to stride "
+            f"{stride}; the backbone's strides are {strides}."
+        )
+    return used
+
+
+class SelfAttention(nn.Module):
+    """Every place of a map attends to every other, and adds what it found to itself.
+
+    1x1 convolutions make queries, keys and values of full width; the products of queries and
+    keys are not scaled. What was attended goes through a 1x1 convolution, ReLU and batch-norm.
+    Outside training the matrix of all pairs never exists: 600x600 px at stride 8 are 5625 places
+    and would need 127 MB an image.
+
+    Source: SAU-Net, Guo et al., 2019; Wang et al., "Non-local Neural Networks", arXiv:1711.07971.
+    """
+
+    def __init__(self, channels: int, *, pair_dropout: float = 0.0, dropout: float = 0.0) -> None:
+        """Build the projections.
+
+        Args:
+            channels: of the map.
+            pair_dropout: share of the pairs that training leaves out.
+            dropout: share of the channels that training leaves out of what was attended.
+        """
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1, bias=False)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.pair_dropout = pair_dropout
+        self.dropout = nn.Dropout2d(dropout)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        for projection in (self.query, self.key):
+            # products of random vectors of unit length are small: attention starts even
+            nn.init.normal_(projection.weight, std=channels**-0.75)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
+        query, key, value = (
+            projection(features).flatten(2).mT.contiguous()  # (B, h * w, C)
+            for projection in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(
+            query[:, None],
+            key[:, None],
+            value[:, None],
+            dropout_p=self.pair_dropout if self.training else 0.0,
+            scale=1.0,
+        )
+        attended = attended[:, 0].mT.reshape_as(features)
+        out: Tensor = features + self.norm(F.relu(self.out(self.dropout(attended))))
+        return out
+
+
+def conv_norm_relu(inputs: int, outputs: int) -> list[nn.Module]:
+    """A 3x3 convolution, batch-norm, ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

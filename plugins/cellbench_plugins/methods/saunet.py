@@ -1,0 +1,253 @@
+"""SAU-Net: a U-Net whose coarsest map attends to itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cellbench.data.whole_images import WholeImages
+from cellbench.errors import PartError
+from cellbench.models.counter import Batch, Images
+from cellbench.models.density_counter import DensityCounter
+from cellbench.models.parts import Backbone, ConvFactory, Decoder, FeatureShape
+from cellbench.registry import BACKBONES, COUNTERS, DECODERS
+from cellbench.structures import Prediction
+from cellbench_plugins.methods._pyramids import SelfAttention, levels_from
+
+
+@BACKBONES.register_module()
+class SAUNetEncoder(Backbone):
+    """Levels of two 3x3 convolutions, each with ReLU and then batch-norm; max-pools between.
+
+    Source: SAU-Net, Guo et al., 2019.
+    """
+
+    def __init__(self, *, channels: Sequence[int] = (32, 64, 128, 256)) -> None:
+        """Build the levels.
+
+        Args:
+            channels: of the levels, from stride 1 on, each at half the resolution.
+
+        Raises:
+            PartError: no level.
+        """
+        super().__init__()
+        if not channels:
+            raise PartError("channels: a SAU-Net has at least one level.")
+        self.levels = nn.ModuleList()
+        inputs = 3
+        for outputs in channels:
+            self.levels.append(_block(inputs, outputs))
+            inputs = outputs
+        self.shapes = tuple(
+            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to (B, C_i, H / 2^i, W / 2^i)."""
+        maps: list[Tensor] = []
+        features = images
+        for index, level in enumerate(self.levels):
+            features = level(F.max_pool2d(features, 2) if index else features)
+            maps.append(features)
+        return maps
+
+
+@DECODERS.register_module()
+class SAUNetDecoder(Decoder):
+    """Self-attention on the coarsest map, then up by 2x2 transposed convolutions with skips.
+
+    Fits every backbone whose strides double. `attention=False` leaves a U-Net of the same size.
+
+    Source: SAU-Net, Guo et al., 2019.
+    """
+
+    def __init__(
+        self,
+        in_shapes: Sequence[FeatureShape],
+        conv: ConvFactory,
+        *,
+        stride: int = 1,
+        attention: bool = True,
+        pair_dropout: float = 0.5,
+    ) -> None:
+        """Build attention and levels.
+
+        Args:
+            in_shapes: of the backbone's maps, finest first; each level has the channels of its
+                skip.
+            conv: the registered convolution; not used.
+            stride: of the map that goes out, px; one of the backbone's.
+            attention: whether the coarsest map attends to itself.
+            pair_dropout: share of the pairs that attention leaves out in training.
+
+        Raises:
+            PartError: the backbone's strides do not double from this one on.
+        """
+        super().__init__()
+        self.used = levels_from("SAUNetDecoder", in_shapes, stride)
+        below = in_shapes[self.used[-1]].channels
+        self.attention = (
+            SelfAttention(below, pair_dropout=pair_dropout) if attention else nn.Identity()
+        )
+        self.ups, self.levels = nn.ModuleList(), nn.ModuleList()
+        for index in reversed(self.used[:-1]):
+            channels = in_shapes[index].channels
+            up = nn.ConvTranspose2d(below, channels, 2, stride=2)
+            self.ups.append(nn.Sequential(up, nn.ReLU(), nn.BatchNorm2d(channels)))
+            self.levels.append(_block(2 * channels, channels))
+            below = channels
+        self.shape = FeatureShape(below, stride)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Fuse the backbone's maps, finest first, into one (B, C, H/s, W/s)."""
+        *finer, coarsest = (features[index] for index in self.used)
+        fused: Tensor = self.attention(coarsest)
+        for up, level, skip in zip(self.ups, self.levels, reversed(finer), strict=True):
+            fused = level(torch.cat([skip, up(fused)], dim=1))
+        return fused
+
+
+@COUNTERS.register_module()
+class SAUNet(DensityCounter):
+    """Counts by a density map of stride 1 from a U-Net with self-attention at its coarsest map.
+
+    With `whole_image_statistics` batch-norm is given, before images are counted, the statistics
+    of the whole, unaugmented training images instead of those that training averaged over crops:
+    the paper's extension of batch-norm. Any backbone whose strides double fits, and any decoder.
+
+    Source: Guo, Stein, Wu & Krishnamurthy, "SAU-Net: A Universal Deep Network for Cell Counting",
+        ACM BCB 2019. Published for cells: MBM MAE 5.7, quoted by PGC-Net.
+
+    Differs: the extension passes all training images at once, which 600x600 px forbid; here they
+        pass one batch after another, each normalised by itself, and the moments of all are
+        pooled. It is off by default: with crops cut from the whole images, and a moving average
+        of the weights and statistics, it takes time and changes little. A linear output instead
+        of a ReLU, which may die where targets are mostly zero; AdamW with one cosine instead of
+        restarts; the default for `pair_dropout` is that of the paper's code, 0.5.
+    """
+
+    def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:
+        """Put the parts together; see `DensityCounter`.
+
+        Args:
+            whole_image_statistics: take batch-norm's statistics from whole training images.
+            options: of `DensityCounter`.
+        """
+        super().__init__(**options)
+        self.whole_image_statistics = whole_image_statistics
+        self._train_images: WholeImages | None = None
+        self._moved = False
+
+    @classmethod
+    def from_config(  # type: ignore[override]  # a constructor: each has its own options
+        cls,
+        *,
+        backbone: Mapping[str, Any],
+        target: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        output: Mapping[str, Any] | None = None,
+        decoder: Mapping[str, Any] | None = None,
+        whole_image_statistics: bool = False,
+        threshold: float = 0.2,
+        score_floor: float = 0.02,
+        peak_px: float = 2.0,
+        size_multiple: int = 32,
+        channels_last: bool = True,
+    ) -> Self:
+        """Make every part through its registry."""
+        made = super().from_config(
+            backbone=backbone,
+            target=target,
+            loss=loss,
+            output=output,
+            decoder=decoder,
+            threshold=threshold,
+            score_floor=score_floor,
+            peak_px=peak_px,
+            size_multiple=size_multiple,
+            channels_last=channels_last,
+        )
+        made.whole_image_statistics = whole_image_statistics
+        return made
+
+    def fit(self, train: Any, validation: Any) -> bool:
+        """Keep the training images at hand for batch-norm; the training itself is by steps."""
+        if self.whole_image_statistics:
+            self._train_images = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
+        return False
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the training loss."""
+        self._moved = True
+        return super().loss(batch)
+
+    def infer(self, images: Images) -> list[Prediction]:
+        """As `DensityCounter`, with fresh statistics where weights have moved since the last."""
+        if self._moved and self._train_images is not None and not self.training:
+            self._moved = False
+            self.refresh_statistics(self._train_images)
+        return super().infer(images)
+
+    @torch.no_grad()
+    def refresh_statistics(self, images: WholeImages) -> None:
+        """Give every batch-norm the pooled mean and variance of its input over whole images."""
+        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
+        kept = [norm.momentum for norm in norms]
+        moments = [_Moments(norm) for norm in norms]
+        try:
+            for norm in norms:
+                norm.train()
+                norm.momentum = 0.0  # the pass itself blends nothing in
+            for data, _ in images:
+                self.estimate(self.data_preprocessor(data)["images"])
+        finally:
+            for norm, momentum, moment in zip(norms, kept, moments, strict=True):
+                moment.close()
+                norm.momentum = momentum
+                norm.eval()
+        for moment in moments:
+            moment.give()
+
+
+class _Moments:
+    """Pools the mean and the variance of what a batch-norm is given."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        self.norm = norm
+        self.number = 0
+        self.total = torch.zeros(norm.num_features, dtype=torch.float64)
+        self.squares = torch.zeros(norm.num_features, dtype=torch.float64)
+        self.handle = norm.register_forward_pre_hook(self._see)
+
+    def _see(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].float()
+        number = values.numel() // values.shape[1]
+        variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        mean, variance = mean.double().cpu(), variance.double().cpu()
+        self.number += number
+        self.total += number * mean
+        self.squares += number * (variance + mean.square())
+
+    def close(self) -> None:
+        self.handle.remove()
+
+    def give(self) -> None:
+        assert self.norm.running_mean is not None  # for the type checker: they track statistics
+        assert self.norm.running_var is not None
+        mean = self.total / self.number
+        self.norm.running_mean.copy_(mean)
+        self.norm.running_var.copy_(self.squares / self.number - mean.square())
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        convolution = nn.Conv2d(channels, outputs, 3, padding=1)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        assert convolution.bias is not None  # for the type checker: nn.Conv2d has one
+        nn.init.zeros_(convolution.bias)
+        layers += [convolution, nn.ReLU(), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers)

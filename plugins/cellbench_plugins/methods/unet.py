@@ -1,0 +1,115 @@
+"""U-Net for density maps: 64 channels at every level."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cellbench.errors import PartError
+from cellbench.models.density_counter import DensityCounter
+from cellbench.models.parts import Backbone, ConvFactory, Decoder, FeatureShape
+from cellbench.registry import BACKBONES, COUNTERS, DECODERS
+from cellbench_plugins.methods._pyramids import conv_norm_relu, levels_from
+
+
+@BACKBONES.register_module()
+class UNetEncoder(Backbone):
+    """Levels of two 3x3 convolutions with batch-norm and ReLU, a max-pool between them.
+
+    Source: Xie's U-Net (cell_counting_v2) after Ronneberger et al., arXiv:1505.04597.
+    """
+
+    def __init__(self, *, channels: Sequence[int] = (64, 64, 64, 64)) -> None:
+        """Build the levels.
+
+        Args:
+            channels: of the levels, from stride 1 on, each at half the resolution.
+
+        Raises:
+            PartError: no level.
+        """
+        super().__init__()
+        if not channels:
+            raise PartError("channels: a U-Net has at least one level.")
+        self.levels = nn.ModuleList()
+        inputs = 3
+        for outputs in channels:
+            block = [*conv_norm_relu(inputs, outputs), *conv_norm_relu(outputs, outputs)]
+            self.levels.append(nn.Sequential(*block))
+            inputs = outputs
+        self.shapes = tuple(
+            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to (B, C_i, H / 2^i, W / 2^i)."""
+        maps: list[Tensor] = []
+        features = images
+        for index, level in enumerate(self.levels):
+            features = level(F.max_pool2d(features, 2) if index else features)
+            maps.append(features)
+        return maps
+
+
+@DECODERS.register_module()
+class UNetDecoder(Decoder):
+    """From the coarsest map up: nearest upsampling, the finer map beside it, two convolutions.
+
+    Fits every backbone whose strides double, such as VGG16 at 1, 2, 4 and 8.
+
+    Source: as `UNetEncoder`.
+    """
+
+    def __init__(
+        self,
+        in_shapes: Sequence[FeatureShape],
+        conv: ConvFactory,
+        *,
+        stride: int = 1,
+        channels: int = 64,
+    ) -> None:
+        """Build the levels.
+
+        Args:
+            in_shapes: of the backbone's maps, finest first.
+            conv: the registered convolution; not used.
+            stride: of the map that goes out, px; one of the backbone's.
+            channels: of every level.
+
+        Raises:
+            PartError: the backbone's strides do not double from this one on.
+        """
+        super().__init__()
+        self.used = levels_from("UNetDecoder", in_shapes, stride)
+        self.levels = nn.ModuleList()
+        below = in_shapes[self.used[-1]].channels
+        for index in reversed(self.used[:-1]):
+            inputs = below + in_shapes[index].channels
+            block = [*conv_norm_relu(inputs, channels), *conv_norm_relu(channels, channels)]
+            self.levels.append(nn.Sequential(*block))
+            below = channels
+        self.shape = FeatureShape(below, stride)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Fuse the backbone's maps, finest first, into one (B, channels, H/s, W/s)."""
+        *finer, fused = (features[index] for index in self.used)
+        for level, skip in zip(self.levels, reversed(finer), strict=True):
+            fused = level(torch.cat([skip, F.interpolate(fused, scale_factor=2)], dim=1))
+        return fused
+
+
+@COUNTERS.register_module()
+class UNet(DensityCounter):
+    """Counts by a density map of stride 1 from a U-Net with 64 channels at every level.
+
+    Any backbone whose strides double from that of the decoder on fits, and any decoder.
+
+    Source: cell_counting_v2 of W. Xie, the authors' code for FCRN, which trains this U-Net;
+        Ronneberger et al., arXiv:1505.04597. Published for cells only through others: MBM MAE
+        5.7, quoted by PGC-Net for SAU-Net.
+
+    Differs: AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and
+        quarter turns, which keep the count, instead of whole images zoomed and rotated by any
+        amount, which doesn't.
+    """
