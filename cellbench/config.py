@@ -101,6 +101,7 @@ class DataConfig:
         crops_per_image: crops drawn from an image in a pass.
         input_scale: network-input px per px of the original image.
         augment: transforms in order, the crop first.
+        prepare: transforms of whole images, in training and scoring alike; they draw nothing.
     """
 
     set: str
@@ -110,6 +111,7 @@ class DataConfig:
     crops_per_image: int = 4
     input_scale: float = 1.0
     augment: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    prepare: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
 SECTIONS: dict[str, type] = {
@@ -146,6 +148,9 @@ class ResolvedConfig:
         """The config as JSON-able dicts; what is hashed and recorded."""
         plain = asdict(self)
         del plain["changed"]
+        if not plain["data"]["prepare"]:
+            # Newer than the first records: where it is not used, their hashes stand.
+            del plain["data"]["prepare"]
         return json.loads(json.dumps(plain))
 
     @property
@@ -375,7 +380,7 @@ def _role(parents: Sequence[str]) -> str | None:
     if not parents:
         return None
     key = parents[-1]
-    if key.isdigit() and len(parents) > 1 and parents[-2] == "augment":
+    if key.isdigit() and len(parents) > 1 and parents[-2] in ("augment", "prepare"):
         return "transform"
     if key == "model":
         return "counter"
@@ -393,8 +398,9 @@ def _checked(raw: Mapping[str, Any], changed: tuple[str, ...]) -> ResolvedConfig
     if not isinstance(raw["recipe"], int):
         raise UserError(f"recipe: an integer is wanted here, not {raw['recipe']!r}.")
     check_parts(raw["model"], "model", "counter")
-    for index, transform in enumerate(raw["data"].get("augment", [])):
-        check_parts(transform, f"data.augment.{index}", "transform")
+    for key in ("augment", "prepare"):
+        for index, transform in enumerate(raw["data"].get(key, [])):
+            check_parts(transform, f"data.{key}.{index}", "transform")
     _check_ranges(sections["schedule"], sections["data"])
     method = sections["method"]
     if changed:

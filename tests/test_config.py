@@ -122,3 +122,15 @@ def test_resolving_never_imports_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_key_that_is_newer_than_the_first_records_leaves_their_hashes_alone():
+    # The hash under which the record of DLA on ADI, split 0, stands.
+    recorded = "7443c5e4e17ea3e34dc78797645a77c01901a6a7a6d772401c36182c6b453540"
+    assert resolve("dla_adi").hash == recorded
+    assert "prepare" in resolve("dla_mbm").plain()["data"]
+
+
+def test_a_preparation_is_checked_as_every_part():
+    with pytest.raises(UserError, match=r"data\.prepare\.0"):
+        resolve("dla_mbm", overrides=["data.prepare=[{'type': 'StainNormalization'}]"])

@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.data.contracts import Picture, Transform
 from cellbench.errors import UserError
 from cellbench.structures import CellSample
 
@@ -30,6 +31,47 @@ class AnnotatedImages(Protocol):
 
     def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
         """The decoded image, (H, W, 3) uint8 RGB."""
+
+
+class PreparedImages:
+    """A data set whose images are prepared as a whole, the same way in training and in scoring."""
+
+    def __init__(self, stored: AnnotatedImages, transforms: Sequence[Transform]) -> None:
+        """Remember how images are prepared.
+
+        Args:
+            stored: the data set.
+            transforms: applied in order; they draw nothing, and leave size and points alone.
+        """
+        self.stored = stored
+        self.transforms = tuple(transforms)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The image ids, sorted."""
+        return self.stored.ids
+
+    def sample(self, image_id: str, /) -> CellSample:
+        """The annotation of an image."""
+        return self.stored.sample(image_id)
+
+    def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
+        """The prepared image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: a transform changed the size or gave other values than uint8.
+        """
+        whole = Picture(self.stored.pixels(image_id), self.sample(image_id).points)
+        picture = whole
+        for transform in self.transforms:
+            picture = transform(picture, np.random.default_rng(0))
+            if picture.size != whole.size or picture.pixels.dtype != np.uint8:
+                raise UserError(
+                    f"data.prepare: {type(transform).__name__} gave {picture.size} px of "
+                    f"{picture.pixels.dtype} for {whole.size} px of uint8; here belong transforms "
+                    "that change colours alone, and others into data.augment."
+                )
+        return cast("NDArray[np.uint8]", picture.pixels)
 
 
 class PixelCache:

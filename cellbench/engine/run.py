@@ -15,6 +15,7 @@ import torch
 
 from cellbench import paths
 from cellbench.config import ResolvedConfig, resolve
+from cellbench.data.pipeline import AnnotatedImages, PreparedImages
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.store import StoredSet
@@ -266,7 +267,7 @@ def _counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
 def _training(prepared: Prepared, counter: CellCounter, folder: Path) -> Training:
     data = prepared.config.data
     train = TrainingSet(
-        prepared.stored,
+        _images(prepared),
         prepared.split.train,
         transforms=[_transform(prepared, options) for options in data.augment],
         seed=prepared.request.seed,
@@ -305,7 +306,15 @@ def _transform(prepared: Prepared, options: Any) -> Any:
 
 
 def _whole(prepared: Prepared, image_ids: list[str]) -> WholeImages:
-    return WholeImages(prepared.stored, image_ids, input_scale=prepared.config.data.input_scale)
+    return WholeImages(_images(prepared), image_ids, input_scale=prepared.config.data.input_scale)
+
+
+def _images(prepared: Prepared) -> AnnotatedImages:
+    """The set's images as every method sees them."""
+    options = prepared.config.data.prepare
+    if not options:
+        return prepared.stored
+    return PreparedImages(prepared.stored, [_transform(prepared, each) for each in options])
 
 
 def _plan(

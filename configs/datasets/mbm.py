@@ -1,5 +1,8 @@
-# MBM: 600x600 px, nuclei about 25 px wide, seen at half resolution. A jitter of the colours as
-# wide as slides differ lost on the validation part of split 0 (MAE 7.3 against 5.1).
+# MBM: 600x600 px, nuclei about 25 px wide, seen at half resolution. Slides differ in their stain,
+# and every split tests slides that it does not train on. Among the 30 images of split 0 that are
+# not its test part, trained on some donors and scored on the others, normalising the stain took
+# the MAE from 8.1 to 6.1 with one set of weights. A jitter of the colours as wide as slides
+# differ lost on the validation part (MAE 7.3 against 5.1).
 data = dict(
     set="mbm",
     radius_px=12.0,
@@ -7,6 +10,7 @@ data = dict(
     batch_size=8,
     crops_per_image=2,
     input_scale=0.5,
+    prepare=[dict(type="StainNormalisation")],
     augment=[
         dict(type="RandomCrop", size=96, jitter=(0.8, 1.25)),
         dict(type="RandomFlip"),

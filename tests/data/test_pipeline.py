@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellbench.data.contracts import Picture, Transform
-from cellbench.data.pipeline import PixelCache, look_ahead
+from cellbench.data.pipeline import PixelCache, PreparedImages, look_ahead
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages, at_scale
 from cellbench.errors import UserError
@@ -265,3 +265,45 @@ def test_no_annotated_pixel_is_cut_off_by_odd_sizes():
             pixels = np.zeros((5, width, 3), dtype=np.uint8)
             resized = at_scale(pixels, scale)
             assert (width - 0.5) * scale < resized.shape[1] < width * scale + 1
+
+
+class Recoloured(Transform):
+    """Inverts, and on wish does what a preparation must not."""
+
+    def __init__(self, wrong=None):
+        self.wrong = wrong
+
+    def __call__(self, picture, rng):
+        pixels = 255 - picture.pixels
+        if self.wrong == "size":
+            pixels = pixels[1:]
+        if self.wrong == "values":
+            pixels = pixels.astype(np.float32)
+        return Picture(pixels, picture.points)
+
+
+class OneImage:
+    ids = ("a",)
+
+    def sample(self, image_id):
+        return CellSample(image_id, np.array([[1.5, 2.5]], dtype=np.float32), (6, 5))
+
+    def pixels(self, image_id):
+        return np.full((5, 6, 3), 200, dtype=np.uint8)
+
+
+def test_training_and_scoring_see_the_same_prepared_image():
+    prepared = PreparedImages(OneImage(), [Recoloured()])
+    train = TrainingSet(
+        prepared, ["a"], transforms=[], seed=0, split=0, crops_per_image=1, batch_size=1
+    )
+    (data, (sample,)) = next(iter(WholeImages(prepared, ["a"])))
+    np.testing.assert_array_equal(data["arrays"][0], train.batch(0)["arrays"][0])
+    assert (data["arrays"][0] == 55).all()
+    np.testing.assert_array_equal(sample.points, [[1.5, 2.5]])
+
+
+@pytest.mark.parametrize("wrong", ["size", "values"])
+def test_a_preparation_that_changes_more_than_colours_is_refused(wrong):
+    with pytest.raises(UserError, match=r"data\.prepare: Recoloured"):
+        PreparedImages(OneImage(), [Recoloured(wrong)]).pixels("a")

@@ -1,0 +1,124 @@
+"""Stain normalisation: sections of one stain, coloured alike."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.contracts import Picture, Transform
+from cellbench.errors import PartError
+from cellbench.registry import TRANSFORMS
+
+# Optical density below which a pixel holds no tissue, and the least share of a picture that must
+# be tissue for its stains to be told apart.
+_GLASS = 0.15
+_LEAST_TISSUE = 0.01
+
+
+@TRANSFORMS.register_module()
+class StainNormalisation(Transform):
+    """Gives every picture of a section stained with haematoxylin and eosin the same two stains.
+
+    The optical densities of the tissue lie near a plane, whose extreme directions are the two
+    stains. The amounts of both are measured in every pixel, scaled so that their 99th percentiles
+    are those of a reference, and painted again in the reference's colours. What lies off the
+    plane (pigment, dust) is lost.
+
+    Nothing is drawn, so it belongs into `data.prepare`: what a slide's colours are is known of a
+    whole image alone.
+
+    Source: Macenko et al., "A method for normalizing histology slides for quantitative analysis",
+        ISBI 2009, doi:10.1109/ISBI.2009.5193250.
+
+    Differs: the default reference is the median of MBM's training images of split 0, not the
+        paper's slide; and a picture that is glass, or of one colour, stays as it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        haematoxylin: Sequence[float] = (0.65, 0.66, 0.37),
+        eosin: Sequence[float] = (0.22, 0.87, 0.44),
+        amounts: Sequence[float] = (2.8, 1.1),
+        percentile: float = 1.0,
+    ) -> None:
+        """Set the reference.
+
+        Args:
+            haematoxylin: optical densities of the stain in R, G and B; its length does not count.
+            eosin: of the other.
+            amounts: 99th percentiles of the two stains' amounts.
+            percentile: of the directions in the plane, from either end, that is a pure stain.
+
+        Raises:
+            PartError: a stain is not three densities, not above 0, or both are one.
+        """
+        stains = np.array([_unit("haematoxylin", haematoxylin), _unit("eosin", eosin)])
+        if np.linalg.matrix_rank(stains, tol=1e-3) < 2:
+            raise PartError("haematoxylin and eosin are one colour; they have to differ.")
+        if len(amounts) != 2 or not all(amount > 0 for amount in amounts):
+            raise PartError(f"amounts: two numbers above 0 are wanted here, not {amounts!r}.")
+        if not 0 <= percentile < 50:
+            raise PartError(f"percentile: from 0 to below 50, not {percentile}.")
+        self.stains = stains
+        self.amounts = np.array(amounts, dtype=np.float64)
+        self.percentile = percentile
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Change the colours; points stay, and nothing is drawn.
+
+        Returns:
+            A Picture with uint8 pixels.
+        """
+        pixels = picture.pixels
+        values = pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels)
+        # + 1: black has a density too
+        density = -np.log((values.reshape(-1, 3).astype(np.float32) + 1) / 256)  # (N, 3)
+        stains = find_stains(density, self.percentile)
+        if stains is None:
+            return picture
+        amounts = density @ np.linalg.pinv(stains).astype(np.float32)  # (N, 2)
+        most = np.percentile(amounts[_tissue(density)], 99, axis=0)
+        if not (most > 1e-3).all():
+            return picture
+        painted = amounts @ ((self.amounts / most)[:, None] * self.stains).astype(np.float32)
+        colours = np.rint(256 * np.exp(-painted) - 1).clip(0, 255).astype(np.uint8)
+        return replace(picture, pixels=colours.reshape(pixels.shape))
+
+
+def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.float64] | None:
+    """The two stains of a section.
+
+    Args:
+        density: (N, 3) optical densities, natural logarithm.
+        percentile: of the directions in the tissue's plane that is taken for a pure stain.
+
+    Returns:
+        (2, 3) of length 1, haematoxylin (the one that takes more red) first; None where there is
+        too little tissue, or tissue of one colour.
+    """
+    tissue = density[_tissue(density)].astype(np.float64)
+    if len(tissue) < max(100, _LEAST_TISSUE * len(density)):
+        return None
+    _, axes = np.linalg.eigh(np.cov(tissue.T))
+    plane = axes[:, [2, 1]]  # the two directions of most variance, as columns
+    plane = plane * np.where(plane[0] < 0, -1, 1)  # so that no angle of the tissue is near ±180°
+    flat = tissue @ plane
+    ends = np.percentile(np.arctan2(flat[:, 1], flat[:, 0]), [percentile, 100 - percentile])
+    stains = np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane.T
+    if np.linalg.matrix_rank(stains, tol=1e-2) < 2:
+        return None
+    return stains if stains[0, 0] > stains[1, 0] else stains[::-1]
+
+
+def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N,) pixels that every channel sees."""
+    return (density > _GLASS).all(axis=1)
+
+
+def _unit(name: str, stain: Sequence[float]) -> NDArray[np.float64]:
+    values = np.array(stain, dtype=np.float64)
+    if values.shape != (3,) or not (values > 0).all() or not np.isfinite(values).all():
+        raise PartError(f"{name}: three optical densities above 0 are wanted here, not {stain!r}.")
+    return values / np.linalg.norm(values)
