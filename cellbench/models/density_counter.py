@@ -188,7 +188,10 @@ class DensityCounter(CellCounter):
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
         """Per image the count, the map, and its local maxima in reading order."""
-        output = self.estimate(images)
+        return self.read(self.estimate(images), images)
+
+    def read(self, output: DensityOutput, images: Images) -> list[Prediction]:
+        """Count and locate in a map whose cells tile the padded images."""
         grid = (output.density.shape[2], output.density.shape[3])
         valid = self.valid(images, grid).squeeze(1)
         # where() and not a product: padding may hold anything
