@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("run", "Train and score one method on one data set."),
     "compare": ("compare", "Run every combination of a grid, and show the tables."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
+    "verify": ("verify", "Score a record's test part again and say what differs."),
     "data": ("data", "List, import, fetch, verify and show data sets."),
     "plugins": ("plugins", "List the registered parts, or show one."),
 }

@@ -1,0 +1,319 @@
+"""Whether a record can be had again: its weights, or a new training, score the test part anew."""
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench.config import (
+    DataConfig,
+    MethodInfo,
+    OptimizerConfig,
+    ResolvedConfig,
+    ScheduleConfig,
+)
+from cellbench.data.resolve import resolve_set
+from cellbench.data.splits import make_split
+from cellbench.engine import checkpoints
+from cellbench.engine import run as running
+from cellbench.engine.devices import choose_device, choose_precision, join_processes
+from cellbench.engine.evaluation import infer
+from cellbench.engine.plan import Measured, keep_plan, make_plan
+from cellbench.engine.record import environment
+from cellbench.engine.released import TrainingCrops
+from cellbench.engine.run import Display, Prepared, Request
+from cellbench.errors import UserError
+from cellbench.metrics.scoring import score
+from cellbench.results.points import PointLists, read_points
+from cellbench.results.records import is_intact, read_record
+
+# Nearer than that, and no digit that anyone is shown differs.
+_RELATIVE, _ABSOLUTE = 1e-4, 1e-3
+_PX = 0.05
+
+_VALUES = ("truth", "prediction", "tp", "fp", "fn", "game1", "game2", "game3")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of scoring a record's test part again.
+
+    Attributes:
+        weights: the file that was scored; None where the method was trained again.
+        images: how many test images were scored.
+        mae: of these, now; None without images.
+        differing: ids of the images that came out otherwise.
+        differences: one sentence for everything that did.
+        circumstances: what is not as it was when the record was made, one sentence each.
+    """
+
+    weights: Path | None
+    images: int
+    mae: float | None
+    differing: list[str]
+    differences: list[str]
+    circumstances: list[str]
+
+    @property
+    def same(self) -> bool:
+        """Whether the record was had again."""
+        return not self.differences
+
+
+def verify_record(
+    path: Path,
+    store: Path,
+    *,
+    device: str = "auto",
+    train: bool = False,
+    display: Display | None = None,
+) -> Verification:
+    """Score the test part of a record again and compare it image by image.
+
+    Nothing is written into the store: where the weights are gone (or `train` asks for it), the
+    training is in a temporary folder.
+
+    Args:
+        path: of the record.
+        store: whose `runs/` may hold its weights.
+        device: "auto", "cpu", "cuda", ...
+        train: train again even if the weights are there.
+        display: how to speak.
+
+    Raises:
+        UserError: the record cannot be read, or its data set, pretrained weights or parts are not
+            what they were, so that there is nothing to compare with.
+        RunError: the training cannot go on.
+    """
+    display = display or Display()
+    record = read_record(path)
+    recorded = read_points(path, record)
+    prepared = _prepare(record, store, device, display)
+    weights = prepared.folder(record["weights"]["sha256"]) / checkpoints.BEST
+    if train or not _are_of(weights, record):
+        display.say(_before_training(record, weights, asked=train))
+        images, metrics, points = _train(record, prepared, display)
+        scored = None
+    else:
+        display.say(f"Scoring {len(prepared.split.test)} test images with {weights}.")
+        images, metrics, points = _score(prepared, weights, display)
+        scored = weights
+    differing, differences = compare(record, recorded, images, metrics, points)
+    if not is_intact(record):
+        differences.insert(0, "The record was changed after it was written: its hash does not fit.")
+    now = environment(prepared.device, prepared.precision, prepared.processes)
+    return Verification(
+        weights=scored,
+        images=len(images),
+        mae=metrics["mae"],
+        differing=differing,
+        differences=differences,
+        circumstances=_circumstances(record["environment"], now),
+    )
+
+
+def compare(
+    record: Mapping[str, Any],
+    recorded: PointLists,
+    images: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Any],
+    points: PointLists | None,
+) -> tuple[list[str], list[str]]:
+    """What differs between a record and a new scoring of its images.
+
+    Args:
+        record: as it was read.
+        recorded: its points by image.
+        images: the new rows, as a record has them.
+        metrics: the new metrics.
+        points: the new points by image; None for a method without points.
+
+    Returns:
+        Ids of the differing images; a sentence for each of them and each differing metric.
+    """
+    before = {image["id"]: image for image in record["images"]}
+    after = {image["id"]: image for image in images}
+    differing, told = [], []
+    for image_id in [*before, *(i for i in after if i not in before)]:
+        if image_id not in after or image_id not in before:
+            where = "was not scored now" if image_id in before else "is not in the record"
+            told.append(f"Image {image_id} {where}.")
+            differing.append(image_id)
+            continue
+        old, new = before[image_id], after[image_id]
+        parts = [
+            f"{key} {old.get(key)} is now {new.get(key)}"
+            for key in _VALUES
+            if not _close(old.get(key), new.get(key))
+        ]
+        if moved := _moved(recorded.get(image_id), (points or {}).get(image_id)):
+            parts.append(moved)
+        if parts:
+            told.append(f"Image {image_id}: {', '.join(parts)}.")
+            differing.append(image_id)
+    for key, value in metrics.items():
+        if not isinstance(value, list | dict) and not _close(record["metrics"].get(key), value):
+            told.append(f"{key} {record['metrics'].get(key)} is now {value}.")
+    return differing, told
+
+
+def _prepare(record: Mapping[str, Any], store: Path, device: str, display: Display) -> Prepared:
+    config = _config(record)
+    stored = resolve_set(record["dataset"], strict=True, say=display.say)
+    if stored.manifest_hash != record["manifest_hash"]:
+        raise UserError(
+            f"The record is of another revision of {stored.name} than the one on disk; import "
+            "that revision with `cellbench data import --force`, or run the method anew."
+        )
+    where = choose_device(device)
+    return Prepared(
+        request=Request(
+            config=record["method"],
+            dataset=stored.name,
+            split=record["split"],
+            seed=record["seed"],
+            device=device,
+            protocol=record["protocol"],
+            store=str(store),
+        ),
+        config=config,
+        stored=stored,
+        split=make_split(stored, protocol=record["protocol"], split=record["split"]),
+        device=where,
+        precision=choose_precision(config.schedule.precision, where),
+        processes=join_processes(where),
+        store=store,
+    )
+
+
+def _config(record: Mapping[str, Any]) -> ResolvedConfig:
+    """The config that was recorded, whatever the config files say today."""
+    plain = record["config"]
+    try:
+        config = ResolvedConfig(
+            method=MethodInfo(**plain["method"]),
+            recipe=plain["recipe"],
+            model=plain["model"],
+            optimizer=OptimizerConfig(**plain["optimizer"]),
+            schedule=ScheduleConfig(**plain["schedule"]),
+            data=DataConfig(**plain["data"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"The record's config cannot be read by this cellbench ({error}); check out the "
+            f"commit {record['environment'].get('commit')} that it was made with."
+        ) from None
+    if config.hash != record["config_hash"]:
+        raise UserError(
+            "The record's config does not have the hash that the record gives; restore the "
+            "record from version control."
+        )
+    return config
+
+
+def _are_of(weights: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the weights are there and of a training of the recorded length."""
+    if not weights.is_file():
+        return False
+    plan = weights.with_name("plan.json")
+    if not plan.is_file():
+        return True
+    import json
+
+    try:
+        return bool(json.loads(plan.read_text())["iterations"] == record["iterations"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -> str:
+    took = record["timing"].get("train_s")
+    length = "" if took is None else f", which took {took / 60:.1f} min when it was recorded"
+    why = "Training again as asked" if asked else f"Its weights are gone from {weights.parent}"
+    go_on = "" if asked else "; training again"
+    return f"{why}{go_on}: {record['iterations']} steps{length}."
+
+
+def _train(
+    record: Mapping[str, Any], prepared: Prepared, display: Display
+) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
+    """The run once more, from its first step, in a folder that goes away."""
+    with tempfile.TemporaryDirectory(prefix="cellbench-verify-") as temporary:
+        store = Path(temporary)
+        again = replace(prepared, store=store, request=replace(prepared.request, store=temporary))
+        counter = running._counter(again, lambda text: None)
+        found = running._weights(counter)["sha256"]
+        if found != record["weights"]["sha256"]:
+            raise UserError(
+                f"The record's training began with the weights {record['weights']['sha256']} "
+                f"({record['weights']['source']}) and here it would with {found}; put that file "
+                "into the weights folder."
+            )
+        if again.config.schedule.budget_s is not None:
+            # A budget is measured anew on every machine: the number of steps is the record's.
+            looks = max(1, len(record["curve"]))
+            schedule = replace(again.config.schedule, validations=looks)
+            folder = again.folder(found)
+            folder.mkdir(parents=True, exist_ok=True)
+            plan = make_plan(record["iterations"], schedule, counter.stages)
+            keep_plan(folder, plan, Measured(0.0, 0.0, 0.0, 0.0))
+        outcome = running._run(again, display, time.monotonic())
+        if outcome.record is None or outcome.record_file is None:
+            raise UserError("Only the first process of several can verify a record.")
+        points = read_points(outcome.record_file, outcome.record)
+        has_points = outcome.record["points"] is not None
+        return (
+            outcome.record["images"],
+            outcome.record["metrics"],
+            points if has_points else None,
+        )
+
+
+def _score(
+    prepared: Prepared, weights: Path, display: Display
+) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
+    """The kept weights on the test part, as a run scores them."""
+    counter = running._counter(prepared, lambda text: None)
+    training = running._training(prepared, counter, weights.parent)
+    checkpoints.load_weights(counter, weights)
+    released = prepared.request.protocol == "released"
+    test = (
+        TrainingCrops(training.train) if released else running._whole(prepared, prepared.split.test)
+    )
+    candidates, truth = infer(counter, test, precision=prepared.precision)
+    predictions = [counter.select(candidate) for candidate in candidates]
+    radius = prepared.config.data.radius_px
+    scores = score(truth, predictions, radius_px=radius, candidates=candidates)
+    return scores.images, scores.metrics, running._points(truth, predictions)
+
+
+def _moved(old: Any, new: Any) -> str:
+    """How far the points of an image are from the recorded ones; empty if they are the same."""
+    if old is None or new is None:
+        return ""
+    before = np.asarray(old[0], dtype=np.float64).reshape(-1, 2)
+    after = np.asarray(new[0], dtype=np.float64).reshape(-1, 2)
+    if len(before) != len(after):
+        return f"{len(before)} points are now {len(after)}"
+    far = np.abs(before - after).max(initial=0.0)
+    return f"points moved by up to {far:.2f} px" if far > _PX else ""
+
+
+def _circumstances(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = ("torch", "torchvision", "numpy", "device_name", "precision", "threads")
+    return [
+        f"{key} was {then[key]} and is {now[key]}"
+        for key in keys
+        if key in then and then[key] != now[key]
+    ]
+
+
+def _close(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
