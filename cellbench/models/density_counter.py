@@ -314,8 +314,9 @@ def _prediction(
     last = np.nextafter(
         np.array([width, height], dtype=np.float32) / np.float32(scale), np.float32(0)
     )
+    count = float(inside.sum(dtype=np.float64))
     return Prediction(
-        count=max(0.0, float(inside.sum(dtype=np.float64))),
+        count=0.0 if count < 0 else count,  # rounding; what is no number stays none
         points=np.clip(points.astype(np.float32), 0, last),
         scores=scores,
         density=inside,
