@@ -1,0 +1,144 @@
+"""The game of finding a count's class by adding and taking away weights, and its memory."""
+
+import torch
+from torch import Tensor, nn
+
+# What the actions add to the class; the last ends the weighing.
+WEIGHTS = (-10, -5, -2, -1, 1, 2, 5, 10)
+END = len(WEIGHTS)
+ACTIONS = END + 1
+
+
+def added(actions: Tensor) -> Tensor:
+    """What actions add to the class.
+
+    Args:
+        actions: any shape, int64 in 0..END; -1 where the weighing is over.
+
+    Returns:
+        int64 of the same shape; 0 for the end and after it.
+    """
+    table = torch.tensor([*WEIGHTS, 0, 0], device=actions.device)  # -1 takes the last
+    return table[actions]
+
+
+def allowed(classes: Tensor, top: int) -> Tensor:
+    """Which actions keep the class within 0..top; the end always does.
+
+    Args:
+        classes: (N,) int64.
+        top: largest class.
+
+    Returns:
+        (N, ACTIONS) bool.
+    """
+    after = classes[:, None] + added(torch.arange(ACTIONS, device=classes.device))
+    return (after >= 0) & (after <= top)
+
+
+def rewards(classes: Tensor, actions: Tensor, goals: Tensor, *, top: int, last: Tensor) -> Tensor:
+    """What each action earns.
+
+    The end, and whatever comes in the last step, earns 5 if the class is then the goal, else -5.
+    Another action that leaves the class at most at 1.5 times the goal earns 3 if none comes
+    nearer to it, 1 if it comes nearer to it than before, and -1 otherwise. One that leaves the
+    class above that earns -1 if none comes nearer and it comes nearer than before, else -3.
+
+    Source: LibraNet, arXiv:2007.08260; its released code where that says more.
+
+    Args:
+        classes: (N,) int64, before the action.
+        actions: (N,) int64 in 0..END.
+        goals: (N,) int64, the classes that are wanted.
+        top: largest class.
+        last: (N,) bool, whether no further step is left.
+
+    Returns:
+        (N,) float32.
+    """
+    after = classes + added(actions)
+    error = (after - goals).abs()
+    falls = error < (classes - goals).abs()
+    each = (
+        classes[:, None] + added(torch.arange(END, device=classes.device)) - goals[:, None]
+    ).abs()
+    each = each.masked_fill(~allowed(classes, top)[:, :END], 2 * top + WEIGHTS[-1])
+    best = falls & (error == each.amin(dim=1))
+    near = after <= 1.5 * goals
+    walk = torch.where(
+        near,
+        torch.where(best, 3.0, torch.where(falls, 1.0, -1.0)),
+        torch.where(best, -1.0, -3.0),
+    )
+    final = torch.where(error == 0, 5.0, -5.0)
+    return torch.where(last | (actions == END), final, walk)
+
+
+class WeighingMemory(nn.Module):
+    """The last weighings of blocks, as buffers, so that they travel with a checkpoint.
+
+    A weighing is kept whole: the block's features once, in half precision, and the actions, from
+    which classes, histories and rewards follow. That is 1 kB for up to 8 transitions. The bits
+    of the features are kept as integers, which a moving average of the weights leaves as they
+    are.
+
+    Attributes:
+        cursor: () int64, where the next weighing goes.
+        filled: () int64, how many there are.
+    """
+
+    features: Tensor
+    goals: Tensor
+    actions: Tensor
+    kept: Tensor
+    cursor: Tensor
+    filled: Tensor
+
+    def __init__(self, *, blocks: int, channels: int, steps: int) -> None:
+        """Make room.
+
+        Args:
+            blocks: weighings that are kept.
+            channels: features of a block.
+            steps: most actions of a weighing.
+        """
+        super().__init__()
+        self.register_buffer("features", torch.zeros(blocks, channels, dtype=torch.int16))
+        self.register_buffer("goals", torch.zeros(blocks, dtype=torch.int16))
+        self.register_buffer("actions", torch.full((blocks, steps), -1, dtype=torch.int8))
+        self.register_buffer("kept", torch.zeros(blocks, steps, dtype=torch.bool))
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    def put(self, features: Tensor, goals: Tensor, actions: Tensor, kept: Tensor) -> None:
+        """Keep weighings, over the oldest ones; of more than there is room for, the last.
+
+        Args:
+            features: (N, C) float.
+            goals: (N,) int64.
+            actions: (N, steps) int64; -1 after the end.
+            kept: (N, steps) bool, which of the transitions may be drawn.
+        """
+        room = len(self.goals)
+        new = min(len(goals), room)
+        rows = (self.cursor + torch.arange(new, device=self.goals.device)) % room
+        self.features[rows] = features[-new:].half().view(torch.int16)
+        self.goals[rows] = goals[-new:].to(torch.int16)
+        self.actions[rows] = actions[-new:].to(torch.int8)
+        self.kept[rows] = kept[-new:]
+        self.cursor.copy_((self.cursor + new) % room)
+        self.filled.copy_((self.filled + new).clamp(max=room))
+
+    def draw(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Transitions, each as likely, with replacement.
+
+        Returns:
+            features (number, C) float32, goals (number,) int64, actions (number, steps) int64,
+            step (number,) int64; all empty if nothing is kept.
+        """
+        places = self.kept[: int(self.filled)].nonzero()  # (T, 2)
+        if not len(places):
+            places, number = places.new_zeros(1, 2), 0
+        rows, steps = places[torch.randint(len(places), (number,), device=places.device)].unbind(1)
+        features = self.features[rows].view(torch.half).float()
+        return features, self.goals[rows].long(), self.actions[rows].long(), steps
