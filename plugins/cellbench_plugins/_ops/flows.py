@@ -1,0 +1,186 @@
+"""Flows that lead from each pixel of a cell to its middle, and the way back to masks.
+
+Labels are (H, W) int64 maps, 0 for background. Flows are (2, H, W) float32, (x, y) px; a place
+(x, y) counts from the middle of the first pixel here, as rows of an array do.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cellbench.models.peaks import local_maxima
+
+# The pixel itself and its eight neighbours, (row, column).
+_AROUND = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
+
+# Peaks of the histogram and the growth around them, as published.
+_PEAK_PIXELS = 10
+_GROWTH_PIXELS = 2
+_GROWTH_STEPS = 5
+
+
+def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
+    """Directions in which heat flows back to the middle of its cell.
+
+    Every step adds heat at each cell's source and spreads it evenly over a pixel and its eight
+    neighbours, as far as they belong to the same cell; what would leave the cell is lost. The
+    flow is the gradient of the logarithm of 1 + the heat, at unit length.
+
+    Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation",
+        Nature Methods 18 (2021), "Creation of spatial flows"; all cells diffuse at once here.
+
+    Args:
+        labels: (H, W) int64.
+        sources: (N, 2) int64, (row, column) of the source of cell n + 1; ignored where that
+            pixel belongs to another cell or lies outside.
+        steps: of the diffusion; twice the extent of the largest cell is published.
+
+    Returns:
+        (2, H, W) float32; zero outside of cells and where the heat has no slope.
+    """
+    height, width = labels.shape
+    flow = torch.zeros(2, height, width, device=labels.device)
+    own = labels.flatten().nonzero().squeeze(1)
+    if not len(own):
+        return flow
+    # Cells only: pixel p of them has its neighbours in `neighbours[:, p]`, or the extra place at
+    # the end, which stays cold.
+    place = torch.full((height * width,), len(own), device=labels.device)
+    place[own] = torch.arange(len(own), device=labels.device)
+    y, x = own // width, own % width
+    neighbours = torch.empty(len(_AROUND), len(own), dtype=torch.int64, device=labels.device)
+    flat = labels.flatten()
+    for row, (dy, dx) in enumerate(_AROUND):
+        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+        there = ((y + dy) * width + x + dx).where(inside, own)
+        same = inside & (flat[there] == flat[own])
+        neighbours[row] = place[there].masked_fill(~same, len(own))
+    hot = _source_places(labels, sources, place)
+    heat = torch.zeros(len(own) + 1, dtype=torch.float64, device=labels.device)
+    for _ in range(steps):
+        heat[hot] += 1
+        spread = heat[neighbours[0]]
+        for row in range(1, len(_AROUND)):
+            spread += heat[neighbours[row]]
+        heat[:-1] = spread / len(_AROUND)
+    warmth = heat.log1p()
+    left, right, up, down = (neighbours[_AROUND.index(s)] for s in _STEPS)
+    slope = torch.stack([warmth[right] - warmth[left], warmth[down] - warmth[up]])
+    flow.view(2, -1)[:, own] = (slope / slope.norm(dim=0).clamp_min(1e-20)).float()
+    return flow
+
+
+# Left, right, up and down, as (row, column).
+_STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+
+
+def _source_places(labels: Tensor, sources: Tensor, place: Tensor) -> Tensor:
+    """Rows, in the list of pixels of cells, of the sources that lie in their own cell."""
+    height, width = labels.shape
+    row, column = sources.T
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    flat = (row * width + column).where(inside, torch.zeros_like(row))
+    own = inside & (labels.flatten()[flat] == torch.arange(1, len(sources) + 1).to(labels.device))
+    return place[flat[own]]
+
+
+def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
+    """Where pixels end that move with the flow.
+
+    Each step moves a place by the flow there, interpolated between the four pixels around it;
+    places stay inside the image. A place that is within 0.02 px of where it was 8 steps before has
+    come to rest and is not moved any more.
+
+    Source: Stringer et al. 2021: Euler steps of the dynamics.
+
+    Args:
+        flow: (2, H, W) float32, (x, y) px a step.
+        starts: (P, 2) int64, (row, column).
+        steps: most steps.
+
+    Returns:
+        (P, 2) float32, (x, y) from the middle of the first pixel; empty for no starts.
+    """
+    height, width = flow.shape[1:]
+    ends = starts.flip(1).float()
+    last = torch.tensor([width - 1.0, height - 1.0], device=flow.device)
+    to_unit = 2 / last.clamp_min(1)
+    moving = torch.arange(len(ends), device=flow.device)
+    here = seen = ends
+    for step in range(1, steps + 1):
+        if not len(moving):
+            break
+        grid = (here * to_unit - 1)[None, None]  # (1, 1, P, 2), the middles of the corners at +-1
+        move = F.grid_sample(flow[None], grid, padding_mode="border", align_corners=True)
+        here = torch.minimum((here + move[0, :, 0].mT).clamp_min(0), last)
+        if step % _LOOK == 0:
+            resting = (here - seen).abs().amax(1) < _REST_PX
+            ends[moving[resting]] = here[resting]
+            moving, here = moving[~resting], here[~resting]
+            seen = here
+    ends[moving] = here
+    return ends
+
+
+# Every so many steps it is looked which places rest: those that are where they were at the last
+# look. Unit flows overshoot a middle and return, mostly every second step.
+_LOOK = 8
+_REST_PX = 0.02
+
+
+def masks_from_ends(ends: Tensor, starts: Tensor, size: tuple[int, int]) -> Tensor:
+    """Group pixels by where they end.
+
+    A pixel of the histogram of ends is a seed if more than 10 pixels end there and nowhere
+    within 2 px more of them. A seed's basin grows five times, each time by the neighbouring
+    pixels of the histogram where more than 2 pixels end; of two basins that meet the one of the
+    higher seed takes the pixel. Pixels that end in a basin are its mask.
+
+    Source: Stringer et al. 2021: mask recovery.
+
+    Differs: basins grow on one shared map, so that no pixel belongs to two of them.
+
+    Args:
+        ends: (P, 2) float32, (x, y), of `follow_flows`.
+        starts: (P, 2) int64, (row, column) of the pixels.
+        size: (width, height) of the image.
+
+    Returns:
+        (P,) int64: 0 for none, else the mask of the pixel, 1 to the number of masks, from the
+        lowest to the highest seed.
+    """
+    width, height = size
+    rounded = ends.round().long()
+    flat = rounded[:, 1] * width + rounded[:, 0]
+    histogram = torch.bincount(flat, minlength=height * width).view(height, width)
+    counts = histogram.float()
+    seeds = (local_maxima(counts[None], size=5)[0] & (histogram > _PEAK_PIXELS)).nonzero()
+    rank = counts[seeds[:, 0], seeds[:, 1]].argsort(stable=True)
+    basins = torch.zeros(height, width, device=ends.device)
+    order = torch.arange(1, len(seeds) + 1, device=ends.device, dtype=basins.dtype)
+    basins[seeds[rank, 0], seeds[rank, 1]] = order
+    roomy = histogram > _GROWTH_PIXELS
+    for _ in range(_GROWTH_STEPS):
+        around = F.max_pool2d(basins[None, None], 3, 1, 1)[0, 0]
+        basins = torch.where((basins == 0) & roomy, around, basins)
+    return basins.view(-1)[flat].long()
+
+
+def flow_errors(labels: Tensor, flow: Tensor, middles: Tensor, *, steps: int) -> Tensor:
+    """How far a net's flow is from the flow that the recovered masks would have.
+
+    Args:
+        labels: (H, W) int64, masks 1 to N.
+        flow: (2, H, W) float32, of unit length at most.
+        middles: (N, 2) int64, (row, column) of the source of each mask.
+        steps: of the diffusion.
+
+    Returns:
+        (N,) float32, mean squared error over the pixels of each mask; 0 for a mask without any.
+    """
+    expected = flow_targets(labels, middles, steps=steps)
+    error = (flow - expected).square().sum(0).flatten()
+    flat = labels.flatten()
+    total = torch.zeros(len(middles) + 1, device=flow.device).index_add_(0, flat, error)
+    pixels = torch.bincount(flat, minlength=len(middles) + 1).clamp_min(1)
+    return (total / pixels)[1:]
