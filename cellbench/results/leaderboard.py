@@ -140,7 +140,8 @@ def _table(runs: Sequence[Run]) -> list[Row]:
     excluded = _excluded(experiments)
     compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
     splits = _compared_splits(compared)
-    ranked, shown, others = [], [], []
+    shown: list[Experiment] = []
+    ranked, others = [], []
     for experiment, reason in zip(experiments, excluded, strict=True):
         own = {run.split for run in experiment}
         if not reason and not splits <= own:
@@ -150,14 +151,30 @@ def _table(runs: Sequence[Run]) -> list[Row]:
             continue
         more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
         shown.append([run for run in experiment if run.split in splits])
-        ranked.append(_row(shown[-1], more))
-    ranked = _with_departures(_with_intervals(ranked, shown), shown)
-    ranked.sort(key=_by_mae)
+        ranked.append(more)
+    ranked = sorted(experiment_rows(shown, ranked), key=_by_mae)
     others.sort(key=_by_name)
     return [replace(row, rank=place) for place, row in _places(ranked)] + others
 
 
-def _with_intervals(rows: Sequence[Row], experiments: Sequence[Experiment]) -> list[Row]:
+def experiment_rows(
+    experiments: Sequence[Sequence[Run]], notes: Sequence[str] | None = None
+) -> list[Row]:
+    """A row for each of some experiments that are compared with each other.
+
+    Args:
+        experiments: per experiment its runs, all on the same splits of one set.
+        notes: what else is to be said of each.
+
+    Returns:
+        In the order given, with intervals and departures, without ranks.
+    """
+    told = notes if notes is not None else [""] * len(experiments)
+    rows = [_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
+    return _with_departures(_with_intervals(rows, experiments), experiments)
+
+
+def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
     """The compared rows with what resampling their images says."""
     errors = image_errors(experiments)
     ranges = intervals(errors.absolute, errors.clusters)
@@ -175,7 +192,7 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Experiment]) -> l
     ]
 
 
-def _with_departures(rows: Sequence[Row], experiments: Sequence[Experiment]) -> list[Row]:
+def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
     """The compared rows, each with the ways in which it was not treated as the others were."""
     lengths: dict[str, Counter[int]] = {}
     for row in rows:
@@ -296,7 +313,7 @@ def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
     return {min(count, key=lambda split: (-count[split], split))}
 
 
-def _row(runs: Experiment, note: str) -> Row:
+def _row(runs: Sequence[Run], note: str) -> Row:
     first = runs[0]
     parts = [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
     errors = image_errors([runs])

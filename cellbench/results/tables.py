@@ -174,11 +174,11 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
     """A page with a table for every protocol of one set."""
-    lines = [f"# {_markdown(dataset)}", ""]
+    lines = [f"# {markdown(dataset)}", ""]
     if any(row.simulated for row in rows):
         lines += [f"**{SIMULATED}**", ""]
     for protocol, group in groupby(rows, key=lambda row: row.protocol):
-        title = "Published" if protocol == PUBLISHED else f"Protocol {_markdown(protocol)}"
+        title = "Published" if protocol == PUBLISHED else f"Protocol {markdown(protocol)}"
         lines += [f"## {title}", "", *_table(list(group)), ""]
     if not rows:
         lines += ["No ranked row yet.", ""]
@@ -219,15 +219,15 @@ def write_tables(store: Path, dataset: str, rows: Sequence[Row]) -> list[Path]:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     columns = columns_for(rows)
-    heads = " | ".join(_markdown(column.title) for column in columns)
+    heads = " | ".join(markdown(column.title) for column in columns)
     rule = " | ".join(":--" if column.left else "--:" for column in columns)
     marks, notes = footnotes(rows)
     body = [
-        " | ".join(_markdown(text) for text in cells(columns, row, mark))
+        " | ".join(markdown(text) for text in cells(columns, row, mark))
         for row, mark in zip(rows, marks, strict=True)
     ]
     lines = [f"| {line} |" for line in (heads, rule, *body)]
-    return lines + [part for note in notes for part in ("", _markdown(note))]
+    return lines + [part for note in notes for part in ("", markdown(note))]
 
 
 def cells(columns: Sequence[Column], row: Row, mark: str = "") -> list[str]:
@@ -238,7 +238,7 @@ def cells(columns: Sequence[Column], row: Row, mark: str = "") -> list[str]:
     return texts
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """Text that Markdown shows as it is, in a table or outside."""
     shown = html.escape(plain(text), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in shown)
