@@ -20,8 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from cellbench.sweeps.grids import load_grid
-from cellbench.sweeps.plan import Wish, make_plan
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import make_plan
 
 LIMIT = 1.03
 

@@ -109,9 +109,11 @@ def command(
     from rich.console import Console
 
     from cellbench import paths
-    from cellbench.cli.sweep_view import TerminalView, print_plan
-    from cellbench.sweeps.grids import load_grid
-    from cellbench.sweeps.plan import State, Wish, make_plan
+    from cellbench.cli.plan_view import print_left_out, print_plan
+    from cellbench.cli.sweep_view import TerminalView
+    from cellbench.sweeps.combinations import Wish
+    from cellbench.sweeps.grid_files import load_grid
+    from cellbench.sweeps.plan import State, make_plan
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     wish = Wish(
@@ -138,8 +140,8 @@ def command(
 
         if draw_sets(plan.sets, lambda text: console.print(text)):
             plan = make_plan(chosen, wish, folder)
-        print_plan(console, plan, jobs=jobs or 1)
         executor = _executor(where, device, jobs, runs_per_gpu, address, cpus_per_run, folder)
+        print_plan(console, plan, jobs=max(1, executor.free()))
         _run(
             plan,
             executor,
@@ -149,6 +151,8 @@ def command(
             retry_failed=retry_failed,
             wait_for_others=not no_wait,
         )
+    else:
+        print_left_out(console, plan)
     _finish(console, plan)
 
 
@@ -224,7 +228,7 @@ def _run(
 
 def _finish(console: Any, plan: "Plan") -> None:
     """The tables, then what is not in them."""
-    from cellbench.cli.sweep_view import print_outcome
+    from cellbench.cli.plan_view import print_outcome
     from cellbench.sweeps.plan import State
 
     print_outcome(console, plan)

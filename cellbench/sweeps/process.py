@@ -190,7 +190,7 @@ def _end(
 ) -> None:
     """End a process and whatever it started: asked first, killed after the time of grace."""
     if process.poll() is None and grace_s:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # some systems have no such signal
             process.send_signal(first)
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline and not (stop is not None and stop.at_once.is_set()):
@@ -199,7 +199,10 @@ def _end(
                 break
     if process.poll() is None or grace_s == 0.0:
         with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
     process.wait()
     if process.stdin is not None:
         with suppress(OSError):

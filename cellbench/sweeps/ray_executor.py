@@ -6,33 +6,26 @@ or node is lost; on a shared folder, and on the same node, the run then goes on 
 checkpoint.
 """
 
-import hashlib
-import importlib
 import os
 import secrets
-import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellbench import paths
 from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
 from cellbench.results.records import records_folder
-from cellbench.sweeps.claims import place
 from cellbench.sweeps.executors import Event, Executor
-from cellbench.sweeps.failures import end_of
-from cellbench.sweeps.process import End, Ending, Stop, supervise
+from cellbench.sweeps.process import End, Ending
+from cellbench.sweeps.ray_work import NEWS_S, Board, import_ray, work
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import cores
 from cellbench.sweeps.tasks import Task
 
 # Workers and nodes that a run may lose before it counts as failed.
 LOSSES = 3
-
-_NEWS_S = 1.0
 
 # To start a Ray on this machine: its parts wait for each other for some seconds only.
 _TRIES = 3
@@ -65,7 +58,7 @@ class RayExecutor(Executor):
         Raises:
             UserError: Ray is not installed or out of reach, or no node has room for one run.
         """
-        self._ray = _import_ray()
+        self._ray = import_ray()
         with suppress(Exception):
             self._ray.shutdown()
         share = max(1, cores() // jobs) if address is None and jobs else 1
@@ -174,7 +167,7 @@ class RayExecutor(Executor):
         return room
 
     def _progress(self) -> list[Event]:
-        if time.monotonic() - self._asked_at < _NEWS_S:
+        if time.monotonic() - self._asked_at < NEWS_S:
             return []
         self._asked_at = time.monotonic()
         try:
@@ -200,114 +193,12 @@ class RayExecutor(Executor):
             return replace(ending, end=End.FAILED, reason=str(error).rstrip("."))
 
 
-class Board:
-    """An actor that holds the latest news of every task, and the wish to stop."""
-
-    def __init__(self) -> None:
-        self._news: dict[str, Progress] = {}
-        self._stop = (False, False)
-
-    def put(self, key: str, progress: Progress) -> tuple[bool, bool]:
-        """Take in news; whether to stop, and whether at once."""
-        self._news[key] = progress
-        return self._stop
-
-    def read(self) -> dict[str, Progress]:
-        """All news."""
-        return self._news
-
-    def stop(self, at_once: bool) -> None:
-        """Have every task stop."""
-        self._stop = (True, at_once)
-
-
-def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
-    """Do one task on the node where Ray put it; runs in a Ray worker.
-
-    Args:
-        task: of the head, with the head's folders.
-        key: under which the board knows it.
-        board: handle of the `Board`.
-        marker: a file of the head's store and its content.
-
-    Returns:
-        The ending; with the files of the record where the head cannot see them.
-    """
-    ray = _import_ray()
-    shared = _sees(marker)
-    own = task if shared else _moved(task)
-    stop = Stop()
-    latest = Progress()
-    endings: list[Ending] = []
-
-    def show(progress: Progress) -> None:
-        nonlocal latest
-        latest = progress
-
-    def look() -> None:
-        with suppress(Exception):  # without its board a run goes on
-            asked, at_once = ray.get(board.put.remote(key, latest), timeout=10)
-            if asked:
-                stop.asked.set()
-            if at_once:
-                stop.at_once.set()
-
-    look()
-    if stop.asked.is_set():
-        return Ending(End.STOPPED, 0.0, "it was stopped")
-    thread = threading.Thread(
-        target=lambda: endings.append(supervise(own, stop=stop, show=show)), daemon=True
-    )
-    thread.start()
-    while thread.is_alive():
-        thread.join(_NEWS_S)
-        look()
-    ending = endings[0] if endings else Ending(End.FAILED, 0.0, "its supervisor failed")
-    return ending if shared else _packed(ending, own)
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise UserError(
-            "Ray is not installed; pip install 'cellbench[ray]', or take --executor local."
-        ) from None
-
-
 def _mark(store: Path) -> tuple[str, str]:
     """A file by which a node sees whether the head's store is its own."""
     token = secrets.token_hex(8)
     path = store / "runs" / "sweeps" / f".head-{token}"
     write_atomically(path, token.encode())
     return str(path), token
-
-
-def _sees(marker: tuple[str, str]) -> bool:
-    try:
-        return Path(marker[0]).read_text() == marker[1]
-    except OSError:
-        return False
-
-
-def _moved(task: Task) -> Task:
-    """The task in a store of this node's own, the same for every start of it."""
-    name = hashlib.sha256(task.store.encode()).hexdigest()[:10]
-    store = paths.home() / "ray" / name
-    folder = store / Path(task.folder).relative_to(task.store)
-    return replace(task, store=str(store), folder=str(folder))
-
-
-def _packed(ending: Ending, task: Task) -> Ending:
-    """With the files that the head has to have: the record's, or the end of the log."""
-    if ending.record is None:
-        host = place().partition(" ")[0]
-        log = end_of(Path(task.folder) / "log.txt").encode()
-        reason = f"{ending.reason} (on {host}, in {task.folder})"
-        return replace(ending, reason=reason, files={"log.txt": log})
-    record = Path(ending.record)
-    files = {p.name: p.read_bytes() for p in record.parent.glob(f"{record.stem}.*")}
-    return replace(ending, files=files)
 
 
 def _received(ending: Ending, task: Task) -> Ending:

@@ -2,8 +2,9 @@ import pytest
 
 from cellbench.config import find_config, resolve
 from cellbench.errors import UserError
-from cellbench.sweeps.grids import load_grid
-from cellbench.sweeps.plan import Wish, make_plan
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import make_plan
 
 
 def parts(config):

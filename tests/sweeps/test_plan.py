@@ -7,8 +7,10 @@ from record_samples_light import light_record
 from cellbench.config import resolve
 from cellbench.data.splits import SPLITS
 from cellbench.errors import UserError
-from cellbench.sweeps.grids import SETS, load_grid
-from cellbench.sweeps.plan import State, Wish, make_plan
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.grids import SETS
+from cellbench.sweeps.plan import State, make_plan
 from cellbench.sweeps.tasks import config_text
 
 SMOKE = Wish(datasets=("adi-sim",), protocol="smoke")

@@ -7,8 +7,9 @@ import time
 from record_samples_light import light_record
 
 from cellbench.sweeps.claims import holder_of
-from cellbench.sweeps.grids import load_grid
-from cellbench.sweeps.plan import Wish, make_plan
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import make_plan
 
 
 def wait_for(condition, timeout_s=60.0):

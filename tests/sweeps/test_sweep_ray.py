@@ -13,11 +13,13 @@ import pytest
 
 from cellbench.errors import UserError
 from cellbench.results.records import is_intact, read_record
-from cellbench.sweeps import ray_executor
-from cellbench.sweeps.grids import load_grid
-from cellbench.sweeps.plan import Wish, make_plan
+from cellbench.sweeps import ray_executor, ray_work
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import make_plan
 from cellbench.sweeps.process import End
-from cellbench.sweeps.ray_executor import RayExecutor, work
+from cellbench.sweeps.ray_executor import RayExecutor
+from cellbench.sweeps.ray_work import work
 from cellbench.sweeps.tasks import Task, config_text
 
 HERE = Path(__file__).parent
@@ -26,9 +28,9 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def no_ray(monkeypatch):
     """What a task needs of Ray, without one."""
-    monkeypatch.setattr(ray_executor, "_NEWS_S", 0.05)
+    monkeypatch.setattr(ray_work, "NEWS_S", 0.05)
     monkeypatch.setattr(
-        ray_executor, "_import_ray", lambda: SimpleNamespace(get=lambda found, timeout: found)
+        ray_work, "import_ray", lambda: SimpleNamespace(get=lambda found, timeout: found)
     )
 
 

@@ -1,0 +1,194 @@
+"""Grid files: which combinations a comparison is made of.
+
+A grid file is a config in `configs/grids` that names one `base` config or a list of `methods`,
+and `axes` whose values change dotted keys of it, as `--set` does:
+
+    base = "methods/dla.py"
+    axes = [
+        dict(key="model.matcher.type", values=["Hungarian", "KHM"]),
+        dict(name="size", values=[dict(label="small", set={"model.decoder.channels": 64})]),
+    ]
+
+`variants` are one axis of named values. `layout` is the paper's table that the grid reproduces.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cellbench.config import config_folders, load_file
+from cellbench.errors import UserError
+from cellbench.sweeps.grids import SETS, Factor, Grid, Level
+
+KEYS = (
+    "title", "layout", "base", "methods", "axes", "variants", "datasets", "splits", "seeds",
+    "protocol",
+)  # fmt: skip
+LAYOUTS = ("table2", "table3", "table4", "table5")
+
+
+def find_grid(name: str) -> Path:
+    """The file that a user means by a grid's name.
+
+    Args:
+        name: a path, or a name below `configs/grids`, with or without `configs/grids/` and `.py`.
+
+    Raises:
+        UserError: there is none; the nearest names are offered.
+    """
+    given = Path(name)
+    parts = given.parts
+    for prefix in ("configs", "grids"):
+        parts = parts[1:] if parts[:1] == (prefix,) else parts
+    tries = [given]
+    if parts and not given.is_absolute():
+        tries += [folder / "grids" / Path(*parts) for folder in config_folders()]
+    for path in tries:
+        for candidate in (path, path.with_name(path.name + ".py")):
+            if candidate.name and candidate.is_file():
+                return candidate.resolve()
+    known = sorted({f.stem for d in config_folders() for f in (d / "grids").glob("*.py")})
+    near = get_close_matches(given.stem, known, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+    raise UserError(f"There is no grid {name!r}; {hint}")
+
+
+def load_grid(name: str) -> Grid:
+    """Read a grid file and check all of it that can be checked without a data set.
+
+    Raises:
+        UserError: one sentence that names the file and the axis.
+    """
+    file = find_grid(name)
+    raw = load_file(file)
+    try:
+        return _grid(file, raw)
+    except _Mistake as error:
+        raise UserError(f"{file.name}: {error}") from None
+
+
+class _Mistake(Exception):
+    """What is wrong, without the name of the file."""
+
+
+def _grid(file: Path, raw: Mapping[str, Any]) -> Grid:
+    for key in raw:
+        if key not in KEYS:
+            near = get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"a grid has {', '.join(KEYS)}."
+            raise _Mistake(f"a grid has no {key!r}; {hint}")
+    base, methods = raw.get("base", ""), raw.get("methods")
+    if bool(base) == bool(methods) or not isinstance(base, str):
+        raise _Mistake("a grid names one config as 'base', or a list of them as 'methods'.")
+    factors = [] if methods is None else [_methods(methods)]
+    factors += [_axis(axis, index) for index, axis in enumerate(_list(raw, "axes"))]
+    if "variants" in raw:
+        factors.append(_axis({"name": "variant", "values": _list(raw, "variants")}, 0))
+    if not factors:
+        raise _Mistake("there is nothing to compare; give it 'axes', 'variants' or 'methods'.")
+    _check_apart(factors)
+    layout = raw.get("layout")
+    if layout is not None and layout not in LAYOUTS:
+        raise _Mistake(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r}.")
+    numbers = {}
+    for key in ("splits", "seeds"):
+        values = raw.get(key)
+        if values is not None:
+            if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
+                raise _Mistake(f"{key} is a list of whole numbers, not {values!r}.")
+            numbers[key] = tuple(values)
+    return Grid(
+        name=file.stem,
+        file=file,
+        title=str(raw.get("title", file.stem)),
+        layout=layout,
+        base=base,
+        factors=tuple(factors),
+        datasets=tuple(str(name) for name in raw.get("datasets", SETS)),
+        protocol=str(raw.get("protocol", "v1")),
+        **numbers,
+    )
+
+
+def _list(raw: Mapping[str, Any], key: str) -> Sequence[Any]:
+    values = raw.get(key, [])
+    if not isinstance(values, list | tuple):
+        raise _Mistake(f"{key} is a list of dicts, not {values!r}.")
+    return values
+
+
+def _methods(methods: Any) -> Factor:
+    if not isinstance(methods, list | tuple):
+        raise _Mistake(f"methods is a list of configs, not {methods!r}.")
+    levels = []
+    for entry in methods:
+        if isinstance(entry, Mapping) and {"label", "config"} == entry.keys():
+            levels.append(Level(str(entry["label"]), str(entry["config"])))
+        elif isinstance(entry, str):
+            levels.append(Level(Path(entry).stem, entry))
+        else:
+            raise _Mistake(f"a method is a config's name or dict(label=, config=), not {entry!r}.")
+    return _factor("method", levels)
+
+
+def _axis(axis: Any, index: int) -> Factor:
+    if not isinstance(axis, Mapping) or not {"name", "key"} & axis.keys() or "values" not in axis:
+        raise _Mistake(f"axes.{index} is a dict with 'key' or 'name', and 'values', not {axis!r}.")
+    for given in axis:
+        if given not in ("key", "name", "values"):
+            raise _Mistake(f"axes.{index} has no {given!r}; it has 'key', 'name' and 'values'.")
+    key = axis.get("key")
+    name = str(axis.get("name") or _short(str(key)))
+    if not isinstance(axis["values"], list | tuple):
+        raise _Mistake(f"the values of axis {name!r} are a list, not {axis['values']!r}.")
+    return _factor(name, [_level(name, key, value) for value in axis["values"]])
+
+
+def _level(name: str, key: str | None, value: Any) -> Level:
+    if isinstance(value, Mapping) and {"label", "set"} == value.keys():
+        if not isinstance(value["set"], Mapping):
+            raise _Mistake(f"{name}: 'set' is a dict of dotted keys, not {value['set']!r}.")
+        return Level(str(value["label"]), changes=tuple(value["set"].items()))
+    if key is None:
+        raise _Mistake(f"the axis {name!r} has no key: its values are dict(label=, set=).")
+    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    label = shown if isinstance(value, str) else f"{key.rpartition('.')[2]}={shown}"
+    return Level(label, changes=((key, value),))
+
+
+def _short(key: str) -> str:
+    """The part of a dotted key that tells people what it is."""
+    parent, _, last = key.rpartition(".")
+    return parent.rpartition(".")[2] if last == "type" and parent else last
+
+
+def _factor(name: str, levels: Sequence[Level]) -> Factor:
+    if not levels:
+        raise _Mistake(f"the axis {name!r} is empty; give it at least one value.")
+    labels = [level.label for level in levels]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise _Mistake(f"the axis {name!r} has two values called {label!r}; rename one.")
+    return Factor(name, tuple(levels))
+
+
+def _check_apart(factors: Sequence[Factor]) -> None:
+    """No two axes may set one key, or a key and one below it."""
+    names = [factor.name for factor in factors]
+    for name in names:
+        if names.count(name) > 1:
+            raise _Mistake(f"two axes are called {name!r}; rename one.")
+    owner: dict[str, str] = {}
+    for factor in factors:
+        for key in sorted({key for level in factor.levels for key, _ in level.changes}):
+            for other, by in owner.items():
+                if by == factor.name:
+                    continue
+                if key == other or f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}."):
+                    both = key if key == other else f"{other} and {key}"
+                    raise _Mistake(
+                        f"the axes {by!r} and {factor.name!r} both set {both}; a key belongs to "
+                        "one axis."
+                    )
+            owner[key] = factor.name
