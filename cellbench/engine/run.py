@@ -322,7 +322,7 @@ def _plan(
 ) -> Plan:
     """As many steps as the epochs have, or as the budget allows, fixed at the first start."""
     schedule, stages = prepared.config.schedule, training.counter.stages
-    if schedule.budget_s is None:
+    if schedule.budget_s is None or not training.counter.trained_by_steps:
         iterations = prepared.config.data.epochs * training.train.steps_per_epoch
         return make_plan(iterations, schedule, stages)
     kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None

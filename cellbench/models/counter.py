@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from mmengine.model import BaseModel
@@ -88,9 +88,12 @@ class CellCounter(BaseModel):
 
     Attributes:
         weights_info: what the trunk started from; set by `cellbench.models.build`.
+        trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
+            steps that a budget could be fitted to.
     """
 
     weights_info: WeightsInfo = RANDOM
+    trained_by_steps: ClassVar[bool] = True
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
         """Set up what all methods share.
