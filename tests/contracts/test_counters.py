@@ -69,10 +69,17 @@ DECODER_CASES = {
     "UNetDecoder": DecoderCase(takes_conv=False),
     "SAUNetDecoder": DecoderCase(options={"stride": 2}, takes_conv=False),
     "PGCNetDecoder": DecoderCase(options={"stride": 2}, takes_conv=False),
+    "DilatedBackEnd": DecoderCase(options={"channels": 32}, takes_conv=False),
+    "SpatialEncoder": DecoderCase(options={"channels": 32}, takes_conv=False),
+    "UpsampledConvs": DecoderCase(options={"channels": 32}, takes_conv=False),
+    "GlobalMessages": DecoderCase(options={"channels": 32}),
+    "ScaleSelection": DecoderCase(options={}, strides=(1, 2, 4, 8, 16), takes_conv=False),
 }
 
 # Targets that answer on a larger grid than the image: px beyond it on each side.
-TARGET_MARGINS: dict[str, int] = {}
+TARGET_MARGINS: dict[str, int] = {
+    "RedundantCount": 16,  # its windows of 32 px reach so far beyond the image
+}
 
 
 def methods():

@@ -1,0 +1,18 @@
+"""Count-ception, its map read without batch-norm; countception_published has the paper's recipe."""
+
+method = dict(
+    name="CountCeption",
+    title="Count-ception, redundant counts",
+    source="Count-ception: Counting by Fully Convolutional Redundant Counting, ICCVW 2017",
+)
+
+model = dict(
+    type="CountCeption",
+    backbone=dict(type="CountCeptionTrunk"),
+    target=dict(type="RedundantCount", window=32),
+    loss=dict(type="MapL1"),
+)
+
+optimizer = dict(type="AdamW", lr=3e-3, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.97, validations=3, first_validation=0.6)

@@ -1,0 +1,15 @@
+"""Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
+
+Differs: crops and the number of steps are those of the data set's file, not 1000 epochs of two
+whole images.
+"""
+
+_base_ = "countception.py"
+
+method = dict(name="CountCeption-published", title="Count-ception, published recipe")
+
+model = dict(last_norm=True)
+
+optimizer = dict(type="Adam", lr=5e-5, weight_decay=0.0, clip_norm=None)
+
+schedule = dict(policy="constant", warmup=0.0, ema=None)

@@ -1,0 +1,229 @@
+"""What the baselines of classical image processing share: a grid of settings, chosen by data."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cellbench.data.whole_images import WholeImages
+from cellbench.metrics.thresholds import choose_threshold
+from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.structures import CellSample, Points, Prediction
+
+# How many thresholds a setting is judged by; the chosen one gets its exact threshold afterwards.
+_STEPS = 256
+# Settings count whose F1 is at least this share of the best one's.
+_WORTH = 0.9
+
+
+class Setting(Protocol):
+    """One combination of parameters."""
+
+    def named(self) -> dict[str, float]:
+        """The parameters by name, for the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates of one image under one setting.
+
+    Attributes:
+        points: (N, 2) float32, (x, y) px of the original image.
+        scores: (N,) float32 in [0, 1].
+    """
+
+    points: Points
+    scores: NDArray[np.float32]
+
+
+class ClassicalCounter(CellCounter):
+    """Counts the candidates whose score reaches a threshold; nothing is trained by steps.
+
+    `fit` tries every setting on the images of the validation part (those of the training part
+    where a protocol has none), each at its threshold of least MAE. A count may be right for the
+    wrong reason, where corners between cells are as many as the cells: so only settings count
+    whose F1 is at least nine tenths of the best one's, within half the spacing of the annotated
+    cells. Of these, the one of least MAE is chosen, the earlier of equals. `calibrate` then finds
+    the exact threshold. The record holds both.
+
+    Attributes:
+        settings: what is tried, in order.
+        setting: () int64 buffer, the chosen one's place in `settings`.
+        threshold: () float32 buffer, least score that counts.
+    """
+
+    trained_by_steps: ClassVar[bool] = False
+    settings: Sequence[Setting]
+    setting: Tensor
+    threshold: Tensor
+
+    def __init__(self, *, settings: Sequence[Setting]) -> None:
+        """Remember the grid; until `fit` the first setting holds.
+
+        Args:
+            settings: at least one.
+        """
+        super().__init__(size_multiple=1)
+        self.settings = tuple(settings)
+        self.register_buffer("setting", torch.tensor(0))
+        self.register_buffer("threshold", torch.tensor(0.5))
+
+    @abstractmethod
+    def find(
+        self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
+    ) -> list[Found]:
+        """The candidates of one image under each of some settings.
+
+        Args:
+            pixels: (H, W, 3) RGB in [0, 1].
+            scale: px of `pixels` per px of the original image.
+            settings: some of `self.settings`.
+
+        Returns:
+            One `Found` a setting.
+        """
+
+    def locate(self, pixels: NDArray[np.float32], *, scale: float, setting: Any) -> Found:
+        """The candidates under the chosen setting; a method may place them better here."""
+        return self.find(pixels, scale=scale, settings=[setting])[0]
+
+    def fit(self, train: Any, validation: Any) -> bool:
+        """Choose the setting; see the class."""
+        if validation is None:
+            validation = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
+        found, truth = self._try_all(validation)
+        counts = np.array([sample.count for sample in truth])
+        radius_px = half_spacing([sample.points for sample in truth])
+        errors, f1 = np.zeros(len(found)), np.zeros(len(found))
+        for place, images in enumerate(found):
+            level, errors[place] = best_level([f.scores for f in images], counts)
+            kept = [f.points[f.scores >= level] for f in images]
+            f1[place] = nearest_f1(kept, [sample.points for sample in truth], radius_px)
+        errors[f1 < _WORTH * f1.max()] = np.inf
+        self.setting.fill_(int(errors.argmin()))
+        return True
+
+    def _try_all(
+        self, images: Iterable[tuple[dict[str, Any], list[CellSample]]]
+    ) -> tuple[list[list[Found]], list[CellSample]]:
+        """Per setting and image what it finds, and the annotations of the images."""
+        found: list[list[Found]] = [[] for _ in self.settings]
+        truth: list[CellSample] = []
+        for data, samples in images:
+            batch = self.data_preprocessor(data)["images"]
+            for pixels in unpacked(self.data_preprocessor, batch):
+                each = self.find(pixels, scale=batch.scale, settings=self.settings)
+                for place, one in zip(found, each, strict=True):
+                    place.append(one)
+            truth += samples
+        return found, truth
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """There is none.
+
+        Raises:
+            NotImplementedError: always; `fit` replaces the training.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not trained by steps")
+
+    def infer(self, images: Images) -> list[Prediction]:
+        """Every candidate under the chosen setting."""
+        setting = self.settings[int(self.setting)]
+        predictions = []
+        for pixels in unpacked(self.data_preprocessor, images):
+            one = self.locate(pixels, scale=images.scale, setting=setting)
+            predictions.append(
+                Prediction(count=float(len(one.points)), points=one.points, scores=one.scores)
+            )
+        return predictions
+
+    def select(self, candidates: Prediction) -> Prediction:
+        """The candidates whose score reaches the threshold."""
+        if candidates.points is None or candidates.scores is None:
+            raise ValueError(f"candidates of a {type(self).__name__} have points and scores")
+        keep = candidates.scores >= np.float32(self.threshold.item())
+        points, scores = candidates.points[keep], candidates.scores[keep]
+        return Prediction(count=float(len(points)), points=points, scores=scores)
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """Choose the threshold: least MAE on validation, then most F1; name the setting with it."""
+        chosen = choose_threshold(
+            validation.candidates, validation.truth, radius_px=validation.radius_px
+        )
+        kept = np.float32(chosen)
+        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
+            kept = np.nextafter(kept, np.float32(np.inf))
+        self.threshold.fill_(float(kept))
+        return {"threshold": float(kept), **self.settings[int(self.setting)].named()}
+
+
+def unpacked(preprocessor: Any, images: Images) -> list[NDArray[np.float32]]:
+    """The images as they were before normalisation and padding, (H, W, 3) RGB in [0, 1]."""
+    pixels = images.pixels.float() * preprocessor.std + preprocessor.mean
+    arrays = pixels.permute(0, 2, 3, 1).clamp(0, 1).cpu().numpy()
+    sizes = images.sizes.tolist()
+    return [array[:height, :width] for array, (width, height) in zip(arrays, sizes, strict=True)]
+
+
+def best_level(
+    scores: Sequence[NDArray[np.float32]], counts: NDArray[np.integer], *, steps: int = _STEPS
+) -> tuple[float, float]:
+    """The threshold on the scores of all images that gives the least MAE.
+
+    Args:
+        scores: per image (N_i,).
+        counts: (images,) annotated cells, at least one image.
+        steps: at most so many thresholds are tried: quantiles of the scores.
+
+    Returns:
+        The threshold, and the MAE in cells an image.
+    """
+    levels = _levels(scores, steps)
+    above = np.stack([len(s) - np.searchsorted(np.sort(s), levels) for s in scores], axis=1)
+    errors = np.abs(above - counts).mean(axis=1)
+    return float(levels[errors.argmin()]), float(errors.min())
+
+
+def half_spacing(cells: Sequence[Points]) -> float:
+    """Half the median distance of a cell to its nearest neighbour, px; 1 where none has one."""
+    from scipy.spatial import KDTree
+
+    near = [KDTree(own).query(own, k=2)[0][:, 1] for own in cells if len(own) > 1]
+    return max(1.0, float(np.median(np.concatenate(near))) / 2) if near else 1.0
+
+
+def nearest_f1(found: Sequence[Points], cells: Sequence[Points], radius_px: float) -> float:
+    """F1 of pairs that are each other's nearest: cheap, and never more than the best pairing's.
+
+    Args:
+        found: per image (N, 2), (x, y) px.
+        cells: per image (A, 2).
+        radius_px: greatest distance of a pair.
+
+    Returns:
+        2 pairs / (found + cells); 1 where there is neither.
+    """
+    from scipy.spatial import KDTree
+
+    pairs = total = 0
+    for points, own in zip(found, cells, strict=True):
+        total += len(points) + len(own)
+        if len(points) and len(own):
+            distance, nearest = KDTree(own).query(points)
+            _, back = KDTree(points).query(own)
+            mutual = back[nearest] == np.arange(len(points))
+            pairs += int((mutual & (distance <= radius_px)).sum())
+    return 2 * pairs / total if total else 1.0
+
+
+def _levels(scores: Sequence[NDArray[np.float32]], steps: int) -> NDArray[np.float32]:
+    """Thresholds worth trying, from the lowest score to above the highest."""
+    pooled = np.sort(np.concatenate([np.asarray(s, dtype=np.float32) for s in scores]))
+    if len(pooled) > steps:
+        pooled = pooled[np.linspace(0, len(pooled) - 1, steps).round().astype(int)]
+    return np.append(pooled, np.float32(np.inf))

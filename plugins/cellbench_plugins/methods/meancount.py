@@ -1,0 +1,61 @@
+"""The baseline that every method has to beat: the mean count of the training images."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cellbench.errors import UserError
+from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.registry import COUNTERS
+from cellbench.structures import Prediction
+
+
+@COUNTERS.register_module()
+class MeanCount(CellCounter):
+    """Says the mean count of the training images, whatever the image.
+
+    It has neither points nor a map, so no F1 and no GAME. Its MAE is the spread of the counts: a
+    method that does not come under it has learned nothing about the images.
+
+    Source: the constant predictor, the reference of R2.
+
+    Attributes:
+        mean_count: () float64 buffer, cells an image.
+    """
+
+    trained_by_steps: ClassVar[bool] = False
+    mean_count: Tensor
+
+    def __init__(self) -> None:
+        """Start from 0 cells, until `fit`."""
+        super().__init__(size_multiple=1)
+        self.register_buffer("mean_count", torch.zeros((), dtype=torch.float64))
+
+    def fit(self, train: Any, validation: Any) -> bool:
+        """Average the annotated counts of the training images.
+
+        Raises:
+            UserError: there is no training image.
+        """
+        counts = [sample.count for sample in train.samples.values()]
+        if not counts:
+            raise UserError("MeanCount needs a training image; the split has none.")
+        self.mean_count.fill_(sum(counts) / len(counts))
+        return True
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """There is none.
+
+        Raises:
+            NotImplementedError: always; `fit` replaces the training.
+        """
+        raise NotImplementedError("MeanCount is not trained by steps")
+
+    def infer(self, images: Images) -> list[Prediction]:
+        """The same count for every image."""
+        return [Prediction(count=float(self.mean_count)) for _ in images.image_ids]
+
+    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
+        """The mean, for the record; validation has no say in it."""
+        return {"mean_count": float(self.mean_count)}
