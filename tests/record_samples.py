@@ -46,7 +46,7 @@ def sample_record(
     scores = score(truth, predictions, radius_px=4.0)
     config = config or {"method": {"name": method}, "recipe": recipe, "data": {"set": dataset}}
     record: dict[str, Any] = {
-        "run_id": run_id(config, recipe, "m" * 64, None, protocol, split, seed, iterations),
+        "run_id": run_id(config, recipe, "m" * 64, "w" * 64, protocol, split, seed, iterations),
         "method": method,
         "method_title": method.upper(),
         "config": config,

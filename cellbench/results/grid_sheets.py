@@ -75,7 +75,7 @@ def effects_sheet(effects: Sequence[Effect], *, dataset: str = "") -> Sheet:
         dataset: put into a column of its own if given.
     """
     heads = ["Change", "In", "Images", "Effect on MAE", "low", "high"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             effect_label(effect),
             _where(effect),
@@ -103,7 +103,7 @@ def comparisons_sheet(
 ) -> Sheet:
     """Pairs of cells: difference of their MAE with interval, p and p after Holm."""
     heads = ["First", "Second", "Images", "Difference", "low", "high", "p", "p Holm", "Not tested"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             labels[c.first],
             labels[c.second],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import sqrt
 from statistics import fmean, stdev, variance
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellbench.results.runs import Run
 from cellbench.results.statistics import (
@@ -141,7 +141,8 @@ def _table(runs: Sequence[Run]) -> list[Row]:
     compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
     splits = _compared_splits(compared)
     shown: list[Experiment] = []
-    ranked, others = [], []
+    notes: list[str] = []
+    others: list[Row] = []
     for experiment, reason in zip(experiments, excluded, strict=True):
         own = {run.split for run in experiment}
         if not reason and not splits <= own:
@@ -151,8 +152,8 @@ def _table(runs: Sequence[Run]) -> list[Row]:
             continue
         more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
         shown.append([run for run in experiment if run.split in splits])
-        ranked.append(more)
-    ranked = sorted(experiment_rows(shown, ranked), key=_by_mae)
+        notes.append(more)
+    ranked = sorted(experiment_rows(shown, notes), key=_by_mae)
     others.sort(key=_by_name)
     return [replace(row, rank=place) for place, row in _places(ranked)] + others
 
@@ -225,7 +226,7 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
 
 def published_rows(published: Iterable["Published"]) -> list[Row]:
     """Numbers from papers as rows, without ranks, the least MAE first."""
-    unknown = dict.fromkeys(field.name for field in fields(Row) if field.name != "source")
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(Row))
     rows = [
         Row(
             **unknown
@@ -320,6 +321,10 @@ def _row(runs: Sequence[Run], note: str) -> Row:
     (mae,), (square,), (bias,) = (
         mean_over_images(values) for values in (errors.absolute, errors.squared, errors.signed)
     )
+    by_split: dict[str, Any] = {
+        key: _mean([_mean([run.metrics.get(key) for run in part]) for part in parts])
+        for key in _BY_SPLIT
+    }
     maes = [[_mae(run) for run in part] for part in parts if all(len(r.truth) for r in part)]
     return Row(
         rank=None,
@@ -350,10 +355,7 @@ def _row(runs: Sequence[Run], note: str) -> Row:
         recipe=first.recipe,
         config_hash=first.config_hash,
         note=note,
-        **{
-            key: _mean([_mean([run.metrics.get(key) for run in part]) for part in parts])
-            for key in _BY_SPLIT
-        },
+        **by_split,
     )
 
 

@@ -80,7 +80,7 @@ def choose_images(part: Measured) -> list[str]:
 
 def f1_curves(part: Measured) -> list[list[tuple[float, float]]]:
     """Of every cell the mean F1 of its runs by radius; empty where one of them has no points."""
-    curves = []
+    curves: list[list[tuple[float, float]]] = []
     for runs in part.runs:
         lists = [_record(run)["metrics"].get("f1_by_radius") for run in runs]
         if not all(lists):

@@ -65,8 +65,8 @@ def paper_sheet(
     heads: list[tuple[str, str]] = [("", layout.head)]
     for name in sets:
         shown = name.upper() if name in layout.sets else name
-        for metric in ("MAE", "MSE"):
-            heads += [(shown, metric), (shown, f"{metric} published")]
+        for word in ("MAE", "MSE"):
+            heads += [(shown, word), (shown, f"{word} published")]
     rows = []
     for label in labels:
         row = [label]

@@ -45,7 +45,7 @@ def draw_effects(folder: Path, effects: Sequence[Effect], *, title: str, stem: s
         colour = _COLOURS[len(effect.changes) - 1]
         if effect.low is not None and effect.high is not None:
             axes.plot([effect.low, effect.high], [place, place], color=colour, linewidth=2)
-        axes.plot([effect.estimate], [place], "o", color=colour, markersize=5)
+        axes.plot([effect.estimate or 0.0], [place], "o", color=colour, markersize=5)
     axes.axvline(0, color="#777777", linewidth=0.8)
     axes.set_yticks(range(len(shown)), [effect_label(e) for e in reversed(shown)], fontsize=8)
     axes.set_xlabel("change of MAE in cells an image, with 95 % interval")
