@@ -18,6 +18,7 @@ from cellbench.data.files import writing
 from cellbench.errors import UserError
 from cellbench.sweeps.claims import place, process_start
 from cellbench.sweeps.failures import end_of, reason_for
+from cellbench.sweeps.pulse import Pulse
 from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
 from cellbench.sweeps.tasks import Task
 
@@ -150,26 +151,22 @@ def _watch(
     stop: Stop,
     show: Callable[[Progress], None],
 ) -> tuple[End, str]:
-    log, file = folder / "log.txt", folder / "progress.json"
-    seen: tuple[Progress | None, int] = (None, -1)
-    changed_at = time.monotonic()
+    pulse = Pulse(process.pid, folder, timeout_s=task.stall_timeout_s)
     while True:
         with suppress(subprocess.TimeoutExpired):
-            return _ended(process.wait(_POLL_S), log)
+            return _ended(process.wait(_POLL_S), pulse.log)
         if stop.asked.is_set():
             _end(process, grace_s=2 * GRACE_S, stop=stop)
             if process.returncode == 0:  # it was done before it heard of it
                 return End.DONE, ""
             return End.STOPPED, "it was stopped"
-        now = (read_progress(file), log.stat().st_size if log.exists() else 0)
-        if now != seen:
-            if now[0] is not None and now[0] != seen[0]:
-                show(now[0])
-            seen, changed_at = now, time.monotonic()
-        elif time.monotonic() - changed_at > task.stall_timeout_s:
+        news = pulse.look()
+        if news is not None:
+            show(news)
+        if pulse.stalled():
             _tell_where(process)
             _end(process, grace_s=5.0, first=signal.SIGTERM)
-            at = f"step {seen[0].step}" if seen[0] is not None else "its start"
+            at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
             return End.HUNG, f"it showed no progress for {_spoken(task.stall_timeout_s)} at {at}"
 
 

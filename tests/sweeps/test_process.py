@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cellbench.sweeps import pulse
 from cellbench.sweeps.claims import place, process_start
 from cellbench.sweeps.failures import reason_for
 from cellbench.sweeps.process import End, Stop, supervise
+from cellbench.sweeps.pulse import Pulse
 from cellbench.sweeps.tasks import Task
 
 DONE = """
@@ -135,3 +137,42 @@ def test_a_process_that_has_nothing_to_do_with_it_is_left_alone(tmp_path):
     facts = {"pid": os.getpid(), "started": "1", "place": place()}
     (tmp_path / "run" / "child.json").write_text(json.dumps(facts))
     assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
+
+
+def report(folder, **progress):
+    (folder / "progress.json").write_text(json.dumps(progress))
+
+
+@pytest.mark.parametrize(
+    ("progress", "busy", "stalled"),
+    [
+        ({"phase": "starting"}, True, False),
+        ({"phase": "starting"}, False, True),
+        ({"phase": "training", "step": 0}, True, False),
+        ({"phase": "training", "step": 7}, True, True),
+        ({"phase": "scoring", "step": 9}, True, False),
+        ({"phase": "scoring", "step": 9}, False, True),
+    ],
+)
+def test_computing_counts_as_progress_only_where_there_are_no_steps(
+    tmp_path, monkeypatch, progress, busy, stalled
+):
+    clock = [0.0]
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pulse, "cpu_s", lambda pid: clock[0] if busy else 0.0)
+    watched = Pulse(1, tmp_path, timeout_s=60.0)
+    report(tmp_path, **progress)
+    assert watched.look().phase == progress["phase"]
+    clock[0] = 59.0
+    assert watched.look() is None
+    assert not watched.stalled()
+    clock[0] = 61.0
+    assert watched.stalled() == stalled
+
+
+def test_the_time_that_a_process_computes_is_its_own():
+    began = pulse.cpu_s(os.getpid())
+    deadline = time.process_time() + 0.1
+    while time.process_time() < deadline:
+        pass
+    assert pulse.cpu_s(os.getpid()) >= began + 0.05

@@ -124,7 +124,7 @@ def test_a_crash_takes_down_its_run_alone_a_hang_is_mended_and_a_kill_loses_no_s
         'axes = [dict(key="model.matcher.type", values=["Crashing", "Hanging", "KHM"])]\n'
     )
     environment = {"PYTHONPATH": str(site), "HUNG": str(place / "hung")}
-    arguments = (str(grid), "--stall-timeout", "45s", "--epochs", "20")
+    arguments = (str(grid), "--stall-timeout", "30s", "--epochs", "12")
     process = start(place, *arguments, **environment)
     # Killed in the middle of the last run, after a checkpoint.
     deadline = time.monotonic() + 900
