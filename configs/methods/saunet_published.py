@@ -1,0 +1,15 @@
+"""SAU-Net with what its authors publish: batch-norm from whole images, a ReLU at the end.
+
+Differs: one rate that falls once, instead of restarts after 50, 150 and 350 steps, and as many
+steps as the data set's file has epochs for.
+"""
+
+_base_ = "saunet.py"
+
+method = dict(name="SAUNet-published", title="SAU-Net, published recipe")
+
+model = dict(whole_image_statistics=True, output=dict(activation="relu"))
+
+optimizer = dict(lr=1e-3, clip_norm=None)
+
+schedule = dict(warmup=0.0, ema=None)
