@@ -106,8 +106,7 @@ class UNet(DensityCounter):
     Any backbone whose strides double from that of the decoder on fits, and any decoder.
 
     Source: cell_counting_v2 of W. Xie, the authors' code for FCRN, which trains this U-Net;
-        Ronneberger et al., arXiv:1505.04597. Published for cells only through others: MBM MAE
-        5.7, quoted by PGC-Net for SAU-Net.
+        Ronneberger et al., arXiv:1505.04597. It has no row of its own in DLA-Count's Table 2.
 
     Differs: AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and
         quarter turns, which keep the count, instead of whole images zoomed and rotated by any
