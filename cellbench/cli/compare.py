@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cellbench.sweeps.plan import Plan, PlannedRun
     from cellbench.sweeps.tasks import Task
 
+# Columns of text in a table that no terminal limits.
+_UNLIMITED = 200
+
 
 class Numbers(click.ParamType):
     """Whole numbers such as 0-4 or 0,2,3."""
@@ -115,7 +118,7 @@ def command(
     from cellbench.sweeps.grid_files import load_grid
     from cellbench.sweeps.plan import State, make_plan
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     wish = Wish(
         datasets=tuple(name.strip() for name in (datasets or "").split(",") if name.strip()),
         splits=splits or (),

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cellbench.sweeps.plan import Plan, PlannedRun, State
+
+if TYPE_CHECKING:
+    from cellbench.results.sheets import Sheet
 
 
 def print_plan(console: Console, plan: Plan, *, jobs: int) -> None:
@@ -78,14 +82,31 @@ def failed_text(run: PlannedRun) -> str:
 
 
 def print_outcome(console: Console, plan: Plan) -> None:
-    """A table of each set, the files of the report, and a sentence for every run that failed."""
-    done = [(cell, run) for (cell, _), runs in plan.cells.items() for run in runs if run.record]
-    for stored in plan.sets:
-        if any(run.dataset == stored.name for _, run in done):
-            console.print(_results(plan, stored.name))
+    """A table of each set, the report, and a sentence for every run that failed."""
+    from cellbench.results.grid_sheets import cells_sheet
+    from cellbench.results.measured import GridRun, measured_sets
+    from cellbench.results.report import write_report
+
+    done = [
+        GridRun(cell.levels, run.record)
+        for (cell, _), runs in plan.cells.items()
+        for run in runs
+        if run.record is not None
+    ]
+    for part in measured_sets(done):
+        title = f"{part.title}{' (simulated)' * part.simulated}"
+        console.print(_table(title, cells_sheet(part)))
+        for text in part.left_out:
+            console.print(Text(text), soft_wrap=True)
     if done:
-        for file in _report(plan):
-            console.print(Text(f"Written: {file}"), soft_wrap=True)
+        files = write_report(
+            _report_folder(plan),
+            grid_name=plan.grid.name,
+            layout=plan.grid.layout,
+            runs=done,
+            say=lambda text: console.print(Text(text), soft_wrap=True),
+        )
+        console.print(Text(f"Report: {files[0]} and {len(files) - 1} more files"), soft_wrap=True)
     else:
         console.print("No run is finished yet.")
     for run in plan.in_state(State.FAILED):
@@ -96,62 +117,23 @@ def print_outcome(console: Console, plan: Plan) -> None:
         console.print(f"{elsewhere} of its runs are with other sweeps still.")
 
 
-def _results(plan: Plan, dataset: str) -> Table:
-    """Means over the finished runs of every combination, in the order of the grid."""
-    protocol = plan.runs[0].protocol
-    said = " (simulated)" if dataset.endswith("-sim") else ""
-    table = Table(title=Text(f"{dataset}{said}, protocol {protocol}"), title_justify="left")
-    for factor in plan.grid.factors:
-        table.add_column(factor.name)
-    for name in ("runs", "MAE", "RMSE", "F1", "steps", "training"):
-        table.add_column(name, justify="right")
-    for cell in plan.grid.cells():
-        runs = plan.cells.get((cell, dataset), [])
-        records = [run.record for run in runs if run.record is not None]
-        if not records:
-            continue
-        steps = sorted({record.iterations for record in records})
-        trained = _mean([record.train_s for record in records])
-        table.add_row(
-            *(Text(label) for _, label in cell.levels),
-            str(len(records)) if len(records) == len(runs) else f"{len(records)} of {len(runs)}",
-            number_text(_mean([record.metrics.get("mae") for record in records]), 2),
-            number_text(_mean([record.metrics.get("rmse") for record in records]), 2),
-            number_text(_mean([record.metrics.get("f1") for record in records]), 3),
-            f"{steps[0]}" if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
-            "-" if trained is None else spoken(trained),
-        )
+def _table(title: str, sheet: "Sheet") -> Table:
+    table = Table(title=Text(title), title_justify="left")
+    for index, (_, name) in enumerate(sheet.heads):
+        table.add_column(name, justify="left" if index < sheet.left else "right")
+    for row in sheet.rows:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None where a run has no value."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _report(plan: Plan) -> list[Path]:
-    """The files that a comparison leaves, in a folder of the grid's own."""
-    from cellbench.results.report import GridRun, write_report
-
-    protocol = plan.runs[0].protocol
+def _report_folder(plan: Plan) -> Path:
+    """Of the grid; apart for simulated sets and other protocols, which would replace the rest."""
     parts = [plan.grid.name]
     if all(stored.name.endswith("-sim") for stored in plan.sets):
         parts.append("sim")
-    if protocol != "v1":
-        parts.append(protocol)
-    runs = [
-        GridRun(cell.levels, run.record)
-        for (cell, _), planned in plan.cells.items()
-        for run in planned
-        if run.record is not None
-    ]
-    return write_report(
-        plan.store / "leaderboards" / "grids" / "-".join(parts),
-        grid_name=plan.grid.name,
-        layout=plan.grid.layout,
-        runs=runs,
-    )
+    if plan.runs[0].protocol != "v1":
+        parts.append(plan.runs[0].protocol)
+    return plan.store / "leaderboards" / "grids" / "-".join(parts)
 
 
 def number_text(value: float | None, digits: int) -> str:

@@ -60,10 +60,15 @@ class Task:
 
 def config_text(config: ResolvedConfig) -> str:
     """A config file of literals alone that resolves to the same config, tuples and all."""
-    values = dataclasses.asdict(config)
-    del values["changed"]
+    # The keys are those that are recorded, the values as they are: JSON knows no tuples.
+    plain, values = config.plain(), dataclasses.asdict(config)
+    kept = {
+        key: {name: value[name] for name in plain[key]} if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key in plain
+    }
     lines = [
         f"{key} = {pprint.pformat(value, width=98, sort_dicts=False)}\n"
-        for key, value in values.items()
+        for key, value in kept.items()
     ]
     return "# Written by cellbench compare: one run of it, complete.\n" + "".join(lines)
