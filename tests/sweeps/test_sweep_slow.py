@@ -40,6 +40,9 @@ from cellbench_plugins.matchers.hungarian import Hungarian
 class Crashing(Hungarian):
     """Takes its process down, as a lack of memory does."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def match(self, *args, **options):
         os.kill(os.getpid(), 9)
 
@@ -47,6 +50,9 @@ class Crashing(Hungarian):
 @MATCHERS.register_module()
 class Hanging(Hungarian):
     """Hangs, but only the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def match(self, *args, **options):
         if not os.path.exists(os.environ["HUNG"]):
