@@ -141,6 +141,120 @@ def test_a_store_that_cannot_be_written_is_said_after_the_table(command, store):
     assert "--no-write" in done.stderr
 
 
+def test_footnotes_say_why_a_row_is_not_ranked(command, store):
+    done = command("leaderboard", "--dataset", "adi", "--all", "--no-write")
+    assert "dla ¹" in done.stdout
+    assert "¹ protocol smoke is never ranked" in done.stdout
+
+
+def test_published_numbers_stand_beside_ours_and_rank_with_nothing(command, store):
+    plain = json.loads(command("leaderboard", "--dataset", "adi", "--format", "json").stdout)
+    done = command("leaderboard", "--dataset", "adi", "--format", "json", "--published")
+    rows = json.loads(done.stdout)
+    assert rows[: len(plain)] == plain
+    papers = rows[len(plain) :]
+    assert {row["rank"] for row in papers} == {None}
+    assert {row["protocol"] for row in papers} == {"published"}
+    assert ("DLA-Count", 4.1, "unknown") in [
+        (row["method"], row["mae"], row["selection"]) for row in papers
+    ]
+    table = command("leaderboard", "--dataset", "adi", "--published").stdout
+    assert table.index("p2pnet") < table.index("PGC-Net")
+    assert "best epoch of its test images" in table
+    assert "PGC-Net" not in (store / "leaderboards/adi.md").read_text()
+
+
+def test_published_numbers_show_of_a_set_without_records(command, store):
+    done = command("leaderboard", "--dataset", "dcc", "--published")
+    assert done.returncode == 0
+    assert "dcc, published" in done.stdout
+    assert "No record of dcc yet" in done.stdout
+
+
+def test_published_rows_are_grey(store):
+    from rich.console import Console
+
+    from cellbench.cli.leaderboard import _rich_table
+    from cellbench.results.leaderboard import published_rows
+    from cellbench.results.published import read_published
+    from cellbench.results.tables import columns_for
+
+    rows = published_rows(read_published()[:1])
+    console = Console(force_terminal=True, color_system="standard", width=300)
+    with console.capture() as shown:
+        console.print(_rich_table("x", columns_for(rows), rows))
+    (line,) = [line for line in shown.get().splitlines() if "MCNN" in line]
+    assert "\x1b[90m" in line
+
+
+def test_check_says_all_is_well_or_names_what_is_not(command, store):
+    done = command("leaderboard", "--check")
+    assert done.returncode == 0
+    assert "adi: 5 records checked, all is well." in done.stdout
+    record = next((store / "leaderboards/records/adi").glob("p2pnet-*-s1-*.json"))
+    record.write_text(record.read_text().replace('"prediction": ', '"prediction": 1', 1))
+    done = command("leaderboard", "--check")
+    assert done.returncode == 1
+    assert done.stdout.count("wrong:") == 1
+    assert str(record) in done.stdout
+    assert "adi: 5 records checked, 1 wrong." in done.stdout
+    assert "vgg-sim: 1 record checked, all is well." in done.stdout
+    assert command("leaderboard", "--check", "--dataset", "vgg-sim").returncode == 0
+    assert not (store / "leaderboards/adi.md").exists()
+
+
+def test_check_without_records_is_one_sentence(command, store, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = command("leaderboard", "--check", "--store", str(empty))
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+
+
+def test_a_long_table_is_aligned_and_complete(command, store):
+    from cellbench.cli import leaderboard
+
+    for index in range(leaderboard._MANY):
+        write_record(store, sample_record(method=f"m{index:03d}", split=0))
+        write_record(store, sample_record(method=f"m{index:03d}", split=1))
+    lines = command("leaderboard", "--dataset", "adi", "--no-write").stdout.splitlines()
+    rows = [line for line in lines if " m0" in line or " m1" in line]
+    assert len(rows) == leaderboard._MANY
+    assert (
+        len({line.index("16.0") if "16.0" in line else line.index("15.0 M") for line in rows}) == 1
+    )
+
+
+def test_the_rows_come_from_the_cache_and_say_the_same(store, monkeypatch):
+    from cellbench.results import ranking
+
+    first = ranking.ranked_rows(store)
+    monkeypatch.setattr(ranking, "load_records", lambda *a: pytest.fail("it reads again"))
+    assert ranking.ranked_rows(store) == first
+    assert ranking.ranked_rows(store, "vgg-sim")[0] == [r for r in first[0] if r.simulated]
+
+
+def test_the_cache_of_rows_can_be_damaged_and_notices_change(store, home):
+    from cellbench.results import ranking
+
+    first = ranking.ranked_rows(store, "adi")
+    (cache,) = (home / "cache").glob("rows-*.json")
+    for content in (b"", b"{", b"[]", b"{}", cache.read_bytes().replace(b'"splits"', b'"x"')):
+        cache.write_bytes(content)
+        assert ranking.ranked_rows(store, "adi") == first
+    next((store / "leaderboards/records/adi").glob("p2pnet-*-s1-*.json")).unlink()
+    assert [r.splits for r in ranking.ranked_rows(store, "adi")[0] if r.rank] == [(0,), (0,)]
+
+
+def test_what_is_wrong_with_a_file_is_told_at_every_call(store):
+    from cellbench.results import ranking
+
+    (store / "leaderboards/records/adi/cut.json").write_text("{")
+    for _ in range(2):
+        rows, problems = ranking.ranked_rows(store, "adi")
+        assert len(problems) == 1
+        assert sum(row.rank is not None for row in rows) == 2
+
+
 @pytest.mark.parametrize(
     ("form", "absent"),
     [
@@ -148,7 +262,8 @@ def test_a_store_that_cannot_be_written_is_said_after_the_table(command, store):
         ("table", ("torch", "mmengine", "pandas", "scipy", "PIL", "cv2")),
     ],
 )
-def test_nothing_slow_is_imported(store, form, absent):
+def test_nothing_slow_is_imported(command, store, form, absent):
+    command("leaderboard", "--format", form)  # a warm cache ranks nothing anew
     program = (
         "import sys, click\n"
         "from cellbench.cli.main import cli\n"

@@ -111,3 +111,32 @@ def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path, row, monkeypat
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"adi\.md could not be written \(no space"):
         tables.write_tables(tmp_path, "adi", [row])
+
+
+def test_a_table_has_as_many_columns_as_there_is_room_for(row):
+    wide, middle, narrow = (
+        {column.title for column in tables.columns_for([row], width=width)}
+        for width in (300, 170, 80)
+    )
+    assert narrow < middle < wide
+    assert {"#", "# 95 %", "Method", "MAE", "95 %", "RMSE", "F1", "Splits"} <= narrow
+    asked = {"Parameters", "GFLOPs", "Images/s", "Training", "Selection", "Weights"}
+    assert asked <= middle
+    assert tables.columns_for([row]) == list(tables.COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 4), "0-2 4"), ((2, 0), "0 2")]
+)
+def test_runs_of_numbers_are_shortened(numbers, text):
+    assert tables.ranges(numbers) == text
+
+
+def test_a_reason_is_told_once_for_all_its_rows(row):
+    rows = [replace(row, note="slow"), row, replace(row, note="fast"), replace(row, note="slow")]
+    marks, notes = tables.footnotes(rows)
+    assert marks == ["¹", "", "²", "¹"]
+    assert notes == ["¹ slow", "² fast"]
+    page = tables.as_markdown("adi", rows)
+    assert page.count("slow") == 1
+    assert "dla ¹" in page
