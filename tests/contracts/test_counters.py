@@ -54,11 +54,12 @@ OUTSIDE: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class DecoderCase:
-    """What a decoder is tried with: its options, the strides of the trunk, the convolutions."""
+    """What a decoder is tried with: options, strides of the trunk, convolutions, spacing."""
 
     options: Mapping[str, Any] = field(default_factory=lambda: {"stride": 2, "channels": 32})
     strides: tuple[int, ...] = (2, 4)
     takes_conv: bool = True
+    spacing_px: int = 2
 
 
 # Decoders that take other options than a stride and channels, or no convolution.
@@ -73,7 +74,9 @@ DECODER_CASES = {
     "SpatialEncoder": DecoderCase(options={"channels": 32}, takes_conv=False),
     "UpsampledConvs": DecoderCase(options={"channels": 32}, takes_conv=False),
     "GlobalMessages": DecoderCase(options={"channels": 32}),
-    "ScaleSelection": DecoderCase(options={}, strides=(1, 2, 4, 8, 16), takes_conv=False),
+    "ScaleSelection": DecoderCase(
+        options={}, strides=(1, 2, 4, 8, 16), takes_conv=False, spacing_px=1
+    ),
 }
 
 # Targets that answer on a larger grid than the image: px beyond it on each side.
@@ -263,7 +266,7 @@ def test_every_parameter_of_every_decoder_with_every_convolution_learns(decoder,
         "type": "PointCounter",
         "backbone": {"type": "VGG16", "strides": list(case.strides), "weights": None},
         "decoder": {"type": decoder, **case.options},
-        "head": {"type": "PointHead", "spacing_px": 2, "channels": 16},
+        "head": {"type": "PointHead", "spacing_px": case.spacing_px, "channels": 16},
         "matcher": {"type": "Hungarian"},
         "loss": {"type": "PointLoss"},
     }

@@ -30,7 +30,7 @@ class GlobalMessages(Decoder):
     """Every place of the map hears from every other, then two convolutions.
 
     A non-local block: 1x1 convolutions make a query, a key and a value of each place; the softmax
-    over all places of the scaled products of queries and keys weights the values, which a 1x1
+    over all places of the scaled cosines of queries and keys weights the values, which a 1x1
     convolution adds to the features. The convolution that a config names for the decoder is used
     behind it.
 
@@ -67,7 +67,6 @@ class GlobalMessages(Decoder):
         inputs = in_shapes[self.level]
         self.reduce = started(nn.Conv2d(inputs.channels, channels, 1), None)
         self.query = nn.Conv2d(channels, channels // 2, 1)
-        # the softmax does not see what is added to all keys alike
         self.key = nn.Conv2d(channels, channels // 2, 1, bias=False)
         self.value = nn.Conv2d(channels, channels // 2, 1)
         self.message = nn.Conv2d(channels // 2, channels, 1)
@@ -85,7 +84,9 @@ class GlobalMessages(Decoder):
         query, key, value = (
             layer(x).flatten(2).mT[:, None] for layer in (self.query, self.key, self.value)
         )  # (B, 1, H W, C/2)
-        heard = F.scaled_dot_product_attention(query, key, value)
+        # by direction alone: features of any size make an attention that is neither flat nor hard
+        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+        heard = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** 0.5)
         out: Tensor = self.message(heard[:, 0].mT.unflatten(2, x.shape[2:]))
         return out
 
