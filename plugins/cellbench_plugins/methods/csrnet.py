@@ -14,8 +14,6 @@ from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
 class DilatedBackEnd(Decoder):
     """Six 3x3 convolutions of dilation 2, which see far without losing resolution.
 
-    The convolution that a config names for the decoder is not used: the holes are the idea.
-
     Source: CSRNet, Li et al., arXiv:1802.10062, Table 3, configuration B.
 
     Differs: weights are drawn as He et al. do unless `std` says otherwise, and the features are

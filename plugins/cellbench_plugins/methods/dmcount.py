@@ -30,8 +30,6 @@ TINY = 1e-6
 class UpsampledConvs(Decoder):
     """Doubles a map's resolution, then two 3x3 convolutions to 256 and 128 channels.
 
-    The convolution that a config names for the decoder is not used.
-
     Source: DM-Count, arXiv:2009.13077, whose network is that of Bayesian Loss, arXiv:1908.03684.
 
     Differs: the features are multiplied by `gain` first.

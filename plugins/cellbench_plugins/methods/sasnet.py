@@ -26,7 +26,7 @@ class ScaleSelection(Decoder):
     Each of the five levels reads a density map and, for each patch of `patch_px`, a confidence.
     All maps are repeated up to the finest stride; the softmax over the levels of the sigmoid of
     their confidences weights them. As sigmoids differ by less than one, no level's weight is more
-    than e times another's. The convolution that a config names for the decoder is not used.
+    than e times another's.
 
     Source: SASNet, Song et al., "To Choose or to Fuse? Scale Selection for Crowd Counting", AAAI
         2021, and the released network.

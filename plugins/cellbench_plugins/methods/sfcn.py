@@ -48,8 +48,6 @@ class MessagePassing(nn.Module):
 class SpatialEncoder(Decoder):
     """CSRNet's dilated back-end, then messages down and up, then left and right.
 
-    The convolution that a config names for the decoder is not used.
-
     Source: SFCN, Wang et al., arXiv:1903.03303, section 4.2; the message passing is that of
         SCNN, arXiv:1712.06080.
 
