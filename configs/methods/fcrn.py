@@ -19,8 +19,10 @@ optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-4, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 
-# Nuclei of MBM are some 25 px wide, cells of DCC vary: wider Gaussians, fewer places for a point.
+# VGG's images are alike: more steps of fewer crops. Nuclei of MBM are some 25 px wide and cells of
+# DCC vary: wider Gaussians, fewer places for a point.
 per_dataset = dict(
+    vgg=dict(data=dict(batch_size=8)),
     mbm=dict(model=dict(target=dict(sigma=5.0), peak_px=6.0)),
     dcc=dict(model=dict(target=dict(sigma=4.0), peak_px=4.0)),
 )
