@@ -11,6 +11,7 @@ method = dict(name="DMCount-published", title="DM-Count, VGG-19, published recip
 model = dict(
     backbone=dict(type="VGG19", frozen_stages=0),
     decoder=dict(gain=1.0),
+    loss=dict(transport_weight=1.0),
     output=dict(activation="relu", scale=1.0),
 )
 

@@ -22,7 +22,7 @@ model = dict(
 
 optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
 
-schedule = dict(policy="cosine", warmup=0.08, ema=0.98)
+schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
 
 per_dataset = dict(
     adi=dict(data=dict(batch_size=2)),

@@ -10,11 +10,3 @@ model = dict(
     ),
     decoder=dict(gain=1.0),
 )
-
-per_dataset = dict(
-    _delete_=True,
-    adi=dict(data=dict(batch_size=2)),
-    vgg=dict(data=dict(batch_size=4)),
-    mbm=dict(data=dict(batch_size=2)),
-    dcc=dict(data=dict(batch_size=2)),
-)
