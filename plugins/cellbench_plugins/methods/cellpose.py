@@ -1,0 +1,301 @@
+"""Cellpose on discs that are guessed from the spacing of the annotated points."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cellbench.errors import PartError
+from cellbench.models.counter import Batch, Images
+from cellbench.registry import COUNTERS
+from cellbench.structures import Prediction
+from cellbench_plugins._ops.flows import flow_errors, flow_targets, follow_flows, masks_from_ends
+from cellbench_plugins._ops.pseudo_masks import cell_radii, disc_labels
+from cellbench_plugins.methods._scored import (
+    ScoredCounter,
+    full_precision,
+    original_points,
+    scored,
+)
+
+# What the net says of the flow is 5 times the flow, as published.
+_FLOW_SCALE = 5.0
+
+
+@COUNTERS.register_module()
+class Cellpose(ScoredCounter):
+    """Says at each pixel which way the middle of its cell is; pixels that meet are a cell.
+
+    A residual U-Net with a style vector gives two flows and the logit of being in a cell. Pixels
+    in cells follow the flows; where many arrive is a cell, and its mask is what arrived. A mask
+    counts if its score, the mean probability of its pixels, reaches a threshold that is chosen
+    on validation. Its point is where its pixels arrive on average.
+
+    Points carry no border, so a cell is a disc, whose radius is `radius_share` times the distance
+    to the nearest neighbour, within `least_radius_px` and `most_radius_px`, cut where its
+    neighbours are nearer; its heat is set free at its point.
+
+    Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation", Nature
+        Methods 18 (2021), with the loss and the filters of its later releases.
+
+    Differs: three colour channels instead of two, in ImageNet's normalisation instead of
+        percentiles. Heat starts at the annotated point, not at a median of pixels, and flows lead
+        there, so where pixels arrive is a better place for the cell than the median of its mask.
+        Images are not resized to a diameter of 30 px: a set's `input_scale` says what the net
+        sees, and masks from `least_pixels` on are kept (published: 15). Pixels are taken from a
+        probability of `pixel_floor` on, so that the score threshold has something to choose from.
+        The style is averaged over the image without its padding. What a later batch-norm would
+        subtract (the biases of all hidden layers) is left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        radius_share: float = 0.5,
+        least_radius_px: float = 3.0,
+        most_radius_px: float = 12.0,
+        pixel_floor: float = 0.4,
+        steps: int = 200,
+        flow_error: float | None = 0.4,
+        least_pixels: int = 8,
+        threshold: float = 0.5,
+        channels_last: bool = True,
+    ) -> None:
+        """Build the net.
+
+        Args:
+            widths: channels of the levels, finest first.
+            radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
+            least_radius_px: least radius, px of the original image.
+            most_radius_px: most radius, px of the original image.
+            pixel_floor: probability from which on a pixel is followed, in (0, 1).
+            steps: most steps that pixels follow the flow.
+            flow_error: masks whose flow is further than this from what their shape would have are
+                dropped; None keeps all.
+            least_pixels: of the input that a mask has.
+            threshold: least score that counts, until `calibrate` chooses one.
+            channels_last: memory format of images and weights.
+
+        Raises:
+            PartError: the radii are no range, or the floor is no probability.
+        """
+        super().__init__(
+            threshold=threshold,
+            size_multiple=2 ** (len(widths) - 1),
+            channels_last=channels_last,
+        )
+        if not 0 < least_radius_px <= most_radius_px:
+            raise PartError(
+                f"model.least_radius_px: discs have radii from {least_radius_px} to "
+                f"{most_radius_px} px, which is no range of positive lengths; give the smaller "
+                "first."
+            )
+        if not 0 < pixel_floor < 1:
+            raise PartError(
+                f"model.pixel_floor: a probability between 0 and 1 is wanted, not {pixel_floor}."
+            )
+        self.radius_share = radius_share
+        self.radius_range_px = (least_radius_px, most_radius_px)
+        self.least_logit = math.log(pixel_floor / (1 - pixel_floor))
+        self.steps = steps
+        self.flow_error = flow_error
+        self.least_pixels = least_pixels
+        self.net = FlowNet(widths)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Half the squared error of the flows, five times enlarged, and the pixels' entropy."""
+        output = self.net(batch.images.pixels, batch.images.sizes)
+        with full_precision(output.device):
+            flow, logits = output[:, :2].float(), output[:, 2].float()
+            height, width = logits.shape[1:]
+            targets = [
+                self.targets(points, (width, height), batch.images.scale) for points in batch.points
+            ]
+            wanted = torch.stack([flow for flow, _ in targets])
+            cells = torch.stack([labels > 0 for _, labels in targets])
+            valid = _valid(batch.images, logits)
+            pixels = valid.sum()
+            squared = (flow - _FLOW_SCALE * wanted).square().mean(1)
+            entropy = F.binary_cross_entropy_with_logits(logits, cells.float(), reduction="none")
+            return {
+                "loss_flow": 0.5 * (squared * valid).sum() / pixels,
+                "loss_cell": (entropy * valid).sum() / pixels,
+            }
+
+    @torch.no_grad()
+    def targets(self, points: Tensor, size: tuple[int, int], scale: float) -> tuple[Tensor, Tensor]:
+        """What the net should answer for an image.
+
+        Args:
+            points: (A, 2) float, (x, y) px of the network input.
+            size: (width, height) px of the network input.
+            scale: input px per px of the original image.
+
+        Returns:
+            (2, h, w) flow of unit length, 0 outside of cells; (h, w) int64 labels of the cells.
+        """
+        least, most = (radius * scale for radius in self.radius_range_px)
+        radii = cell_radii(points, share=self.radius_share, least_px=least, most_px=most)
+        labels = disc_labels(points, radii, size=size)
+        sources = points.floor().long().flip(1)
+        steps = 2 * (2 * math.ceil(float(radii.max())) + 1) if len(radii) else 0
+        return flow_targets(labels, sources, steps=steps), labels
+
+    @torch.no_grad()
+    def infer(self, images: Images) -> list[Prediction]:
+        """Per image all masks, from the one that fewest pixels lead to on."""
+        output = self.net(images.pixels, images.sizes)
+        with full_precision(output.device):
+            logits = output[:, 2].float()
+            taken = _valid(images, logits) & (logits >= self.least_logit)
+            flows = output[:, :2].float() / _FLOW_SCALE
+            predictions = []
+            for row, size in enumerate(images.sizes.tolist()):
+                points, scores = self._masks(flows[row], logits[row], taken[row], size)
+                predictions.append(
+                    scored(original_points(points, images, row), scores.cpu().numpy())
+                )
+        return predictions
+
+    def _masks(
+        self, flow: Tensor, logits: Tensor, taken: Tensor, size: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Points (N, 2) in px of the input and scores (N,) of the masks of an image."""
+        width, height = size
+        flow = flow[:, :height, :width]
+        starts = taken[:height, :width].nonzero()
+        ends = follow_flows(flow, starts, steps=self.steps)
+        mask = masks_from_ends(ends, starts, (width, height))
+        number = int(mask.max()) if len(mask) else 0
+        pixels = torch.bincount(mask, minlength=number + 1)
+        at = (starts[:, 0], starts[:, 1])
+        mean_scores = _means(logits[at].sigmoid()[:, None], mask, pixels)[:, 0]
+        middles = _means(ends, mask, pixels)
+        kept = pixels[1:] >= self.least_pixels
+        if self.flow_error is not None and number:
+            labels = torch.zeros(height, width, dtype=torch.int64, device=flow.device)
+            labels[at] = mask
+            sources = middles.flip(1).round().long()
+            widest = int((pixels[1:].max() / math.pi) ** 0.5) + 1
+            steps = 2 * (2 * widest + 1)
+            kept &= flow_errors(labels, flow, sources, steps=steps) <= self.flow_error
+        return middles[kept] + 0.5, mean_scores[kept]
+
+
+class FlowNet(nn.Module):
+    """A U-Net of residual blocks whose style vector reaches every level on the way up.
+
+    Units are batch-norm, ReLU and a 3x3 convolution. A level on the way down is two residual
+    pairs of them; the style, the unit-length mean of the deepest map, is added to three of the
+    four units of each level on the way up; skips are added and upsampling is nearest.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        """Build it; `widths` are the channels of the levels, finest first."""
+        super().__init__()
+        style = widths[-1]
+        befores = [3, *widths[:-1]]
+        self.down = nn.ModuleList(
+            _Down(before, after) for before, after in zip(befores, widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            _Up(coarse, fine, style)
+            for coarse, fine in zip((widths[-1], *widths[:0:-1]), widths[::-1], strict=True)
+        )
+        self.head = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.ReLU(), nn.Conv2d(widths[0], 3, 1))
+
+    def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
+        """(B, 3, H, W): flow x, flow y, both 5 times enlarged, and the logit of being in a cell.
+
+        Args:
+            images: (B, 3, H, W), sides a multiple of the coarsest stride.
+            sizes: (B, 2), (width, height) px without the padding.
+        """
+        skips = []
+        features = images
+        for index, level in enumerate(self.down):
+            features = level(F.max_pool2d(features, 2) if index else features)
+            skips.append(features)
+        style = _style(features, sizes, stride=2 ** (len(self.down) - 1))
+        for index, level in enumerate(self.up):
+            if index:
+                features = F.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = level(features, skips.pop(), style)
+        output: Tensor = self.head(features)
+        return output
+
+
+class _Down(nn.Module):
+    """Two residual pairs of units; the first one changes the number of channels."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.project = _projection(inputs, outputs)
+        self.first = nn.Sequential(_unit(inputs, outputs), _unit(outputs, outputs))
+        self.second = nn.Sequential(_unit(outputs, outputs), _unit(outputs, outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.project(features) + self.first(features)
+        refined: Tensor = features + self.second(features)
+        return refined
+
+
+class _Up(nn.Module):
+    """Two residual pairs of units; skip and style are added on the way."""
+
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
+        super().__init__()
+        self.project = _projection(inputs, outputs)
+        self.units = nn.ModuleList(
+            _unit(inputs if index == 0 else outputs, outputs) for index in range(4)
+        )
+        self.styles = nn.ModuleList(nn.Linear(style, outputs, bias=False) for _ in range(3))
+
+    def forward(self, features: Tensor, skip: Tensor, style: Tensor) -> Tensor:
+        styles = [layer(style)[:, :, None, None] for layer in self.styles]
+        opened = self.units[0](features) + skip
+        features = self.project(features) + self.units[1](opened + styles[0])
+        inner = self.units[2](features + styles[1])
+        refined: Tensor = features + self.units[3](inner + styles[2])
+        return refined
+
+
+def _unit(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    )
+
+
+def _projection(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs, affine=False), nn.Conv2d(inputs, outputs, 1, bias=False)
+    )
+
+
+def _style(features: Tensor, sizes: Tensor, *, stride: int) -> Tensor:
+    """(B, C) unit vectors: the mean of each map over what its image reaches."""
+    y = torch.arange(features.shape[2], device=features.device) * stride
+    x = torch.arange(features.shape[3], device=features.device) * stride
+    inside = (y[:, None] < sizes[:, 1, None, None]) & (x < sizes[:, 0, None, None])
+    weight = inside[:, None].to(features.dtype)
+    mean = (features * weight).sum((2, 3)) / weight.sum((2, 3))
+    return F.normalize(mean)
+
+
+def _valid(images: Images, output: Tensor) -> Tensor:
+    """(B, H, W) bool, whether a pixel lies in its image."""
+    y = torch.arange(output.shape[-2], device=output.device)
+    x = torch.arange(output.shape[-1], device=output.device)
+    sizes = images.sizes
+    return (y[:, None] < sizes[:, 1, None, None]) & (x < sizes[:, 0, None, None])
+
+
+def _means(values: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
+    """(N, C) means of (P, C) values over the pixels of each mask."""
+    total = values.new_zeros(len(pixels), values.shape[1]).index_add_(0, mask, values)
+    return (total / pixels.clamp_min(1)[:, None])[1:]
