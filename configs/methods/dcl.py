@@ -30,7 +30,14 @@ _stained = [*_jittered, dict(type="ColourJitter")]
 
 per_dataset = dict(
     adi=dict(data=dict(batch_size=2, augment=_stained)),
-    mbm=dict(data=dict(batch_size=2, augment=_stained)),
+    # wider cells, wider Gaussians
+    mbm=dict(
+        data=dict(batch_size=2, augment=_stained),
+        model=dict(fine_target=dict(sigma=6.0), peak_px=6.0),
+    ),
     vgg=dict(data=dict(batch_size=2, augment=[dict(type="RandomCrop", size=128), *_turns])),
-    dcc=dict(data=dict(batch_size=2, augment=_stained)),
+    dcc=dict(
+        data=dict(batch_size=2, augment=_stained),
+        model=dict(fine_target=dict(sigma=4.0), peak_px=4.0),
+    ),
 )

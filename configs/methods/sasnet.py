@@ -26,7 +26,8 @@ schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
 
 per_dataset = dict(
     adi=dict(data=dict(batch_size=2)),
-    mbm=dict(data=dict(batch_size=4)),
+    # wider cells, wider Gaussians
+    mbm=dict(data=dict(batch_size=4), model=dict(target=dict(sigma=8.0), peak_px=6.0)),
     vgg=dict(data=dict(batch_size=4)),
-    dcc=dict(data=dict(batch_size=4)),
+    dcc=dict(data=dict(batch_size=4), model=dict(target=dict(sigma=6.0), peak_px=4.0)),
 )
