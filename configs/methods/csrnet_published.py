@@ -1,7 +1,8 @@
 """CSRNet as its authors train it: a summed squared error and SGD at 1e-7 on whole images.
 
 Differs: crops as the set's file has them instead of whole images one by one, and as many steps as
-it says instead of 400 epochs. The map's values are those of the target, without a scale.
+it says instead of 400 epochs; the momentum is Nesterov's. The map's values are those of the
+target, without a scale.
 """
 
 _base_ = ["csrnet.py"]
