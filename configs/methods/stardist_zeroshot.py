@@ -1,0 +1,15 @@
+"""The stardist package with its own weights: how the tool that people use scores untrained."""
+
+method = dict(
+    name="StarDist (zero-shot)",
+    title="StarDist with its own weights",
+    source="Cell Detection with Star-convex Polygons, arXiv:1806.03535",
+)
+
+model = dict(type="StarDistZeroShot")
+
+# Stained tissue has a model of its own.
+per_dataset = dict(
+    adi=dict(model=dict(weights="2D_versatile_he")),
+    mbm=dict(model=dict(weights="2D_versatile_he")),
+)
