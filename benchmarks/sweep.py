@@ -1,12 +1,12 @@
 """What `cellbench compare --jobs 1` costs over the same `cellbench run` commands, as a ratio.
 
-    python benchmarks/sweep.py                 # on simulated ADI, three runs a turn
-    python benchmarks/sweep.py --epochs 40 --rounds 3
+    python benchmarks/sweep.py                 # ten runs of 40 epochs on simulated ADI
+    python benchmarks/sweep.py --epochs 200 --splits 1 --rounds 3
     python benchmarks/sweep.py --clock cpu     # on a machine that others use
 
 Both sides train the same combinations for the same number of epochs into empty stores, in turns,
 so that whatever else the machine does falls on both; the ratio is of the sums over all turns. A
-sweep's own work is its plan (once), a process a run, and looking at them four times a second; the
+sweep's own work is its plan and its report, once, and looking at its runs twice a second; the
 clock of the processor counts that of all processes, parents and children.
 """
 
@@ -40,9 +40,9 @@ protocol = "smoke"
 def main() -> None:
     """Measure and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--splits", type=int, default=1, help="two runs for each")
-    parser.add_argument("--rounds", type=int, default=2, help="turns that each side gets")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--splits", type=int, default=5, help="two runs for each")
+    parser.add_argument("--rounds", type=int, default=1, help="turns that each side gets")
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     given = parser.parse_args()
     os.environ.setdefault("CELLBENCH_OFFLINE", "1")

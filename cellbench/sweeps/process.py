@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -22,7 +23,7 @@ from cellbench.sweeps.pulse import Pulse
 from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
 from cellbench.sweeps.tasks import Task
 
-_POLL_S = 0.25
+_POLL_S = 0.5
 
 # Exit codes of a process that was asked to stop, by us or by somebody else.
 _STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -153,8 +154,8 @@ def _watch(
 ) -> tuple[End, str]:
     pulse = Pulse(process.pid, folder, timeout_s=task.stall_timeout_s)
     while True:
-        with suppress(subprocess.TimeoutExpired):
-            return _ended(process.wait(_POLL_S), pulse.log)
+        if _ends_within(process, _POLL_S):
+            return _ended(process.wait(), pulse.log)
         if stop.asked.is_set():
             _end(process, grace_s=2 * GRACE_S, stop=stop)
             if process.returncode == 0:  # it was done before it heard of it
@@ -168,6 +169,20 @@ def _watch(
             _end(process, grace_s=5.0, first=signal.SIGTERM)
             at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
             return End.HUNG, f"it showed no progress for {_spoken(task.stall_timeout_s)} at {at}"
+
+
+def _ends_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Whether a process ends in time; asleep till then, where `wait` looks 20 times a second."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.poll() is not None
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
 
 
 def _ended(returncode: int, log: Path) -> tuple[End, str]:
