@@ -1,0 +1,105 @@
+"""Faster R-CNN: boxes from points, anchors, the cap on detections."""
+
+import numpy as np
+import pytest
+import torch
+
+from cellbench.errors import PartError
+from cellbench.models.build import build_counter
+from cellbench.models.counter import Batch
+
+MODEL = {
+    "type": "FasterRCNN",
+    "backbone": {"type": "VGG16", "strides": [4, 8], "weights": None},
+    "channels": 16,
+    "hidden": 16,
+    "roi_cells": 3,
+    "anchors_px": [[6.0], [12.0]],
+    "least_box_px": 4.0,
+    "most_box_px": 10.0,
+}
+
+
+@pytest.fixture(scope="module")
+def counter():
+    torch.manual_seed(0)
+    return build_counter(MODEL, load_weights=False)
+
+
+def images(counter, side, scale=1.0):
+    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    return counter.data_preprocessor.images([pixels], scale=scale, image_ids=["a"])
+
+
+def test_boxes_are_squares_around_the_points_as_wide_as_the_cells_are_apart(counter):
+    points = torch.tensor([[10.0, 10.0], [18.0, 10.0], [60.0, 50.0], [60.5, 50.0]])
+    boxes = counter.pseudo_boxes(points, 1.0)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    torch.testing.assert_close(0.5 * (boxes[:, :2] + boxes[:, 2:]), points)
+    torch.testing.assert_close(sides[:, 0], torch.tensor([7.2, 7.2, 4.0, 4.0]))
+    torch.testing.assert_close(sides[:, 0], sides[:, 1])
+
+
+def test_an_enlarged_image_has_enlarged_boxes_and_anchors(counter):
+    points = torch.tensor([[10.0, 10.0], [18.0, 10.0], [60.0, 50.0]])
+    torch.testing.assert_close(
+        counter.pseudo_boxes(2 * points, 2.0), 2 * counter.pseudo_boxes(points, 1.0)
+    )
+    assert anchor_sides(counter, scale=2.0) == {12.0, 24.0}
+    assert anchor_sides(counter, scale=1.0) == {6.0, 12.0}
+
+
+def anchor_sides(counter, scale):
+    from cellbench_plugins.methods.fasterrcnn import _Pictures
+
+    maps = [torch.zeros(1, 16, 8, 8), torch.zeros(1, 16, 4, 4)]
+    (anchors,) = counter.proposer.anchor_generator(_Pictures(images(counter, 32, scale)), maps)
+    assert anchors.shape == (8 * 8 + 4 * 4, 4)
+    assert anchors[0, :2].add(anchors[0, 2:]).div(2).tolist() == [2.0, 2.0]
+    return set((anchors[:, 2] - anchors[:, 0]).tolist())
+
+
+def test_no_points_have_no_boxes(counter):
+    assert counter.pseudo_boxes(torch.zeros(0, 2), 1.0).shape == (0, 4)
+
+
+def test_more_than_a_hundred_cells_can_be_detected():
+    torch.manual_seed(0)
+    counter = build_counter({**MODEL, "overlap": 0.99, "score_floor": 0.0}, load_weights=False)
+    (found,) = counter.eval().infer(images(counter, 96))
+    assert found.count > 300
+
+
+def test_a_few_steps_on_one_crop_make_its_cells_stand_out():
+    torch.manual_seed(0)
+    counter = build_counter(MODEL, load_weights=False).train()
+    points = torch.tensor([[8.0, 8.0], [24.0, 8.0], [8.0, 24.0], [24.0, 24.0]])
+    pixels = np.full((32, 32, 3), 230, dtype=np.uint8)
+    for x, y in points.int().tolist():
+        pixels[y - 3 : y + 4, x - 3 : x + 4] = 20
+    batch = Batch(
+        counter.data_preprocessor.images([pixels] * 2, scale=1.0, image_ids=["a", "b"]),
+        [points, points],
+    )
+    optimiser = torch.optim.Adam(counter.parameters(), lr=1e-3)
+    first = None
+    for _ in range(12):
+        loss = sum(counter.loss(batch).values())
+        first = float(loss) if first is None else first
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss) < 0.7 * first
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"anchors_px": [[6.0]]}, "anchors_px"),
+        ({"anchors_px": [[6.0], [6.0, 8.0]]}, "same number"),
+        ({"least_box_px": 20.0}, "least_box_px"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told(options, sentence):
+    with pytest.raises(PartError, match=sentence):
+        build_counter({**MODEL, **options}, load_weights=False)
