@@ -106,7 +106,7 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
     last = torch.tensor([width - 1.0, height - 1.0], device=flow.device)
     to_unit = 2 / last.clamp_min(1)
     moving = torch.arange(len(ends), device=flow.device)
-    here = seen = ends
+    here = seen = ends.clone()
     for step in range(1, steps + 1):
         if not len(moving):
             break
