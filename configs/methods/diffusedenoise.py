@@ -1,0 +1,18 @@
+"""DiffuseDenoise (CrowdDiff): dot maps at stride 2, drawn from noise in four steps, three fused."""
+
+method = dict(
+    name="DiffuseDenoise",
+    title="DiffuseDenoise (CrowdDiff)",
+    source="CrowdDiff: Multi-hypothesis Crowd Density Estimation using Diffusion Models, "
+    "arXiv:2303.12790",
+)
+
+model = dict(
+    type="DiffuseDenoise",
+    backbone=dict(type="VGG16", batch_norm=True, strides=[2, 4, 8], frozen_stages=2),
+    decoder=dict(type="FPN", stride=2, channels=64, conv=dict(type="Standard")),
+)
+
+optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.99, validations=3, first_validation=0.6)

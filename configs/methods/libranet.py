@@ -1,0 +1,68 @@
+"""LibraNet, the DQN of the DLA-Count paper's table: counts of 32-px blocks, weighed by a policy.
+
+Blocks are of the network's input: at each set's scale they hold a few cells on average (ADI 3, VGG
+3, MBM 1.4), far from the 31.5 of the last class. Crops are wider than for other methods here, for
+what the trunk sees of a block reaches 90 px beyond it.
+"""
+
+method = dict(
+    name="LibraNet",
+    title="LibraNet (DQN)",
+    source="Weighing Counts: Sequential Crowd Counting by Reinforcement Learning, arXiv:2007.08260",
+)
+
+model = dict(
+    type="LibraNet",
+    hidden=512,  # 1024 as published: three times the time of an update, most of it the policy's
+    backbone=dict(type="VGG16", batch_norm=True, strides=[16], frozen_stages=2),
+)
+
+optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
+
+schedule = dict(policy="cosine", warmup=0.05, ema=0.99)
+
+per_dataset = dict(
+    vgg=dict(
+        data=dict(
+            batch_size=4,
+            augment=[
+                dict(type="RandomCrop", size=128),
+                dict(type="RandomFlip"),
+                dict(type="QuarterTurn"),
+            ],
+        ),
+    ),
+    adi=dict(
+        data=dict(
+            batch_size=3,
+            augment=[
+                dict(type="RandomCrop", size=160, jitter=(0.9, 1.1)),
+                dict(type="RandomFlip"),
+                dict(type="QuarterTurn"),
+                dict(type="ColourJitter"),
+            ],
+        ),
+    ),
+    mbm=dict(
+        data=dict(
+            batch_size=4,
+            augment=[
+                dict(type="RandomCrop", size=160, jitter=(0.8, 1.25)),
+                dict(type="RandomFlip"),
+                dict(type="QuarterTurn"),
+                dict(type="ColourJitter"),
+            ],
+        ),
+    ),
+    dcc=dict(
+        data=dict(
+            batch_size=4,
+            augment=[
+                dict(type="RandomCrop", size=160, jitter=(0.7, 1.4)),
+                dict(type="RandomFlip"),
+                dict(type="QuarterTurn"),
+                dict(type="ColourJitter"),
+            ],
+        ),
+    ),
+)
