@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def open_tool(options: dict[str, Any]) -> tuple[Find, dict[str, Any]]:
 
 
 def _cellpose(options: dict[str, Any]) -> tuple[Find, str, str]:
-    from cellpose import models
-
+    # By name, so that type checkers do not want packages that only the other environment has.
+    models: Any = import_module("cellpose.models")
     weights, diameter = options.get("weights"), options.get("diameter_px")
     sized = hasattr(models, "Cellpose")  # releases before 4 estimate diameters, by another model
     if sized and (weights is None or not Path(weights).exists()):
@@ -95,15 +96,14 @@ def _cellpose(options: dict[str, Any]) -> tuple[Find, str, str]:
 
 
 def _stardist(options: dict[str, Any]) -> tuple[Find, str, str]:
-    from csbdeep.utils import normalize
-    from stardist.models import StarDist2D
-
+    normalize = import_module("csbdeep.utils").normalize
+    kind: Any = import_module("stardist.models").StarDist2D
     weights = options.get("weights") or "2D_versatile_fluo"
     folder = Path(weights)
     if folder.is_dir():
-        model = StarDist2D(None, name=folder.name, basedir=str(folder.parent))
+        model = kind(None, name=folder.name, basedir=str(folder.parent))
     else:
-        model = StarDist2D.from_pretrained(weights)
+        model = kind.from_pretrained(weights)
         if model is None:
             raise ValueError("stardist knows no such model")
     channels = getattr(model.config, "n_channel_in", 1)

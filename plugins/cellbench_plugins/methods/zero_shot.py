@@ -42,7 +42,7 @@ class ZeroShotCounter(CellCounter):
         self._info: WeightsInfo | None = None
 
     @property
-    def weights_info(self) -> WeightsInfo:  # type: ignore[override]
+    def weights_info(self) -> WeightsInfo:
         """The tool's release and weights; starts it.
 
         Raises:
