@@ -19,10 +19,21 @@ optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-3, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 
-# VGG's images are alike: more steps of fewer crops. Nuclei of MBM are some 25 px wide and cells of
-# DCC vary: wider Gaussians, fewer places for a point.
+# Crops of VGG twice as wide, since what a network sees at the border of a crop is not what it sees
+# inside an image: in 60 steps of FCRN crops of 64 px counted 10 % too few cells on validation,
+# crops of 128 px 4 %. Nuclei of MBM are some 25 px wide and cells of DCC vary: wider Gaussians,
+# fewer places for a point.
 per_dataset = dict(
-    vgg=dict(data=dict(batch_size=8)),
+    vgg=dict(
+        data=dict(
+            batch_size=4,
+            augment=[
+                dict(type="RandomCrop", size=128),
+                dict(type="RandomFlip"),
+                dict(type="QuarterTurn"),
+            ],
+        ),
+    ),
     mbm=dict(model=dict(target=dict(sigma=5.0), peak_px=6.0)),
     dcc=dict(model=dict(target=dict(sigma=4.0), peak_px=4.0)),
 )

@@ -49,10 +49,10 @@ class Adapted:
 ADAPTED: dict[str, Adapted] = {}
 
 # Configs whose counter does its work outside of this environment, and why.
-OUTSIDE: dict[str, str] = {
-    stem: "it needs a package with weights of its own; test_method_zero_shot.py has a stand-in"
-    for stem in ("cellpose_zeroshot", "stardist_zeroshot")
-}
+OUTSIDE: dict[str, str] = dict.fromkeys(
+    ("cellpose_zeroshot", "stardist_zeroshot"),
+    "it needs a package with weights of its own; test_method_zero_shot.py has a stand-in",
+)
 
 
 @dataclass(frozen=True)
