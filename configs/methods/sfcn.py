@@ -19,7 +19,7 @@ model = dict(
     output=dict(scale=5.0),
 )
 
-optimizer = dict(type="AdamW", lr=3e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_norm=1.0)
+optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
 
