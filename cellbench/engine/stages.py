@@ -44,7 +44,7 @@ def spans(stages: Sequence[Stage], iterations: int) -> tuple[Span, ...]:
     if len({stage.name for stage in stages}) < len(stages):
         raise ValueError(f"every stage has a name of its own, unlike in {stages}")
     done = list(itertools.accumulate(stage.share for stage in stages))
-    ends = []
+    ends: list[int] = []
     for index, share in enumerate(done):
         later = len(stages) - 1 - index  # each of these wants a step
         least = ends[-1] + 1 if ends else 1

@@ -9,7 +9,7 @@ method = dict(
 
 model = dict(
     type="DiffuseDenoise",
-    backbone=dict(type="VGG16", batch_norm=True, strides=[2, 4, 8], frozen_stages=2),
+    backbone=dict(type="VGG16", batch_norm=True, strides=[2, 4, 8], frozen_stages=3),
     decoder=dict(type="FPN", stride=2, channels=64, conv=dict(type="Standard")),
 )
 

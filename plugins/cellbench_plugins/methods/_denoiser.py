@@ -173,7 +173,7 @@ class CountBranch(nn.Module):
         """Map the (B, C_i, H_i, W_i) maps and the (B, 1, H, W) 0/1 mask of the image to (B,)."""
         means = []
         for own in maps:
-            weight = F.adaptive_avg_pool2d(inside, own.shape[-2:])
+            weight = F.adaptive_avg_pool2d(inside, (own.shape[2], own.shape[3]))
             means.append((own * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6))
         out: Tensor = self.layers(torch.cat(means, dim=1)).squeeze(1)
         return out

@@ -216,9 +216,8 @@ class DiffuseDenoise(CellCounter):
         """The denoiser's `loss_denoise` and the count branch's `loss_count`."""
         conditions, inside = self._conditions(batch.images)
         number, device = len(inside), inside.device
-        clean = (
-            2 * dot_maps(batch.points, inside.shape[2:], stride=self.stride, sigma=self.sigma) - 1
-        )
+        grid = (inside.shape[2], inside.shape[3])
+        clean = 2 * dot_maps(batch.points, grid, stride=self.stride, sigma=self.sigma) - 1
         counts = torch.tensor([float(len(points)) for points in batch.points], device=device)
         wanted = counts * (_COUNTED_PX**2 / batch.images.sizes.prod(dim=1))
         denoise = count = torch.zeros((), device=device)
@@ -349,8 +348,9 @@ def _fuse(candidates: Prediction, threshold: np.float32) -> Prediction:
 
 
 def _f1(validation: ValidationSet, threshold: np.float32) -> float:
-    found = pool(
-        detect(_fuse(candidates, threshold).points, sample.points, validation.radius_px)
-        for candidates, sample in zip(validation.candidates, validation.truth, strict=True)
-    )
-    return found.f1 or 0.0
+    detections = []
+    for candidates, sample in zip(validation.candidates, validation.truth, strict=True):
+        points = _fuse(candidates, threshold).points
+        assert points is not None  # for the type checker: a fused prediction has points
+        detections.append(detect(points, sample.points, validation.radius_px))
+    return pool(detections).f1 or 0.0
