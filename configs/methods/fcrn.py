@@ -21,8 +21,8 @@ schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 
 # Crops of VGG twice as wide, since what a network sees at the border of a crop is not what it sees
 # inside an image: after 60 steps of FCRN crops of 64 px counted 10 % too few on six validation
-# images, crops of 128 px, with a shorter average of the weights, 5 %. Nuclei of MBM are some 25 px wide and cells of DCC vary: wider Gaussians,
-# fewer places for a point.
+# images, crops of 128 px, with a shorter average of the weights, 5 %. Nuclei of MBM are some 25 px
+# wide and cells of DCC vary: wider Gaussians, fewer places for a point.
 per_dataset = dict(
     vgg=dict(
         data=dict(

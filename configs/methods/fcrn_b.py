@@ -8,3 +8,9 @@ model = dict(
     backbone=dict(_delete_=True, type="FCRNB"),
     decoder=dict(_delete_=True, type="FCRNBMap"),
 )
+
+# A step costs seven times one of A: smaller batches, or a few minutes hold too few of them.
+per_dataset = dict(
+    mbm=dict(data=dict(batch_size=4)),
+    vgg=dict(data=dict(batch_size=2)),
+)
