@@ -48,8 +48,8 @@ class ClassicalCounter(CellCounter):
     where a protocol has none), each at its threshold of least MAE. A count may be right for the
     wrong reason, where corners between cells are as many as the cells: so only settings count
     whose F1 is at least nine tenths of the best one's, within half the spacing of the annotated
-    cells. Of these, the one of least MAE is chosen, the earlier of equals. `calibrate` then finds
-    the exact threshold. The record holds both.
+    cells. Of these, the one of least MAE is chosen, then of most F1, then the earlier. `calibrate`
+    then finds the exact threshold. The record holds both.
 
     Attributes:
         settings: what is tried, in order.
@@ -105,7 +105,7 @@ class ClassicalCounter(CellCounter):
             kept = [f.points[f.scores >= level] for f in images]
             f1[place] = nearest_f1(kept, [sample.points for sample in truth], radius_px)
         errors[f1 < _WORTH * f1.max()] = np.inf
-        self.setting.fill_(int(errors.argmin()))
+        self.setting.fill_(int(np.lexsort((-f1, errors))[0]))
         return True
 
     def _try_all(
