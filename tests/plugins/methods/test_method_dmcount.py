@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import ot
 import pytest
 import torch
 
@@ -13,8 +14,6 @@ from cellbench.models.parts import DensityOutput, FeatureShape
 from cellbench_plugins._ops.lattice import lattice
 from cellbench_plugins.methods.dmcount import DMCountLoss, UpsampledConvs
 from cellbench_plugins.targets.gaussian import GaussianDensity
-
-ot = pytest.importorskip("ot")
 
 CONFIGS = config_folders()[-1] / "methods"
 

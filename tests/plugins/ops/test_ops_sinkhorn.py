@@ -1,6 +1,7 @@
 """Sinkhorn against POT's exact solver, and where the blur is nearly nothing."""
 
 import numpy as np
+import ot
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,8 +9,6 @@ from hypothesis import strategies as st
 
 from cellbench_plugins._ops.lattice import lattice
 from cellbench_plugins._ops.sinkhorn import plan, sinkhorn
-
-ot = pytest.importorskip("ot")
 
 
 def problem(seed, cells, grid=(6, 5), stride=8, peaky=4):
