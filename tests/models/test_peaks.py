@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cellbench_plugins._ops.lattice import lattice
 from cellbench.models.peaks import local_maxima, subpixel_offsets
+from cellbench_plugins._ops.lattice import lattice
 
 
 def brute_force(scores, size):
