@@ -193,7 +193,7 @@ def half_spacing(cells: Sequence[Points]) -> float:
     """Half the median distance of a cell to its nearest neighbour, px; 1 where none has one."""
     from scipy.spatial import KDTree
 
-    near = [KDTree(own).query(own, k=2)[0][:, 1] for own in cells if len(own) > 1]
+    near = [np.asarray(KDTree(own).query(own, k=2)[0])[:, 1] for own in cells if len(own) > 1]
     return max(1.0, float(np.median(np.concatenate(near))) / 2) if near else 1.0
 
 
@@ -216,7 +216,7 @@ def nearest_f1(found: Sequence[Points], cells: Sequence[Points], radius_px: floa
         if len(points) and len(own):
             distance, nearest = KDTree(own).query(points)
             _, back = KDTree(points).query(own)
-            mutual = back[nearest] == np.arange(len(points))
+            mutual = np.asarray(back)[nearest] == np.arange(len(points))
             pairs += int((mutual & (distance <= radius_px)).sum())
     return 2 * pairs / total if total else 1.0
 
