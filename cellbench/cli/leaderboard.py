@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Columns of text in a table that no terminal limits.
 _UNLIMITED = 260
 # More rows than this are aligned without Rich, which takes a millisecond for each.
-_MANY = 150
+_MANY = 40
 
 
 @click.command()
