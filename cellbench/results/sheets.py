@@ -54,7 +54,7 @@ class Sheet:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_joined(head) for head in self.heads)
         for row in self.rows:
-            writer.writerow("" if cell == "–" else csv_cell(_as_number(cell)) for cell in row)
+            writer.writerow("" if cell == "–" else _csv_text(cell) for cell in row)
         return text.getvalue()
 
     def latex(self, *, caption: str) -> str:
@@ -82,12 +82,13 @@ def _joined(head: tuple[str, str]) -> str:
     return " ".join(filter(None, head))
 
 
-def _as_number(text: str) -> float | str:
-    """A number stays one: a sign before it is no formula."""
+def _csv_text(text: str) -> str:
+    """A number stays as it is: the sign before it is no formula."""
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        return text
+        return str(csv_cell(text))
+    return text
 
 
 def _latex_line(texts: Iterator[str] | Sequence[str]) -> str:

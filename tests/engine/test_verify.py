@@ -62,6 +62,7 @@ def test_the_kept_weights_give_the_record_again(copy):
     assert sorted(p.relative_to(store) for p in store.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_without_weights_it_says_so_and_trains_again(copy):
     store, path = copy
     shutil.rmtree(store / "runs")
@@ -136,6 +137,7 @@ def test_points_images_and_metrics_are_compared_one_by_one(finished):
     assert told == [f"f1 {metrics['f1']} is now 2.0."]
 
 
+@pytest.mark.slow
 def test_the_command_ends_in_0_or_1(command, copy):
     store, path = copy
     done = command("verify", str(path))
