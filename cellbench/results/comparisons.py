@@ -125,7 +125,7 @@ def _wilcoxon(rows: Sequence[Floats], *, alpha: float) -> tuple[list[float | Non
 def _holm(p_values: Sequence[float]) -> list[float]:
     if not p_values:
         return []
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+    from statsmodels.stats.multitest import multipletests
 
     corrected: list[float] = multipletests(p_values, method="holm")[1].tolist()
     return corrected
