@@ -115,7 +115,8 @@ class CountCeption(DensityCounter):
     turns the map into spots where windows gain or lose a cell, and their maxima are the points.
     The density that is handed on is that of the spots, scaled to the count.
 
-    Source: Count-ception, Cohen et al., ICCV workshops 2017; MAE published: VGG 2.3 +- 0.4
+    Source: Count-ception, Cohen et al., ICCV workshops 2017; MAE published, from memory and not
+        verified here: VGG 2.3 +- 0.4
         (64 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50).
 
     Differs: by default the last layer has neither batch-norm nor LeakyReLU (`last_norm`): behind

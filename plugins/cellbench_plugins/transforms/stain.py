@@ -114,7 +114,8 @@ def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.
 
 def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N,) pixels that every channel sees."""
-    return (density > _GLASS).all(axis=1)
+    seen: NDArray[np.bool_] = np.all(density > _GLASS, axis=1)
+    return seen
 
 
 def _unit(name: str, stain: Sequence[float]) -> NDArray[np.float64]:
