@@ -11,6 +11,11 @@ from hypothesis import settings
 
 from cellbench.data.simulated import simulate_set
 
+# Where several processes share the tests, one thread each: more would wait for one another. Torch,
+# which reads this once, is not loaded yet.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples in every run: a failure in CI is one at home.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
