@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from cellbench.models.parts import Backbone
 from cellbench.models.preprocess import Preprocessor
 from cellbench.models.weights import RANDOM, WeightsInfo
 from cellbench.structures import CellSample, Prediction
@@ -175,8 +176,18 @@ class CellCounter(BaseModel):
         return
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups; a trunk with pretrained weights learns slower."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+        """The optimiser's parameter groups: trunks at `trunk_lr`, the rest at `lr`.
+
+        What is frozen is left out, and so is a group without parameters.
+        """
+        trunks = [module for module in self.modules() if isinstance(module, Backbone)]
+        known = {id(p) for trunk in trunks for p in trunk.parameters()}
+        learning = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learning if id(p) in known], "lr": trunk_lr},
+            {"params": [p for p in learning if id(p) not in known], "lr": lr},
+        ]
+        return [group for group in groups if group["params"]]
 
     def forward(
         self, batch: Batch | None = None, images: Images | None = None, mode: str = "loss"
@@ -193,7 +204,12 @@ class CellCounter(BaseModel):
     @property
     def untrained(self) -> Mapping[str, str]:
         """Parameter-name prefixes that receive no gradient, each with its reason."""
-        return {}
+        return {
+            f"{path}.{name}": why
+            for path, module in self.named_modules()
+            if isinstance(module, Backbone)
+            for name, why in module.untrained.items()
+        }
 
     @property
     def device(self) -> torch.device:

@@ -1,7 +1,6 @@
 """The skeleton of methods that estimate a density map: backbone, decoder, target, loss."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from cellbench.errors import PartError
 from cellbench.models.build import build_decoder, build_part
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
     Backbone,
     Decoder,
@@ -23,12 +22,13 @@ from cellbench.models.parts import (
 )
 from cellbench.models.peaks import local_maxima, subpixel_offsets
 from cellbench.models.readout import DensityReadout
+from cellbench.models.scored import ScoredCounter, full_precision
 from cellbench.registry import BACKBONES, COUNTERS, LOSSES, TARGETS, check_arguments
 from cellbench.structures import Prediction
 
 
 @COUNTERS.register_module()
-class DensityCounter(CellCounter):
+class DensityCounter(ScoredCounter):
     """Counts by the sum of a density map: backbone, decoder, target, loss.
 
     In a config each part is a dict with its `type`; the decoder's `conv` names the convolution in
@@ -45,12 +45,9 @@ class DensityCounter(CellCounter):
     Source: Lempitsky & Zisserman, "Learning To Count Objects in Images", NIPS 2010; points as
         local maxima: Xie, Noble & Zisserman, "Microscopy cell counting and detection with fully
         convolutional regression networks", 2018.
-
-    Attributes:
-        threshold: () float32 buffer, so that it travels with the weights.
     """
 
-    threshold: Tensor
+    counts_points = False
 
     def __init__(
         self,
@@ -84,7 +81,9 @@ class DensityCounter(CellCounter):
         Raises:
             PartError: a stride of the backbone does not divide `size_multiple`.
         """
-        super().__init__(size_multiple=size_multiple, channels_last=channels_last)
+        super().__init__(
+            threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
+        )
         strides = [shape.stride for shape in backbone.shapes]
         if any(size_multiple % stride for stride in strides):
             raise PartError(
@@ -98,7 +97,6 @@ class DensityCounter(CellCounter):
         self.readout = DensityReadout(_shape(backbone, decoder)) if output is None else output
         self.score_floor = score_floor
         self.peak_px = peak_px
-        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
         for name, parameter in self.named_parameters():
             if name.startswith(tuple(self.untrained)):
                 # what no gradient reaches must not be waited for by data-parallel training
@@ -138,11 +136,6 @@ class DensityCounter(CellCounter):
             channels_last=channels_last,
         )
 
-    @property
-    def untrained(self) -> Mapping[str, str]:
-        """Parameter-name prefixes that receive no gradient, each with its reason."""
-        return {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
-
     def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
         """The (B, C, h, w) features that the map is read from, and what the loss wants beside."""
         maps = self.backbone(images.pixels)
@@ -151,7 +144,7 @@ class DensityCounter(CellCounter):
     def estimate(self, images: Images) -> DensityOutput:
         """Run the network."""
         features, extras = self.features(images)
-        with _full_precision(features.device):
+        with full_precision(features.device):
             density = self.readout(features)
         return DensityOutput(density, features, self.readout.stride, self.readout.scale, extras)
 
@@ -178,7 +171,7 @@ class DensityCounter(CellCounter):
         """The terms of the training loss; not finite if the network's answers are not."""
         output = self.estimate(batch.images)
         grid = (output.density.shape[2], output.density.shape[3])
-        with _full_precision(output.density.device):
+        with full_precision(output.density.device):
             valid = self.valid(batch.images, grid)
             terms: dict[str, Tensor] = self.criterion(
                 output, self.wanted(batch, grid), valid, batch
@@ -214,34 +207,6 @@ class DensityCounter(CellCounter):
             _prediction(d, p[k], s[k], size, output.stride, images.scale)
             for d, p, s, k, size in columns
         ]
-
-    def select(self, candidates: Prediction) -> Prediction:
-        """The points whose score reaches the threshold; count and map stay."""
-        if candidates.points is None or candidates.scores is None:
-            raise ValueError("candidates of a DensityCounter have points and scores")
-        keep = candidates.scores >= np.float32(self.threshold.item())
-        return replace(candidates, points=candidates.points[keep], scores=candidates.scores[keep])
-
-    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose the threshold of most F1 on validation."""
-        from cellbench.metrics.thresholds import choose_threshold
-
-        chosen = choose_threshold(
-            validation.candidates, validation.truth, radius_px=validation.radius_px, counted=False
-        )
-        kept = np.float32(chosen)
-        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
-            kept = np.nextafter(kept, np.float32(np.inf))
-        self.threshold.fill_(float(kept))
-        return {"threshold": float(kept)}
-
-    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
-        trunk = [p for p in self.backbone.parameters() if p.requires_grad]
-        known = {id(p) for p in self.backbone.parameters()}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        groups = [{"params": trunk, "lr": trunk_lr}, {"params": rest, "lr": lr}]
-        return [group for group in groups if group["params"]]
 
 
 def tile_evenly(
@@ -340,7 +305,3 @@ def _build_readout(
         return DensityReadout(**given, **options)
     except PartError as error:
         raise PartError(f"model.output: {error}") from None
-
-
-def _full_precision(device: torch.device) -> torch.autocast:
-    return torch.autocast(device_type=device.type, enabled=False)

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cellbench.errors import PartError
 from cellbench.models.build import build_decoder, build_part
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
     Backbone,
     Decoder,
@@ -20,12 +19,13 @@ from cellbench.models.parts import (
     Proposals,
     in_image,
 )
+from cellbench.models.scored import ScoredCounter, full_precision, scored
 from cellbench.registry import BACKBONES, COUNTERS, HEADS, LOSSES, MATCHERS
 from cellbench.structures import Prediction
 
 
 @COUNTERS.register_module()
-class PointCounter(CellCounter):
+class PointCounter(ScoredCounter):
     """Counts proposals whose score reaches a threshold: backbone, decoder, head, matcher, loss.
 
     In a config each part is a dict with its `type`; the decoder's `conv` names the convolution on
@@ -38,12 +38,7 @@ class PointCounter(CellCounter):
     only cells inside an image are matched.
 
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
-
-    Attributes:
-        threshold: () float32 buffer, so that it travels with the weights.
     """
-
-    threshold: Tensor
 
     def __init__(
         self,
@@ -74,7 +69,9 @@ class PointCounter(CellCounter):
         Raises:
             PartError: a stride of the backbone does not divide `size_multiple`.
         """
-        super().__init__(size_multiple=size_multiple, channels_last=channels_last)
+        super().__init__(
+            threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
+        )
         strides = [shape.stride for shape in backbone.shapes]
         if any(size_multiple % stride for stride in strides):
             raise PartError(
@@ -87,7 +84,6 @@ class PointCounter(CellCounter):
         self.matcher = matcher
         self.criterion = loss
         self.score_floor = score_floor
-        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
         for name, parameter in self.named_parameters():
             if name.startswith(tuple(self.untrained)):
                 # what no gradient reaches must not be waited for by data-parallel training
@@ -127,7 +123,7 @@ class PointCounter(CellCounter):
     @property
     def untrained(self) -> Mapping[str, str]:
         """Parameter-name prefixes that receive no gradient, each with its reason."""
-        found = {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
+        found = dict(super().untrained)
         if not self.criterion.trains_points:
             why = "the loss has no term on points, so nothing trains where they are moved"
             found |= {f"head.{name}.": why for name in self.head.point_modules}
@@ -136,7 +132,7 @@ class PointCounter(CellCounter):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss; not finite if the network's answers are not."""
         proposals, valid, _ = self._propose(batch.images)
-        with _full_precision(proposals.points.device):
+        with full_precision(proposals.points.device):
             total = proposals.points.sum() + proposals.logits.sum()
             if not torch.isfinite(total):
                 # a matcher cannot order NaN; the runner stops at a loss that is not finite
@@ -160,35 +156,7 @@ class PointCounter(CellCounter):
         last = torch.nextafter(size, torch.zeros_like(size))
         points = (proposals.points / images.scale).clamp_min(0).minimum(last)
         columns = zip(points.cpu().numpy(), scores.cpu().numpy(), keep.cpu().numpy(), strict=True)
-        return [_prediction(p[kept], s[kept]) for p, s, kept in columns]
-
-    def select(self, candidates: Prediction) -> Prediction:
-        """The candidates whose score reaches the threshold."""
-        if candidates.points is None or candidates.scores is None:
-            raise ValueError("candidates of a PointCounter have points and scores")
-        keep = candidates.scores >= np.float32(self.threshold.item())
-        return _prediction(candidates.points[keep], candidates.scores[keep])
-
-    def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose the threshold: least MAE on validation, then most F1."""
-        from cellbench.metrics.thresholds import choose_threshold
-
-        chosen = choose_threshold(
-            validation.candidates, validation.truth, radius_px=validation.radius_px
-        )
-        kept = np.float32(chosen)
-        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
-            kept = np.nextafter(kept, np.float32(np.inf))
-        self.threshold.fill_(float(kept))
-        return {"threshold": float(kept)}
-
-    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
-        trunk = [p for p in self.backbone.parameters() if p.requires_grad]
-        known = {id(p) for p in self.backbone.parameters()}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        groups = [{"params": trunk, "lr": trunk_lr}, {"params": rest, "lr": lr}]
-        return [group for group in groups if group["params"]]
+        return [scored(p[kept], s[kept]) for p, s, kept in columns]
 
     def _propose(self, images: Images) -> tuple[Proposals, Tensor, tuple[int, int]]:
         """Proposals, (B, P) whether each one's reference lies in its image, grid of the map."""
@@ -214,11 +182,3 @@ class PointCounter(CellCounter):
             )
             matches.append((candidates[rows].to(device), which.to(device)))
         return matches
-
-
-def _full_precision(device: torch.device) -> torch.autocast:
-    return torch.autocast(device_type=device.type, enabled=False)
-
-
-def _prediction(points: Any, scores: Any) -> Prediction:
-    return Prediction(count=float(len(points)), points=points, scores=scores)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellbench.data.whole_images import WholeImages
-from cellbench.metrics.thresholds import choose_threshold
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.counter import Batch, Images, ValidationSet
+from cellbench.models.scored import ScoredCounter
 from cellbench.structures import CellSample, Points, Prediction
 
 # How many thresholds a setting is judged by; the chosen one gets its exact threshold afterwards.
@@ -41,7 +41,7 @@ class Found:
     scores: NDArray[np.float32]
 
 
-class ClassicalCounter(CellCounter):
+class ClassicalCounter(ScoredCounter):
     """Counts the candidates whose score reaches a threshold; nothing is trained by steps.
 
     `fit` tries every setting on the images of the validation part (those of the training part
@@ -54,13 +54,11 @@ class ClassicalCounter(CellCounter):
     Attributes:
         settings: what is tried, in order.
         setting: () int64 buffer, the chosen one's place in `settings`.
-        threshold: () float32 buffer, least score that counts.
     """
 
     trained_by_steps: ClassVar[bool] = False
     settings: Sequence[Setting]
     setting: Tensor
-    threshold: Tensor
 
     def __init__(self, *, settings: Sequence[Setting]) -> None:
         """Remember the grid; until `fit` the first setting holds.
@@ -68,10 +66,9 @@ class ClassicalCounter(CellCounter):
         Args:
             settings: at least one.
         """
-        super().__init__(size_multiple=1)
+        super().__init__(threshold=0.5, size_multiple=1)
         self.settings = tuple(settings)
         self.register_buffer("setting", torch.tensor(0))
-        self.register_buffer("threshold", torch.tensor(0.5))
 
     @abstractmethod
     def find(
@@ -142,24 +139,9 @@ class ClassicalCounter(CellCounter):
             )
         return predictions
 
-    def select(self, candidates: Prediction) -> Prediction:
-        """The candidates whose score reaches the threshold."""
-        if candidates.points is None or candidates.scores is None:
-            raise ValueError(f"candidates of a {type(self).__name__} have points and scores")
-        keep = candidates.scores >= np.float32(self.threshold.item())
-        points, scores = candidates.points[keep], candidates.scores[keep]
-        return Prediction(count=float(len(points)), points=points, scores=scores)
-
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
         """Choose the threshold: least MAE on validation, then most F1; name the setting with it."""
-        chosen = choose_threshold(
-            validation.candidates, validation.truth, radius_px=validation.radius_px
-        )
-        kept = np.float32(chosen)
-        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
-            kept = np.nextafter(kept, np.float32(np.inf))
-        self.threshold.fill_(float(kept))
-        return {"threshold": float(kept), **self.settings[int(self.setting)].named()}
+        return super().calibrate(validation) | self.settings[int(self.setting)].named()
 
 
 def unpacked(preprocessor: Any, images: Images) -> list[NDArray[np.float32]]:

@@ -9,16 +9,16 @@ from torch.nn import functional as F
 
 from cellbench.errors import PartError
 from cellbench.models.counter import Batch, Images
-from cellbench.registry import COUNTERS
-from cellbench.structures import Prediction
-from cellbench_plugins._ops.flows import flow_errors, flow_targets, follow_flows, masks_from_ends
-from cellbench_plugins._ops.pseudo_masks import cell_radii, disc_labels
-from cellbench_plugins.methods._scored import (
+from cellbench.models.scored import (
     ScoredCounter,
     full_precision,
     original_points,
     scored,
 )
+from cellbench.registry import COUNTERS
+from cellbench.structures import Prediction
+from cellbench_plugins._ops.flows import flow_errors, flow_targets, follow_flows, masks_from_ends
+from cellbench_plugins._ops.pseudo_masks import cell_radii, disc_labels
 
 # What the net says of the flow is 5 times the flow, as published.
 _FLOW_SCALE = 5.0

@@ -196,11 +196,6 @@ class DiffuseDenoise(CellCounter):
             channels_last=channels_last,
         )
 
-    @property
-    def untrained(self) -> Mapping[str, str]:
-        """What the trunk never trains."""
-        return {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
-
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
         """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
         trunk = [p for p in self.backbone.parameters() if p.requires_grad]

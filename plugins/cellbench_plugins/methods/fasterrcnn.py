@@ -15,15 +15,15 @@ from cellbench.errors import PartError
 from cellbench.models.build import build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import Backbone
-from cellbench.registry import BACKBONES, COUNTERS
-from cellbench.structures import Prediction
-from cellbench_plugins._ops.pseudo_masks import cell_radii
-from cellbench_plugins.methods._scored import (
+from cellbench.models.scored import (
     ScoredCounter,
     full_precision,
     original_points,
     scored,
 )
+from cellbench.registry import BACKBONES, COUNTERS
+from cellbench.structures import Prediction
+from cellbench_plugins._ops.pseudo_masks import cell_radii
 
 # Weights of the four box offsets in the second stage, as published.
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -188,11 +188,6 @@ class FasterRCNN(ScoredCounter):
             channels_last=channels_last,
         )
 
-    @property
-    def untrained(self) -> Mapping[str, str]:
-        """Parameter-name prefixes that receive no gradient, each with its reason."""
-        return {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
-
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scores and boxes of both stages, with unit weights."""
         targets = [
@@ -240,16 +235,6 @@ class FasterRCNN(ScoredCounter):
             points = original_points(0.5 * (corners[:, :2] + corners[:, 2:]), images, row)
             predictions.append(scored(points, one["scores"].cpu().numpy()))
         return predictions
-
-    def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
-        known = {id(p) for p in self.backbone.parameters()}
-        learning = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learning if id(p) in known], "lr": trunk_lr},
-            {"params": [p for p in learning if id(p) not in known], "lr": lr},
-        ]
-        return [group for group in groups if group["params"]]
 
     def _maps(self, images: Images) -> dict[str, Tensor]:
         """The pyramid's levels by name, float32, finest first."""

@@ -254,11 +254,6 @@ class LibraNet(CellCounter):
             self.backbone.eval()
 
     @property
-    def untrained(self) -> Mapping[str, str]:
-        """What the trunk never trains."""
-        return {f"backbone.{name}": why for name, why in self.backbone.untrained.items()}
-
-    @property
     def exploration(self) -> float:
         """The share of random actions: from 1 down to 0.1 within the first fifth of the stage."""
         return max(0.1, 1 - 5 * self._progress)

@@ -10,17 +10,17 @@ from torch.nn import functional as F
 from cellbench.errors import PartError
 from cellbench.models.counter import Batch, Images
 from cellbench.models.peaks import local_maxima, subpixel_offsets
-from cellbench.registry import COUNTERS
-from cellbench.structures import Prediction
-from cellbench_plugins._ops.lattice import lattice
-from cellbench_plugins._ops.polygon_nms import polygon_nms
-from cellbench_plugins._ops.pseudo_masks import Discs, cell_radii, disc_labels
-from cellbench_plugins.methods._scored import (
+from cellbench.models.scored import (
     ScoredCounter,
     full_precision,
     original_points,
     scored,
 )
+from cellbench.registry import COUNTERS
+from cellbench.structures import Prediction
+from cellbench_plugins._ops.lattice import lattice
+from cellbench_plugins._ops.polygon_nms import polygon_nms
+from cellbench_plugins._ops.pseudo_masks import Discs, cell_radii, disc_labels
 
 
 @COUNTERS.register_module()

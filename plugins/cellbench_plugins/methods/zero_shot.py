@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.scored import original_points, scored
 from cellbench.models.weights import WeightsInfo
 from cellbench.registry import COUNTERS
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.zero_shot import Tool, start_tool
-from cellbench_plugins.methods._scored import original_points, scored
 
 
 class ZeroShotCounter(CellCounter):

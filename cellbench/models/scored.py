@@ -1,27 +1,32 @@
-"""What methods share whose candidates have scores: one threshold, chosen on validation."""
+"""What counters share whose candidates have scores: one threshold, chosen on validation."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cellbench.metrics.thresholds import choose_threshold
 from cellbench.models.counter import CellCounter, Images, ValidationSet
 from cellbench.structures import Prediction
 
 
 class ScoredCounter(CellCounter):
-    """Counts the candidates whose score reaches a threshold.
+    """A counter whose points are the candidates with a score that reaches a threshold.
 
     Attributes:
         threshold: () float32 buffer, so that it travels with the weights.
+        counts_points: whether the count is the number of points; False where it comes from
+            elsewhere, and the threshold says only what is shown as found.
     """
 
     threshold: Tensor
+    counts_points: ClassVar[bool] = True
 
-    def __init__(self, *, threshold: float, size_multiple: int, channels_last: bool) -> None:
+    def __init__(
+        self, *, threshold: float, size_multiple: int = 32, channels_last: bool = True
+    ) -> None:
         """Set up what all methods share, and the threshold.
 
         Args:
@@ -37,12 +42,19 @@ class ScoredCounter(CellCounter):
         if candidates.points is None or candidates.scores is None:
             raise ValueError(f"candidates of a {type(self).__name__} have points and scores")
         keep = candidates.scores >= np.float32(self.threshold.item())
-        return scored(candidates.points[keep], candidates.scores[keep])
+        points, scores = candidates.points[keep], candidates.scores[keep]
+        count = float(len(points)) if self.counts_points else candidates.count
+        return replace(candidates, count=count, points=points, scores=scores)
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose the threshold: least MAE on validation, then most F1."""
+        """Choose the threshold: least MAE on validation, if it decides the count, then most F1."""
+        from cellbench.metrics.thresholds import choose_threshold
+
         chosen = choose_threshold(
-            validation.candidates, validation.truth, radius_px=validation.radius_px
+            validation.candidates,
+            validation.truth,
+            radius_px=validation.radius_px,
+            counted=self.counts_points,
         )
         kept = np.float32(chosen)
         if float(kept) < chosen:  # rounding down might let in one score more than was chosen
