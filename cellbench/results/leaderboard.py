@@ -206,7 +206,7 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
         notes = [row.note] if row.note else []
         if row.simulated:
             notes.append("simulated images")
-        if row.weights == "random":
+        if any(run.weights_missed for run in runs):
             notes.append("random weights where pretrained ones were wanted")
         budgets = sorted({run.budget_s for run in runs if run.budget_s is not None})
         if budgets:

@@ -25,7 +25,7 @@ from cellbench.results.records import read_record, records_folder
 Stamp = tuple[int, int]
 
 # Raised when `summarise` changes, so that an older cache is read anew.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Run:
         epochs: the same in passes over the training images.
         weights_source: where the pretrained weights came from.
         weights_sha256: hash of their file; None without.
+        weights_missed: whether a file was wanted and random filters took its place.
         parameters: of the method.
         gflops: of one image; None where unknown.
         metrics: the numbers of `metrics` (no lists).
@@ -78,6 +79,7 @@ class Run:
     epochs: float
     weights_source: str
     weights_sha256: str | None
+    weights_missed: bool
     parameters: int
     gflops: float | None
     metrics: dict[str, float | None]
@@ -168,6 +170,7 @@ def summarise(record: dict[str, Any], path: Path) -> Run:
             file=path.name,
             weights_source=str(weights["source"]),
             weights_sha256=None if weights["sha256"] is None else str(weights["sha256"]),
+            weights_missed=weights.get("wanted") is not None,
             metrics={
                 key: _number(value)
                 for key, value in record["metrics"].items()

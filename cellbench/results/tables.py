@@ -106,9 +106,14 @@ COLUMNS = (
     Column("GFLOPs", lambda r: _number(r.gflops, 1), level=1),
     Column("Images/s", lambda r: _number(r.images_per_s, 1), level=1),
     Column("Training", lambda r: _duration(r.train_s), level=1),
-    Column("Steps", lambda r: "–" if r.iterations is None else str(r.iterations), level=2),
+    Column("Steps", lambda r: str(r.iterations) if r.iterations and r.parameters else "–", level=2),
     Column("Selection", lambda r: plain(r.selection) or "–", left=True, level=1),
-    Column("Weights", lambda r: plain(r.weights) or "–", left=True, level=1),
+    Column(
+        "Weights",
+        lambda r: plain(r.weights) if r.weights and r.parameters else "–",
+        left=True,
+        level=1,
+    ),
 )
 
 

@@ -153,7 +153,10 @@ def test_ranks_have_intervals_that_hold_them(table):
 @pytest.mark.parametrize(
     ("records", "note"),
     [
-        ([("a", 0, 1, {"weights": {"source": "random", "sha256": None}})], "random weights"),
+        (
+            [("a", 0, 1, {"weights": {"source": "random", "sha256": None, "wanted": "vgg16"}})],
+            "random weights",
+        ),
         ([("a", 0, 1, {"dataset": "adi-sim"})], "simulated images"),
         (
             [("a", 0, 1), ("a[x=1]", 0, 2), ("a[x=2]", 0, 3, {"iterations": 7})],
@@ -173,6 +176,11 @@ def test_a_row_that_departs_says_so(table, records, note):
     rows = table(*records)
     assert note in rows[-1].note
     assert all(row.note == "" for row in rows[:-1])
+
+
+def test_a_method_that_wants_no_weights_does_not_depart_without_them(table):
+    (row,) = table(("a", 0, 1, {"weights": {"source": "random", "sha256": None}}))
+    assert row.note == ""
 
 
 def test_published_numbers_are_rows_without_a_rank():
