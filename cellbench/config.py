@@ -287,6 +287,8 @@ def resolve(
         raw = merge(raw, special.get(set_name.removesuffix("-sim"), {}))
         if simulated and not set_name.endswith("-sim"):
             raw["data"]["set"] = f"{set_name}-sim"
+    for section in ("optimizer", "schedule"):
+        raw.setdefault(section, {})  # all their keys have defaults, which --set may change
     changed = _apply(raw, overrides)
     return _checked(raw, changed)
 

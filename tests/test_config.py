@@ -134,3 +134,10 @@ def test_a_key_that_is_newer_than_the_first_records_leaves_their_hashes_alone():
 def test_a_preparation_is_checked_as_every_part():
     with pytest.raises(UserError, match=r"data\.prepare\.0"):
         resolve("dla_mbm", overrides=["data.prepare=[{'type': 'StainNormalization'}]"])
+
+
+def test_a_section_that_a_method_leaves_out_can_be_set_all_the_same():
+    plain = resolve("methods/watershed", dataset="adi")
+    changed = resolve("methods/watershed", dataset="adi", overrides=["schedule.validations=1"])
+    assert changed.schedule.validations == 1
+    assert changed.optimizer == plain.optimizer
