@@ -326,7 +326,7 @@ def test_an_image_of_any_size_is_counted_with_points_inside_it(counter, size, sc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(800, 800), (798, 788), (64, 800)])
+@pytest.mark.parametrize("size", [(798, 788)])  # DCC's largest; it is padded to 800 x 800
 def test_the_largest_images_are_counted_too(counter, size):
     (found,) = counter.eval().infer(images_of(counter, [picture(*size)[0]]))
     check_prediction(found, size, 1.0)

@@ -1,5 +1,6 @@
 """Sweeps of real runs: the whole grid of components, and methods that crash and hang."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from cellbench.results.records import read_record
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+CONVS = ("Deformable", "MDGC", "Standard")
+DECODERS = ("FPN", "GFD")
+MATCHERS = ("Hungarian", "KHM")
 SETS = ("adi-sim", "mbm-sim", "vgg-sim", "dcc-sim")
 
 # The shipped method without its deep stages, and one pass over four small images.
@@ -99,11 +103,17 @@ def test_the_whole_grid_runs_on_simulated_sets_and_a_second_call_only_shows_it(p
     assert len(records) == 48
     assert len({read_record(file)["run_id"] for file in records}) == 48
     for name in SETS:
-        steps = {
-            read_record(file)["iterations"]
-            for file in place.glob(f"leaderboards/records/{name}/*.json")
+        found = [read_record(f) for f in place.glob(f"leaderboards/records/{name}/*.json")]
+        assert len({record["iterations"] for record in found}) == 1
+        assert all(record["metrics"]["f1"] is not None for record in found)
+        # Each combination ran with its own parts, and with no other's.
+        used = {
+            tuple(
+                p["name"] for p in record["plugins"] if p["role"] in ("conv", "decoder", "matcher")
+            )
+            for record in found
         }
-        assert len(steps) == 1
+        assert used == set(itertools.product(CONVS, DECODERS, MATCHERS))
     logs = {log: log.stat().st_mtime_ns for log in place.glob("runs/sweeps/*/*/log.txt")}
     assert len(logs) == 48
     code, again = finish(start(place, *arguments))
