@@ -19,6 +19,7 @@ from cellbench.models.parts import (
     DensityOutput,
     DensityTarget,
     FeatureShape,
+    check_strides,
 )
 from cellbench.models.peaks import local_maxima, subpixel_offsets
 from cellbench.models.readout import DensityReadout
@@ -84,12 +85,7 @@ class DensityCounter(ScoredCounter):
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
         )
-        strides = [shape.stride for shape in backbone.shapes]
-        if any(size_multiple % stride for stride in strides):
-            raise PartError(
-                f"model.size_multiple: inputs are padded to a multiple of every stride of the "
-                f"backbone ({strides}), which {size_multiple} is not; try {max(strides)}."
-            )
+        check_strides(backbone, size_multiple)
         self.backbone = backbone
         self.decoder = decoder
         self.target = target

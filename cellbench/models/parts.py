@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from cellbench.errors import PartError
+
 if TYPE_CHECKING:
     from cellbench.models.counter import Batch
 
@@ -49,6 +51,20 @@ class Backbone(nn.Module, ABC):
 
         Images come padded to a multiple of every stride, so nothing is rounded.
         """
+
+
+def check_strides(backbone: Backbone, size_multiple: int) -> None:
+    """Refuse a padding that a stride of the backbone does not divide.
+
+    Raises:
+        PartError: with a multiple that serves.
+    """
+    strides = [shape.stride for shape in backbone.shapes]
+    if any(size_multiple % stride for stride in strides):
+        raise PartError(
+            f"model.size_multiple: inputs are padded to a multiple of every stride of the "
+            f"backbone ({strides}), which {size_multiple} is not; try {max(strides)}."
+        )
 
 
 # A registered convolution, called with (in_channels, out_channels): keeps height and width.

@@ -7,7 +7,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from cellbench.errors import PartError
 from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
@@ -17,6 +16,7 @@ from cellbench.models.parts import (
     Matcher,
     ProposalLoss,
     Proposals,
+    check_strides,
     in_image,
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
@@ -72,12 +72,7 @@ class PointCounter(ScoredCounter):
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
         )
-        strides = [shape.stride for shape in backbone.shapes]
-        if any(size_multiple % stride for stride in strides):
-            raise PartError(
-                f"model.size_multiple: inputs are padded to a multiple of every stride of the "
-                f"backbone ({strides}), which {size_multiple} is not; try {max(strides)}."
-            )
+        check_strides(backbone, size_multiple)
         self.backbone = backbone
         self.decoder = decoder
         self.head = head
