@@ -24,6 +24,14 @@ ROOT = Path(__file__).parent.parent
 SHARED = os.environ.get("CELLBENCH_SHARED")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def every_warning() -> None:
+    """Torch says some warnings once a process: which test fails must not depend on the order."""
+    import torch
+
+    torch.set_warn_always(True)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty `CELLBENCH_HOME`, and no network to fill it from."""
