@@ -54,6 +54,9 @@ class Numbers(click.ParamType):
 @click.option("--protocol", metavar="NAME", help="Splits and selection rule; the grid's else.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--budget", type=Duration(), help="Fit each run's steps to this time, such as 8m.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of every run."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at once; one, or one a GPU, by default.")
 @click.option(
@@ -88,6 +91,7 @@ def command(
     protocol: str | None,
     epochs: int | None,
     budget: float | None,
+    overrides: tuple[str, ...],
     device: str,
     jobs: int | None,
     runs_per_gpu: int,
@@ -126,6 +130,7 @@ def command(
         protocol=protocol or "",
         epochs=epochs,
         budget_s=budget,
+        overrides=overrides,
     )
     folder = paths.store(store).absolute()
     chosen = load_grid(grid)

@@ -28,6 +28,7 @@ class Wish:
         protocol: name.
         epochs: of every run.
         budget_s: seconds that every run fits its steps to.
+        overrides: "dotted.key=value" that every combination takes, beside what the grid varies.
     """
 
     datasets: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Wish:
     protocol: str = ""
     epochs: int | None = None
     budget_s: float | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,32 @@ def combine(grid: Grid, datasets: Sequence[str], wish: Wish, notes: list[str]) -
         notes: gets a sentence for every method that cannot be had; the others go on.
 
     Raises:
-        UserError: a key of an axis does not exist, or its value is not allowed.
+        UserError: a key of an axis does not exist, its value is not allowed, or the command line
+            changes what an axis varies.
     """
+    _check_apart(grid, wish.overrides)
     with loading_once():
-        base = functools.cache(lambda config, dataset: resolve(config, dataset=dataset))
+        base = functools.cache(
+            lambda config, dataset: resolve(config, dataset=dataset, overrides=wish.overrides)
+        )
         return {
             (cell, name): found
             for cell in _usable_cells(grid, notes)
             for name in datasets
             if (found := _combination(grid, cell, name, wish, base, notes)) is not None
         }
+
+
+def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
+    """What the command line changes must not be what the grid varies."""
+    for key in (text.partition("=")[0] for text in overrides):
+        for factor in grid.factors:
+            for varied in (varied for level in factor.levels for varied, _ in level.changes):
+                if f"{varied}.".startswith(f"{key}.") or f"{key}.".startswith(f"{varied}."):
+                    raise UserError(
+                        f"--set {key}: the axis {factor.name!r} of {grid.file.name} varies "
+                        f"{varied}; set a key that no axis varies."
+                    )
 
 
 def _usable_cells(grid: Grid, notes: list[str]) -> list[Cell]:
@@ -96,15 +114,17 @@ def _combination(
     grid: Grid, cell: Cell, dataset: str, wish: Wish, base: Base, notes: list[str]
 ) -> Combination | None:
     """A cell on a set; None, with a note, for a method that the set does not suit."""
+    if grid.base:
+        base(cell.config, dataset)  # what is wrong already here is not the combination's
     try:
-        config, changes = _changed(cell, dataset, base)
+        config, changes = _changed(cell, dataset, base, wish.overrides)
     except UserError as error:
         said = str(error).removeprefix("--set ")
         if grid.base:
             raise UserError(f"{grid.file.name}: {cell.label}: {said}") from None
         notes.append(f"{cell.label} is left out on {dataset}: {said}")
         return None
-    options = [text for change in changes for text in ("--set", change)]
+    options = [text for change in (*wish.overrides, *changes) for text in ("--set", change)]
     data, schedule = config.data, config.schedule
     if wish.epochs is not None:
         data = dataclasses.replace(data, epochs=wish.epochs)
@@ -117,7 +137,9 @@ def _combination(
     return Combination(config, shlex.join(words))
 
 
-def _changed(cell: Cell, dataset: str, base: Base) -> tuple[ResolvedConfig, list[str]]:
+def _changed(
+    cell: Cell, dataset: str, base: Base, common: Sequence[str]
+) -> tuple[ResolvedConfig, list[str]]:
     """The config of a combination, and what it changes of the base, as `--set` takes it.
 
     What changes nothing is left out: a combination that is a config as it stands keeps its name,
@@ -136,7 +158,7 @@ def _changed(cell: Cell, dataset: str, base: Base) -> tuple[ResolvedConfig, list
             return config, list(texts.values())
         # Again, as a swapped part may have forgotten what the base had given to the old one.
         texts |= differing
-        config = resolve(cell.config, dataset=dataset, overrides=list(texts.values()))
+        config = resolve(cell.config, dataset=dataset, overrides=[*common, *texts.values()])
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,4 +1,8 @@
-"""How long runs take, by those that are finished."""
+"""How long runs take, by those that are finished.
+
+The nearest relations tell: runs of the same method with the same changed keys, else of the same
+method, else of any that trains a network on that set.
+"""
 
 from collections.abc import Sequence
 from statistics import median
@@ -14,16 +18,15 @@ class Speeds:
     """Seconds a pass over the training images, from finished runs."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._own: dict[tuple[str, str, str], list[float]] = {}
-        self._any: dict[tuple[str, str], list[float]] = {}
+        self._passes: dict[tuple[str, str, str], list[float]] = {}
         self._test: dict[tuple[str, str], list[float]] = {}
         for run in runs:
-            if run.train_s is None or not run.epochs > 0:
+            # A baseline without parameters says nothing about those that have some.
+            if run.train_s is None or not run.epochs > 0 or not run.parameters:
                 continue
             place = (run.dataset, run.protocol)
-            pass_s = run.train_s / run.epochs
-            self._own.setdefault((run.method, *place), []).append(pass_s)
-            self._any.setdefault(place, []).append(pass_s)
+            for name in _relations(run.method):
+                self._passes.setdefault((name, *place), []).append(run.train_s / run.epochs)
             if run.images_per_s:
                 self._test.setdefault(place, []).append(len(run.image_ids) / run.images_per_s)
 
@@ -37,8 +40,14 @@ class Speeds:
         if config.schedule.budget_s is not None:
             return config.schedule.budget_s
         place = (config.data.set, protocol)
-        known = self._own.get((config.method.name, *place)) or self._any.get(place)
-        if not known:
+        relations = (self._passes.get((name, *place)) for name in _relations(config.method.name))
+        known = next((passes for passes in relations if passes), None)
+        if known is None:
             return None
         test_s = median(self._test[place]) if place in self._test else 0.0
         return _AROUND_S + median(known) * config.data.epochs + test_s
+
+
+def _relations(method: str) -> tuple[str, ...]:
+    """A method's name, without its changed keys, and what stands for any method."""
+    return tuple(dict.fromkeys((method, method.partition("[")[0], "")))

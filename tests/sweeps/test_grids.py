@@ -146,3 +146,32 @@ def test_a_value_may_set_several_keys_under_one_label(tmp_path, home):
     assert configs["small"].model["decoder"]["channels"] == 64
     assert configs["small"].optimizer.lr == 0.01
     assert configs["own"] == resolve("methods/dla.py", dataset="adi")
+
+
+def test_what_the_command_line_sets_is_set_in_every_combination(tmp_path, home):
+    overrides = ("schedule.validations=3", "model.backbone.frozen_stages=1")
+    plan, configs = planned("table3", tmp_path, overrides=overrides, epochs=7)
+    assert {c.schedule.validations for c in configs.values()} == {3}
+    assert {c.data.epochs for c in configs.values()} == {7}
+    assert parts(configs["Baseline"]) == ("Hungarian", "FPN", "Standard")
+    alone = resolve("methods/dla.py", dataset="adi", overrides=list(overrides))
+    assert configs["+All"].model == alone.model
+    assert configs["+All"].method.name == alone.method.name
+    for run in plan.runs:
+        assert "--set schedule.validations=3 --set model.backbone.frozen_stages=1" in run.command
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.matcher.type=KHM", "--set model.matcher.type: the axis 'variant' of table3.py"),
+        ("model.decoder=dict(type='FPN')", "varies model.decoder.type; set a key that no axis"),
+        ("model.bakbone=3", "PointCounter takes no such argument; did you mean 'backbone'?"),
+        ("model.matcher.k=3", "table3.py: Baseline: model.matcher.k: Hungarian takes no such"),
+        ("foo", "--set takes key=value, such as model.matcher.type=KHM, not 'foo'."),
+    ],
+)
+def test_a_wrong_set_is_one_sentence(override, said, tmp_path, home):
+    with pytest.raises(UserError) as caught:
+        planned("table3", tmp_path, overrides=(override,))
+    assert said in str(caught.value)

@@ -51,6 +51,26 @@ def test_a_record_of_the_same_run_is_done_and_of_any_other_is_not(tiny_home, tmp
     assert plan.runs[1].estimate_s == pytest.approx(10 + 4.0 / 2 * 104 + 0.2)
 
 
+def test_the_nearest_relations_among_finished_runs_say_how_long_one_takes(tiny_home, tmp_path):
+    grid = load_grid("table3")
+    plain = make_plan(grid, FIRST, tmp_path).runs[3].config.plain()  # +All: the method as it stands
+
+    def finish(name, train_s, **changed):
+        config = plain | {"method": plain["method"] | {"name": name}}
+        timing = {"train_s": train_s, "images_per_s": 10.0, "peak_memory_mb": None}
+        light_record(config, dataset="adi-sim", store=tmp_path, timing=timing, **changed)
+
+    def estimates():
+        return [run.estimate_s for run in make_plan(grid, FIRST, tmp_path).runs]
+
+    finish("MeanCount", 0.02, parameters=0)
+    assert estimates() == [None] * 4
+    finish("Another", 8.0)
+    assert estimates() == [pytest.approx(10 + 8.0 / 2 * 104 + 0.2)] * 4
+    finish("DLA[optimizer.lr=1.0]", 6.0)
+    assert estimates() == [pytest.approx(10 + 6.0 / 2 * 104 + 0.2)] * 4
+
+
 def test_of_one_budget_any_number_of_steps_is_the_run_and_most_steps_count(tiny_home, tmp_path):
     wish = dataclasses.replace(FIRST, budget_s=480.0)
     plan = make_plan(load_grid("table3"), wish, tmp_path)
