@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from cellbench.engine.run import Display
+    from cellbench.engine.request import Display
     from cellbench.sweeps.reporting import ProgressFile
 
 # Where there is no terminal, a line this often says that the run is alive.
@@ -72,7 +72,7 @@ class RunProgress:
 
 def terminal_display(console: Console) -> "Display":
     """The display of `cellbench run`; silent in all but the first process of torchrun."""
-    from cellbench.engine.run import Display
+    from cellbench.engine.request import Display
 
     if os.environ.get("RANK", "0") != "0":
         return Display()
@@ -87,7 +87,7 @@ def terminal_display(console: Console) -> "Display":
 
 def reported(display: "Display", file: "ProgressFile") -> "Display":
     """A display that also keeps a progress file up to date."""
-    from cellbench.engine.run import Display
+    from cellbench.engine.request import Display
 
     def say(text: str) -> None:
         display.say(text)

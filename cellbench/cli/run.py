@@ -10,7 +10,7 @@ import click
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
-    from cellbench.engine.run import Outcome
+    from cellbench.engine.request import Outcome
 
 
 class Duration(click.ParamType):
@@ -106,7 +106,8 @@ def command(
 
     console = Console(highlight=False)
     with console.status("Loading torch"):
-        from cellbench.engine.run import Request, run
+        from cellbench.engine.request import Request
+        from cellbench.engine.run import run
     request = Request(
         config=config,
         dataset=dataset,

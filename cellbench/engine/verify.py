@@ -20,15 +20,14 @@ from cellbench.config import (
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
-from cellbench.engine import run as running
+from cellbench.engine.assembly import make_training, start_counter, starting_weights
 from cellbench.engine.devices import choose_device, choose_precision, join_processes
-from cellbench.engine.evaluation import infer
 from cellbench.engine.plan import Measured, keep_plan, make_plan
 from cellbench.engine.record import environment
-from cellbench.engine.released import TrainingCrops
-from cellbench.engine.run import Display, Prepared, Request
+from cellbench.engine.request import Display, Prepared, Request
+from cellbench.engine.run import run_prepared
+from cellbench.engine.scoring import score_test
 from cellbench.errors import UserError
-from cellbench.metrics.scoring import score
 from cellbench.results.points import PointLists, read_points
 from cellbench.results.records import is_intact, read_record
 
@@ -246,8 +245,8 @@ def _train(
     with tempfile.TemporaryDirectory(prefix="cellbench-verify-") as temporary:
         store = Path(temporary)
         again = replace(prepared, store=store, request=replace(prepared.request, store=temporary))
-        counter = running._counter(again, lambda text: None)
-        found = running._weights(counter)["sha256"]
+        counter = start_counter(again, lambda text: None)
+        found = starting_weights(counter)["sha256"]
         if found != record["weights"]["sha256"]:
             raise UserError(
                 f"The record's training began with the weights {record['weights']['sha256']} "
@@ -262,7 +261,7 @@ def _train(
             folder.mkdir(parents=True, exist_ok=True)
             plan = make_plan(record["iterations"], schedule, counter.stages)
             keep_plan(folder, plan, Measured(0.0, 0.0, 0.0, 0.0))
-        outcome = running._run(again, display, time.monotonic())
+        outcome = run_prepared(again, display, time.monotonic())
         if outcome.record is None or outcome.record_file is None:
             raise UserError("Only the first process of several can verify a record.")
         points = read_points(outcome.record_file, outcome.record)
@@ -278,18 +277,11 @@ def _score(
     prepared: Prepared, weights: Path, display: Display
 ) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
     """The kept weights on the test part, as a run scores them."""
-    counter = running._counter(prepared, lambda text: None)
-    training = running._training(prepared, counter, weights.parent)
+    counter = start_counter(prepared, lambda text: None)
+    training = make_training(prepared, counter, weights.parent)
     checkpoints.load_weights(counter, weights)
-    released = prepared.request.protocol == "released"
-    test = (
-        TrainingCrops(training.train) if released else running._whole(prepared, prepared.split.test)
-    )
-    candidates, truth = infer(counter, test, precision=prepared.precision)
-    predictions = [counter.select(candidate) for candidate in candidates]
-    radius = prepared.config.data.radius_px
-    scores = score(truth, predictions, radius_px=radius, candidates=candidates)
-    return scores.images, scores.metrics, running._points(truth, predictions)
+    scored = score_test(prepared, training)
+    return scored.scores.images, scored.scores.metrics, scored.points
 
 
 def _moved(old: Any, new: Any) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from cellbench.config import config_folders
 from cellbench.data.simulated import simulate_set
-from cellbench.engine.run import Request, run
+from cellbench.engine.request import Request
+from cellbench.engine.run import run
 
 pytestmark = pytest.mark.slow
 

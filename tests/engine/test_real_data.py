@@ -2,7 +2,8 @@
 
 import pytest
 
-from cellbench.engine.run import Request, run
+from cellbench.engine.request import Request
+from cellbench.engine.run import run
 
 COUNTS = {"adi": 155.1, "mbm": 126.2, "vgg": 176.0}
 

@@ -4,7 +4,8 @@ import json
 import pytest
 import torch
 
-from cellbench.engine.run import Display, Request, run
+from cellbench.engine.request import Display, Request
+from cellbench.engine.run import run
 from cellbench.errors import RunError, UserError
 from cellbench.results.records import same_result
 
@@ -153,7 +154,7 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 def test_two_processes_never_share_a_run(bench):
     from cellbench.engine.locks import run_lock
-    from cellbench.engine.run import prepare
+    from cellbench.engine.request import prepare
 
     with (
         run_lock(prepare(request(), print).folder(None)),

@@ -8,7 +8,8 @@ import torch
 from cellbench.config import ScheduleConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.optim import rate
-from cellbench.engine.run import Display, Request, run
+from cellbench.engine.request import Display, Request
+from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch, span_at, spans
 from cellbench.models.counter import CellCounter, Stage
 from cellbench.models.point_counter import PointCounter

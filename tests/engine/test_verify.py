@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from cellbench.engine import verify
-from cellbench.engine.run import Display, Request, run
+from cellbench.engine.request import Display, Request
+from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.errors import UserError
 from cellbench.results.points import read_points

@@ -9,7 +9,8 @@ import torch
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
 from cellbench.engine.evaluation import infer, validate
-from cellbench.engine.run import Request, run
+from cellbench.engine.request import Request
+from cellbench.engine.run import run
 from cellbench.errors import PartError, UserError
 from cellbench.metrics.scoring import score
 from cellbench.models.build import build_counter

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cellbench.config import load_file
-from cellbench.engine.run import Display, Request, run
+from cellbench.engine.request import Display, Request
+from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch

@@ -1,0 +1,107 @@
+"""From a request to what trains: the counter as a run starts with it, its images, its weights."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellbench.data.pipeline import AnnotatedImages, PreparedImages
+from cellbench.data.training_set import TrainingSet
+from cellbench.data.whole_images import WholeImages
+from cellbench.engine.evaluation import Labelled
+from cellbench.engine.released import TrainingCrops
+from cellbench.engine.request import Prepared
+from cellbench.engine.training import Training
+from cellbench.models.build import build_counter
+from cellbench.models.counter import CellCounter
+from cellbench.registry import TRANSFORMS
+from cellbench.results import records
+
+
+def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
+    """The method as a run starts with it: the same numbers for the same seed."""
+    torch.manual_seed(prepared.request.seed)
+    np.random.seed(prepared.request.seed)  # noqa: NPY002 (parts from outside may draw from it)
+    counter = build_counter(prepared.config.model, say=say)
+    return counter.to(device=prepared.device, memory_format=torch.channels_last)
+
+
+def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Training:
+    """All that the training needs: the counter, its crops, what it is validated on."""
+    data = prepared.config.data
+    train = TrainingSet(
+        _images(prepared),
+        prepared.split.train,
+        transforms=[_transform(prepared, options) for options in data.augment],
+        seed=prepared.request.seed,
+        split=prepared.request.split,
+        crops_per_image=data.crops_per_image,
+        batch_size=data.batch_size,
+        input_scale=data.input_scale,
+    )
+    validation: Labelled | None = None
+    if prepared.request.protocol == "released":
+        validation = TrainingCrops(train)
+    elif prepared.split.val:
+        validation = whole_images(prepared, prepared.split.val)
+    return Training(
+        counter=counter,
+        config=prepared.config,
+        train=train,
+        validation=validation,
+        seed=prepared.request.seed,
+        split=prepared.request.split,
+        device=prepared.device,
+        precision=prepared.precision,
+        processes=prepared.processes,
+        workers=prepared.request.workers,
+        folder=folder,
+    )
+
+
+def _transform(prepared: Prepared, options: Any) -> Any:
+    part = TRANSFORMS.get(options["type"])
+    wants_scale = "input_scale" in inspect.signature(part).parameters
+    given = {"input_scale": prepared.config.data.input_scale} if wants_scale else {}
+    return TRANSFORMS.build(options, **given)
+
+
+def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
+    """Images as they are scored: whole, at the set's scale."""
+    return WholeImages(_images(prepared), image_ids, input_scale=prepared.config.data.input_scale)
+
+
+def _images(prepared: Prepared) -> AnnotatedImages:
+    """The set's images as every method sees them."""
+    options = prepared.config.data.prepare
+    if not options:
+        return prepared.stored
+    return PreparedImages(prepared.stored, [_transform(prepared, each) for each in options])
+
+
+def find_run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:
+    """The hash of all that determines the result of so many steps."""
+    return records.run_id(
+        config=prepared.config.plain(),
+        recipe=prepared.config.recipe,
+        manifest_hash=prepared.stored.manifest_hash,
+        weights_hash=starting_weights(counter)["sha256"],
+        protocol=prepared.request.protocol,
+        split=prepared.request.split,
+        seed=prepared.request.seed,
+        iterations=iterations,
+    )
+
+
+def starting_weights(counter: CellCounter) -> dict[str, str | None]:
+    """Where the weights that training starts from are from, as a record says it."""
+    info = getattr(counter, "weights_info", None)
+    if info is None:
+        return {"source": "none", "sha256": None}
+    found: dict[str, str | None] = {"source": info.source, "sha256": info.sha256}
+    if info.sha256 is None and info.arch:
+        found["wanted"] = info.arch  # so that a sweep knows the run again once the file is there
+    return found

@@ -1,0 +1,165 @@
+"""What a user asks of a run, and everything that it names, found."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cellbench import paths
+from cellbench.config import ResolvedConfig, resolve
+from cellbench.data.resolve import resolve_set
+from cellbench.data.splits import Split, find_protocol, make_split
+from cellbench.data.store import StoredSet
+from cellbench.engine.devices import (
+    Processes,
+    choose_device,
+    choose_precision,
+    join_processes,
+)
+from cellbench.engine.training import Show
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks of `cellbench run`.
+
+    Attributes:
+        config: name or path.
+        dataset: replaces the config's set.
+        split: 0 to 4.
+        seed: of everything that is drawn.
+        epochs: replaces the config's.
+        budget_s: wall-clock seconds to fit the schedule to.
+        device: "auto", "cpu", "cuda", ...
+        protocol: name.
+        overrides: texts of `--set`.
+        strict: stop where the real set is not there.
+        no_test: leave the test part unread and write no record.
+        resume: go on from an interrupted run; False starts over.
+        workers: loader processes.
+        store: folder of `runs/` and `leaderboards/`; None for the default.
+    """
+
+    config: str
+    dataset: str | None = None
+    split: int = 0
+    seed: int = 0
+    epochs: int | None = None
+    budget_s: float | None = None
+    device: str = "auto"
+    protocol: str = "v1"
+    overrides: tuple[str, ...] = ()
+    strict: bool = False
+    no_test: bool = False
+    resume: bool = True
+    workers: int = 0
+    store: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How a run speaks: the terminal, or nothing.
+
+    Attributes:
+        say: a sentence.
+        start: before training: number of steps.
+        step: steps done, loss, last validation MAE.
+        stop: after training.
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    start: Callable[[int], None] = lambda iterations: None
+    step: Show = lambda done, loss, mae: None
+    stop: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        folder: of the run.
+        validation_mae: of the kept weights; None without validation.
+        record: None with `no_test`, and in processes other than the first.
+        record_file: where it is.
+        pictures: of test images.
+        fresh: False if the record was there before.
+    """
+
+    folder: Path
+    validation_mae: float | None
+    record: dict[str, Any] | None = None
+    record_file: Path | None = None
+    pictures: list[Path] = field(default_factory=list)
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request with everything it names found."""
+
+    request: Request
+    config: ResolvedConfig
+    stored: StoredSet
+    split: Split
+    device: torch.device
+    precision: str
+    processes: Processes
+    store: Path
+
+    def folder(self, weights_sha256: str | None) -> Path:
+        """Where the run keeps its log, checkpoints and pictures.
+
+        Its name ends in a hash of all that determines the result, but for the number of steps,
+        which a budget fixes only later.
+        """
+        asked = self.request
+        known = {
+            "config": self.config.hash,
+            "manifest": self.stored.manifest_hash,
+            "weights": weights_sha256,
+            "protocol": asked.protocol,
+            "split": asked.split,
+            "seed": asked.seed,
+        }
+        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
+        slug = "".join(c if c.isalnum() else "-" for c in self.config.method.name.lower())[:40]
+        name = f"{slug}-{asked.protocol}-s{asked.split}-r{asked.seed}-{key}"
+        return self.store / "runs" / self.stored.name / name
+
+
+def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
+    """Find everything that a request names.
+
+    Raises:
+        UserError: config, set, protocol, split or device cannot be had.
+    """
+    find_protocol(request.protocol)  # a wrong name is told before data are looked for
+    config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
+    if request.epochs is not None:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, epochs=request.epochs)
+        )
+    if request.budget_s is not None:
+        config = dataclasses.replace(
+            config, schedule=dataclasses.replace(config.schedule, budget_s=request.budget_s)
+        )
+    device = choose_device(request.device)
+    processes = join_processes(device)
+    stored = resolve_set(config.data.set, strict=request.strict, say=say)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, set=stored.name))
+    return Prepared(
+        request=request,
+        config=config,
+        stored=stored,
+        split=make_split(stored, protocol=request.protocol, split=request.split),
+        device=device,
+        precision=choose_precision(config.schedule.precision, device),
+        processes=processes,
+        store=paths.store(request.store),
+    )

@@ -1,0 +1,145 @@
+"""The test part, read once: scores, and what a record says of the run."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench.data.splits import find_protocol
+from cellbench.engine import record
+from cellbench.engine.assembly import starting_weights, whole_images
+from cellbench.engine.evaluation import Labelled, infer
+from cellbench.engine.hooks import TrainingState
+from cellbench.engine.plan import Plan
+from cellbench.engine.released import TrainingCrops
+from cellbench.engine.request import Prepared
+from cellbench.engine.training import Training
+from cellbench.metrics.scoring import Scores, score
+from cellbench.results import records
+from cellbench.results.points import PointLists
+from cellbench.structures import CellSample, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a counter makes of the test part.
+
+    Attributes:
+        truth: the images with their points, in order.
+        predictions: one an image.
+        scores: per image and over all.
+        seconds: from the first image to the last prediction.
+    """
+
+    truth: list[CellSample]
+    predictions: list[Prediction]
+    scores: Scores
+    seconds: float
+
+    @property
+    def points(self) -> PointLists | None:
+        """Per image the predicted points and scores; None for a method without points."""
+        lists = {
+            known.image_id: (found.points, found.scores)
+            for known, found in zip(self.truth, self.predictions, strict=True)
+            if found.points is not None
+        }
+        return lists if len(lists) == len(self.truth) else None
+
+
+def _scored_images(prepared: Prepared, training: Training) -> Labelled:
+    """What the protocol scores on."""
+    if prepared.request.protocol == "released":
+        return TrainingCrops(training.train)
+    return whole_images(prepared, prepared.split.test)
+
+
+def score_test(prepared: Prepared, training: Training) -> Scored:
+    """Count the cells of the test part with the training's counter, and score the counts."""
+    counter = training.counter
+    began = time.monotonic()
+    candidates, truth = infer(
+        counter, _scored_images(prepared, training), precision=prepared.precision
+    )
+    predictions = [counter.select(candidate) for candidate in candidates]
+    seconds = time.monotonic() - began
+    radius_px = prepared.config.data.radius_px
+    scores = score(truth, predictions, radius_px=radius_px, candidates=candidates)
+    return Scored(truth, predictions, scores, seconds)
+
+
+def write_result(
+    prepared: Prepared,
+    training: Training,
+    state: TrainingState,
+    plan: Plan,
+    run_id: str,
+    scored: Scored,
+) -> Path:
+    """Write the run's record.
+
+    Returns:
+        Its file.
+    """
+    request, config, counter = prepared.request, prepared.config, training.counter
+    images = _scored_images(prepared, training)
+    content = {
+        "run_id": run_id,
+        "method": config.method.name,
+        "method_title": config.method.title,
+        "config": config.plain(),
+        "config_hash": config.hash,
+        "recipe": config.recipe,
+        "plugins": record.plugins_of(config.plain()),
+        "dataset": prepared.stored.name,
+        "simulated": prepared.stored.name.endswith("-sim"),
+        "manifest_hash": prepared.stored.manifest_hash,
+        "protocol": request.protocol,
+        "split": request.split,
+        "seed": request.seed,
+        "iterations": plan.iterations,
+        "epochs": round(plan.iterations / training.train.steps_per_epoch, 3),
+        "weights": starting_weights(counter),
+        "selection": {
+            "rule": _selection_rule(request.protocol),
+            "step": state.best_step,
+            "validation_mae": state.best_mae,
+        },
+        "thresholds": state.thresholds,
+        "parameters": record.parameter_count(counter),
+        "gflops": record.gflops(counter, next(iter(images))[0]),
+        "images": scored.scores.images,
+        "metrics": scored.scores.metrics,
+        "curve": state.curve,
+        "timing": {
+            "train_s": round(state.seconds, 2),
+            "step_s": round(state.seconds / plan.iterations, 4),
+            "test_s": round(scored.seconds, 3),
+            "images_per_s": round(len(scored.truth) / scored.seconds, 3),
+            "peak_memory_mb": record.peak_memory_mb(prepared.device),
+        },
+        "environment": record.environment(prepared.device, prepared.precision, prepared.processes),
+    }
+    return records.write_record(prepared.store, content, points=scored.points)
+
+
+def draw(prepared: Prepared, training: Training, scored: Scored) -> list[Path]:
+    """Pictures of the worst and the median test images; none of a protocol that scores crops."""
+    from cellbench.engine.pictures import draw_pictures
+
+    if prepared.request.protocol == "released":
+        return []
+    return draw_pictures(
+        training.folder / "pictures",
+        prepared.stored,
+        scored.truth,
+        scored.predictions,
+        radius_px=prepared.config.data.radius_px,
+    )
+
+
+def _selection_rule(protocol: str) -> str:
+    """What a protocol's weights and thresholds are chosen on, as tables badge it."""
+    facts = find_protocol(protocol)
+    if not facts.held_out:
+        return "train crops"
+    return "val" if facts.has_validation else "last"
