@@ -211,6 +211,12 @@ class CellCounter(BaseModel):
             for name, why in module.untrained.items()
         }
 
+    def freeze_untrained(self) -> None:
+        """Switch off what no gradient reaches, or data-parallel training would wait for it."""
+        for name, parameter in self.named_parameters():
+            if name.startswith(tuple(self.untrained)):
+                parameter.requires_grad_(False)
+
     @property
     def device(self) -> torch.device:
         """Where the method's tensors live."""

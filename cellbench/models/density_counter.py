@@ -93,10 +93,7 @@ class DensityCounter(ScoredCounter):
         self.readout = DensityReadout(_shape(backbone, decoder)) if output is None else output
         self.score_floor = score_floor
         self.peak_px = peak_px
-        for name, parameter in self.named_parameters():
-            if name.startswith(tuple(self.untrained)):
-                # what no gradient reaches must not be waited for by data-parallel training
-                parameter.requires_grad_(False)
+        self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
 

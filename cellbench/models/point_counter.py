@@ -79,10 +79,7 @@ class PointCounter(ScoredCounter):
         self.matcher = matcher
         self.criterion = loss
         self.score_floor = score_floor
-        for name, parameter in self.named_parameters():
-            if name.startswith(tuple(self.untrained)):
-                # what no gradient reaches must not be waited for by data-parallel training
-                parameter.requires_grad_(False)
+        self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
 
