@@ -1,0 +1,69 @@
+"""Write the README's table of results anew from the records.
+
+`python docs/results.py` rewrites the table; with `--check` the exit code is 1 if the README says
+something else.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cellbench.results.leaderboard import Row, rank_runs
+from cellbench.results.runs import load_records
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- results: docs/results.py writes them -->\n", "<!-- /results -->\n"
+SETS = ("adi", "mbm", "vgg", "dcc")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite or check the README; 1 if a check finds a difference."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    fresh = with_results(text, rank_runs(load_records(ROOT).runs))
+    if "--check" in arguments:
+        return int(fresh != text)
+    readme.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+def with_results(text: str, rows: Sequence[Row]) -> str:
+    """A README with the table of these rows between its two marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Methods by sets: the test MAE, its 95 % interval, and the minutes of training.
+
+    Methods as they stand, ranked under `v1`, in the order of the set on which most are; the best
+    of each set in bold.
+    """
+    ours = [
+        row for row in rows
+        if row.protocol == "v1" and row.rank is not None and "[" not in row.method
+    ]  # fmt: skip
+    of = {(row.method, row.dataset): row for row in ours}
+    sets = [name for name in SETS if any(row.dataset == name for row in ours)]
+    leading = max(sets, key=lambda name: sum(row.dataset == name for row in ours))
+    order = sorted(ours, key=lambda row: (row.dataset != leading, row.mae))
+    methods = list(dict.fromkeys(row.method for row in order))
+    lines = ["| method | " + " | ".join(f"{name.upper()} MAE" for name in sets) + " |"]
+    lines.append("|---" * (len(sets) + 1) + "|")
+    for method in methods:
+        found = [_cell(of.get((method, name))) for name in sets]
+        lines.append(f"| {method} | " + " | ".join(found) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    best = f"**{row.mae:.2f}**" if row.rank == 1 else f"{row.mae:.2f}"
+    minutes = "" if not row.parameters or row.train_s is None else f", {row.train_s / 60:.0f} min"
+    return f"{best} ({row.mae_low:.1f}–{row.mae_high:.1f}){minutes}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
