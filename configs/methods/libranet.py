@@ -11,9 +11,17 @@ method = dict(
     source="Weighing Counts: Sequential Crowd Counting by Reinforcement Learning, arXiv:2007.08260",
 )
 
+# 2: more updates of the policy for each weighing and for each step of the trunk. With 326 of them
+# the validation MAE on VGG was still falling steeply (183, 27, ...).
+recipe = 2
+
+# A step of the policy that does not explore costs a fifth of one that does, and a twentieth of one
+# of the trunk; the paper learns from 128 transitions for every 100 new ones, this from some 800.
 model = dict(
     type="LibraNet",
     hidden=512,  # 1024 as published: three times the time of an update, most of it the policy's
+    explored_share=0.25,
+    counter_share=0.15,
     backbone=dict(type="VGG16", batch_norm=True, strides=[16], frozen_stages=2),
 )
 

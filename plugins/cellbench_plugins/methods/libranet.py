@@ -139,6 +139,7 @@ class LibraNet(CellCounter):
         memory_blocks: int = 2048,
         replayed: int = 256,
         explored_crops: int = 1,
+        explored_share: float = 1.0,
         copies: int = 40,
         easy_kept: float = 0.5,
         counter_share: float = 0.35,
@@ -156,7 +157,8 @@ class LibraNet(CellCounter):
             answer_scale: what the policy's last layer is multiplied by.
             memory_blocks: weighings that are kept.
             replayed: transitions an update learns from.
-            explored_crops: images of a batch that are weighed anew in each step.
+            explored_crops: images of a batch that are weighed anew in a step that explores.
+            explored_share: share of the steps that do; the others only learn from the memory.
             copies: how often the copy is renewed in the second stage.
             easy_kept: share of the transitions at most one class off that go into the memory.
             counter_share: of the run's steps in which the trunk learns as a counter.
@@ -171,10 +173,11 @@ class LibraNet(CellCounter):
             raise PartError(
                 f"LibraNet: blocks of 32 px cannot be pooled from stride {shape.stride}."
             )
-        if classes < 3 or steps < 1 or not 0 < counter_share < 1:
+        if classes < 3 or steps < 1 or not 0 < counter_share < 1 or not 0 < explored_share <= 1:
             raise PartError(
-                "LibraNet: there are at least 3 classes and 1 step, and counter_share is between 0 "
-                f"and 1, not {classes}, {steps} and {counter_share}."
+                "LibraNet: there are at least 3 classes and 1 step, and counter_share and "
+                "explored_share are between 0 and 1, not "
+                f"{classes}, {steps}, {counter_share} and {explored_share}."
             )
         self.backbone = backbone
         self.pool = nn.MaxPool2d(32 // shape.stride)
@@ -187,6 +190,7 @@ class LibraNet(CellCounter):
         self.discount = discount
         self.replayed = replayed
         self.explored_crops = explored_crops
+        self.explored_share = explored_share
         self.copies = copies
         self.easy_kept = easy_kept
         self.counter_share = counter_share
@@ -216,6 +220,7 @@ class LibraNet(CellCounter):
         memory_blocks: int = 2048,
         replayed: int = 256,
         explored_crops: int = 1,
+        explored_share: float = 1.0,
         copies: int = 40,
         easy_kept: float = 0.5,
         counter_share: float = 0.35,
@@ -233,6 +238,7 @@ class LibraNet(CellCounter):
             memory_blocks=memory_blocks,
             replayed=replayed,
             explored_crops=explored_crops,
+            explored_share=explored_share,
             copies=copies,
             easy_kept=easy_kept,
             counter_share=counter_share,
@@ -272,11 +278,13 @@ class LibraNet(CellCounter):
             wanted, inside = self._wanted(batch, features)
             counts = F.softplus(self.counter(features).float()).squeeze(1)
             return {"loss_count": F.smooth_l1_loss(counts[inside], wanted[inside], beta=0.5)}
-        few = _first(batch, self.explored_crops)
         with torch.no_grad():
-            features = self._features(few.images)
-            wanted, inside = self._wanted(few, features)
-            self.experience(features.permute(0, 2, 3, 1)[inside].float(), wanted[inside])
+            # the draw is of the step's own seed: a resumed run explores in the same steps
+            if float(torch.rand(())) < self.explored_share or not int(self.memory.filled):
+                few = _first(batch, self.explored_crops)
+                features = self._features(few.images)
+                wanted, inside = self._wanted(few, features)
+                self.experience(features.permute(0, 2, 3, 1)[inside].float(), wanted[inside])
             self._renew_target()
         return {"loss_td": self.temporal_difference(*self.memory.draw(self.replayed))}
 
