@@ -20,6 +20,7 @@ from cellbench.models.parts import (
     in_image,
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
+from cellbench.models.suppression import best_of_neighbours
 from cellbench.registry import BACKBONES, COUNTERS, HEADS, LOSSES, MATCHERS
 from cellbench.structures import Prediction
 
@@ -33,9 +34,9 @@ class PointCounter(ScoredCounter):
 
     Training: every image's proposals are matched with its cells one to one, and the loss compares
     the pairs. Counting: proposals whose reference lies in the image, that the head lets count
-    (`Head.peaks`) and whose score is at least `threshold`, which is chosen on validation. A point
-    that its offset carries over the border counts, and is reported on the border: in training
-    only cells inside an image are matched.
+    (`Head.peaks`), that have no better one within `apart_px`, and whose score is at least
+    `threshold`, which is chosen on validation. A point that its offset carries over the border
+    counts, and is reported on the border: in training only cells inside an image are matched.
 
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
     """
@@ -50,6 +51,7 @@ class PointCounter(ScoredCounter):
         loss: ProposalLoss,
         threshold: float = 0.5,
         score_floor: float = 0.02,
+        apart_px: float = 0.0,
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
@@ -63,6 +65,8 @@ class PointCounter(ScoredCounter):
             loss: compares matched pairs.
             threshold: least score that counts, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
+            apart_px: of candidates at most so many px of the network input apart the best alone
+                is one; 0 lets all be, also two that stand in one place.
             size_multiple: inputs are padded to a multiple of this many px.
             channels_last: memory format of images and weights.
 
@@ -79,6 +83,7 @@ class PointCounter(ScoredCounter):
         self.matcher = matcher
         self.criterion = loss
         self.score_floor = score_floor
+        self.apart_px = apart_px
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -94,6 +99,7 @@ class PointCounter(ScoredCounter):
         loss: Mapping[str, Any],
         threshold: float = 0.5,
         score_floor: float = 0.02,
+        apart_px: float = 0.0,
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> Self:
@@ -108,6 +114,7 @@ class PointCounter(ScoredCounter):
             loss=build_part(LOSSES, loss, path="model.loss"),
             threshold=threshold,
             score_floor=score_floor,
+            apart_px=apart_px,
             size_multiple=size_multiple,
             channels_last=channels_last,
         )
@@ -148,7 +155,12 @@ class PointCounter(ScoredCounter):
         last = torch.nextafter(size, torch.zeros_like(size))
         points = (proposals.points / images.scale).clamp_min(0).minimum(last)
         columns = zip(points.cpu().numpy(), scores.cpu().numpy(), keep.cpu().numpy(), strict=True)
-        return [scored(p[kept], s[kept]) for p, s, kept in columns]
+        candidates = [(p[kept], s[kept]) for p, s, kept in columns]
+        if self.apart_px > 0:
+            radius_px = self.apart_px / images.scale
+            stay = [best_of_neighbours(p, s, radius_px) for p, s in candidates]
+            candidates = [(p[k], s[k]) for (p, s), k in zip(candidates, stay, strict=True)]
+        return [scored(p, s) for p, s in candidates]
 
     def _propose(self, images: Images) -> tuple[Proposals, Tensor, tuple[int, int]]:
         """Proposals, (B, P) whether each one's reference lies in its image, grid of the map."""

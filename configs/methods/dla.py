@@ -24,6 +24,11 @@ schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 per_dataset = dict(
     # The first recipe jittered the scale of VGG's crops; its record stays (see the set's file).
     vgg=dict(recipe=2, schedule=dict(ema=0.97)),
-    # The first recipe left MBM's stains as they are; its record stays.
-    mbm=dict(recipe=2),
+    # The first recipe left MBM's stains as they are, the second had two proposals count for one
+    # cell; their records stay. Within 2 px, half the distance of two references, the better one
+    # alone counts: with the same weights, and thresholds chosen without the slide that is scored,
+    # that took the MAE on non-test images from 8.2 to 7.0 between donors, and from 6.1 to 5.9
+    # within. ADI (13.1 to 12.3, a short training) and VGG (4.4 to 4.2) gain too: they get it with
+    # their next training.
+    mbm=dict(recipe=3, model=dict(apart_px=2.0)),
 )

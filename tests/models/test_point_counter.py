@@ -140,6 +140,20 @@ def test_candidates_below_the_floor_are_dropped():
     assert prediction.points.tolist() == [[2, 2]]
 
 
+def test_of_candidates_that_stand_for_one_cell_the_best_alone_counts():
+    pixels = flat(0.0)  # references 4 px apart
+    pixels[:, 0, :4, 4:8] = 1.0
+    pixels[:, 1, :4, :4], pixels[:, 1, :4, 8:] = 2.0, -1.5  # 2 and 2.5 px from the one between
+    points = {
+        apart_px: counter(apart_px=apart_px).infer(images(pixels, scale=2.0))[0].points.tolist()
+        for apart_px in (0.0, 2.0, 2.5)
+    }
+    below = [[1.0, 3.0], [3.0, 3.0], [5.0, 3.0]]
+    assert points[0.0] == [[2.0, 1.0], [3.0, 1.0], [4.25, 1.0], *below]
+    assert points[2.0] == [[3.0, 1.0], [4.25, 1.0], *below]
+    assert points[2.5] == [[3.0, 1.0], *below]
+
+
 def test_only_peaks_are_counted_and_padding_is_no_rival():
     head = ChannelHead(peaks=[True, False, True])
     model = counter(head)
