@@ -121,7 +121,12 @@ def _page(
         lines += [markdown(NO_PICTURES), ""]
     elif pictures:
         shown = [path for path in pictures if path.suffix == ".png"]
-        lines += ["## Pictures", "", *(f"![{path.stem}]({path.name})\n" for path in shown)]
+        panels = [path for path in shown if path.stem.startswith("panel-")]
+        plots = [path for path in shown if path not in panels]
+        lines += ["## Pictures", "", *(f"![{path.stem}]({path.name})\n" for path in plots)]
+        if panels:
+            named = ", ".join(f"[{path.name}]({path.name})" for path in panels)
+            lines += [f"With images of the sets, which their licences may keep private: {named}", ""]
     lines += [
         "MAE: mean over test images, each averaged over seeds and splits. Intervals: 95 %, by "
         "bootstrap over whole images (of MBM slides), paired for differences; they do not cover "
