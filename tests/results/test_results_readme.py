@@ -1,33 +1,49 @@
-"""The README's results are those of the records."""
+"""The README's results are those of the records that the project holds."""
 
 import re
 import runpy
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from cellbench.results.runs import load_records
+import pytest
+
+from cellbench.results.leaderboard import rank_runs
+from cellbench.results.runs import Run, load_records
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "docs" / "results.py"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WITH_RESULTS = runpy.run_path(str(ROOT / "docs" / "results.py"))["with_results"]
 
 
-def test_the_readme_shows_what_the_records_say():
-    checked = subprocess.run([sys.executable, SCRIPT, "--check"], check=False, timeout=120)
-    assert checked.returncode == 0, "python docs/results.py writes the table anew"
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Run]:
+    """The committed records: whoever trains in a clone has more, which the README need not show."""
+    store = tmp_path_factory.mktemp("store")
+    listed = subprocess.run(
+        ["git", "ls-files", "leaderboards/records"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, store / name)
+    return list(load_records(store).runs)
 
 
-def test_every_number_of_the_table_is_the_mae_of_a_record():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.partition("<!-- results")[2].partition("<!-- /results")[0]
+def test_the_readme_shows_what_the_records_say(runs):
+    assert WITH_RESULTS(README, rank_runs(runs)) == README, "python docs/results.py writes it anew"
+
+
+def test_every_number_of_the_table_is_the_mae_of_a_record(runs):
+    table = README.partition("<!-- results")[2].partition("<!-- /results")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
     sets = [title.partition(" ")[0].lower() for title in rows[0][1:]]
     errors: dict[tuple[str, str], list[str]] = {}
-    for run in load_records(ROOT).runs:
+    for run in runs:
         if run.protocol == "v1" and run.split == 0:
-            mean = sum(abs(a - b) for a, b in zip(run.truth, run.prediction, strict=True))
-            mae = mean / len(run.truth)
-            errors.setdefault((run.method, run.dataset), []).append(f"{mae:.2f}")
+            total = sum(abs(a - b) for a, b in zip(run.truth, run.prediction, strict=True))
+            mae = f"{total / len(run.truth):.2f}"
+            errors.setdefault((run.method, run.dataset), []).append(mae)
     shown = 0
     for method, *cells in rows[2:]:
         for dataset, cell in zip(sets, cells, strict=True):
@@ -37,10 +53,7 @@ def test_every_number_of_the_table_is_the_mae_of_a_record():
     assert shown >= 15
 
 
-def test_a_number_that_no_record_has_does_not_stay():
-    script = runpy.run_path(str(SCRIPT))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    changed = re.sub(r"\*\*\d+\.\d\d\*\*", "**0.10**", text, count=1)
-    assert changed != text
-    rows = script["rank_runs"](load_records(ROOT).runs)
-    assert script["with_results"](changed, rows) == text
+def test_a_number_that_no_record_has_does_not_stay(runs):
+    changed = re.sub(r"\*\*\d+\.\d\d\*\*", "**0.10**", README, count=1)
+    assert changed != README
+    assert WITH_RESULTS(changed, rank_runs(runs)) == README
