@@ -126,7 +126,7 @@ def _page(
         lines += ["## Pictures", "", *(f"![{path.stem}]({path.name})\n" for path in plots)]
         if panels:
             named = ", ".join(f"[{path.name}]({path.name})" for path in panels)
-            lines += [f"With images of the sets, which their licences may keep private: {named}", ""]
+            lines += [f"With images of the sets, whose licences are not known: {named}", ""]
     lines += [
         "MAE: mean over test images, each averaged over seeds and splits. Intervals: 95 %, by "
         "bootstrap over whole images (of MBM slides), paired for differences; they do not cover "
