@@ -1,10 +1,5 @@
-"""Write the README's table of results anew from the records.
+"""Write the README's table of results anew from the records: `python docs/results.py`."""
 
-`python docs/results.py` rewrites the table; with `--check` the exit code is 1 if the README says
-something else.
-"""
-
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +11,12 @@ BEGIN, END = "<!-- results: docs/results.py writes them -->\n", "<!-- /results -
 SETS = ("adi", "mbm", "vgg", "dcc")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Rewrite or check the README; 1 if a check finds a difference."""
+def main() -> None:
+    """Rewrite the README."""
     readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    fresh = with_results(text, rank_runs(load_records(ROOT).runs))
-    if "--check" in arguments:
-        return int(fresh != text)
+    rows = rank_runs(load_records(ROOT).runs)
+    fresh = with_results(readme.read_text(encoding="utf-8"), rows)
     readme.write_text(fresh, encoding="utf-8")
-    return 0
 
 
 def with_results(text: str, rows: Sequence[Row]) -> str:
@@ -66,4 +58,4 @@ def _cell(row: Row | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

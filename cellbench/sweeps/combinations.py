@@ -11,7 +11,7 @@ from typing import Any
 
 from cellbench.config import ResolvedConfig, find_config, loading_once, resolve
 from cellbench.errors import UserError
-from cellbench.sweeps.grids import Cell, Grid
+from cellbench.sweeps.grids import Cell, Grid, overlap
 
 Base = Callable[[str, str], ResolvedConfig]
 """The config of a name on a set, as it stands."""
@@ -75,9 +75,13 @@ def combine(grid: Grid, datasets: Sequence[str], wish: Wish, notes: list[str]) -
         base = functools.cache(
             lambda config, dataset: resolve(config, dataset=dataset, overrides=wish.overrides)
         )
+        cells = _usable_cells(grid, notes)
+        if grid.base:
+            for name in datasets:
+                base(grid.base, name)  # what is wrong already here is no combination's
         return {
             (cell, name): found
-            for cell in _usable_cells(grid, notes)
+            for cell in cells
             for name in datasets
             if (found := _combination(grid, cell, name, wish, base, notes)) is not None
         }
@@ -88,7 +92,7 @@ def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
     for key in (text.partition("=")[0] for text in overrides):
         for factor in grid.factors:
             for varied in (varied for level in factor.levels for varied, _ in level.changes):
-                if f"{varied}.".startswith(f"{key}.") or f"{key}.".startswith(f"{varied}."):
+                if overlap(varied, key):
                     raise UserError(
                         f"--set {key}: the axis {factor.name!r} of {grid.file.name} varies "
                         f"{varied}; set a key that no axis varies."
@@ -114,8 +118,6 @@ def _combination(
     grid: Grid, cell: Cell, dataset: str, wish: Wish, base: Base, notes: list[str]
 ) -> Combination | None:
     """A cell on a set; None, with a note, for a method that the set does not suit."""
-    if grid.base:
-        base(cell.config, dataset)  # what is wrong already here is not the combination's
     try:
         config, changes = _changed(cell, dataset, base, wish.overrides)
     except UserError as error:

@@ -19,7 +19,7 @@ from typing import Any
 
 from cellbench.config import config_folders, load_file
 from cellbench.errors import UserError
-from cellbench.sweeps.grids import SETS, Factor, Grid, Level
+from cellbench.sweeps.grids import SETS, Factor, Grid, Level, overlap
 
 KEYS = (
     "title", "layout", "base", "methods", "axes", "variants", "datasets", "splits", "seeds",
@@ -185,7 +185,7 @@ def _check_apart(factors: Sequence[Factor]) -> None:
             for other, by in owner.items():
                 if by == factor.name:
                     continue
-                if key == other or f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}."):
+                if overlap(key, other):
                     both = key if key == other else f"{other} and {key}"
                     raise _Mistake(
                         f"the axes {by!r} and {factor.name!r} both set {both}; a key belongs to "

@@ -9,6 +9,11 @@ from typing import Any
 SETS = ("adi", "mbm", "vgg", "dcc")
 
 
+def overlap(key: str, other: str) -> bool:
+    """Whether two dotted keys are one, or one lies below the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One value of a factor.
