@@ -66,7 +66,9 @@ def main() -> None:
                     splits = f"0-{given.splits - 1}"
                     more = ["--epochs", str(given.epochs), "--splits", splits, "--jobs", "1"]
                     cellbench(["compare", str(grid), *more], folder / f"compare-{turn}")
-                spent[side] += now(given.clock) - began
+                seconds = now(given.clock) - began
+                spent[side] += seconds
+                print(f"turn {turn + 1}, {side}: {seconds:.1f} s", flush=True)
     ratio = spent["compare"] / spent["run"]
     count = len(runs) * given.rounds
     print(f"{count} runs of {given.epochs} epochs, {given.clock} clock")

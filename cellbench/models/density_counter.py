@@ -137,6 +137,7 @@ class DensityCounter(ScoredCounter):
     def estimate(self, images: Images) -> DensityOutput:
         """Run the network."""
         features, extras = self.features(images)
+        features = features.float()  # outside of autocast nothing casts them
         with full_precision(features.device):
             density = self.readout(features)
         return DensityOutput(density, features, self.readout.stride, self.readout.scale, extras)

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from cellbench.config import config_folders, load_file, merge
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
+from cellbench.engine.devices import autocast
 from cellbench.engine.stages import Span, StageSwitch
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
@@ -294,6 +295,17 @@ def test_more_cells_than_places_have_a_finite_loss(counter):
     assert torch.isfinite(total(counter.train().loss(batch_of(counter, crowd, crowd))))
 
 
+@by_steps
+def test_a_step_in_bfloat16_has_a_finite_loss_and_gradient(counter):
+    side = adapted(counter.path).side
+    batch = batch_of(counter, picture(side, side, 1), picture(side, side, 2))
+    for stage in counter.stages:
+        with autocast(counter.device, "bfloat16"):
+            gradients = largest_gradients(counter, batch, stage)
+        assert gradients
+        assert all(math.isfinite(gradient) for gradient in gradients.values())
+
+
 def check_prediction(found, size, scale):
     """The count is finite, at least 0 and what is shown; the points lie in the image."""
     assert math.isfinite(found.count)
@@ -323,6 +335,14 @@ def test_an_image_of_any_size_is_counted_with_points_inside_it(counter, size, sc
     (found,) = counter.eval().infer(images_of(counter, [pixels], scale))
     check_prediction(found, size, scale)
     check_prediction(counter.select(found), size, scale)
+
+
+def test_an_image_is_counted_in_bfloat16_too(counter):
+    pixels, _ = picture(96, 64)
+    counter.eval()
+    with torch.inference_mode(), autocast(counter.device, "bfloat16"):
+        (found,) = counter.infer(images_of(counter, [pixels]))
+    check_prediction(found, (96, 64), 1.0)
 
 
 @pytest.mark.slow
