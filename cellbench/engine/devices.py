@@ -1,6 +1,8 @@
-"""Which device, which precision, how many processes."""
+"""Which device, which precision, how many processes, what becomes of freed memory."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +60,31 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
     return "float32"
+
+
+# Numbers of glibc's malloc.h: freed memory at the top that is kept, and the most buffers that may
+# be mapped each for itself.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_KEPT_BYTES = 2**31 - 1  # the largest int
+
+
+def keep_freed_memory(device: torch.device) -> bool:
+    """Have what a step on a CPU frees stay with this process, for the next step to take.
+
+    glibc maps every large buffer anew and gives it back when it is freed, so that each step waits
+    for the kernel to zero the same gigabytes (benchmarks/allocator.py).
+
+    Returns:
+        Whether it was done: under glibc, for a CPU, where the user has set no MALLOC_ variable.
+    """
+    chosen = any(name.startswith("MALLOC_") for name in os.environ)
+    if device.type != "cpu" or not sys.platform.startswith("linux") or chosen:
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is None:
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    return all(mallopt(*setting) == 1 for setting in settings)
 
 
 @contextmanager

@@ -1,10 +1,19 @@
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from cellbench.config import OptimizerConfig, ScheduleConfig
-from cellbench.engine.devices import autocast, choose_device, choose_precision
+from cellbench.engine.devices import (
+    autocast,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+)
 from cellbench.engine.optim import build_optimizer, rate
 from cellbench.errors import UserError
 
@@ -78,3 +87,39 @@ def test_autocast_on_a_cpu_computes_in_the_precision_that_was_chosen():
 def test_a_device_that_is_not_there_is_one_sentence(name):
     with pytest.raises(UserError, match="--device"):
         choose_device(name)
+
+
+MAPPED = """
+import sys
+import torch
+from cellbench.engine.devices import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    assert keep_freed_memory(torch.device("cpu"))
+
+def fresh_pages():
+    before = int(open("/proc/self/stat").read().rpartition(")")[2].split()[7])
+    torch.zeros(16 * 2**20)  # 64 MiB, over every threshold of glibc
+    return int(open("/proc/self/stat").read().rpartition(")")[2].split()[7]) - before
+
+for _ in range(10):  # the heap grows to what it needs
+    fresh_pages()
+print(sum(fresh_pages() for _ in range(5)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what it changes is glibc's")
+def test_freed_memory_is_taken_again():
+    def pages(side):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        command = [sys.executable, "-c", MAPPED, side]
+        return int(subprocess.check_output(command, env=environment))
+
+    assert pages("kept") < 0.1 * pages("given back")
+
+
+def test_freed_memory_is_as_the_user_has_set_it(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    assert not keep_freed_memory(torch.device("cpu"))
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    assert not keep_freed_memory(torch.device("cuda"))
