@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from cellbench.errors import PartError
 from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
@@ -71,8 +72,11 @@ class PointCounter(ScoredCounter):
             channels_last: memory format of images and weights.
 
         Raises:
-            PartError: a stride of the backbone does not divide `size_multiple`.
+            PartError: a stride of the backbone does not divide `size_multiple`, or a negative
+                distance.
         """
+        if not apart_px >= 0:
+            raise PartError(f"apart_px is 0 or more, not {apart_px}.")
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
         )

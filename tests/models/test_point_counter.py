@@ -154,6 +154,11 @@ def test_of_candidates_that_stand_for_one_cell_the_best_alone_counts():
     assert points[2.5] == [[3.0, 1.0], *below]
 
 
+def test_a_negative_distance_is_refused():
+    with pytest.raises(PartError, match=r"apart_px is 0 or more, not -1"):
+        counter(apart_px=-1.0)
+
+
 def test_only_peaks_are_counted_and_padding_is_no_rival():
     head = ChannelHead(peaks=[True, False, True])
     model = counter(head)
