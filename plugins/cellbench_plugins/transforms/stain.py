@@ -1,4 +1,4 @@
-"""Stain normalisation: sections of one stain, coloured alike."""
+"""Stains of histology: sections coloured alike, and crops stained more or less."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from cellbench.data.contracts import Picture, Transform
 from cellbench.errors import PartError
 from cellbench.registry import TRANSFORMS
+from cellbench_plugins.transforms.colour import as_float
+
+# Of MBM's training images of split 0, the median: optical densities of R, G and B.
+HAEMATOXYLIN, EOSIN = (0.65, 0.66, 0.37), (0.22, 0.87, 0.44)
 
 # Optical density below which a pixel holds no tissue, and the least share of a picture that must
 # be tissue for its stains to be told apart.
@@ -38,8 +42,8 @@ class StainNormalisation(Transform):
     def __init__(
         self,
         *,
-        haematoxylin: Sequence[float] = (0.65, 0.66, 0.37),
-        eosin: Sequence[float] = (0.22, 0.87, 0.44),
+        haematoxylin: Sequence[float] = HAEMATOXYLIN,
+        eosin: Sequence[float] = EOSIN,
         amounts: Sequence[float] = (2.8, 1.1),
         percentile: float = 1.0,
     ) -> None:
@@ -54,9 +58,7 @@ class StainNormalisation(Transform):
         Raises:
             PartError: a stain is not three densities, not above 0, or both are one.
         """
-        stains = np.array([_unit("haematoxylin", haematoxylin), _unit("eosin", eosin)])
-        if np.linalg.matrix_rank(stains, tol=1e-3) < 2:
-            raise PartError("haematoxylin and eosin are one colour; they have to differ.")
+        stains = _pair(haematoxylin, eosin)
         if len(amounts) != 2 or not all(amount > 0 for amount in amounts):
             raise PartError(f"amounts: two numbers above 0 are wanted here, not {amounts!r}.")
         if not 0 <= percentile < 50:
@@ -85,6 +87,68 @@ class StainNormalisation(Transform):
         painted = amounts @ ((self.amounts / most)[:, None] * self.stains).astype(np.float32)
         colours = np.rint(256 * np.exp(-painted) - 1).clip(0, 255).astype(np.uint8)
         return replace(picture, pixels=colours.reshape(pixels.shape))
+
+
+@TRANSFORMS.register_module()
+class StainJitter(Transform):
+    """Draws how strongly a picture takes each of its two stains, and what is left of either.
+
+    The optical density of a pixel is an amount of haematoxylin, one of eosin, and a rest. Each
+    stain's amount is multiplied by a factor from 1 +- `strength` and shifted by a number from
+    +- `shift`, the same in all pixels; the rest stays. So colours move as they do from one
+    laboratory to another, and not, as by a jitter of the channels, to where no stain leads.
+
+    Source: Tellez et al., "Whole-slide mitosis detection in H&E breast histology using PHH3 as a
+        reference to train distilled stain-invariant convolutional networks", IEEE TMI 2018,
+        arXiv:1808.05896.
+
+    Differs: the two stains are those that StainNormalisation paints with, and no third one is.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float = 0.2,
+        shift: float = 0.1,
+        haematoxylin: Sequence[float] = HAEMATOXYLIN,
+        eosin: Sequence[float] = EOSIN,
+    ) -> None:
+        """Set the reach.
+
+        Args:
+            strength: of the factors, 0 to below 1.
+            shift: optical density, at least 0; white tissue takes no less than none of a stain.
+            haematoxylin: optical densities of the stain in R, G and B; its length does not count.
+            eosin: of the other.
+
+        Raises:
+            PartError: a number out of range, a stain that is not three densities above 0, or
+                both are one.
+        """
+        if not 0 <= strength < 1 or not shift >= 0:
+            raise PartError(
+                f"strength is from 0 to below 1 and shift at least 0, not {strength} and {shift}."
+            )
+        self.strength, self.shift = strength, shift
+        self.stains = _pair(haematoxylin, eosin)
+        self.unmixing = np.linalg.pinv(self.stains)  # (3, 2)
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Change the colours; points stay.
+
+        Returns:
+            A Picture with float32 pixels in 0..1.
+        """
+        factors = 1 + self.strength * rng.uniform(-1, 1, size=2)
+        shifts = self.shift * rng.uniform(-1, 1, size=2)
+        # density' = density + ((factor - 1) amount + shift) stains, one affine map of densities
+        mixing = np.eye(3) + self.unmixing @ np.diag(factors - 1) @ self.stains
+        values = as_float(picture.pixels)
+        density = -np.log((255 * values.reshape(-1, 3) + 1) / 256)
+        moved = density @ mixing.astype(np.float32) + (shifts @ self.stains).astype(np.float32)
+        colours = (256 * np.exp(-moved) - 1) / 255
+        pixels = colours.clip(0, 1).astype(np.float32).reshape(values.shape)
+        return replace(picture, pixels=pixels)
 
 
 def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.float64] | None:
@@ -116,6 +180,14 @@ def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N,) pixels that every channel sees."""
     seen: NDArray[np.bool_] = np.all(density > _GLASS, axis=1)
     return seen
+
+
+def _pair(haematoxylin: Sequence[float], eosin: Sequence[float]) -> NDArray[np.float64]:
+    """(2, 3) of length 1 each."""
+    stains = np.array([_unit("haematoxylin", haematoxylin), _unit("eosin", eosin)])
+    if np.linalg.matrix_rank(stains, tol=1e-3) < 2:
+        raise PartError("haematoxylin and eosin are one colour; they have to differ.")
+    return stains
 
 
 def _unit(name: str, stain: Sequence[float]) -> NDArray[np.float64]:

@@ -4,7 +4,13 @@ import pytest
 from cellbench.data.contracts import Picture
 from cellbench.errors import PartError
 from cellbench.structures import no_points
-from cellbench_plugins.transforms.stain import StainNormalisation, find_stains
+from cellbench_plugins.transforms.stain import (
+    EOSIN,
+    HAEMATOXYLIN,
+    StainJitter,
+    StainNormalisation,
+    find_stains,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -105,3 +111,64 @@ def test_points_and_size_stay_and_nothing_is_drawn():
 def test_a_wrong_reference_is_told_in_one_sentence(options, word):
     with pytest.raises(PartError, match=word):
         StainNormalisation(**options)
+
+
+STAINS = (unit(*HAEMATOXYLIN), unit(*EOSIN))
+
+
+def amounts_in(pixels):
+    """(N, 2) of the two stains, and how far (N, 3) densities lie off their plane."""
+    density = -np.log((255 * np.asarray(pixels, dtype=np.float64).reshape(-1, 3) + 1) / 256)
+    amounts, *_ = np.linalg.lstsq(np.array(STAINS).T, density.T, rcond=None)
+    return amounts.T, density - amounts.T @ STAINS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_stain_is_multiplied_and_shifted_and_what_is_neither_stays(seed):
+    rng = np.random.default_rng(seed)
+    pixels = np.exp(-rng.uniform(0.3, 1.2, (30, 20, 3)))  # of any colour, nowhere white
+    jitter = StainJitter(strength=0.3, shift=0.05)
+    after = jitter(Picture(pixels.astype(np.float32), no_points()), np.random.default_rng(seed))
+    (before, rest), (now, rest_now) = amounts_in(pixels), amounts_in(after.pixels)
+    for stain in range(2):
+        factor, shift = np.polyfit(before[:, stain], now[:, stain], 1)
+        assert abs(factor - 1) <= 0.3
+        assert abs(shift) <= 0.05
+        np.testing.assert_allclose(now[:, stain], factor * before[:, stain] + shift, atol=1e-4)
+    np.testing.assert_allclose(rest_now, rest, atol=1e-4)
+
+
+def test_factors_and_shifts_reach_as_far_as_they_may_and_no_farther():
+    # far from white, where nothing is cut off
+    pixels = np.exp(-np.random.default_rng(0).uniform(0.9, 1.3, (8, 8, 3))).astype(np.float32)
+    jitter = StainJitter(strength=0.4, shift=0.1)
+    found = []
+    for seed in range(300):
+        after = jitter(Picture(pixels, no_points()), np.random.default_rng(seed)).pixels
+        before, now = amounts_in(pixels)[0], amounts_in(after)[0]
+        found.append(np.polyfit(before[:, 0], now[:, 0], 1))
+    low, high = np.min(found, axis=0), np.max(found, axis=0)
+    assert -0.4 <= low[0] - 1 < -0.36
+    assert 0.36 < high[0] - 1 <= 0.4
+    assert -0.1 <= low[1] < -0.09
+    assert 0.09 < high[1] <= 0.1
+
+
+def test_without_strength_and_shift_a_picture_stays():
+    _, pixels = section(STAINS, (2.0, 1.0))
+    after = StainJitter(strength=0, shift=0)(Picture(pixels, no_points()), RNG).pixels
+    np.testing.assert_allclose(255 * after, pixels, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"strength": 1.0}, "strength is from 0 to below 1"),
+        ({"shift": -0.1}, "shift at least 0"),
+        ({"eosin": HAEMATOXYLIN}, "one colour"),
+        ({"eosin": (1, 2)}, "three optical densities"),
+    ],
+)
+def test_a_jitter_that_makes_no_sense_is_refused(options, told):
+    with pytest.raises(PartError, match=told):
+        StainJitter(**options)
