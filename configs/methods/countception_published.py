@@ -1,7 +1,7 @@
 """Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
 
-Differs: crops and the number of steps are those of the data set's file, not 1000 epochs of two
-whole images.
+Differs: pairs of crops of 128 px instead of pairs of whole images, and as many passes over the set
+as its file says instead of 1000.
 """
 
 _base_ = "countception.py"

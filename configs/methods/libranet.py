@@ -29,48 +29,13 @@ optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_n
 
 schedule = dict(policy="cosine", warmup=0.05, ema=0.99)
 
+_turns = [dict(type="RandomFlip"), dict(type="QuarterTurn")]
+_stained = [*_turns, dict(type="ColourJitter")]
+_crops = dict(type="RandomCrop", size=160, jitter=(0.8, 1.25))
+
 per_dataset = dict(
-    vgg=dict(
-        data=dict(
-            batch_size=4,
-            augment=[
-                dict(type="RandomCrop", size=128),
-                dict(type="RandomFlip"),
-                dict(type="QuarterTurn"),
-            ],
-        ),
-    ),
-    adi=dict(
-        data=dict(
-            batch_size=3,
-            augment=[
-                dict(type="RandomCrop", size=160, jitter=(0.9, 1.1)),
-                dict(type="RandomFlip"),
-                dict(type="QuarterTurn"),
-                dict(type="ColourJitter"),
-            ],
-        ),
-    ),
-    mbm=dict(
-        data=dict(
-            batch_size=4,
-            augment=[
-                dict(type="RandomCrop", size=160, jitter=(0.8, 1.25)),
-                dict(type="RandomFlip"),
-                dict(type="QuarterTurn"),
-                dict(type="ColourJitter"),
-            ],
-        ),
-    ),
-    dcc=dict(
-        data=dict(
-            batch_size=4,
-            augment=[
-                dict(type="RandomCrop", size=160, jitter=(0.7, 1.4)),
-                dict(type="RandomFlip"),
-                dict(type="QuarterTurn"),
-                dict(type="ColourJitter"),
-            ],
-        ),
-    ),
+    vgg=dict(data=dict(batch_size=4, augment=[dict(type="RandomCrop", size=128), *_turns])),
+    adi=dict(data=dict(batch_size=3, augment=[dict(_crops, jitter=(0.9, 1.1)), *_stained])),
+    mbm=dict(data=dict(batch_size=4, augment=[_crops, *_stained])),
+    dcc=dict(data=dict(batch_size=4, augment=[dict(_crops, jitter=(0.7, 1.4)), *_stained])),
 )
