@@ -129,17 +129,36 @@ def check_arguments(
     Raises:
         PartError: an argument is unknown, missing or of the wrong type.
     """
-    from typeguard import TypeCheckError, check_type
-
-    where = f"{path}." if path else ""
-    owner = name or part.__name__
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(part).parameters.items()
         if name not in given
     }
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        check_options(parameters, options, owner=name or part.__name__, path=path)
+
+
+def check_options(
+    parameters: Mapping[str, inspect.Parameter],
+    options: Mapping[str, Any],
+    *,
+    owner: str,
+    path: str,
+) -> None:
+    """Check what a config gives against what may be given.
+
+    Args:
+        parameters: by name.
+        options: what the config gives, without `type`.
+        owner: what the message calls the part.
+        path: dotted key of the part in the config, for the message.
+
+    Raises:
+        PartError: an argument is unknown, missing or of the wrong type.
+    """
+    from typeguard import TypeCheckError, check_type
+
+    where = f"{path}." if path else ""
     known = sorted(parameters)
     for name, value in options.items():
         if name not in parameters:

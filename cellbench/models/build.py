@@ -8,7 +8,15 @@ from cellbench.errors import PartError
 from cellbench.models.counter import CellCounter
 from cellbench.models.parts import Backbone, Decoder
 from cellbench.models.weights import Say, WeightsInfo, load_trunk_weights
-from cellbench.registry import CONVS, COUNTERS, DECODERS, PartRegistry, check_arguments
+from cellbench.registry import (
+    CONVS,
+    COUNTERS,
+    DECODERS,
+    HEADS,
+    PartRegistry,
+    check_arguments,
+    check_options,
+)
 
 
 def build_counter(
@@ -31,7 +39,7 @@ def build_counter(
     """
     kind = _counter(model_cfg)
     options = {key: value for key, value in model_cfg.items() if key != "type"}
-    counter = kind.from_config(**options)
+    counter = kind(**_make_parts(kind, options))
     if load_weights:
         counter.weights_info = _load_trunks(counter, say)
     return counter
@@ -107,10 +115,42 @@ def _counter(model_cfg: Mapping[str, Any]) -> type[CellCounter]:
         )
     kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
     options = {key: value for key, value in model_cfg.items() if key != "type"}
-    maker = kind.from_config
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(maker).parameters.values())
-    check_arguments(kind if takes_all else maker, options, path="model", name=kind.__name__)
+    check_options(_options_of(kind), options, owner=kind.__name__, path="model")
     return kind
+
+
+def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
+    """What a config may say of a counter: its constructor's options, parts as their configs.
+
+    Where a constructor hands what it does not know on to its base, the base's options count too.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = inspect.signature(base).parameters
+        found = {name: p for name, p in own.items() if p.kind is not p.VAR_KEYWORD} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            break
+    for name in found.keys() & kind.parts.keys():
+        config: Any = Mapping[str, Any]
+        optional = found[name].default is None
+        found[name] = found[name].replace(annotation=config | None if optional else config)
+    return found
+
+
+def _make_parts(kind: type[CellCounter], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with every part made; a decoder fits its backbone, and a head its decoder."""
+    made = dict(options)
+    for name, registry in kind.parts.items():
+        if made.get(name) is None:
+            continue
+        if registry is DECODERS:
+            made[name] = build_decoder(made[name], made["backbone"])
+        else:
+            given = {"in_shape": made["decoder"].shape} if registry is HEADS else {}
+            made[name] = build_part(registry, made[name], path=f"model.{name}", **given)
+    return made
 
 
 def _load_trunks(counter: CellCounter, say: Say | None) -> WeightsInfo:

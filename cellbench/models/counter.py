@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import BaseModel
@@ -12,6 +12,7 @@ from torch import Tensor
 from cellbench.models.parts import Backbone
 from cellbench.models.preprocess import Preprocessor
 from cellbench.models.weights import RANDOM, WeightsInfo
+from cellbench.registry import PartRegistry
 from cellbench.structures import CellSample, Prediction
 
 
@@ -88,11 +89,14 @@ class CellCounter(BaseModel):
     weights goes into buffers or `get_extra_state`, so that it travels with the checkpoint.
 
     Attributes:
+        parts: options of the constructor that are parts, in the order in which they are made,
+            each with the registry that it is from; a config has a dict with a `type` there.
         weights_info: what the trunk started from; set by `cellbench.models.build`.
         trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
             steps that a budget could be fitted to.
     """
 
+    parts: ClassVar[Mapping[str, PartRegistry]] = {}
     weights_info: WeightsInfo = RANDOM
     trained_by_steps: ClassVar[bool] = True
 
@@ -106,11 +110,6 @@ class CellCounter(BaseModel):
         super().__init__(
             data_preprocessor=Preprocessor(size_multiple=size_multiple, channels_last=channels_last)
         )
-
-    @classmethod
-    def from_config(cls, **options: Any) -> Self:
-        """Make the method from the `model` part of a config, without `type`."""
-        return cls(**options)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:

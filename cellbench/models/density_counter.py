@@ -1,7 +1,7 @@
 """The skeleton of methods that estimate a density map: backbone, decoder, target, loss."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
     Backbone,
@@ -24,7 +23,15 @@ from cellbench.models.parts import (
 from cellbench.models.peaks import local_maxima, subpixel_offsets
 from cellbench.models.readout import DensityReadout
 from cellbench.models.scored import ScoredCounter, full_precision
-from cellbench.registry import BACKBONES, COUNTERS, LOSSES, TARGETS, check_arguments
+from cellbench.registry import (
+    BACKBONES,
+    COUNTERS,
+    DECODERS,
+    LOSSES,
+    TARGETS,
+    PartRegistry,
+    check_arguments,
+)
 from cellbench.structures import Prediction
 
 
@@ -49,6 +56,12 @@ class DensityCounter(ScoredCounter):
     """
 
     counts_points = False
+    parts: ClassVar[Mapping[str, PartRegistry]] = {
+        "backbone": BACKBONES,
+        "decoder": DECODERS,
+        "target": TARGETS,
+        "loss": LOSSES,
+    }
 
     def __init__(
         self,
@@ -56,7 +69,7 @@ class DensityCounter(ScoredCounter):
         backbone: Backbone,
         target: DensityTarget,
         loss: DensityLoss,
-        output: DensityReadout | None = None,
+        output: DensityReadout | Mapping[str, Any] | None = None,
         decoder: Decoder | None = None,
         threshold: float = 0.2,
         score_floor: float = 0.02,
@@ -64,13 +77,13 @@ class DensityCounter(ScoredCounter):
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together; `from_config` makes them from a config.
+        """Put the parts together.
 
         Args:
             backbone: images to maps.
             target: points to the map that is learned.
             loss: compares the two.
-            output: reads the map from the features; by default `DensityReadout` as it is.
+            output: reads the map from the features; `DensityReadout`, or its options.
             decoder: maps to one; None takes the finest as it is.
             threshold: least score of a point, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
@@ -80,7 +93,8 @@ class DensityCounter(ScoredCounter):
             channels_last: memory format of images and weights.
 
         Raises:
-            PartError: a stride of the backbone does not divide `size_multiple`.
+            PartError: a stride of the backbone does not divide `size_multiple`, or an option of
+                the readout cannot be.
         """
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
@@ -90,44 +104,14 @@ class DensityCounter(ScoredCounter):
         self.decoder = decoder
         self.target = target
         self.criterion = loss
-        self.readout = DensityReadout(_shape(backbone, decoder)) if output is None else output
+        if not isinstance(output, DensityReadout):
+            output = _build_readout(output or {}, backbone, decoder, target.unit)
+        self.readout = output
         self.score_floor = score_floor
         self.peak_px = peak_px
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        target: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        output: Mapping[str, Any] | None = None,
-        decoder: Mapping[str, Any] | None = None,
-        threshold: float = 0.2,
-        score_floor: float = 0.02,
-        peak_px: float = 2.0,
-        size_multiple: int = 32,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make every part through its registry; `decoder.conv` names the convolution in it."""
-        trunk = build_part(BACKBONES, backbone, path="model.backbone")
-        fusion = None if decoder is None else build_decoder(decoder, trunk)
-        wanted = build_part(TARGETS, target, path="model.target")
-        return cls(
-            backbone=trunk,
-            decoder=fusion,
-            target=wanted,
-            loss=build_part(LOSSES, loss, path="model.loss"),
-            output=_build_readout(output or {}, trunk, fusion, wanted.unit),
-            threshold=threshold,
-            score_floor=score_floor,
-            peak_px=peak_px,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
 
     def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
         """The (B, C, h, w) features that the map is read from, and what the loss wants beside."""

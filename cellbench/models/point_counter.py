@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import (
     Backbone,
@@ -22,7 +21,7 @@ from cellbench.models.parts import (
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
 from cellbench.models.suppression import best_of_neighbours
-from cellbench.registry import BACKBONES, COUNTERS, HEADS, LOSSES, MATCHERS
+from cellbench.registry import BACKBONES, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS, PartRegistry
 from cellbench.structures import Prediction
 
 
@@ -42,6 +41,14 @@ class PointCounter(ScoredCounter):
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
     """
 
+    parts: ClassVar[Mapping[str, PartRegistry]] = {
+        "backbone": BACKBONES,
+        "decoder": DECODERS,
+        "head": HEADS,
+        "matcher": MATCHERS,
+        "loss": LOSSES,
+    }
+
     def __init__(
         self,
         *,
@@ -56,7 +63,7 @@ class PointCounter(ScoredCounter):
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together; `from_config` makes them from a config.
+        """Put the parts together.
 
         Args:
             backbone: images to maps.
@@ -91,37 +98,6 @@ class PointCounter(ScoredCounter):
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        decoder: Mapping[str, Any],
-        head: Mapping[str, Any],
-        matcher: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        threshold: float = 0.5,
-        score_floor: float = 0.02,
-        apart_px: float = 0.0,
-        size_multiple: int = 32,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make every part through its registry; `decoder.conv` names the convolution in it."""
-        trunk = build_part(BACKBONES, backbone, path="model.backbone")
-        fusion = build_decoder(decoder, trunk)
-        return cls(
-            backbone=trunk,
-            decoder=fusion,
-            head=build_part(HEADS, head, path="model.head", in_shape=fusion.shape),
-            matcher=build_part(MATCHERS, matcher, path="model.matcher"),
-            loss=build_part(LOSSES, loss, path="model.loss"),
-            threshold=threshold,
-            score_floor=score_floor,
-            apart_px=apart_px,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
 
     @property
     def untrained(self) -> Mapping[str, str]:

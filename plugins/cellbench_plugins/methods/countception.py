@@ -1,19 +1,17 @@
 """Count-ception: a redundant map of counts, each cell counted in 32x32 places."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cellbench.models.build import build_part
 from cellbench.models.counter import Images
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import Backbone, DensityLoss, DensityOutput, DensityTarget, FeatureShape
 from cellbench.models.readout import DensityReadout
-from cellbench.registry import BACKBONES, COUNTERS, LOSSES, TARGETS
+from cellbench.registry import BACKBONES, COUNTERS, LOSSES
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.fourier import fourier_conv2d
 
@@ -141,7 +139,7 @@ class CountCeption(DensityCounter):
         size_multiple: int = 1,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together; `from_config` makes them from a config.
+        """Put the parts together.
 
         Args:
             backbone: images to a map that is 32 px larger.
@@ -179,41 +177,6 @@ class CountCeption(DensityCounter):
         self.last = last
         self.spot_px = spot_px
         self.noise = noise
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        target: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        scale: float = 1.0,
-        prior: float = 2e-3,
-        last_norm: bool = False,
-        spot_px: float = 1.5,
-        noise: float = 0.005,
-        threshold: float = 0.2,
-        score_floor: float = 0.02,
-        peak_px: float = 2.0,
-        size_multiple: int = 1,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make every part through its registry."""
-        return cls(
-            backbone=build_part(BACKBONES, backbone, path="model.backbone"),
-            target=build_part(TARGETS, target, path="model.target"),
-            loss=build_part(LOSSES, loss, path="model.loss"),
-            scale=scale,
-            prior=prior,
-            last_norm=last_norm,
-            spot_px=spot_px,
-            noise=noise,
-            threshold=threshold,
-            score_floor=score_floor,
-            peak_px=peak_px,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
 
     def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
         """The (B, 64, H + 32, W + 32) features, or the map itself behind `last_norm`."""

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_part
 from cellbench.models.counter import Batch, Images, Stage
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import (
@@ -19,7 +18,7 @@ from cellbench.models.parts import (
     DensityTarget,
     FeatureShape,
 )
-from cellbench.registry import COUNTERS, DECODERS, TARGETS
+from cellbench.registry import COUNTERS, DECODERS, TARGETS, PartRegistry
 from cellbench_plugins.methods._dilated import pick, started
 
 COUNTING, LOCALISING = "counter", "localiser"
@@ -159,46 +158,32 @@ class DCL(DensityCounter):
         not).
     """
 
-    localiser: Localiser
-    fine_target: DensityTarget
-    localiser_share: float
+    parts: ClassVar[Mapping[str, PartRegistry]] = {
+        **DensityCounter.parts,
+        "fine_target": TARGETS,
+    }
     stage: str | None = None
 
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
+    def __init__(
+        self,
         *,
-        backbone: Mapping[str, Any],
-        decoder: Mapping[str, Any],
-        target: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        fine_target: Mapping[str, Any],
-        output: Mapping[str, Any] | None = None,
+        fine_target: DensityTarget,
         localiser_width: int = 16,
         localiser_share: float = 0.4,
-        threshold: float = 0.2,
-        score_floor: float = 0.02,
-        peak_px: float = 2.0,
-        size_multiple: int = 32,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make the counter through the registries, then the localiser.
+        **options: Any,
+    ) -> None:
+        """Make the counter, then the localiser.
 
-        `fine_target` is what the localiser learns; `localiser_width` its channels at full
-        resolution, a multiple of 8; `localiser_share` its share of the steps, in (0, 1).
+        Args:
+            fine_target: points to what the localiser learns, at stride 1.
+            localiser_width: its channels at full resolution, a multiple of 8.
+            localiser_share: its share of the steps, in (0, 1).
+            options: of `DensityCounter`.
+
+        Raises:
+            PartError: as `DensityCounter`, or a width or share out of range.
         """
-        made = super().from_config(
-            backbone=backbone,
-            decoder=decoder,
-            target=target,
-            loss=loss,
-            output=output,
-            threshold=threshold,
-            score_floor=score_floor,
-            peak_px=peak_px,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
+        super().__init__(**options)
         if localiser_width < 8 or localiser_width % 8:
             raise PartError(
                 f"model.localiser_width: a multiple of 8 is wanted here, not {localiser_width}."
@@ -208,12 +193,11 @@ class DCL(DensityCounter):
                 "model.localiser_share: the localiser's share of the steps lies between 0 and 1, "
                 f"not at {localiser_share}."
             )
-        made.localiser = Localiser(width=localiser_width)
-        made.localiser_share = localiser_share
-        made.fine_target = build_part(TARGETS, fine_target, path="model.fine_target")
-        if channels_last:
-            made.localiser.to(memory_format=torch.channels_last)
-        return made
+        self.localiser = Localiser(width=localiser_width)
+        self.localiser_share = localiser_share
+        self.fine_target = fine_target
+        if options.get("channels_last", True):
+            self.localiser.to(memory_format=torch.channels_last)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from cellbench.errors import PartError
 from cellbench.metrics.localisation import detect, pool
-from cellbench.models.build import build_decoder, build_part
 from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
 from cellbench.models.parts import Backbone, Decoder
 from cellbench.models.peaks import local_maxima
-from cellbench.registry import BACKBONES, COUNTERS
+from cellbench.registry import BACKBONES, COUNTERS, DECODERS, PartRegistry
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.diffusion import (
     clean_from_velocity,
@@ -88,6 +87,8 @@ class DiffuseDenoise(CellCounter):
     threshold: Tensor
     shares: Tensor
 
+    parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES, "decoder": DECODERS}
+
     def __init__(
         self,
         *,
@@ -106,7 +107,7 @@ class DiffuseDenoise(CellCounter):
         sampling_seed: int = 0,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together; `from_config` makes them from a config.
+        """Put the parts together.
 
         Args:
             backbone: images to maps.
@@ -157,44 +158,6 @@ class DiffuseDenoise(CellCounter):
         self.register_buffer("shares", signal_shares(times), persistent=False)
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        decoder: Mapping[str, Any],
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2),
-        times: int = 1000,
-        sampling_steps: int = 4,
-        samples: int = 3,
-        noises: int = 2,
-        sigma: float = 0.5,
-        count_weight: float = 1e-3,
-        threshold: float = 0.5,
-        score_floor: float = 0.1,
-        sampling_seed: int = 0,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make trunk and decoder through their registries."""
-        trunk = build_part(BACKBONES, backbone, path="model.backbone")
-        return cls(
-            backbone=trunk,
-            decoder=build_decoder(decoder, trunk),
-            width=width,
-            multipliers=multipliers,
-            times=times,
-            sampling_steps=sampling_steps,
-            samples=samples,
-            noises=noises,
-            sigma=sigma,
-            count_weight=count_weight,
-            threshold=threshold,
-            score_floor=score_floor,
-            sampling_seed=sampling_seed,
-            channels_last=channels_last,
-        )
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
         """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""

@@ -1,7 +1,7 @@
 """Faster R-CNN on boxes that are guessed from the spacing of the annotated points."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_part
 from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import Backbone
 from cellbench.models.scored import (
@@ -21,7 +20,7 @@ from cellbench.models.scored import (
     original_points,
     scored,
 )
-from cellbench.registry import BACKBONES, COUNTERS
+from cellbench.registry import BACKBONES, COUNTERS, PartRegistry
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.pseudo_masks import cell_radii
 
@@ -51,6 +50,8 @@ class FasterRCNN(ScoredCounter):
         `input_scale` says what the network sees.
     """
 
+    parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
+
     def __init__(
         self,
         *,
@@ -71,7 +72,7 @@ class FasterRCNN(ScoredCounter):
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
-        """Put the two stages on a trunk; `from_config` makes it from a config.
+        """Put the two stages on a trunk.
 
         Args:
             backbone: images to maps, one a level.
@@ -146,47 +147,6 @@ class FasterRCNN(ScoredCounter):
         )
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        channels: int = 128,
-        hidden: int = 512,
-        roi_cells: int = 7,
-        anchors_px: Sequence[Sequence[float]] = ((8.0, 16.0),),
-        box_share: float = 0.9,
-        least_box_px: float = 4.0,
-        most_box_px: float = 32.0,
-        anchor_overlap: float = 0.5,
-        overlap: float = 0.4,
-        most_detections: int = 4000,
-        samples: int = 64,
-        threshold: float = 0.5,
-        score_floor: float = 0.02,
-        size_multiple: int = 32,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make the trunk through its registry; the rest are the constructor's options."""
-        return cls(
-            backbone=build_part(BACKBONES, backbone, path="model.backbone"),
-            channels=channels,
-            hidden=hidden,
-            roi_cells=roi_cells,
-            anchors_px=anchors_px,
-            box_share=box_share,
-            least_box_px=least_box_px,
-            most_box_px=most_box_px,
-            anchor_overlap=anchor_overlap,
-            overlap=overlap,
-            most_detections=most_detections,
-            samples=samples,
-            threshold=threshold,
-            score_floor=score_floor,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scores and boxes of both stages, with unit weights."""

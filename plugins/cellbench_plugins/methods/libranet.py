@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from cellbench.errors import PartError
-from cellbench.models.build import build_part
 from cellbench.models.counter import Batch, CellCounter, Images, Stage
 from cellbench.models.parts import Backbone
-from cellbench.registry import BACKBONES, COUNTERS
+from cellbench.registry import BACKBONES, COUNTERS, PartRegistry
 from cellbench.structures import Prediction
 from cellbench_plugins._ops import weighing
 from cellbench_plugins._ops.count_classes import (
@@ -126,6 +125,8 @@ class LibraNet(CellCounter):
     target: Tensor
     copied: Tensor
 
+    parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
+
     def __init__(
         self,
         *,
@@ -145,7 +146,7 @@ class LibraNet(CellCounter):
         counter_share: float = 0.35,
         channels_last: bool = True,
     ) -> None:
-        """Put trunk, counter and policy together; `from_config` makes the trunk from a config.
+        """Put trunk, counter and policy together.
 
         Args:
             backbone: its coarsest map is pooled down to stride 32.
@@ -205,45 +206,6 @@ class LibraNet(CellCounter):
         self._stage, self._progress = POLICY, 0.0
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        classes: int = 57,
-        hidden: int = 1024,
-        steps: int = 8,
-        sigma_px: float = 4.0,
-        discount: float = 0.9,
-        answer_scale: float = 3.0,
-        memory_blocks: int = 2048,
-        replayed: int = 256,
-        explored_crops: int = 1,
-        explored_share: float = 1.0,
-        copies: int = 40,
-        easy_kept: float = 0.5,
-        counter_share: float = 0.35,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make the trunk through its registry."""
-        return cls(
-            backbone=build_part(BACKBONES, backbone, path="model.backbone"),
-            classes=classes,
-            hidden=hidden,
-            steps=steps,
-            sigma_px=sigma_px,
-            discount=discount,
-            answer_scale=answer_scale,
-            memory_blocks=memory_blocks,
-            replayed=replayed,
-            explored_crops=explored_crops,
-            explored_share=explored_share,
-            copies=copies,
-            easy_kept=easy_kept,
-            counter_share=counter_share,
-            channels_last=channels_last,
-        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -1,7 +1,7 @@
 """SAU-Net: a U-Net whose coarsest map attends to itself."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -140,38 +140,6 @@ class SAUNet(DensityCounter):
         self.whole_image_statistics = whole_image_statistics
         self._train_images: WholeImages | None = None
         self._moved = False
-
-    @classmethod
-    def from_config(  # type: ignore[override]  # a constructor: each has its own options
-        cls,
-        *,
-        backbone: Mapping[str, Any],
-        target: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        output: Mapping[str, Any] | None = None,
-        decoder: Mapping[str, Any] | None = None,
-        whole_image_statistics: bool = False,
-        threshold: float = 0.2,
-        score_floor: float = 0.02,
-        peak_px: float = 2.0,
-        size_multiple: int = 32,
-        channels_last: bool = True,
-    ) -> Self:
-        """Make every part through its registry."""
-        made = super().from_config(
-            backbone=backbone,
-            target=target,
-            loss=loss,
-            output=output,
-            decoder=decoder,
-            threshold=threshold,
-            score_floor=score_floor,
-            peak_px=peak_px,
-            size_multiple=size_multiple,
-            channels_last=channels_last,
-        )
-        made.whole_image_statistics = whole_image_statistics
-        return made
 
     def fit(self, train: Any, validation: Any) -> bool:
         """Keep the training images at hand for batch-norm; the training itself is by steps."""
