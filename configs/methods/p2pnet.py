@@ -37,4 +37,8 @@ schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 
 # On VGG a long average with small batches lost on the validation part of split 0 (MAE 6.2 against
 # 4.0): its crops differ in density, and so do the batch statistics that the average follows.
-per_dataset = dict(vgg=dict(schedule=dict(ema=0.97)))
+per_dataset = dict(
+    vgg=dict(schedule=dict(ema=0.97)),
+    # What DLA was given on MBM (see dla.py), so that the two still differ in DLA's parts alone.
+    mbm=dict(recipe=2, model=dict(apart_px=2.0)),
+)
