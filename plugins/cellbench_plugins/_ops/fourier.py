@@ -1,10 +1,14 @@
 """Convolution with large kernels, by the Fourier transform of tiles."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Longest edge of a tile of the output, px. Of 48, 64, 80 and 96 the fastest with kernels of 14 and
@@ -19,7 +23,7 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     the output is cut into tiles, the input of each is transformed, multiplied for each frequency
     by a (C, O) matrix, and transformed back (overlap-save). The transforms are matrix products
     too: at 64 px they are faster on a CPU than a fast transform, whose layouts would have to be
-    copied to and fro. The answer is that of `conv2d` up to rounding; autograd gives the gradients.
+    copied to and fro. The answer is that of `conv2d` up to rounding; there is no second derivative.
 
     Source: Mathieu, Henaff & LeCun, "Fast Training of Convolutional Networks through FFTs", 2014.
 
@@ -38,15 +42,27 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     out = (x.shape[2] - kernel[0] + 1, x.shape[3] - kernel[1] + 1)
     if min(out) < 1:
         raise ValueError(f"a kernel of {kernel} does not fit into a map of {tuple(x.shape[2:])}")
-    tiles = tuple(math.ceil(length / TILE) for length in out)
-    step = tuple(math.ceil(length / n) for length, n in zip(out, tiles, strict=True))
-    edge = tuple(_even(s + k - 1) for s, k in zip(step, kernel, strict=True))
+    wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
-        wide = torch.promote_types(x.dtype, torch.float32)
-        pieces = _cut(x.to(wide), tiles, step, edge)  # (h, w, M, C)
-        real, imaginary = _transform(pieces, edge)  # (h, w / 2 + 1, M, C) each
-        signal = torch.cat([real, imaginary], dim=3).flatten(0, 1)  # (f, M, 2 C)
-        real, imaginary = _transform(weight.to(wide).permute(2, 3, 1, 0), edge)
+        joined: Tensor = _Correlation.apply(x.to(wide), weight.to(wide))  # (B, h, w, O)
+        if bias is not None:
+            joined = joined + bias
+    return joined.to(x.dtype).permute(0, 3, 1, 2)
+
+
+class _Correlation(Function):
+    """Valid correlation of (B, C, H, W) with (O, C, k, l), (B, h, w, O).
+
+    Both gradients are such products too: that of the map a convolution with the kernel, whose
+    overlapping tiles are added up, that of the kernel a correlation of map and gradient. What is
+    kept for them is the map's transform.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        tiling = _Tiling.of(x, weight)
+        signal = _joined(_transform(_cut(x, tiling), tiling.edge))  # (f, M, 2 C)
+        real, imaginary = _transform(weight.permute(2, 3, 1, 0), tiling.edge)
         # times the conjugate: a correlation, as convolutions of networks are
         matrix = torch.cat(
             [
@@ -55,23 +71,100 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
             ],
             dim=2,
         ).flatten(0, 1)  # (f, 2 C, 2 O)
-        product = torch.bmm(signal, matrix).unflatten(0, (edge[0], -1))  # (h, w', M, 2 O)
-        answer = _transform_back(product, edge, step)  # (step, step, M, O)
-        answer = answer.unflatten(2, (len(x), *tiles)).permute(2, 3, 0, 4, 1, 5)
-        joined = answer.reshape(len(x), tiles[0] * step[0], tiles[1] * step[1], len(weight))
-        joined = joined[:, : out[0], : out[1]]
-        if bias is not None:
-            joined = joined + bias
-    return joined.to(x.dtype).permute(0, 3, 1, 2)
+        ctx.tiling = tiling
+        ctx.save_for_backward(signal, matrix)
+        answer = _transform_back(torch.bmm(signal, matrix), tiling.edge, tiling.step)
+        answer = answer.unflatten(2, (len(x), *tiling.tiles)).permute(2, 3, 0, 4, 1, 5)
+        rows, columns = (n * s for n, s in zip(tiling.tiles, tiling.step, strict=True))
+        joined = answer.reshape(len(x), rows, columns, len(weight))
+        return joined[:, : tiling.out[0], : tiling.out[1]]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        tiling: _Tiling = ctx.tiling
+        signal, matrix = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            pieces = _cut_apart(gradient, tiling)  # (s, t, M, O)
+            spectrum = _joined(_transform(pieces, tiling.edge))  # (f, M, 2 O)
+            of_map = of_kernel = None
+            if ctx.needs_input_grad[0]:
+                product = torch.bmm(spectrum, matrix.mT)  # (f, M, 2 C)
+                of_map = _added_up(_transform_back(product, tiling.edge, tiling.edge), tiling)
+            if ctx.needs_input_grad[1]:
+                blocks = torch.bmm(signal.mT, spectrum)  # (f, 2 C, 2 O)
+                (rr, ri), (ir, ii) = (half.chunk(2, dim=2) for half in blocks.chunk(2, dim=1))
+                product = torch.cat([rr + ii, ir - ri], dim=2)  # (f, C, 2 O)
+                kernel = _transform_back(product, tiling.edge, tiling.kernel)  # (k, l, C, O)
+                of_kernel = kernel.permute(3, 2, 0, 1)
+        return of_map, of_kernel
 
 
-def _cut(x: Tensor, tiles: tuple[int, ...], step: tuple[int, ...], edge: tuple[int, ...]) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Tiling:
+    """How a map is cut; all lengths are (rows, columns).
+
+    Attributes:
+        size: of the map.
+        kernel: of the weights.
+        out: of the answer.
+        tiles: how many there are.
+        step: of a tile of the answer.
+        edge: of the piece of the map behind it, even.
+    """
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    out: tuple[int, int]
+    tiles: tuple[int, int]
+    step: tuple[int, int]
+    edge: tuple[int, int]
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor) -> "_Tiling":
+        size, kernel = (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3])
+        out = (size[0] - kernel[0] + 1, size[1] - kernel[1] + 1)
+        tiles = (math.ceil(out[0] / TILE), math.ceil(out[1] / TILE))
+        step = (math.ceil(out[0] / tiles[0]), math.ceil(out[1] / tiles[1]))
+        edge = (_even(step[0] + kernel[0] - 1), _even(step[1] + kernel[1] - 1))
+        return cls(size, kernel, out, tiles, step, edge)
+
+
+def _joined(parts: tuple[Tensor, Tensor]) -> Tensor:
+    """(f, M, 2 C) from real and imaginary parts (h, w, M, C)."""
+    return torch.cat(parts, dim=3).flatten(0, 1)
+
+
+def _cut(x: Tensor, tiling: _Tiling) -> Tensor:
     """(h, w, B n m, C): pieces of `edge`, one every `step`, of a map continued by zeros."""
+    edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
     need = [(n - 1) * s + e for n, s, e in zip(tiles, step, edge, strict=True)]
     x = F.pad(x, (0, max(0, need[1] - x.shape[3]), 0, max(0, need[0] - x.shape[2])))
     pieces = x.unfold(2, edge[0], step[0]).unfold(3, edge[1], step[1])  # (B, C, n, m, h, w)
     pieces = pieces[:, :, : tiles[0], : tiles[1]]
     return pieces.permute(4, 5, 0, 2, 3, 1).flatten(2, 4)
+
+
+def _cut_apart(gradient: Tensor, tiling: _Tiling) -> Tensor:
+    """(s, t, B n m, O): the tiles of a (B, h, w, O) gradient of the answer."""
+    rows, columns = (n * s for n, s in zip(tiling.tiles, tiling.step, strict=True))
+    whole = F.pad(gradient, (0, 0, 0, columns - gradient.shape[2], 0, rows - gradient.shape[1]))
+    whole = whole.unflatten(2, (tiling.tiles[1], -1)).unflatten(1, (tiling.tiles[0], -1))
+    return whole.permute(2, 4, 0, 1, 3, 5).flatten(2, 4)  # from (B, n, s, m, t, O)
+
+
+def _added_up(pieces: Tensor, tiling: _Tiling) -> Tensor:
+    """(B, C, H, W): pieces (h, w, B n m, C) put where they were cut; what overlaps is added."""
+    edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
+    pieces = pieces.unflatten(2, (-1, *tiles))  # (h, w, B, n, m, C)
+    need = [(n - 1) * s + e for n, s, e in zip(tiles, step, edge, strict=True)]
+    shape = (max(need[0], tiling.size[0]), max(need[1], tiling.size[1]))
+    whole = pieces.new_zeros((*shape, pieces.shape[2], pieces.shape[5]))
+    for row in range(tiles[0]):
+        for column in range(tiles[1]):
+            top, left = row * step[0], column * step[1]
+            whole[top : top + edge[0], left : left + edge[1]] += pieces[:, :, :, row, column]
+    return whole[: tiling.size[0], : tiling.size[1]].permute(2, 3, 0, 1)
 
 
 def _transform(x: Tensor, edge: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -87,7 +180,8 @@ def _transform(x: Tensor, edge: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...]) -> Tensor:
-    """The first `step` px (s, t, M, O) of what has the transform (h, w / 2 + 1, M, 2 O)."""
+    """The first `step` px (s, t, M, O) of what has the transform (h * (w / 2 + 1), M, 2 O)."""
+    product = product.unflatten(0, (edge[0], -1))
     half, count = product.shape[1], product.shape[2]
     waves = _waves(edge[0], edge[0], step[0], product.dtype, product.device)
     cosines, sines = waves.view(2, edge[0], step[0]).transpose(1, 2) / edge[0]

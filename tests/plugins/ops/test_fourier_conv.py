@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from cellbench_plugins._ops.fourier import TILE, fourier_conv2d
 
 
-@pytest.mark.parametrize(
+shapes = pytest.mark.parametrize(
     ("size", "kernel"),
     [
         ((18, 18), (18, 18)),
@@ -17,6 +17,9 @@ from cellbench_plugins._ops.fourier import TILE, fourier_conv2d
         ((7, 9), (3, 2)),
     ],
 )
+
+
+@shapes
 def test_it_says_what_conv2d_says(size, kernel):
     torch.manual_seed(0)
     x = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -24,15 +27,25 @@ def test_it_says_what_conv2d_says(size, kernel):
     torch.testing.assert_close(fourier_conv2d(x, weight, bias), F.conv2d(x, weight, bias))
 
 
-def test_its_gradients_are_those_of_conv2d():
+@shapes
+def test_its_gradients_are_those_of_conv2d(size, kernel):
     torch.manual_seed(0)
-    inputs = [torch.randn(2, 3, 60, 25).double(), torch.randn(2, 3, 11, 12).double()]
+    inputs = [torch.randn(2, 3, *size).double(), torch.randn(5, 3, *kernel).double()]
     ours, theirs = ([t.clone().requires_grad_() for t in inputs] for _ in range(2))
-    pull = torch.randn(2, 2, 50, 14).double()
+    pull = torch.randn_like(F.conv2d(*inputs))
     (fourier_conv2d(*ours) * pull).sum().backward()
     (F.conv2d(*theirs) * pull).sum().backward()
     for mine, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_a_gradient_that_nobody_wants_is_not_computed(wanted):
+    inputs = [torch.randn(1, 2, 20, 20), torch.randn(1, 2, 11, 12)]
+    inputs[wanted].requires_grad_()
+    fourier_conv2d(*inputs).sum().backward()
+    assert inputs[wanted].grad is not None
+    assert inputs[1 - wanted].grad is None
 
 
 def test_float32_is_as_exact_as_a_network_needs():
