@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from cellbench_plugins._ops.fourier import TILE, fourier_conv2d
 
-
 shapes = pytest.mark.parametrize(
     ("size", "kernel"),
     [
