@@ -1,13 +1,45 @@
 """What the U-shaped density networks share: checks of shapes and two small layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cellbench.errors import PartError
-from cellbench.models.parts import FeatureShape
+from cellbench.models.parts import Backbone, FeatureShape
+
+
+class HalvingEncoder(Backbone):
+    """Levels with a max-pool between them, the way down of a U-Net."""
+
+    def __init__(self, channels: Sequence[int], level: Callable[[int, int], nn.Module]) -> None:
+        """Build the levels.
+
+        Args:
+            channels: of the levels, from stride 1 on, each at half the resolution.
+            level: makes one, from the channels that come in and those that go out.
+
+        Raises:
+            PartError: no level.
+        """
+        super().__init__()
+        if not channels:
+            raise PartError("channels: a U-Net has at least one level.")
+        inputs = (3, *channels[:-1])
+        self.levels = nn.ModuleList(map(level, inputs, channels))
+        self.shapes = tuple(
+            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to (B, C_i, H / 2^i, W / 2^i)."""
+        maps: list[Tensor] = []
+        features = images
+        for index, level in enumerate(self.levels):
+            features = level(F.max_pool2d(features, 2) if index else features)
+            maps.append(features)
+        return maps
 
 
 def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> list[int]:

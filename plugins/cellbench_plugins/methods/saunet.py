@@ -5,20 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cellbench.data.whole_images import WholeImages
-from cellbench.errors import PartError
 from cellbench.models.counter import Batch, Images
 from cellbench.models.density_counter import DensityCounter
-from cellbench.models.parts import Backbone, ConvFactory, Decoder, FeatureShape
+from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS
 from cellbench.structures import Prediction
-from cellbench_plugins.methods._pyramids import SelfAttention, levels_from
+from cellbench_plugins.methods._pyramids import HalvingEncoder, SelfAttention, levels_from
 
 
 @BACKBONES.register_module()
-class SAUNetEncoder(Backbone):
+class SAUNetEncoder(HalvingEncoder):
     """Levels of two 3x3 convolutions, each with ReLU and then batch-norm; max-pools between.
 
     Source: SAU-Net, Guo et al., 2019.
@@ -33,26 +31,7 @@ class SAUNetEncoder(Backbone):
         Raises:
             PartError: no level.
         """
-        super().__init__()
-        if not channels:
-            raise PartError("channels: a SAU-Net has at least one level.")
-        self.levels = nn.ModuleList()
-        inputs = 3
-        for outputs in channels:
-            self.levels.append(_block(inputs, outputs))
-            inputs = outputs
-        self.shapes = tuple(
-            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
-        )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) images to (B, C_i, H / 2^i, W / 2^i)."""
-        maps: list[Tensor] = []
-        features = images
-        for index, level in enumerate(self.levels):
-            features = level(F.max_pool2d(features, 2) if index else features)
-            maps.append(features)
-        return maps
+        super().__init__(channels, _block)
 
 
 @DECODERS.register_module()

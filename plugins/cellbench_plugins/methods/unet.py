@@ -6,15 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cellbench.errors import PartError
 from cellbench.models.density_counter import DensityCounter
-from cellbench.models.parts import Backbone, ConvFactory, Decoder, FeatureShape
+from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS
-from cellbench_plugins.methods._pyramids import conv_norm_relu, levels_from
+from cellbench_plugins.methods._pyramids import HalvingEncoder, conv_norm_relu, levels_from
 
 
 @BACKBONES.register_module()
-class UNetEncoder(Backbone):
+class UNetEncoder(HalvingEncoder):
     """Levels of two 3x3 convolutions with batch-norm and ReLU, a max-pool between them.
 
     Source: Xie's U-Net (cell_counting_v2) after Ronneberger et al., arXiv:1505.04597.
@@ -29,27 +28,11 @@ class UNetEncoder(Backbone):
         Raises:
             PartError: no level.
         """
-        super().__init__()
-        if not channels:
-            raise PartError("channels: a U-Net has at least one level.")
-        self.levels = nn.ModuleList()
-        inputs = 3
-        for outputs in channels:
-            block = [*conv_norm_relu(inputs, outputs), *conv_norm_relu(outputs, outputs)]
-            self.levels.append(nn.Sequential(*block))
-            inputs = outputs
-        self.shapes = tuple(
-            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
-        )
+        super().__init__(channels, _level)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) images to (B, C_i, H / 2^i, W / 2^i)."""
-        maps: list[Tensor] = []
-        features = images
-        for index, level in enumerate(self.levels):
-            features = level(F.max_pool2d(features, 2) if index else features)
-            maps.append(features)
-        return maps
+
+def _level(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(*conv_norm_relu(inputs, outputs), *conv_norm_relu(outputs, outputs))
 
 
 @DECODERS.register_module()
