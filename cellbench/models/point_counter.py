@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cellbench.errors import PartError
@@ -20,7 +22,7 @@ from cellbench.models.parts import (
     in_image,
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
-from cellbench.models.suppression import best_of_neighbours
+from cellbench.models.suppression import best_of_neighbours, one_for_all
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS, PartRegistry
 from cellbench.structures import Prediction
 
@@ -35,8 +37,9 @@ class PointCounter(ScoredCounter):
     Training: every image's proposals are matched with its cells one to one, and the loss compares
     the pairs. Counting: proposals whose reference lies in the image, that the head lets count
     (`Head.peaks`), that have no better one within `apart_px`, and whose score is at least
-    `threshold`, which is chosen on validation. A point that its offset carries over the border
-    counts, and is reported on the border: in training only cells inside an image are matched.
+    `threshold`, which is chosen on validation. With `near="add"` a better one is given the scores
+    of the worse ones near it before. A point that its offset carries over the border counts, and
+    is reported on the border: in training only cells inside an image are matched.
 
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
     """
@@ -60,6 +63,7 @@ class PointCounter(ScoredCounter):
         threshold: float = 0.5,
         score_floor: float = 0.02,
         apart_px: float = 0.0,
+        near: Literal["drop", "add"] = "drop",
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
@@ -75,6 +79,7 @@ class PointCounter(ScoredCounter):
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
             apart_px: of candidates at most so many px of the network input apart the best alone
                 is one; 0 lets all be, also two that stand in one place.
+            near: what becomes of the others: dropped, or added to it (see `one_for_all`).
             size_multiple: inputs are padded to a multiple of this many px.
             channels_last: memory format of images and weights.
 
@@ -95,6 +100,7 @@ class PointCounter(ScoredCounter):
         self.criterion = loss
         self.score_floor = score_floor
         self.apart_px = apart_px
+        self.near = near
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -137,10 +143,16 @@ class PointCounter(ScoredCounter):
         columns = zip(points.cpu().numpy(), scores.cpu().numpy(), keep.cpu().numpy(), strict=True)
         candidates = [(p[kept], s[kept]) for p, s, kept in columns]
         if self.apart_px > 0:
-            radius_px = self.apart_px / images.scale
-            stay = [best_of_neighbours(p, s, radius_px) for p, s in candidates]
-            candidates = [(p[k], s[k]) for (p, s), k in zip(candidates, stay, strict=True)]
+            candidates = [self._apart(p, s, self.apart_px / images.scale) for p, s in candidates]
         return [scored(p, s) for p, s in candidates]
+
+    def _apart(
+        self, points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self.near == "add":
+            return one_for_all(points, scores, radius_px)
+        stay = best_of_neighbours(points, scores, radius_px)
+        return points[stay], scores[stay]
 
     def _propose(self, images: Images) -> tuple[Proposals, Tensor, tuple[int, int]]:
         """Proposals, (B, P) whether each one's reference lies in its image, grid of the map."""

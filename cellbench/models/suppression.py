@@ -1,4 +1,4 @@
-"""Of candidates that stand for the same cell, the best one."""
+"""Candidates that stand for the same cell: the best one, or one for all."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,40 @@ def best_of_neighbours(
         stays |= best
         undecided &= ~best & ~_reached(worse[best[better]], len(points))
     return stays
+
+
+def one_for_all(
+    points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Candidates with the scores of the worse ones near them added to theirs.
+
+    Where several references could each have been the cell's, one-to-one matching teaches a
+    network to share the cell's probability among them: each says little, and together they say
+    it. The better ones are those of `best_of_neighbours`; each other candidate is added to the
+    nearest of them.
+
+    Args:
+        points: (N, 2) px.
+        scores: (N,) in [0, 1]; of equal ones the first is the better.
+        radius_px: candidates at most so far apart are near.
+
+    Returns:
+        (K, 2) means of the points, weighted by their scores, and (K,) sums of the scores, at
+        most 1; in the order of the better ones.
+    """
+    stays = best_of_neighbours(points, scores, radius_px)
+    if stays.all():
+        return points, scores
+    kept = points[stays].astype(np.float64)
+    _, joins = cKDTree(kept).query(points)
+    weights = np.bincount(joins, scores, minlength=len(kept))
+    # from the better one on: where all scores are 0, it stays where it is
+    shifts = scores[:, None] * (points - kept[joins])
+    total = np.where(weights > 0, weights, 1.0)
+    moved = [np.bincount(joins, shift, minlength=len(kept)) / total for shift in shifts.T]
+    return (kept + np.stack(moved, axis=1)).astype(np.float32), np.minimum(weights, 1.0).astype(
+        np.float32
+    )
 
 
 def _reached(indices: NDArray[np.integer], length: int) -> NDArray[np.bool_]:

@@ -40,5 +40,5 @@ schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 per_dataset = dict(
     vgg=dict(schedule=dict(ema=0.97)),
     # What DLA was given on MBM (see dla.py), so that the two still differ in DLA's parts alone.
-    mbm=dict(recipe=2, model=dict(apart_px=2.0)),
+    mbm=dict(recipe=3, model=dict(apart_px=3.0, near="add")),
 )

@@ -154,6 +154,20 @@ def test_of_candidates_that_stand_for_one_cell_the_best_alone_counts():
     assert points[2.5] == [[3.0, 1.0], *below]
 
 
+def test_near_candidates_are_added_to_the_best_of_them():
+    pixels = flat(0.0)
+    pixels[:, 0, :4, 4:8] = 1.0
+    pixels[:, 1, :4, :4] = 2.0  # 2 px from the one between
+    (one,) = counter(apart_px=2.0).infer(images(pixels))
+    (added,) = counter(apart_px=2.0, near="add").infer(images(pixels))
+    assert len(added.points) == len(one.points) == 5
+    best, other = 1 / (1 + np.exp(-1.0)), 0.5
+    assert added.scores[0] == pytest.approx(min(1.0, best + other))
+    assert added.points[0] == pytest.approx([6 - 2 * other / (best + other), 2], abs=1e-5)
+    assert added.points[1:].tolist() == one.points[1:].tolist()
+    assert added.scores[1:].tolist() == one.scores[1:].tolist()
+
+
 def test_a_negative_distance_is_refused():
     with pytest.raises(PartError, match=r"apart_px is 0 or more, not -1"):
         counter(apart_px=-1.0)
