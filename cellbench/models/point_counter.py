@@ -23,8 +23,11 @@ from cellbench.models.parts import (
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
 from cellbench.models.suppression import best_of_neighbours, one_for_all
+from cellbench.models.views import VIEWS, View
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS, PartRegistry
 from cellbench.structures import Prediction
+
+Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @COUNTERS.register_module()
@@ -64,6 +67,7 @@ class PointCounter(ScoredCounter):
         score_floor: float = 0.02,
         apart_px: float = 0.0,
         near: Literal["drop", "add"] = "drop",
+        views: int = 1,
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
@@ -80,15 +84,22 @@ class PointCounter(ScoredCounter):
             apart_px: of candidates at most so many px of the network input apart the best alone
                 is one; 0 lets all be, also two that stand in one place.
             near: what becomes of the others: dropped, or added to it (see `one_for_all`).
+            views: in how many ways an image is seen: as it is, turned by quarters (4), and
+                flipped too (8). Each view's candidates have their share of the score, and those
+                near each other add up.
             size_multiple: inputs are padded to a multiple of this many px.
             channels_last: memory format of images and weights.
 
         Raises:
             PartError: a stride of the backbone does not divide `size_multiple`, or a negative
-                distance.
+                distance, or views whose candidates do not add up.
         """
         if not apart_px >= 0:
             raise PartError(f"apart_px is 0 or more, not {apart_px}.")
+        if not 1 <= views <= len(VIEWS):
+            raise PartError(f"views: an image is seen in 1 to {len(VIEWS)} ways, not {views}.")
+        if views > 1 and (near != "add" or not apart_px > 0):
+            raise PartError('views: several need apart_px above 0 and near="add".')
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
         )
@@ -99,8 +110,10 @@ class PointCounter(ScoredCounter):
         self.matcher = matcher
         self.criterion = loss
         self.score_floor = score_floor
+        self.channels_last = channels_last
         self.apart_px = apart_px
         self.near = near
+        self.views = VIEWS[:views]
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -129,7 +142,21 @@ class PointCounter(ScoredCounter):
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
         """Per image all candidates with scores, in reading order of their references."""
-        proposals, valid, grid = self._propose(images)
+        seen = [self._candidates(images, view) for view in self.views]
+        candidates = seen[0]
+        if len(seen) > 1:
+            candidates = [_pooled(of_image) for of_image in zip(*seen, strict=True)]
+        if self.apart_px > 0:
+            candidates = [self._apart(p, s, self.apart_px / images.scale) for p, s in candidates]
+        if len(seen) > 1:
+            candidates = [
+                (p[s >= self.score_floor], s[s >= self.score_floor]) for p, s in candidates
+            ]
+        return [scored(p, s) for p, s in candidates]
+
+    def _candidates(self, images: Images, view: View) -> list[Candidates]:
+        """Per image points, in px of the original image, and scores of what a view shows."""
+        proposals, valid, grid = self._propose(images, view)
         scores = proposals.scores
         keep = valid & (scores >= self.score_floor)
         inside = proposals.logits.masked_fill(~valid, float("-inf"))
@@ -141,10 +168,7 @@ class PointCounter(ScoredCounter):
         last = torch.nextafter(size, torch.zeros_like(size))
         points = (proposals.points / images.scale).clamp_min(0).minimum(last)
         columns = zip(points.cpu().numpy(), scores.cpu().numpy(), keep.cpu().numpy(), strict=True)
-        candidates = [(p[kept], s[kept]) for p, s, kept in columns]
-        if self.apart_px > 0:
-            candidates = [self._apart(p, s, self.apart_px / images.scale) for p, s in candidates]
-        return [scored(p, s) for p, s in candidates]
+        return [(p[kept], s[kept]) for p, s, kept in columns]
 
     def _apart(
         self, points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
@@ -154,10 +178,26 @@ class PointCounter(ScoredCounter):
         stay = best_of_neighbours(points, scores, radius_px)
         return points[stay], scores[stay]
 
-    def _propose(self, images: Images) -> tuple[Proposals, Tensor, tuple[int, int]]:
-        """Proposals, (B, P) whether each one's reference lies in its image, grid of the map."""
-        fused = self.decoder(self.backbone(images.pixels))
+    def _propose(
+        self, images: Images, view: View = VIEWS[0]
+    ) -> tuple[Proposals, Tensor, tuple[int, int]]:
+        """Proposals, (B, P) whether each one's reference lies in its image, grid of the map.
+
+        Points and references are those of the images, whatever the view.
+        """
+        pixels = images.pixels
+        if view != VIEWS[0]:
+            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            pixels = view.see(pixels).contiguous(memory_format=layout)
+        fused = self.decoder(self.backbone(pixels))
         proposals: Proposals = self.head(fused)
+        if view != VIEWS[0]:
+            size = (images.pixels.shape[3], images.pixels.shape[2])
+            proposals = replace(
+                proposals,
+                points=view.undo(proposals.points, size),
+                references=view.undo(proposals.references, size),
+            )
         references = proposals.references.expand(len(images.sizes), -1, -1)
         return proposals, in_image(references, images.sizes), (fused.shape[2], fused.shape[3])
 
@@ -178,3 +218,10 @@ class PointCounter(ScoredCounter):
             )
             matches.append((candidates[rows].to(device), which.to(device)))
         return matches
+
+
+def _pooled(views: Sequence[Candidates]) -> Candidates:
+    """The candidates of all views of an image, each with its share of the score."""
+    points, scores = zip(*views, strict=True)
+    share = np.concatenate(scores) / len(views)
+    return np.concatenate(points), share.astype(np.float32)

@@ -1,5 +1,7 @@
 """The skeleton of point-based methods, with small parts whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,55 @@ def test_near_candidates_are_added_to_the_best_of_them():
     assert added.points[0] == pytest.approx([6 - 2 * other / (best + other), 2], abs=1e-5)
     assert added.points[1:].tolist() == one.points[1:].tolist()
     assert added.scores[1:].tolist() == one.scores[1:].tolist()
+
+
+def uneven(width, height, seed=0):
+    """Pixels that have the first parts' answers, no two of them alike."""
+    rng = torch.Generator().manual_seed(seed)
+    pixels = torch.randn(2, 3, height, width, generator=rng)
+    return torch.repeat_interleave(torch.repeat_interleave(pixels[..., ::4, ::4], 4, 2), 4, 3)
+
+
+class Plain(ChannelHead):
+    """Answers without offsets, which a turned picture would have to turn."""
+
+    def forward(self, features):
+        proposals = super().forward(features)
+        return replace(proposals, points=proposals.references.expand_as(proposals.points))
+
+
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_what_sees_all_ways_alike_counts_as_in_one(views):
+    seen = images(uneven(16, 8), sizes=[(16, 8), (11, 7)])
+    ones = counter(Plain(), apart_px=0.5, near="add").infer(seen)
+    many = counter(Plain(), apart_px=0.5, near="add", views=views).infer(seen)
+    for one, found in zip(ones, many, strict=True):
+        assert found.points.tolist() == one.points.tolist()
+        np.testing.assert_allclose(found.scores, one.scores, atol=1e-6)
+
+
+def test_a_candidate_that_only_one_view_shows_has_its_share_of_the_score():
+    class Once(Plain):
+        looks = 0
+
+        def forward(self, features):
+            proposals = super().forward(features)
+            self.looks += 1
+            return replace(proposals, logits=proposals.logits - (20.0 if self.looks > 1 else 0.0))
+
+    seen = images(flat(2.0))
+    (one,) = counter(Plain(), apart_px=0.5, near="add").infer(seen)
+    (quarter,) = counter(Once(), apart_px=0.5, near="add", views=4).infer(seen)
+    np.testing.assert_allclose(quarter.scores, one.scores / 4, rtol=1e-5)
+
+
+def test_several_views_need_candidates_that_add_up():
+    with pytest.raises(PartError, match="seen in 1 to 8 ways, not 9"):
+        counter(views=9, apart_px=1.0, near="add")
+    with pytest.raises(PartError, match="need apart_px above 0"):
+        counter(views=4, near="add")
+    with pytest.raises(PartError, match="need apart_px above 0"):
+        counter(views=4, apart_px=2.0)
 
 
 def test_a_negative_distance_is_refused():
