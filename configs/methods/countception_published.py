@@ -1,7 +1,7 @@
 """Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
 
-Differs: pairs of crops of 128 px instead of pairs of whole images, and as many passes over the set
-as its file says instead of 1000.
+Differs: crops and the number of steps are those of the data set's file, not 1000 epochs of two
+whole images.
 """
 
 _base_ = "countception.py"
@@ -13,3 +13,5 @@ model = dict(last_norm=True)
 optimizer = dict(type="Adam", lr=5e-5, weight_decay=0.0, clip_norm=None)
 
 schedule = dict(policy="constant", warmup=0.0, ema=None)
+
+per_dataset = dict(_delete_=True)
