@@ -20,7 +20,6 @@ from cellbench.engine.devices import (
     choose_device,
     choose_precision,
     join_processes,
-    keep_freed_memory,
 )
 from cellbench.engine.training import Show
 
@@ -151,7 +150,6 @@ def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
             config, schedule=dataclasses.replace(config.schedule, budget_s=request.budget_s)
         )
     device = choose_device(request.device)
-    keep_freed_memory(device)
     processes = join_processes(device)
     stored = resolve_set(config.data.set, strict=request.strict, say=say)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, set=stored.name))

@@ -14,7 +14,7 @@ from cellbench.engine.assembly import (
     starting_weights,
     whole_images,
 )
-from cellbench.engine.devices import agree, leave_processes, wait_for_main
+from cellbench.engine.devices import agree, keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
 from cellbench.engine.locks import run_lock, start_over
 from cellbench.engine.plan import Plan, fit_budget, keep_plan, make_plan, read_plan
@@ -52,6 +52,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         RunError: the run cannot go on; what was finished stays.
     """
     request = prepared.request
+    keep_freed_memory(prepared.device)
     counter = start_counter(prepared, display.say)
     folder = prepared.folder(starting_weights(counter)["sha256"])
     # Of the processes that torchrun starts, the first holds the folder for all.

@@ -27,6 +27,7 @@ from cellbench.models.views import VIEWS, View
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS, PartRegistry
 from cellbench.structures import Prediction
 
+# Points (N, 2), px of the original image, and scores (N,) of one image.
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -110,7 +111,6 @@ class PointCounter(ScoredCounter):
         self.matcher = matcher
         self.criterion = loss
         self.score_floor = score_floor
-        self.channels_last = channels_last
         self.apart_px = apart_px
         self.near = near
         self.views = VIEWS[:views]
@@ -148,11 +148,8 @@ class PointCounter(ScoredCounter):
             candidates = [_pooled(of_image) for of_image in zip(*seen, strict=True)]
         if self.apart_px > 0:
             candidates = [self._apart(p, s, self.apart_px / images.scale) for p, s in candidates]
-        if len(seen) > 1:
-            candidates = [
-                (p[s >= self.score_floor], s[s >= self.score_floor]) for p, s in candidates
-            ]
-        return [scored(p, s) for p, s in candidates]
+        above = [s >= self.score_floor for _, s in candidates]  # as a view's share need not be
+        return [scored(p[k], s[k]) for (p, s), k in zip(candidates, above, strict=True)]
 
     def _candidates(self, images: Images, view: View) -> list[Candidates]:
         """Per image points, in px of the original image, and scores of what a view shows."""
@@ -172,7 +169,7 @@ class PointCounter(ScoredCounter):
 
     def _apart(
         self, points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> Candidates:
         if self.near == "add":
             return one_for_all(points, scores, radius_px)
         stay = best_of_neighbours(points, scores, radius_px)
@@ -187,7 +184,8 @@ class PointCounter(ScoredCounter):
         """
         pixels = images.pixels
         if view != VIEWS[0]:
-            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            channels_last = self.data_preprocessor.channels_last  # as the pixels were
+            layout = torch.channels_last if channels_last else torch.contiguous_format
             pixels = view.see(pixels).contiguous(memory_format=layout)
         fused = self.decoder(self.backbone(pixels))
         proposals: Proposals = self.head(fused)

@@ -67,9 +67,8 @@ def one_for_all(
     shifts = scores[:, None] * (points - kept[joins])
     total = np.where(weights > 0, weights, 1.0)
     moved = [np.bincount(joins, shift, minlength=len(kept)) / total for shift in shifts.T]
-    return (kept + np.stack(moved, axis=1)).astype(np.float32), np.minimum(weights, 1.0).astype(
-        np.float32
-    )
+    means, sums = kept + np.stack(moved, axis=1), np.minimum(weights, 1.0)
+    return means.astype(np.float32), sums.astype(np.float32)
 
 
 def _reached(indices: NDArray[np.integer], length: int) -> NDArray[np.bool_]:

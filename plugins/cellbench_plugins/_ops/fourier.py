@@ -38,10 +38,6 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     Raises:
         ValueError: the kernel is larger than the map.
     """
-    kernel = (weight.shape[2], weight.shape[3])
-    out = (x.shape[2] - kernel[0] + 1, x.shape[3] - kernel[1] + 1)
-    if min(out) < 1:
-        raise ValueError(f"a kernel of {kernel} does not fit into a map of {tuple(x.shape[2:])}")
     wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         joined: Tensor = _Correlation.apply(x.to(wide), weight.to(wide))  # (B, h, w, O)
@@ -75,8 +71,7 @@ class _Correlation(Function):
         ctx.save_for_backward(signal, matrix)
         answer = _transform_back(torch.bmm(signal, matrix), tiling.edge, tiling.step)
         answer = answer.unflatten(2, (len(x), *tiling.tiles)).permute(2, 3, 0, 4, 1, 5)
-        rows, columns = (n * s for n, s in zip(tiling.tiles, tiling.step, strict=True))
-        joined = answer.reshape(len(x), rows, columns, len(weight))
+        joined = answer.reshape(len(x), *tiling.covered, len(weight))
         return joined[:, : tiling.out[0], : tiling.out[1]]
 
     @staticmethod
@@ -124,10 +119,23 @@ class _Tiling:
     def of(cls, x: Tensor, weight: Tensor) -> "_Tiling":
         size, kernel = (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3])
         out = (size[0] - kernel[0] + 1, size[1] - kernel[1] + 1)
+        if min(out) < 1:
+            raise ValueError(f"a kernel of {kernel} does not fit into a map of {size}")
         tiles = (math.ceil(out[0] / TILE), math.ceil(out[1] / TILE))
         step = (math.ceil(out[0] / tiles[0]), math.ceil(out[1] / tiles[1]))
         edge = (_even(step[0] + kernel[0] - 1), _even(step[1] + kernel[1] - 1))
         return cls(size, kernel, out, tiles, step, edge)
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """What the tiles of the answer fill: at least `out`."""
+        return self.tiles[0] * self.step[0], self.tiles[1] * self.step[1]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The map, continued to the end of the last piece."""
+        ends = [(n - 1) * s + e for n, s, e in zip(self.tiles, self.step, self.edge, strict=True)]
+        return max(ends[0], self.size[0]), max(ends[1], self.size[1])
 
 
 def _joined(parts: tuple[Tensor, Tensor]) -> Tensor:
@@ -138,8 +146,7 @@ def _joined(parts: tuple[Tensor, Tensor]) -> Tensor:
 def _cut(x: Tensor, tiling: _Tiling) -> Tensor:
     """(h, w, B n m, C): pieces of `edge`, one every `step`, of a map continued by zeros."""
     edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
-    need = [(n - 1) * s + e for n, s, e in zip(tiles, step, edge, strict=True)]
-    x = F.pad(x, (0, max(0, need[1] - x.shape[3]), 0, max(0, need[0] - x.shape[2])))
+    x = F.pad(x, (0, tiling.reach[1] - x.shape[3], 0, tiling.reach[0] - x.shape[2]))
     pieces = x.unfold(2, edge[0], step[0]).unfold(3, edge[1], step[1])  # (B, C, n, m, h, w)
     pieces = pieces[:, :, : tiles[0], : tiles[1]]
     return pieces.permute(4, 5, 0, 2, 3, 1).flatten(2, 4)
@@ -147,7 +154,7 @@ def _cut(x: Tensor, tiling: _Tiling) -> Tensor:
 
 def _cut_apart(gradient: Tensor, tiling: _Tiling) -> Tensor:
     """(s, t, B n m, O): the tiles of a (B, h, w, O) gradient of the answer."""
-    rows, columns = (n * s for n, s in zip(tiling.tiles, tiling.step, strict=True))
+    rows, columns = tiling.covered
     whole = F.pad(gradient, (0, 0, 0, columns - gradient.shape[2], 0, rows - gradient.shape[1]))
     whole = whole.unflatten(2, (tiling.tiles[1], -1)).unflatten(1, (tiling.tiles[0], -1))
     return whole.permute(2, 4, 0, 1, 3, 5).flatten(2, 4)  # from (B, n, s, m, t, O)
@@ -157,9 +164,7 @@ def _added_up(pieces: Tensor, tiling: _Tiling) -> Tensor:
     """(B, C, H, W): pieces (h, w, B n m, C) put where they were cut; what overlaps is added."""
     edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
     pieces = pieces.unflatten(2, (-1, *tiles))  # (h, w, B, n, m, C)
-    need = [(n - 1) * s + e for n, s, e in zip(tiles, step, edge, strict=True)]
-    shape = (max(need[0], tiling.size[0]), max(need[1], tiling.size[1]))
-    whole = pieces.new_zeros((*shape, pieces.shape[2], pieces.shape[5]))
+    whole = pieces.new_zeros((*tiling.reach, pieces.shape[2], pieces.shape[5]))
     for row in range(tiles[0]):
         for column in range(tiles[1]):
             top, left = row * step[0], column * step[1]

@@ -1,4 +1,4 @@
-"""What the U-shaped density networks share: checks of shapes and two small layers."""
+"""What the U-shaped density networks share: the way down, checks of shapes and two small layers."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -29,7 +29,7 @@ class HalvingEncoder(Backbone):
         inputs = (3, *channels[:-1])
         self.levels = nn.ModuleList(map(level, inputs, channels))
         self.shapes = tuple(
-            FeatureShape(outputs, 2**level) for level, outputs in enumerate(channels)
+            FeatureShape(outputs, 2**depth) for depth, outputs in enumerate(channels)
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -75,8 +75,7 @@ class StainNormalisation(Transform):
         """
         pixels = picture.pixels
         values = pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels)
-        # + 1: black has a density too
-        density = -np.log((values.reshape(-1, 3).astype(np.float32) + 1) / 256)  # (N, 3)
+        density = _densities(values.reshape(-1, 3).astype(np.float32))
         stains = find_stains(density, self.percentile)
         if stains is None:
             return picture
@@ -85,7 +84,7 @@ class StainNormalisation(Transform):
         if not (most > 1e-3).all():
             return picture
         painted = amounts @ ((self.amounts / most)[:, None] * self.stains).astype(np.float32)
-        colours = np.rint(256 * np.exp(-painted) - 1).clip(0, 255).astype(np.uint8)
+        colours = np.rint(_values(painted)).clip(0, 255).astype(np.uint8)
         return replace(picture, pixels=colours.reshape(pixels.shape))
 
 
@@ -144,9 +143,9 @@ class StainJitter(Transform):
         # density' = density + ((factor - 1) amount + shift) stains, one affine map of densities
         mixing = np.eye(3) + self.unmixing @ np.diag(factors - 1) @ self.stains
         values = as_float(picture.pixels)
-        density = -np.log((255 * values.reshape(-1, 3) + 1) / 256)
+        density = _densities(255 * values.reshape(-1, 3))
         moved = density @ mixing.astype(np.float32) + (shifts @ self.stains).astype(np.float32)
-        colours = (256 * np.exp(-moved) - 1) / 255
+        colours = _values(moved) / 255
         pixels = colours.clip(0, 1).astype(np.float32).reshape(values.shape)
         return replace(picture, pixels=pixels)
 
@@ -174,6 +173,16 @@ def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.
     if np.linalg.matrix_rank(stains, tol=1e-2) < 2:
         return None
     return stains if stains[0, 0] > stains[1, 0] else stains[::-1]
+
+
+def _densities(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Optical densities of values from 0 to 255; + 1, so that black has one too."""
+    return -np.log((values + 1) / 256)
+
+
+def _values(densities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What has these optical densities; it may lie outside of 0 to 255."""
+    return 256 * np.exp(-densities) - 1
 
 
 def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
