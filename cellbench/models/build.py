@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from cellbench.errors import PartError
 from cellbench.models.counter import CellCounter
@@ -132,10 +132,12 @@ def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
         found = {name: p for name, p in own.items() if p.kind is not p.VAR_KEYWORD} | found
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break
-    for name in found.keys() & kind.parts.keys():
-        config: Any = Mapping[str, Any]
-        optional = found[name].default is None
-        found[name] = found[name].replace(annotation=config | None if optional else config)
+    config: Any = Mapping[str, Any]
+    for name, parameter in found.items():
+        # a union with Mapping takes a made part too, which no config can give
+        if name in kind.parts or config in get_args(parameter.annotation):
+            optional = parameter.default is None
+            found[name] = parameter.replace(annotation=config | None if optional else config)
     return found
 
 

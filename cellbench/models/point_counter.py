@@ -96,11 +96,13 @@ class PointCounter(ScoredCounter):
                 distance, or views whose candidates do not add up.
         """
         if not apart_px >= 0:
-            raise PartError(f"apart_px is 0 or more, not {apart_px}.")
+            raise PartError(f"model.apart_px is 0 or more, not {apart_px}.")
         if not 1 <= views <= len(VIEWS):
-            raise PartError(f"views: an image is seen in 1 to {len(VIEWS)} ways, not {views}.")
+            raise PartError(
+                f"model.views: an image is seen in 1 to {len(VIEWS)} ways, not {views}."
+            )
         if views > 1 and (near != "add" or not apart_px > 0):
-            raise PartError('views: several need apart_px above 0 and near="add".')
+            raise PartError('model.views: several need apart_px above 0 and near="add".')
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
         )

@@ -282,3 +282,9 @@ def test_what_does_not_fit_is_said_in_a_sentence(changes, message):
 def test_a_map_of_several_channels_is_refused():
     with pytest.raises(PartError, match="one channel"):
         DensityReadout(FeatureShape(2, 1), ends_in_map=True)
+
+
+def test_what_a_config_cannot_give_is_not_asked_for():
+    wanted = r"model.output: DensityCounter wants Mapping\[str, Any\] \| None here, not 5"
+    with pytest.raises(PartError, match=wanted):
+        configured(output=5)

@@ -126,7 +126,8 @@ class StainJitter(Transform):
         """
         if not 0 <= strength < 1 or not shift >= 0:
             raise PartError(
-                f"strength is from 0 to below 1 and shift at least 0, not {strength} and {shift}."
+                "StainJitter: strength is from 0 to below 1 and shift at least 0, not "
+                f"{strength} and {shift}."
             )
         self.strength, self.shift = strength, shift
         self.stains = _pair(haematoxylin, eosin)
