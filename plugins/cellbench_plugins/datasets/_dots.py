@@ -1,14 +1,15 @@
 """What the parsers share: finding a layout in a folder, and reading dots off an image."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.contracts import RawItem, ReadPoints
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.images import SUFFIXES, image_size, read_image
 from cellbench.data.points import read_points
 from cellbench.errors import UserError
@@ -20,6 +21,64 @@ _TEXT = (".txt", ".csv", ".tsv")
 # Where people who convert a set put its point files, beside `images/`.
 _POINT_FOLDERS = ("annotations", "labels", "GT", "gt", "points", "dots", "ground_truth")
 _PARTS = {"train": "train", "trainval": "train", "val": "train", "test": "test"}
+
+
+class DottedSet(DataSet):
+    """A set whose annotations are pictures of dots or, where it was converted, files of points.
+
+    Attributes:
+        looked_for: what its layout looks like, for the message where it is not found.
+        parted: whether the parts in which it is distributed matter, train and test.
+    """
+
+    looked_for: ClassVar[str]
+    parted: ClassVar[bool] = False
+
+    @abstractmethod
+    def raw(self, folder: Path) -> list[RawItem]:
+        """The images of a folder with the authors' layout; none of another one."""
+
+    @abstractmethod
+    def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
+        """The cells in the (H, W, 3) pixels of an annotation."""
+
+    def group(self, image_id: str) -> str | None:
+        """Donor or slide of an image, where its name tells."""
+        return None
+
+    def scan(self, folder: Path) -> list[RawItem]:
+        """The images of the first place, from the folder down, that has a layout of the set.
+
+        Raises:
+            UserError: no folder has one.
+        """
+        for place in candidates(folder):
+            items = self.raw(place) or converted(place, group=self.group, parted=self.parted)
+            if items:
+                return items
+        raise UserError(
+            f"{folder} and the folders in it hold no {self.looked_for}, as {self.title} has them; "
+            "name the raw copy."
+        )
+
+    def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
+        """Read a point file, or find the dots of a picture.
+
+        Raises:
+            UserError: there is no annotation, it cannot be read or is of another size.
+        """
+        if item.annotation is None:
+            raise UserError(f"{item.image} has no annotation; put it beside the others.")
+        if item.annotation.suffix.lower() in _TEXT:
+            return read_points(item.annotation)
+        found = image_size(item.annotation)
+        if found != size:
+            raise UserError(
+                f"{item.annotation} is {found[0]}x{found[1]} px and its picture "
+                f"{size[0]}x{size[1]} px; both must be of one size."
+            )
+        # Dots on a transparent ground must not drown in white.
+        return self.dots(read_image(item.annotation, background=0))
 
 
 def candidates(folder: Path) -> Iterator[Path]:
@@ -54,27 +113,6 @@ def pictures(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
-
-
-def find_items(
-    folder: Path, layouts: Sequence[Callable[[Path], list[RawItem]]], *, looked_for: str
-) -> list[RawItem]:
-    """The images of the first place where one of the layouts is found.
-
-    Args:
-        folder: the raw copy or its parent.
-        layouts: each gives the images of a folder; none where it isn't that layout.
-        looked_for: what the layouts look like, for the message.
-
-    Raises:
-        UserError: no folder has any of the layouts.
-    """
-    for place in candidates(folder):
-        for layout in layouts:
-            items = layout(place)
-            if items:
-                return items
-    raise UserError(f"{folder} and the folders in it hold no {looked_for}; name the raw copy.")
 
 
 def by_key(paths: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
@@ -137,33 +175,6 @@ def converted(
     if parted and items and {item.part for item in items} != {"train", "test"}:
         raise UserError(f"{folder} holds one part of the set; put train/ and test/ beside it.")
     return items
-
-
-def read_dots_or_text(
-    item: RawItem, size: tuple[int, int], find: Callable[[NDArray[np.uint8]], ReadPoints]
-) -> ReadPoints:
-    """Read a point file, or find the dots of an annotation image.
-
-    Args:
-        item: with its annotation.
-        size: (width, height) of the picture, px.
-        find: gives the dots of (H, W, 3) uint8.
-
-    Raises:
-        UserError: there is no annotation, it cannot be read or is of another size.
-    """
-    if item.annotation is None:
-        raise UserError(f"{item.image} has no annotation; put it beside the others.")
-    if item.annotation.suffix.lower() in _TEXT:
-        return read_points(item.annotation)
-    found = image_size(item.annotation)
-    if found != size:
-        raise UserError(
-            f"{item.annotation} is {found[0]}x{found[1]} px and its picture "
-            f"{size[0]}x{size[1]} px; both must be of one size."
-        )
-    # Dots on a transparent ground must not drown in white.
-    return find(read_image(item.annotation, background=0))
 
 
 def brightest(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -7,18 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from cellbench.data.contracts import DataSet, RawItem, ReadPoints
+from cellbench.data.contracts import RawItem, ReadPoints
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (
+    DottedSet,
     brightest,
     by_key,
-    converted,
-    find_items,
     mask_points,
     pair,
     pictures,
-    read_dots_or_text,
 )
 
 _FAR = 128
@@ -26,7 +24,7 @@ _PARTS = {"trainval": "train", "train": "train", "test": "test"}
 
 
 @DATASETS.register_module(name="dcc")
-class Dcc(DataSet):
+class Dcc(DottedSet):
     """Cells of several kinds and sizes under phase contrast, 306x322 to 798x788 px.
 
     The raw copy has not been available to us: every layout that its users describe is taken, the
@@ -47,20 +45,26 @@ class Dcc(DataSet):
         "its raw copy is trainval/ and test/ with *cell.* beside *dots.*, in the Google Drive "
         "folder that github.com/markmarsden/DublinCellDataset links."
     )
+    looked_for = (
+        "trainval/ and test/ with *cell.* beside *dots.*, nor train/ and test/ with images/ and GT/"
+    )
+    parted = True
     simulator = "dcc-sim"
 
-    def scan(self, folder: Path) -> list[RawItem]:
-        """Find `trainval/` and `test/` with `*cell.*` beside `*dots.*`, or converted `GT/`."""
-        return find_items(
-            folder,
-            (_raw, lambda place: converted(place, parted=True)),
-            looked_for="trainval/ and test/ with *cell.* beside *dots.*, nor train/ and test/ with "
-            "images/ and GT/, as DCC has them",
-        )
+    def raw(self, folder: Path) -> list[RawItem]:
+        """Find `trainval/` and `test/` with `*cell.*` beside `*dots.*`."""
+        items: list[RawItem] = []
+        for place in sorted(folder.iterdir()):
+            part = _PARTS.get(place.name)
+            if part and place.is_dir():
+                items += _raw_part(place, part)
+        if items and {item.part for item in items} != {"train", "test"}:
+            raise UserError(f"{folder} holds one part of DCC; put trainval/ and test/ beside it.")
+        return items
 
-    def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """Read the dots: the pixels that are far from the ground, dark or bright."""
-        return read_dots_or_text(item, size, rare_pixels)
+    def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
+        """The pixels that are far from the ground, dark or bright."""
+        return rare_pixels(pixels)
 
 
 def rare_pixels(pixels: NDArray[np.uint8]) -> ReadPoints:
@@ -95,17 +99,6 @@ def _assumed(
     blobs = int(label(mask, np.ones((3, 3)))[1])
     if blobs < mask.sum():
         yield "Some dots touch; each pixel was taken for a cell."
-
-
-def _raw(folder: Path) -> list[RawItem]:
-    items: list[RawItem] = []
-    for place in sorted(folder.iterdir()):
-        part = _PARTS.get(place.name)
-        if part and place.is_dir():
-            items += _raw_part(place, part)
-    if items and {item.part for item in items} != {"train", "test"}:
-        raise UserError(f"{folder} holds one part of DCC; put trainval/ and test/ beside it.")
-    return items
 
 
 def _raw_part(folder: Path, part: str) -> list[RawItem]:

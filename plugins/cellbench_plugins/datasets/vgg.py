@@ -6,23 +6,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.contracts import Archive, DataSet, RawItem, ReadPoints
+from cellbench.data.contracts import Archive, RawItem, ReadPoints
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (
+    DottedSet,
     by_key,
-    converted,
-    find_items,
     mask_points,
     pair,
     pictures,
-    read_dots_or_text,
 )
 
 _NAME = re.compile(r"\d+(cell|dots)")
 
 
 @DATASETS.register_module(name="vgg")
-class Vgg(DataSet):
+class Vgg(DottedSet):
     """Synthetic fluorescent bacteria that overlap, 256x256 px; red dots.
 
     Source: Lempitsky and Zisserman, Learning To Count Objects in Images, NIPS 2010, drawn with
@@ -47,31 +45,20 @@ class Vgg(DataSet):
         "its raw copy is cells/ with 001cell.png, 001dots.png and so on, from "
         "www.robots.ox.ac.uk/~vgg/research/counting."
     )
+    looked_for = "<nnn>cell.png with <nnn>dots.png"
     simulator = "vgg-sim"
     manifest = Path("manifests/vgg.json")
 
-    def scan(self, folder: Path) -> list[RawItem]:
-        """Find `<nnn>cell.png` with `<nnn>dots.png`, or converted `x y` files."""
-        return find_items(
-            folder,
-            (_raw, converted),
-            looked_for="<nnn>cell.png with <nnn>dots.png, as VGG has them",
-        )
+    def raw(self, folder: Path) -> list[RawItem]:
+        """Find `<nnn>cell.png` with `<nnn>dots.png`."""
+        named = [path for path in pictures(folder) if _NAME.fullmatch(path.stem)]
+        images = by_key((path for path in named if path.stem.endswith("cell")), _number)
+        dots = by_key((path for path in named if path.stem.endswith("dots")), _number)
+        return pair(images, dots) if images else []
 
-    def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """Read the dots: each red pixel is a cell, also where two touch."""
-        return read_dots_or_text(item, size, _red_dots)
-
-
-def _red_dots(pixels: NDArray[np.uint8]) -> ReadPoints:
-    return ReadPoints(mask_points(pixels[:, :, 0] > 127))
-
-
-def _raw(folder: Path) -> list[RawItem]:
-    named = [path for path in pictures(folder) if _NAME.fullmatch(path.stem)]
-    images = by_key((path for path in named if path.stem.endswith("cell")), _number)
-    dots = by_key((path for path in named if path.stem.endswith("dots")), _number)
-    return pair(images, dots) if images else []
+    def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
+        """Each red pixel is a cell, also where two touch."""
+        return ReadPoints(mask_points(pixels[:, :, 0] > 127))
 
 
 def _number(path: Path) -> str:
