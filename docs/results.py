@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from cellbench.results.leaderboard import Row, rank_runs
 from cellbench.results.runs import load_records
@@ -31,7 +32,8 @@ def table(rows: Sequence[Row]) -> str:
 
     Methods as they stand, ranked under `v1`, in the order of the set on which most are; the best
     of each set in bold. Of a method that was given several budgets the longest training stands
-    here, whatever came of it; the leaderboards show all.
+    here, whatever came of it; the leaderboards show all. A last line says how far the better half
+    of the methods err on the same images.
     """
     ours = [
         row for row in rows
@@ -49,7 +51,16 @@ def table(rows: Sequence[Row]) -> str:
     for method in methods:
         found = [_cell(of.get((method, name))) for name in sets]
         lines.append(f"| {method} | " + " | ".join(found) + " |")
+    shared = [f"{name.upper()} {_shared(ours, name)}" for name in sets]
+    lines += ["", f"Errors shared, the median of the better half: {', '.join(shared)}."]
     return "\n".join(lines) + "\n"
+
+
+def _shared(rows: Sequence[Row], dataset: str) -> str:
+    """How far the better half of a set's methods err on the same images, the median."""
+    ranked = sorted((row for row in rows if row.dataset == dataset), key=lambda row: row.mae)
+    known = [row.shared for row in ranked[: (len(ranked) + 1) // 2] if row.shared is not None]
+    return f"{median(known):.2f}" if known else "unknown"
 
 
 def _cell(row: Row | None) -> str:

@@ -13,6 +13,7 @@ from math import sqrt
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, Any
 
+from cellbench.results.agreement import shared_errors
 from cellbench.results.runs import Run
 from cellbench.results.statistics import (
     image_errors,
@@ -63,6 +64,8 @@ class Row:
         game1: cells.
         game2: cells.
         game3: cells.
+        shared: how far it errs where other methods do (see `agreement`), -1 to 1; None where too
+            few are ranked beside it.
         parameters: of the method; None in rows from papers.
         gflops: of one image.
         images_per_s: at inference.
@@ -101,6 +104,7 @@ class Row:
     game1: float | None
     game2: float | None
     game3: float | None
+    shared: float | None
     parameters: int | None
     gflops: float | None
     images_per_s: float | None
@@ -176,11 +180,12 @@ def experiment_rows(
 
 
 def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
-    """The compared rows with what resampling their images says."""
+    """The compared rows with what resampling their images says, and what they have in common."""
     errors = image_errors(experiments)
     ranges = intervals(errors.absolute, errors.clusters)
     known = errors.cluster_count >= 2
     places = rank_intervals(errors.absolute, errors.clusters) if known else [None] * len(rows)
+    shared = shared_errors(errors.signed, [base_method(row.method) for row in rows])
     return [
         replace(
             row,
@@ -188,8 +193,9 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -
             mae_high=None if span is None else span[1],
             rank_low=None if place is None else place[0],
             rank_high=None if place is None else place[1],
+            shared=likeness,
         )
-        for row, span, place in zip(rows, ranges, places, strict=True)
+        for row, span, place, likeness in zip(rows, ranges, places, shared, strict=True)
     ]
 
 
@@ -345,6 +351,7 @@ def _row(runs: Sequence[Run], note: str) -> Row:
         mae_high=None,
         rmse=None if square is None else sqrt(square),
         bias=bias,
+        shared=None,
         parameters=first.parameters,
         gflops=first.gflops,
         images_per_s=_mean([run.images_per_s for run in runs]),

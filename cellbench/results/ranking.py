@@ -15,7 +15,7 @@ from typing import Any
 
 from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
-from cellbench.results import clusters, leaderboard, ranking, runs, statistics
+from cellbench.results import agreement, clusters, leaderboard, ranking, runs, statistics
 from cellbench.results.leaderboard import Row, rank_runs
 from cellbench.results.records import records_folder
 from cellbench.results.runs import (
@@ -26,7 +26,7 @@ from cellbench.results.runs import (
     record_stamps,
 )
 
-_CODE = (clusters, leaderboard, ranking, runs, statistics)
+_CODE = (agreement, clusters, leaderboard, ranking, runs, statistics)
 _NAMES = tuple(field.name for field in fields(Row))
 _TUPLES = ("splits", "seeds")
 

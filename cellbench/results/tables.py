@@ -100,6 +100,7 @@ COLUMNS = (
     Column("Bias", lambda r: _number(r.bias, 2), level=2),
     Column("F1", lambda r: _number(r.f1, 3)),
     Column("GAME(3)", lambda r: _number(r.game3, 1), level=2),
+    Column("Shared", lambda r: _number(r.shared, 2), level=2),
     Column("Splits", _splits, left=True),
     Column("Seeds", lambda r: ranges(r.seeds) or "–", left=True, level=2),
     Column("Parameters", lambda r: _large(r.parameters), level=1),

@@ -163,13 +163,13 @@ def test_the_slides_of_mbm_are_known_and_other_sets_have_images():
 
 
 def test_the_slides_are_within_the_donors_that_the_plugin_knows():
-    from cellbench_plugins.datasets.mbm import _donor
+    from cellbench_plugins.datasets.mbm import Mbm
 
     for donor, slide, number in ((1, 1, 0), (8, 3, 12)):
         image_id = f"BM_GRAZ_HE_{donor:04d}_{slide:02d}_{number:03d}"
         (name,) = cluster_names("mbm", [image_id])
         assert name != image_id
-        assert _donor(image_id) in name
+        assert Mbm().group(image_id) in name
 
 
 def test_rank_intervals_widen_where_rows_are_alike():
