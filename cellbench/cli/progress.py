@@ -2,10 +2,19 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -106,6 +115,40 @@ def reported(display: "Display", file: "ProgressFile") -> "Display":
         file.update(now=True, phase="scoring")
 
     return Display(say=say, start=start, step=step, stop=stop)
+
+
+@contextmanager
+def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[int], None]]:
+    """A bar over pictures by their size, with the time left; plain lines without a terminal.
+
+    Yields:
+        What is told how many pixels are done since it was told last.
+    """
+    if console.is_terminal:
+        with Progress(
+            TextColumn("counting"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        ) as bar:
+            task = bar.add_task("counting", total=pixels)
+            yield lambda done: bar.advance(task, done)
+        return
+    began = said_at = time.monotonic()
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done, said_at
+        done += more
+        now = time.monotonic()
+        if now - said_at >= LINE_EVERY_S:
+            said_at = now
+            left = (now - began) / done * (pixels - done)
+            minutes = f"{int(left // 60)}:{int(left % 60):02d} left"
+            console.print(f"{100 * done // pixels} % of the pictures  {minutes}")
+
+    yield advance
 
 
 def row_table(record: dict[str, Any]) -> Table:

@@ -149,4 +149,7 @@ def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:
     console.print(row_table(outcome.record))
     console.print(f"Record: {outcome.record_file}", soft_wrap=True)
     console.print(f"Log, weights, pictures: {outcome.folder}", soft_wrap=True)
+    console.print(
+        f"Your pictures: cellbench count PICTURE... --with {outcome.folder}", soft_wrap=True
+    )
     sys.stdout.flush()

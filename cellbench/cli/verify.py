@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellbench.errors import UserError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,10 +25,11 @@ def command(record: str, store: str | None, device: str, train: bool) -> None:
     The weights in the run's folder are scored; where they are gone, the method is trained again.
     Exit code 0 if the record was had again, 1 if not.
     """
-    path = _find(record, store)
     # A damaged record is told before torch takes its seconds to load.
     from cellbench.results.records import read_record
+    from cellbench.results.trained import find_record_file, store_of
 
+    path = find_record_file(record, store)
     read_record(path)
 
     from rich.console import Console
@@ -41,37 +40,11 @@ def command(record: str, store: str | None, device: str, train: bool) -> None:
     with console.status("Loading torch"):
         from cellbench.engine.verify import verify_record
     found = verify_record(
-        path, _store_of(path, store), device=device, train=train, display=terminal_display(console)
+        path, store_of(path, store), device=device, train=train, display=terminal_display(console)
     )
     _show(console, path, found)
     if not found.same:
         raise SystemExit(1)
-
-
-def _find(record: str, store: str | None) -> Path:
-    from cellbench import paths
-    from cellbench.results.records import find_record
-
-    path = Path(record)
-    if path.is_file():
-        return path
-    if len(record) >= 16 and set(record) <= set("0123456789abcdef"):
-        known = find_record(paths.store(store), record)
-        if known is not None:
-            return known
-    raise UserError(
-        f"There is no record {record!r}; name a file in leaderboards/records, or a run's id."
-    )
-
-
-def _store_of(path: Path, store: str | None) -> Path:
-    """The store that a record lies in, unless one is named."""
-    from cellbench import paths
-
-    whole = path.resolve()
-    if store is None and whole.parts[-4:-2] == ("leaderboards", "records"):
-        return whole.parents[3]
-    return paths.store(store)
 
 
 def _show(console: "Console", path: Path, found: "Verification") -> None:

@@ -35,7 +35,7 @@ def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Tra
     train = TrainingSet(
         _images(prepared),
         prepared.split.train,
-        transforms=[_transform(prepared, options) for options in data.augment],
+        transforms=[make_transform(options, data.input_scale) for options in data.augment],
         seed=prepared.request.seed,
         split=prepared.request.split,
         crops_per_image=data.crops_per_image,
@@ -62,11 +62,11 @@ def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Tra
     )
 
 
-def _transform(prepared: Prepared, options: Any) -> Any:
+def make_transform(options: Any, input_scale: float) -> Any:
+    """A transform of a config; one that asks for it is told px of the input per px of an image."""
     part = TRANSFORMS.get(options["type"])
     wants_scale = "input_scale" in inspect.signature(part).parameters
-    given = {"input_scale": prepared.config.data.input_scale} if wants_scale else {}
-    return TRANSFORMS.build(options, **given)
+    return TRANSFORMS.build(options, **({"input_scale": input_scale} if wants_scale else {}))
 
 
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
@@ -76,10 +76,11 @@ def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
 
 def _images(prepared: Prepared) -> AnnotatedImages:
     """The set's images as every method sees them."""
-    options = prepared.config.data.prepare
-    if not options:
+    data = prepared.config.data
+    if not data.prepare:
         return prepared.stored
-    return PreparedImages(prepared.stored, [_transform(prepared, each) for each in options])
+    transforms = [make_transform(options, data.input_scale) for options in data.prepare]
+    return PreparedImages(prepared.stored, transforms)
 
 
 def find_run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:

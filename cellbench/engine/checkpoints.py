@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from cellbench.errors import RunError, UserError
+from cellbench.results.trained import WEIGHTS
 
 LAST = "last.pth"
-BEST = "best.safetensors"
+BEST = WEIGHTS
 
 
 def replace_file(temporary: Path, final: Path) -> None:

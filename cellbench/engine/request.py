@@ -1,8 +1,6 @@
 """What a user asks of a run, and everything that it names, found."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from cellbench.engine.devices import (
     join_processes,
 )
 from cellbench.engine.training import Show
+from cellbench.results.trained import run_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +112,17 @@ class Prepared:
     store: Path
 
     def folder(self, weights_sha256: str | None) -> Path:
-        """Where the run keeps its log, checkpoints and pictures.
-
-        Its name ends in a hash of all that determines the result, but for the number of steps,
-        which a budget fixes only later.
-        """
-        asked = self.request
-        known = {
-            "config": self.config.hash,
-            "manifest": self.stored.manifest_hash,
-            "weights": weights_sha256,
-            "protocol": asked.protocol,
-            "split": asked.split,
-            "seed": asked.seed,
-        }
-        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
-        slug = "".join(c if c.isalnum() else "-" for c in self.config.method.name.lower())[:40]
-        name = f"{slug}-{asked.protocol}-s{asked.split}-r{asked.seed}-{key}"
-        return self.store / "runs" / self.stored.name / name
+        """Where the run keeps its log, checkpoints and pictures; see `run_folder`."""
+        return run_folder(
+            self.store,
+            config=self.config,
+            dataset=self.stored.name,
+            manifest_hash=self.stored.manifest_hash,
+            weights_sha256=weights_sha256,
+            protocol=self.request.protocol,
+            split=self.request.split,
+            seed=self.request.seed,
+        )
 
 
 def prepare(request: Request, say: Callable[[str], None]) -> Prepared:

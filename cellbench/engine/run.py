@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from cellbench.data.files import write_atomically
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import (
     find_run_id,
@@ -22,6 +23,7 @@ from cellbench.engine.request import Display, Outcome, Prepared, Request, prepar
 from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import Training, fit, measured, run_training
 from cellbench.results import records
+from cellbench.results.trained import RECORD, are_of
 
 
 def run(request: Request, display: Display | None = None) -> Outcome:
@@ -62,6 +64,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         run_id = find_run_id(prepared, counter, plan.iterations)
         finished = records.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
+            _keep_beside(folder, finished)
             return _finished(finished, folder)
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
@@ -81,8 +84,15 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         display.say(f"Scoring {len(prepared.split.test)} test images.")
         scored = score_test(prepared, training)
         file = write_result(prepared, training, state, plan, run_id, scored)
+        _keep_beside(folder, file)
         pictures = draw(prepared, training, scored)
         return Outcome(folder, state.best_mae, records.read_record(file), file, pictures)
+
+
+def _keep_beside(folder: Path, record_file: Path) -> None:
+    """Put a copy of the record beside the weights that it is of: `cellbench count` takes both."""
+    if are_of(folder / checkpoints.BEST, records.read_record(record_file)):
+        write_atomically(folder / RECORD, record_file.read_bytes())
 
 
 def _finished(file: Path, folder: Path) -> Outcome:

@@ -10,13 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.config import (
-    DataConfig,
-    MethodInfo,
-    OptimizerConfig,
-    ResolvedConfig,
-    ScheduleConfig,
-)
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
@@ -30,6 +23,7 @@ from cellbench.engine.scoring import score_test
 from cellbench.errors import UserError
 from cellbench.results.points import PointLists, read_points
 from cellbench.results.records import is_intact, read_record
+from cellbench.results.trained import are_of, recorded_config
 
 # Nearer than that, and no digit that anyone is shown differs.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3
@@ -94,7 +88,7 @@ def verify_record(
     recorded = read_points(path, record)
     prepared = _prepare(record, store, device, display)
     weights = prepared.folder(record["weights"]["sha256"]) / checkpoints.BEST
-    if train or not _are_of(weights, record):
+    if train or not are_of(weights, record):
         display.say(_before_training(record, weights, asked=train))
         images, metrics, points = _train(record, prepared, display)
         scored = None
@@ -162,7 +156,7 @@ def compare(
 
 
 def _prepare(record: Mapping[str, Any], store: Path, device: str, display: Display) -> Prepared:
-    config = _config(record)
+    config = recorded_config(record)
     stored = resolve_set(record["dataset"], strict=True, say=display.say)
     if stored.manifest_hash != record["manifest_hash"]:
         raise UserError(
@@ -188,46 +182,6 @@ def _prepare(record: Mapping[str, Any], store: Path, device: str, display: Displ
         processes=join_processes(where),
         store=store,
     )
-
-
-def _config(record: Mapping[str, Any]) -> ResolvedConfig:
-    """The config that was recorded, whatever the config files say today."""
-    plain = record["config"]
-    try:
-        config = ResolvedConfig(
-            method=MethodInfo(**plain["method"]),
-            recipe=plain["recipe"],
-            model=plain["model"],
-            optimizer=OptimizerConfig(**plain["optimizer"]),
-            schedule=ScheduleConfig(**plain["schedule"]),
-            data=DataConfig(**plain["data"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"The record's config cannot be read by this cellbench ({error}); check out the "
-            f"commit {record['environment'].get('commit')} that it was made with."
-        ) from None
-    if config.hash != record["config_hash"]:
-        raise UserError(
-            "The record's config does not have the hash that the record gives; restore the "
-            "record from version control."
-        )
-    return config
-
-
-def _are_of(weights: Path, record: Mapping[str, Any]) -> bool:
-    """Whether the weights are there and of a training of the recorded length."""
-    if not weights.is_file():
-        return False
-    plan = weights.with_name("plan.json")
-    if not plan.is_file():
-        return True
-    import json
-
-    try:
-        return bool(json.loads(plan.read_text())["iterations"] == record["iterations"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -> str:

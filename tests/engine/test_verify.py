@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from cellbench.engine import verify
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.errors import UserError
 from cellbench.results.points import read_points
 from cellbench.results.records import content_hash, read_record
+from cellbench.results.trained import are_of
 
 SMALL = (
     "model.backbone.strides=[2, 4]",
@@ -80,11 +80,11 @@ def test_weights_of_a_training_of_another_length_are_not_the_records(copy):
     store, path = copy
     (weights,) = store.rglob("best.safetensors")
     record = read_record(path)
-    assert verify._are_of(weights, record)
+    assert are_of(weights, record)
     (weights.parent / "plan.json").write_text('{"iterations": 5}')
-    assert not verify._are_of(weights, record)
+    assert not are_of(weights, record)
     (weights.parent / "plan.json").write_text('{"iterations": 4}')
-    assert verify._are_of(weights, record)
+    assert are_of(weights, record)
 
 
 def test_a_forged_count_is_named_with_both_values(copy):

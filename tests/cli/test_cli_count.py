@@ -1,0 +1,164 @@
+"""Claims about `cellbench count`, on a tiny run of the simulated ADI."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with a finished run of a method that needs no training."""
+    import os
+    import subprocess
+    import sys
+
+    from cellbench.data.simulated import simulate_set
+
+    home, store = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLBENCH_HOME", str(home))
+        simulate_set("adi-sim")
+        asked = ["run", "configs/methods/bloblog.py", "--dataset", "adi-sim", "--protocol", "smoke"]
+        subprocess.run(
+            [sys.executable, "-m", "cellbench", *asked, "--store", str(store)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "CELLBENCH_OFFLINE": "1"},
+        )
+    return store
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (80, 60)), ("b.tif", (71, 53)), ("c.jpg", (64, 64))):
+        Image.fromarray(rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def count(command, store, tmp_path):
+    """Run `cellbench count` with the finished run, without a data set."""
+    (run,) = (store / "runs" / "adi-sim").iterdir()
+
+    def go(*arguments, named=run):
+        chosen = ["--with", str(named)] if named else []
+        empty = {"CELLBENCH_HOME": str(tmp_path / "empty"), "CELLBENCH_STORE": str(tmp_path)}
+        return command("count", *arguments, *chosen, cwd=str(tmp_path), **empty)
+
+    return go
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_folder_of_pictures_becomes_tables_and_pictures(count, photos, tmp_path):
+    done = count("photos", "--um-per-px", "0.5")
+    assert done.returncode == 0, done.stderr
+    counts = rows(tmp_path / "counts" / "counts.csv")
+    assert [row["image"] for row in counts] == ["photos/a.png", "photos/b.tif", "photos/c.jpg"]
+    points = rows(tmp_path / "counts" / "points.csv")
+    for row in counts:
+        own = [p for p in points if p["image"] == row["image"]]
+        assert float(row["count"]) == len(own) == int(row["points"])
+        width, height = int(row["width_px"]), int(row["height_px"])
+        assert float(row["per_mm2"]) == pytest.approx(
+            len(own) / (width * height * 0.25e-6), rel=1e-5
+        )
+        assert all(float(p["x_px"]) <= width and float(p["y_px"]) <= height for p in own)
+        assert f"{float(row['count']):.1f}" in done.stdout
+    assert (counts[1]["width_px"], counts[1]["height_px"]) == ("71", "53")
+    assert len(list((tmp_path / "counts" / "pictures").glob("*.png"))) == 3
+    assert json.loads((tmp_path / "counts" / "method.json").read_text())["method"] == "BlobLoG"
+
+
+def test_what_is_counted_is_not_counted_again(count, photos, tmp_path):
+    assert count(str(photos / "a.png"), "--no-pictures").returncode == 0
+    assert not (tmp_path / "counts" / "pictures").exists()
+    first = (tmp_path / "counts" / "counts.csv").read_bytes()
+    assert count(str(photos)).returncode == 0
+    assert (tmp_path / "counts" / "counts.csv").read_bytes().startswith(first)
+    assert len(rows(tmp_path / "counts" / "counts.csv")) == 3
+
+
+def test_a_finished_table_is_shown_without_torch(count, photos, command, store, tmp_path):
+    assert count(str(photos / "a.png")).returncode == 0
+    (run,) = (store / "runs" / "adi-sim").iterdir()
+    again = ("count", str(photos / "a.png"), "--with", str(run))
+    done = command(*again, cwd=str(tmp_path), PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert " click" in done.stderr  # the list of imports is there
+    assert " torch" not in done.stderr
+
+
+def test_the_folder_of_a_run_can_be_carried_about(count, photos, store, tmp_path):
+    (run,) = (store / "runs" / "adi-sim").iterdir()
+    carried = tmp_path / "model"
+    carried.mkdir()
+    for name in ("record.json", "best.safetensors"):
+        shutil.copy(run / name, carried / name)
+    assert count(str(photos / "a.png"), "--out", "first").returncode == 0
+    assert count(str(photos / "a.png"), "--out", "second", named=carried).returncode == 0
+    texts = [(tmp_path / out / "counts.csv").read_text() for out in ("first", "second")]
+    assert texts[0] == texts[1]
+
+
+def test_a_damaged_picture_is_named_and_the_others_are_counted(count, photos, tmp_path):
+    (photos / "b.tif").write_bytes(b"II*\0junk")
+    done = count("photos")
+    assert done.returncode == 2
+    assert "1 of 3 pictures could not be counted" in done.stderr
+    assert "b.tif" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(rows(tmp_path / "counts" / "counts.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "said"),
+    [
+        ([], "run", "Name pictures or a folder of them"),
+        (["nowhere.png"], "run", "There is no picture or folder 'nowhere.png'"),
+        (["empty"], "run", "empty holds no picture"),
+        (["photos"], None, "--with names a finished run, and there is none here yet"),
+        (["photos"], "nothing", "There is no finished run 'nothing'"),
+        (["photos"], "photos", "photos holds no record.json"),
+        (["photos", "--scale", "0"], "run", "0.05<=x<=20"),
+        (["photos", "--um-per-px", "-1"], "run", "x>0"),
+        (["photos", "--device", "cuda:9"], "run", "take --device cpu"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(count, photos, tmp_path, arguments, named, said):
+    (tmp_path / "empty").mkdir()
+    done = count(*arguments) if named == "run" else count(*arguments, named=named)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_runs_at_hand_are_named(command, photos, store, tmp_path):
+    done = command("count", str(photos), "--store", str(store), cwd=str(tmp_path))
+    assert done.returncode == 2
+    assert str(next((store / "runs" / "adi-sim").iterdir())) in done.stderr
+
+
+def test_weights_that_are_not_the_methods_are_told(count, photos, store, tmp_path):
+    (run,) = (store / "runs" / "adi-sim").iterdir()
+    carried = tmp_path / "model"
+    carried.mkdir()
+    shutil.copy(run / "record.json", carried)
+    gone = count(str(photos), named=carried)
+    assert gone.returncode == 2
+    assert "The weights of this run are gone" in gone.stderr
+    (carried / "best.safetensors").write_bytes(b"\x80\x04junk")
+    wrong = count(str(photos), named=carried)
+    assert wrong.returncode == 2
+    assert "does not hold this method's weights" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
