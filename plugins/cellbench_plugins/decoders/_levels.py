@@ -2,12 +2,49 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
-from cellbench.models.parts import FeatureShape
+from cellbench.models.parts import Decoder, FeatureShape
+
+
+class TopDown(Decoder):
+    """A decoder that goes from the coarsest map of a backbone down to the one of a stride.
+
+    Attributes:
+        levels: indices of the maps that are used, coarsest first.
+        laterals: a 1x1 convolution for each, which brings it to the decoder's channels.
+        ratios: how many times finer each map is than the one before it.
+    """
+
+    def __init__(self, in_shapes: Sequence[FeatureShape], *, channels: int, stride: int) -> None:
+        """Find the maps and make their laterals.
+
+        Args:
+            in_shapes: of the backbone's maps, finest first.
+            channels: of all maps behind the laterals.
+            stride: of the map that goes out, px; one of the backbone's.
+
+        Raises:
+            PartError: the backbone has no map of this stride.
+        """
+        super().__init__()
+        self.levels = pick_levels(type(self).__name__, in_shapes, stride)
+        self.laterals = laterals([in_shapes[level] for level in self.levels], channels)
+        strides = [in_shapes[level].stride for level in self.levels]
+        self.ratios = [coarse // fine for coarse, fine in pairwise(strides)]
+        self.shape = FeatureShape(channels, stride)
+
+    def maps(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The coarsest map and the finer ones, coarsest first, behind their laterals."""
+        coarsest, *finer = (
+            lateral(features[level])
+            for lateral, level in zip(self.laterals, self.levels, strict=True)
+        )
+        return coarsest, finer
 
 
 def pick_levels(decoder: str, in_shapes: Sequence[FeatureShape], stride: int) -> list[int]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
+from cellbench.models.parts import ConvFactory, FeatureShape
 from cellbench.registry import DECODERS
-from cellbench_plugins.decoders._levels import laterals, pick_levels, upsample
+from cellbench_plugins.decoders._levels import TopDown, upsample
 
 
 @DECODERS.register_module()
-class FPN(Decoder):
+class FPN(TopDown):
     """Feature pyramid, down to one level.
 
     1x1 laterals, nearest upsampling, addition, and the registered convolution on the level that
@@ -41,22 +41,12 @@ class FPN(Decoder):
         Raises:
             PartError: the backbone has no map of this stride.
         """
-        super().__init__()
-        self.levels = pick_levels("FPN", in_shapes, stride)
-        self.laterals = laterals([in_shapes[level] for level in self.levels], channels)
-        self.ratios = [
-            in_shapes[coarse].stride // in_shapes[fine].stride
-            for coarse, fine in zip(self.levels, self.levels[1:], strict=False)
-        ]
+        super().__init__(in_shapes, channels=channels, stride=stride)
         self.conv = conv(channels, channels)
-        self.shape = FeatureShape(channels, stride)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Fuse the backbone's maps, finest first, into one (B, channels, H/s, W/s)."""
-        fused, *finer = (
-            lateral(features[level])
-            for lateral, level in zip(self.laterals, self.levels, strict=True)
-        )
+        fused, finer = self.maps(features)
         for own, ratio in zip(finer, self.ratios, strict=True):
             fused = own + upsample(fused, ratio, own)
         out: Tensor = self.conv(fused)

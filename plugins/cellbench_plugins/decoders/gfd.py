@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
+from cellbench.models.parts import ConvFactory, FeatureShape
 from cellbench.registry import DECODERS
 from cellbench_plugins._ops.gaussian import gaussian_imagewise
-from cellbench_plugins.decoders._levels import laterals, pick_levels, started, upsample
+from cellbench_plugins.decoders._levels import TopDown, started, upsample
 
 
 @DECODERS.register_module()
-class GFD(Decoder):
+class GFD(TopDown):
     """Gaussian-enhanced feature decoder.
 
     The registered convolution sees the coarsest map before that is upsampled, and the fused map
@@ -49,26 +49,18 @@ class GFD(Decoder):
         Raises:
             PartError: the backbone has no map of this stride.
         """
-        super().__init__()
-        self.levels = pick_levels("GFD", in_shapes, stride)
-        self.laterals = laterals([in_shapes[level] for level in self.levels], channels)
-        steps = list(zip(self.levels, self.levels[1:], strict=False))
-        self.ratios = [in_shapes[a].stride // in_shapes[b].stride for a, b in steps]
+        super().__init__(in_shapes, channels=channels, stride=stride)
         self.coarse_conv = conv(channels, channels)
-        self.gates = nn.ModuleList(GatedFusion(channels) for _ in steps)
+        self.gates = nn.ModuleList(GatedFusion(channels) for _ in self.ratios)
         self.fused_convs = nn.ModuleList(
             conv(channels, channels) if index == 0 else Refine(channels)
-            for index in range(len(steps))
+            for index in range(len(self.ratios))
         )
         self.attention = GaussianAttention(channels)
-        self.shape = FeatureShape(channels, stride)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Fuse the backbone's maps, finest first, into one (B, channels, H/s, W/s)."""
-        fused, *finer = (
-            lateral(features[level])
-            for lateral, level in zip(self.laterals, self.levels, strict=True)
-        )
+        fused, finer = self.maps(features)
         fused = self.coarse_conv(fused)
         steps = zip(finer, self.ratios, self.gates, self.fused_convs, strict=True)
         for own, ratio, gate, conv in steps:
