@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from cellbench.cli.progress import RunProgress
+from cellbench.cli import progress as module
+from cellbench.cli.progress import RunProgress, pictures_progress
 
 
 def lines(steps, **options):
@@ -27,3 +28,27 @@ def test_a_terminal_gets_a_bar_with_loss_mae_and_time():
     assert "2/2" in said
     assert "validation MAE 11.00" in said
     assert "loss 0.5000" in said
+
+
+def pictures(parts, **options):
+    out = io.StringIO()
+    console = Console(file=out, width=120, **options)
+    with pictures_progress(console, sum(parts)) as advance:
+        for part in parts:
+            advance(part)
+    return out.getvalue()
+
+
+def test_a_terminal_sees_how_far_the_pictures_are():
+    assert "100%" in pictures([300, 700], force_terminal=True)
+
+
+def test_a_file_gets_a_line_now_and_then_by_the_pictures_size(monkeypatch):
+    assert pictures([300, 700]) == ""  # it took no time
+    clock = iter([0.0, 10.0, 40.0, 50.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    assert pictures([100, 300, 600]) == "40 % of the pictures  1:00 left\n"
+
+
+def test_without_a_picture_that_can_be_read_nothing_is_said():
+    assert pictures([]) == ""
