@@ -61,32 +61,36 @@ def command(
     from rich.console import Console
 
     from cellbench.data.files import sha256_file
+    from cellbench.engine.locks import hold
     from cellbench.results.counts import CountTables, shown_name
     from cellbench.results.trained import find_trained
 
     files = {shown_name(path): path for path in _files(pictures)}
     run = find_trained(_chosen(named, store), store)
     hashes = {name: sha256_file(path) for name, path in files.items()}
-    tables = CountTables(Path(out), _method(run, scale, um_per_px), hashes)
-    left = [name for name in files if name not in tables.done]
-    console = Console(highlight=False)
-    refused: list[str] = []
-    if left:
-        with console.status("Loading torch"):
-            from cellbench.engine.counting import load_counter
-        work = _Work(
-            counter=load_counter(run, device=device),
-            tables=tables,
-            scale=scale,
-            um_per_px=um_per_px,
-            marked=None if no_pictures else Path(out) / "pictures",
-        )
-        refused = work.all([(name, files[name], hashes[name]) for name in left], console)
-    _show(console, [tables.done[name] for name in files if name in tables.done], run, Path(out))
+    folder = Path(out)
+    busy = f"Another process is counting into {folder}; wait for it, or name another --out."
+    with hold(folder, elsewhere="--out", busy=busy):
+        tables = CountTables(folder, _method(run, scale, um_per_px), hashes)
+        left = [(name, files[name], hashes[name]) for name in files if name not in tables.done]
+        console = Console(highlight=False)
+        refused: list[str] = []
+        if left:
+            with console.status("Loading torch"):
+                from cellbench.engine.counting import load_counter
+            work = _Work(
+                counter=load_counter(run, device=device),
+                tables=tables,
+                scale=scale,
+                um_per_px=um_per_px,
+                marked=None if no_pictures else folder / "pictures",
+            )
+            refused = work.all(left, console)
+        _show(console, [tables.done[name] for name in files if name in tables.done], run, folder)
     if refused:
         raise UserError(
-            f"{len(refused)} of {len(files)} pictures could not be counted; what was counted is in "
-            f"{Path(out)}. The first: {refused[0]}"
+            f"{len(refused)} of {len(files)} pictures could not be counted; what was counted is "
+            f"in {folder}. The first: {refused[0]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""One process a run folder."""
+"""One process a folder."""
 
 import os
 import shutil
@@ -16,20 +16,38 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: the folder cannot be made, or another process is at this very run.
     """
+    with hold(
+        folder,
+        elsewhere="--store",
+        busy=f"Another process is at this run ({folder}); wait for it, or change --seed or "
+        "--split for a run of its own.",
+    ):
+        yield
+
+
+@contextmanager
+def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
+    """Let one process at a time into a folder, which is made if it is not there.
+
+    Args:
+        folder: to be held.
+        elsewhere: the option that names another folder.
+        busy: what is said where another process holds it.
+
+    Raises:
+        UserError: the folder cannot be made, or is held.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+")
     except OSError as error:
         raise UserError(
-            f"The run's folder {folder} cannot be written ({error.strerror}); name another one "
-            "with --store."
+            f"The folder {folder} cannot be written ({error.strerror}); name another one "
+            f"with {elsewhere}."
         ) from None
     with file:
         if not _try_lock(file.fileno()):
-            raise UserError(
-                f"Another process is at this run ({folder}); wait for it, or change --seed or "
-                "--split for a run of its own."
-            )
+            raise UserError(busy)
         yield
 
 

@@ -121,6 +121,15 @@ def test_a_damaged_picture_is_named_and_the_others_are_counted(count, photos, tm
     assert len(rows(tmp_path / "counts" / "counts.csv")) == 2
 
 
+def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
+    from cellbench.engine.locks import hold
+
+    with hold(tmp_path / "counts", elsewhere="--out", busy="busy"):
+        done = count(str(photos))
+    assert done.returncode == 2
+    assert "Another process is counting into counts" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "named", "said"),
     [
@@ -132,6 +141,7 @@ def test_a_damaged_picture_is_named_and_the_others_are_counted(count, photos, tm
         (["photos"], "photos", "photos holds no record.json"),
         (["photos", "--scale", "0"], "run", "0.05<=x<=20"),
         (["photos", "--um-per-px", "-1"], "run", "x>0"),
+        (["photos", "--out", "photos/a.png"], "run", "name another one with --out"),
         (["photos", "--device", "cuda:9"], "run", "take --device cpu"),
     ],
 )
