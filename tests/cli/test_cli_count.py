@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,10 +17,6 @@ from PIL import Image
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A store with a finished run of a method that needs no training."""
-    import os
-    import subprocess
-    import sys
-
     from cellbench.data.simulated import simulate_set
 
     home, store = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("store")
@@ -119,6 +120,32 @@ def test_a_damaged_picture_is_named_and_the_others_are_counted(count, photos, tm
     assert "b.tif" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(rows(tmp_path / "counts" / "counts.csv")) == 2
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_whenever_it_is_stopped_the_same_command_goes_on(count, photos, store, tmp_path, stop):
+    for index in range(40):
+        shutil.copy(photos / "a.png", photos / f"copy{index:02d}.png")
+    (run,) = (store / "runs" / "adi-sim").iterdir()
+    asked = [sys.executable, "-m", "cellbench", "count", "photos", "--with", str(run)]
+    process = subprocess.Popen(
+        asked, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    table = tmp_path / "counts" / "counts.csv"
+    while process.poll() is None and not (table.is_file() and table.read_text().count("\n") > 3):
+        time.sleep(0.005)
+    process.send_signal(stop)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in said
+    done = rows(table)
+    assert 3 <= len(done) < 43
+    assert count("photos").returncode == 0
+    again = rows(table)
+    assert again[: len(done)] == done
+    assert len(again) == 43
+    points = [row["image"] for row in rows(tmp_path / "counts" / "points.csv")]
+    assert all(points.count(row["image"]) == int(row["points"]) for row in again)
 
 
 def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
