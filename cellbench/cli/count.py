@@ -67,14 +67,19 @@ def command(
 
     files = {shown_name(path): path for path in _files(pictures)}
     run = find_trained(_chosen(named, store), store)
-    hashes = {name: sha256_file(path) for name, path in files.items()}
+    refused: list[str] = []
+    hashes: dict[str, str] = {}
+    for name, path in files.items():
+        try:
+            hashes[name] = sha256_file(path)
+        except OSError as error:
+            refused.append(f"{name} cannot be opened ({error.strerror}); see its rights.")
     folder = Path(out)
     busy = f"Another process is counting into {folder}; wait for it, or name another --out."
     with hold(folder, elsewhere="--out", busy=busy):
         tables = CountTables(folder, _method(run, scale, um_per_px), hashes)
-        left = [(name, files[name], hashes[name]) for name in files if name not in tables.done]
+        left = [(name, files[name], hashes[name]) for name in hashes if name not in tables.done]
         console = Console(highlight=False)
-        refused: list[str] = []
         if left:
             with console.status("Loading torch"):
                 from cellbench.engine.counting import load_counter
@@ -85,7 +90,7 @@ def command(
                 um_per_px=um_per_px,
                 marked=None if no_pictures else folder / "pictures",
             )
-            refused = work.all(left, console)
+            refused += work.all(left, console)
         _show(console, [tables.done[name] for name in files if name in tables.done], run, folder)
     if refused:
         raise UserError(
@@ -102,11 +107,16 @@ def _files(named: Sequence[str]) -> list[Path]:
     for text in named:
         place = Path(text)
         if place.is_dir():
-            inside = sorted(
-                path
-                for path in place.iterdir()
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-            )
+            try:
+                inside = sorted(
+                    path
+                    for path in place.iterdir()
+                    if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+                )
+            except OSError as error:
+                raise UserError(
+                    f"The folder {place} cannot be opened ({error.strerror}); see its rights."
+                ) from None
             if not inside:
                 raise UserError(
                     f"{place} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that "

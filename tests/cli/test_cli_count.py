@@ -122,6 +122,15 @@ def test_a_damaged_picture_is_named_and_the_others_are_counted(count, photos, tm
     assert len(rows(tmp_path / "counts" / "counts.csv")) == 2
 
 
+def test_a_link_that_leads_nowhere_is_named_and_the_others_are_counted(count, photos, tmp_path):
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    done = count("photos")
+    assert done.returncode == 2
+    assert "1 of 4 pictures could not be counted" in done.stderr
+    assert "gone.png cannot be opened (No such file or directory)" in done.stderr
+    assert len(rows(tmp_path / "counts" / "counts.csv")) == 3
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_whenever_it_is_stopped_the_same_command_goes_on(count, photos, store, tmp_path, stop):
     for index in range(40):
