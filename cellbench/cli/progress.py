@@ -32,15 +32,22 @@ class RunProgress:
         """Remember where to draw."""
         self.console = console
         self.total = 0
+        self.effort: Callable[[int], float] = float
         self.first: tuple[float, int] | None = None
         self.said_at = 0.0
         self.last_mae: float | None = None
         self.bar: Progress | None = None
         self.task: Any = None
 
-    def start(self, iterations: int) -> None:
-        """Begin the bar."""
+    def start(self, iterations: int, effort: Callable[[int], float] = float) -> None:
+        """Begin the bar.
+
+        Args:
+            iterations: steps.
+            effort: how long the first so many steps take, in any unit.
+        """
         self.total = iterations
+        self.effort = effort
         self.first = None
         if self.console.is_terminal:
             self.bar = Progress(
@@ -48,10 +55,10 @@ class RunProgress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}  validation MAE {task.fields[mae]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("{task.fields[left]}"),
                 console=self.console,
             )
-            self.task = self.bar.add_task("training", total=iterations, loss="-", mae="-")
+            self.task = self.bar.add_task("training", total=iterations, loss="-", mae="-", left="")
             self.bar.start()
 
     def step(self, done: int, loss: float, mae: float | None) -> None:
@@ -61,16 +68,23 @@ class RunProgress:
             self.first = (now, done)
         if self.bar is not None:
             shown = "-" if mae is None else f"{mae:.2f}"
-            self.bar.update(self.task, completed=done, loss=f"{loss:.4f}", mae=shown)
+            left = self._left(now, done)
+            self.bar.update(self.task, completed=done, loss=f"{loss:.4f}", mae=shown, left=left)
             return
         fresh_mae = mae is not None and mae != self.last_mae
         if fresh_mae or now - self.said_at >= LINE_EVERY_S or done == self.total:
             self.said_at, self.last_mae = now, mae
-            began, at = self.first
-            left = (now - began) / max(1, done - at) * (self.total - done)
             shown = "" if mae is None else f"  validation MAE {mae:.2f}"
-            minutes = f"{int(left // 60)}:{int(left % 60):02d} left" if done > at else ""
-            self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {minutes}")
+            left = self._left(now, done)
+            self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {left}")
+
+    def _left(self, now: float, done: int) -> str:
+        """The time left, if the steps to come take as much longer than told as those so far."""
+        began, at = self.first or (now, done)
+        known = self.effort(done) - self.effort(at)
+        if known <= 0:
+            return ""
+        return _minutes((now - began) / known * (self.effort(self.total) - self.effort(done)))
 
     def stop(self) -> None:
         """End the bar, however the training ended."""
@@ -102,8 +116,8 @@ def reported(display: "Display", file: "ProgressFile") -> "Display":
         display.say(text)
         file.update(now=True, said=text)
 
-    def start(iterations: int) -> None:
-        display.start(iterations)
+    def start(iterations: int, effort: Callable[[int], float]) -> None:
+        display.start(iterations, effort)
         file.update(now=True, phase="training", steps=iterations)
 
     def step(done: int, loss: float, mae: float | None) -> None:
@@ -144,11 +158,14 @@ def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[int],
         now = time.monotonic()
         if now - said_at >= LINE_EVERY_S:
             said_at = now
-            left = (now - began) / done * (pixels - done)
-            minutes = f"{int(left // 60)}:{int(left % 60):02d} left"
-            console.print(f"{100 * done // pixels} % of the pictures  {minutes}")
+            left = _minutes((now - began) / done * (pixels - done))
+            console.print(f"{100 * done // pixels} % of the pictures  {left}")
 
     yield advance
+
+
+def _minutes(left_s: float) -> str:
+    return f"{int(left_s // 60)}:{int(left_s % 60):02d} left"
 
 
 def row_table(record: dict[str, Any]) -> Table:

@@ -1,8 +1,9 @@
 """How many steps a run takes and when it looks at the validation images."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cellbench.config import ScheduleConfig
@@ -14,40 +15,81 @@ ONE_STAGE = (Stage("training"),)
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What the first steps took, in seconds.
+
+    Attributes:
+        step_s: a step, the mean over the stages by their shares.
+        validation_s: a look at the validation images.
+        test_s: the test part.
+        start_s: everything before the first step.
+        stage_s: a step of each stage.
+    """
+
+    step_s: float
+    validation_s: float
+    test_s: float
+    start_s: float
+    stage_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The length of a run, fixed before its first step.
 
     Attributes:
         iterations: training steps.
         validate_after: step counts after which the validation images are read, ascending.
+        measured: what a budget was fitted with; it decides nothing any more, but says how long
+            the rest will take.
     """
 
     iterations: int
     validate_after: tuple[int, ...]
+    measured: Measured | None = field(default=None, compare=False)
 
 
 def make_plan(
-    iterations: int, schedule: ScheduleConfig, stages: Sequence[Stage] = ONE_STAGE
+    iterations: int,
+    schedule: ScheduleConfig,
+    stages: Sequence[Stage] = ONE_STAGE,
+    measured: Measured | None = None,
 ) -> Plan:
     """Spread the validations evenly from the first to the end of the last stage."""
     begin = spans(stages, iterations)[-1].first
     first = begin + max(1, round(schedule.first_validation * (iterations - begin)))
     count = min(schedule.validations, iterations - first + 1)
     if count == 1:
-        return Plan(iterations, (iterations,))
+        return Plan(iterations, (iterations,), measured)
     span = (iterations - first) / (count - 1)
     moments = {round(first + index * span) for index in range(count)}
-    return Plan(iterations, tuple(sorted(moments)))
+    return Plan(iterations, tuple(sorted(moments)), measured)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the first steps took, in seconds."""
+def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], float]:
+    """How long the first so many steps of a run take, looks at the validation images included.
 
-    step_s: float
-    validation_s: float
-    test_s: float
-    start_s: float
+    Args:
+        plan: of the run.
+        stages: of the method.
+
+    Returns:
+        Seconds by the number of steps, as they were measured; the number of steps itself where
+        nothing was measured. For the time left, which is a ratio, both will do.
+    """
+    took = plan.measured
+    if took is None or len(took.stage_s) != len(stages) or not min(took.stage_s) > 0:
+        return float
+    cut = spans(stages, plan.iterations)
+
+    def seconds(done: int) -> float:
+        steps = (max(0, min(done, span.stop) - span.first) for span in cut)
+        looks = bisect_right(plan.validate_after, done)
+        return looks * took.validation_s + sum(
+            number * each for number, each in zip(steps, took.stage_s, strict=True)
+        )
+
+    return seconds
 
 
 # Most of a budget that may go into looking at validation images.
@@ -77,7 +119,7 @@ def fit_budget(
     if measured.validation_s > 0:
         looks = min(looks, max(1, int(_LOOKING * left / measured.validation_s)))
     iterations = max(1, int((left - looks * measured.validation_s) / measured.step_s))
-    return make_plan(iterations, replace(schedule, validations=looks), stages)
+    return make_plan(iterations, replace(schedule, validations=looks), stages, measured)
 
 
 def read_plan(
@@ -87,7 +129,9 @@ def read_plan(
     try:
         kept = json.loads((folder / "plan.json").read_text())
         iterations, looks = int(kept["iterations"]), int(kept["validations"])
-        return make_plan(iterations, replace(schedule, validations=looks), stages)
+        took = kept["measured"]
+        took = Measured(**took | {"stage_s": tuple(map(float, took.get("stage_s", ())))})
+        return make_plan(iterations, replace(schedule, validations=looks), stages, took)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -66,13 +66,14 @@ class Display:
 
     Attributes:
         say: a sentence.
-        start: before training: number of steps.
+        start: before training: number of steps, and how long the first so many of them take, in
+            any unit.
         step: steps done, loss, last validation MAE.
         stop: after training.
     """
 
     say: Callable[[str], None] = lambda text: None
-    start: Callable[[int], None] = lambda iterations: None
+    start: Callable[[int, Callable[[int], float]], None] = lambda iterations, effort: None
     step: Show = lambda done, loss, mae: None
     stop: Callable[[], None] = lambda: None
 

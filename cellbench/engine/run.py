@@ -18,7 +18,7 @@ from cellbench.engine.assembly import (
 from cellbench.engine.devices import agree, keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
 from cellbench.engine.locks import run_lock, start_over
-from cellbench.engine.plan import Plan, fit_budget, keep_plan, make_plan, read_plan
+from cellbench.engine.plan import Plan, effort, fit_budget, keep_plan, make_plan, read_plan
 from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
 from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import Training, fit, measured, run_training
@@ -69,7 +69,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
         wait_for_main(prepared.processes)
-        display.start(plan.iterations)
+        display.start(plan.iterations, effort(plan, counter.stages))
         try:
             state = fit(training) or run_training(training, plan, show=display.step)
         finally:
@@ -131,7 +131,7 @@ def _plan(
     # Every process times its own steps; the first one's number holds.
     iterations = agree(fitted.iterations, prepared.device)
     looks = agree(len(fitted.validate_after), prepared.device)
-    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages)
+    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages, took)
     if prepared.processes.main:
         keep_plan(training.folder, plan, took)
     say(f"A step takes {took.step_s:.2f} s: {iterations} steps fit the budget.")

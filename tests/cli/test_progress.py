@@ -30,6 +30,18 @@ def test_a_terminal_gets_a_bar_with_loss_mae_and_time():
     assert "loss 0.5000" in said
 
 
+def test_the_time_left_knows_that_stages_differ(monkeypatch):
+    """Ten steps of 9 s, then 90 of 1 s: after the first ten, half of the time is left."""
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120))
+    clock = iter([0.0, 81.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    progress.start(100, lambda done: min(done, 10) * 9 + max(0, done - 10) * 1)
+    progress.step(1, 0.9, None)
+    progress.step(10, 0.8, 1.0)
+    assert out.getvalue().splitlines()[-1].endswith("1:30 left")
+
+
 def pictures(parts, **options):
     out = io.StringIO()
     console = Console(file=out, width=120, **options)

@@ -1,7 +1,7 @@
 import pytest
 
 from cellbench.config import ScheduleConfig
-from cellbench.engine.plan import Measured, fit_budget, keep_plan, make_plan, read_plan
+from cellbench.engine.plan import Measured, effort, fit_budget, keep_plan, make_plan, read_plan
 from cellbench.engine.stages import spans
 from cellbench.models.counter import Stage
 
@@ -60,3 +60,25 @@ def test_validations_lie_in_the_last_stage(iterations):
     plan = make_plan(iterations, ScheduleConfig(first_validation=0.0), stages)
     assert plan.validate_after[0] > spans(stages, iterations)[-1].first
     assert plan.validate_after[-1] == iterations
+
+
+def test_the_effort_of_steps_counts_stages_and_looks():
+    stages = (Stage("trunk"), Stage("policy", share=3.0))
+    took = Measured(1.0, 5.0, 0.0, 0.0, stage_s=(4.0, 0.5))
+    plan = make_plan(40, ScheduleConfig(validations=2, first_validation=0.5), stages, took)
+    assert plan.validate_after == (25, 40)
+    seconds = effort(plan, stages)
+    assert [seconds(n) for n in (0, 1, 10, 12, 25, 40)] == [0, 4, 40, 41, 52.5, 65]
+
+
+def test_without_a_measurement_the_effort_is_the_number_of_steps():
+    assert effort(make_plan(40, ScheduleConfig()))(7) == 7
+    unknown = Measured(0.0, 0.0, 0.0, 0.0, stage_s=(0.0,))
+    assert effort(make_plan(40, ScheduleConfig(), measured=unknown))(7) == 7
+
+
+def test_what_was_measured_is_known_again_after_an_interruption(tmp_path):
+    took = Measured(1.0, 5.0, 2.0, 3.0, stage_s=(4.0, 0.5))
+    plan = make_plan(40, ScheduleConfig(), measured=took)
+    keep_plan(tmp_path, plan, took)
+    assert read_plan(tmp_path, ScheduleConfig()).measured == took
