@@ -1,6 +1,6 @@
 """`cellbench count`: cells in pictures of one's own, with a method that a run has trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,23 +204,27 @@ class _Work:
             for name, path, sha256 in pictures:
                 if name not in areas:
                     continue
+                area = areas[name]
                 try:
-                    counted, found, pixels = self._one(name, path, sha256)
+                    counted, found, pixels = self._one(name, path, sha256, _part(advance, area))
                 except UserError as error:
                     refused.append(str(error))
+                    advance(area)
                 else:
                     self._mark(pixels, found, counted, path)
                     self.tables.add(counted, found)
-                advance(areas[name])
         return refused
 
-    def _one(self, name: str, path: Path, sha256: str) -> "tuple[Counted, Prediction, Any]":
+    def _one(
+        self, name: str, path: Path, sha256: str, seen: Callable[[float], None]
+    ) -> "tuple[Counted, Prediction, Any]":
+        """Count a picture: its line, what was found, its pixels."""
         from cellbench.data.images import read_image
         from cellbench.results.counts import Counted
 
         pixels = read_image(path)
         height, width = pixels.shape[:2]
-        found = self.counter.count(pixels, scale=self.scale, name=name)
+        found = self.counter.count(pixels, scale=self.scale, name=name, seen=seen)
         per_mm2 = None
         if self.um_per_px is not None:
             per_mm2 = found.count / (width * height * self.um_per_px**2) * 1e6
@@ -241,6 +245,11 @@ class _Work:
         overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
         # Pictures of one name from two folders must not write over each other.
         write_atomically(self.marked / f"{path.stem}-{counted.sha256[:8]}.png", stream.getvalue())
+
+
+def _part(advance: Callable[[float], None], area: int) -> Callable[[float], None]:
+    """From shares of a picture to px of it."""
+    return lambda share: advance(share * area)
 
 
 def _show(

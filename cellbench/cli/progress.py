@@ -132,7 +132,7 @@ def reported(display: "Display", file: "ProgressFile") -> "Display":
 
 
 @contextmanager
-def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[int], None]]:
+def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[float], None]]:
     """A bar over pictures by their size, with the time left; plain lines without a terminal.
 
     Yields:
@@ -150,16 +150,16 @@ def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[int],
             yield lambda done: bar.advance(task, done)
         return
     began = said_at = time.monotonic()
-    done = 0
+    done = 0.0
 
-    def advance(more: int) -> None:
+    def advance(more: float) -> None:
         nonlocal done, said_at
         done += more
         now = time.monotonic()
         if now - said_at >= LINE_EVERY_S:
             said_at = now
             left = _minutes((now - began) / done * (pixels - done))
-            console.print(f"{100 * done // pixels} % of the pictures  {left}")
+            console.print(f"{100 * done / pixels:.0f} % of the pictures  {left}")
 
     yield advance
 

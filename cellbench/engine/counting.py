@@ -20,8 +20,8 @@ from cellbench.models.counter import CellCounter
 from cellbench.results.trained import TrainedRun
 from cellbench.structures import Prediction
 
-# Told how many input px of a picture have been seen since it was told last.
-Seen = Callable[[int], None]
+# Told which share of a picture has been seen since it was told last.
+Seen = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TrainedCounter:
         *,
         scale: float = 1.0,
         name: str = "",
-        seen: Seen = lambda px: None,
+        seen: Seen = lambda share: None,
     ) -> Prediction:
         """Count the cells of a picture as the images of a test part are counted.
 
@@ -70,7 +70,10 @@ class TrainedCounter:
         prepared = self._prepared(pixels)
         factor = self.input_scale * scale
         height, width = (scaled_length(edge, factor) for edge in pixels.shape[:2])
-        parts = [self._part(prepared, x, y, factor, name, seen) for x, y in tiles((width, height))]
+        parts = []
+        for x, y in tiles((width, height)):
+            parts.append(self._part(prepared, x, y, factor, name))
+            seen((x.last - x.first) * (y.last - y.first) / (width * height))
         points = [found.points for found in parts if found.points is not None]
         scores = [found.scores for found in parts if found.scores is not None]
         return Prediction(
@@ -86,7 +89,7 @@ class TrainedCounter:
         return picture.pixels
 
     def _part(
-        self, pixels: NDArray[np.generic], x: Cut, y: Cut, factor: float, name: str, seen: Seen
+        self, pixels: NDArray[np.generic], x: Cut, y: Cut, factor: float, name: str
     ) -> Prediction:
         """What a tile holds in the part of it that counts."""
         size = (x.stop - x.start, y.stop - y.start)
@@ -97,7 +100,6 @@ class TrainedCounter:
         with torch.inference_mode(), autocast(device, self.precision):
             images = self.network.data_preprocessor(data)["images"]
             (found,) = self.network.predict(images)
-        seen(size[0] * size[1])
         if (x.first, x.last, y.first, y.last) == (x.start, x.stop, y.start, y.stop):
             return found
         return _inside(found, x, y, factor, name)

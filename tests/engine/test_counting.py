@@ -112,6 +112,7 @@ def test_points_are_the_same_whole_and_in_tiles(in_tiles, near, views):
     seen = []
     parts = counter.count(PIXELS, seen=seen.append)
     assert len(seen) > 1
+    assert sum(seen) == pytest.approx(1)
     assert parts.count == len(parts.points)
     assert len(whole.points) > 500
     order = [np.lexsort(found.points.round(2).T) for found in (whole, parts)]
