@@ -1,6 +1,6 @@
 """`cellbench count`: cells in pictures of one's own, with a method that a run has trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +9,7 @@ import click
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from cellbench.engine.counting import TrainedCounter
-    from cellbench.results.counts import Counted, CountTables
     from cellbench.results.trained import TrainedRun
-    from cellbench.structures import Prediction
-
-# More pictures than this are summed up in the terminal, not listed.
-_MOST = 40
 
 
 @click.command()
@@ -40,7 +32,13 @@ _MOST = 40
     type=click.FloatRange(0, min_open=True),
     help="Edge of a pixel in micrometres: adds cells a square millimetre.",
 )
-@click.option("--no-pictures", is_flag=True, help="Write the tables alone.")
+@click.option("--no-pictures", is_flag=True, help="Mark no cells in pictures.")
+@click.option(
+    "--also",
+    type=click.Choice(["napari", "qupath"]),
+    multiple=True,
+    help="Also a file of points a picture for this program; may be repeated.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--store", metavar="DIR", help="Folder of runs/; the record's or the working one.")
 def command(
@@ -50,6 +48,7 @@ def command(
     scale: float,
     um_per_px: float | None,
     no_pictures: bool,
+    also: tuple[str, ...],
     device: str,
     store: str | None,
 ) -> None:
@@ -60,6 +59,7 @@ def command(
     """
     from rich.console import Console
 
+    from cellbench.cli.count_work import Beside, CountWork, show_counts
     from cellbench.data.files import sha256_file
     from cellbench.engine.locks import hold
     from cellbench.results.counts import CountTables, shown_name
@@ -79,19 +79,18 @@ def command(
     with hold(folder, elsewhere="--out", busy=busy):
         tables = CountTables(folder, _method(run, scale, um_per_px), hashes)
         left = [(name, files[name], hashes[name]) for name in hashes if name not in tables.done]
+        beside = Beside(folder, pictures=not no_pictures, programs=also)
+        beside.mend(tables, {name: files[name] for name in hashes if name in tables.done})
         console = Console(highlight=False)
         if left:
             with console.status("Loading torch"):
                 from cellbench.engine.counting import load_counter
-            work = _Work(
-                counter=load_counter(run, device=device),
-                tables=tables,
-                scale=scale,
-                um_per_px=um_per_px,
-                marked=None if no_pictures else folder / "pictures",
-            )
+            counter = load_counter(run, device=device)
+            work = CountWork(counter, tables, beside, scale=scale, um_per_px=um_per_px)
             refused += work.all(left, console)
-        _show(console, [tables.done[name] for name in files if name in tables.done], run, folder)
+        show_counts(
+            console, [tables.done[name] for name in files if name in tables.done], run, folder
+        )
     if refused:
         raise UserError(
             f"{len(refused)} of {len(files)} pictures could not be counted; what was counted is "
@@ -158,126 +157,3 @@ def _method(run: "TrainedRun", scale: float, um_per_px: float | None) -> dict[st
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
     kept = {key: record[key] for key in keys}
     return {**kept, "mae": record["metrics"]["mae"], "scale": scale, "um_per_px": um_per_px}
-
-
-class _Work:
-    """Pictures, one after the other, with what is done and the time left."""
-
-    def __init__(
-        self,
-        *,
-        counter: "TrainedCounter",
-        tables: "CountTables",
-        scale: float,
-        um_per_px: float | None,
-        marked: Path | None,
-    ) -> None:
-        """Remember how to count, and where the results go."""
-        self.counter = counter
-        self.tables = tables
-        self.scale = scale
-        self.um_per_px = um_per_px
-        self.marked = marked
-
-    def all(self, pictures: Sequence[tuple[str, Path, str]], console: "Console") -> list[str]:
-        """Count every picture that can be read.
-
-        Args:
-            pictures: name, file and SHA-256.
-            console: shows how far it is.
-
-        Returns:
-            A sentence for every picture that could not be counted.
-        """
-        from cellbench.cli.progress import pictures_progress
-        from cellbench.data.images import image_size
-
-        refused: list[str] = []
-        areas: dict[str, int] = {}
-        for name, path, _ in pictures:
-            try:
-                width, height = image_size(path)
-                areas[name] = width * height
-            except UserError as error:
-                refused.append(str(error))
-        with pictures_progress(console, sum(areas.values())) as advance:
-            for name, path, sha256 in pictures:
-                if name not in areas:
-                    continue
-                area = areas[name]
-                try:
-                    counted, found, pixels = self._one(name, path, sha256, _part(advance, area))
-                except UserError as error:
-                    refused.append(str(error))
-                    advance(area)
-                else:
-                    self._mark(pixels, found, counted, path)
-                    self.tables.add(counted, found)
-        return refused
-
-    def _one(
-        self, name: str, path: Path, sha256: str, seen: Callable[[float], None]
-    ) -> "tuple[Counted, Prediction, Any]":
-        """Count a picture: its line, what was found, its pixels."""
-        from cellbench.data.images import read_image
-        from cellbench.results.counts import Counted
-
-        pixels = read_image(path)
-        height, width = pixels.shape[:2]
-        found = self.counter.count(pixels, scale=self.scale, name=name, seen=seen)
-        per_mm2 = None
-        if self.um_per_px is not None:
-            per_mm2 = found.count / (width * height * self.um_per_px**2) * 1e6
-        points = None if found.points is None else len(found.points)
-        return Counted(name, found.count, per_mm2, (width, height), points, sha256), found, pixels
-
-    def _mark(self, pixels: Any, found: "Prediction", counted: "Counted", path: Path) -> None:
-        """Write the picture with its cells marked."""
-        if self.marked is None or found.points is None:
-            return
-        import io
-
-        from cellbench.data.files import write_atomically
-        from cellbench.drawing import overlay
-
-        caption = f"{counted.count:.1f} cells: {path.name}"
-        stream = io.BytesIO()
-        overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
-        # Pictures of one name from two folders must not write over each other.
-        write_atomically(self.marked / f"{path.stem}-{counted.sha256[:8]}.png", stream.getvalue())
-
-
-def _part(advance: Callable[[float], None], area: int) -> Callable[[float], None]:
-    """From shares of a picture to px of it."""
-    return lambda share: advance(share * area)
-
-
-def _show(
-    console: "Console", counted: "Sequence[Counted]", run: "TrainedRun", folder: Path
-) -> None:
-    """The counts as a table, their sum, and how far off the method is on its own test part."""
-    from rich.table import Table
-
-    from cellbench.results.tables import plain
-
-    dense = any(one.per_mm2 is not None for one in counted)
-    if 0 < len(counted) <= _MOST:
-        table = Table()
-        table.add_column("picture", overflow="fold")
-        table.add_column("cells", justify="right")
-        if dense:
-            table.add_column("cells/mm²", justify="right")
-        for one in counted:
-            density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
-            table.add_row(plain(one.image), f"{one.count:.1f}", *density)
-        console.print(table)
-    record = run.record
-    noun = "picture" if len(counted) == 1 else "pictures"
-    said = [
-        f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
-        f"{record['method']} was {record['metrics']['mae']:.2f} cells off on average on the test "
-        f"images of {record['dataset']}; on pictures unlike those it may be farther off.",
-        f"Tables and pictures: {folder}",
-    ]
-    for sentence in said:
-        console.print(plain(sentence), markup=False, soft_wrap=True)

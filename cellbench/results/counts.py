@@ -7,11 +7,13 @@ them. A picture's cells are written before its line, so that a picture with a li
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
@@ -111,6 +113,12 @@ class CountTables:
         self._append(COUNTS, [_count_row(counted)])
         self.done[counted.image] = counted
 
+    def found(self, names: Collection[str]) -> dict[str, Prediction]:
+        """What the tables have of those pictures that have points, to a hundredth of a px."""
+        kept = {name: self.done[name] for name in names if self.done[name].points is not None}
+        rows = _read_points(self.folder / POINTS, kept) if kept else {}
+        return {name: _prediction(kept[name].count, rows.get(name, [])) for name in kept}
+
     def _append(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         path = self.folder / name
         try:
@@ -174,9 +182,17 @@ def _read_counts(path: Path) -> dict[str, Counted]:
     return found
 
 
+def _prediction(count: float, rows: Sequence[Sequence[str]]) -> Prediction:
+    numbers = [[float(value) for value in row[1:] if value] for row in rows]
+    table = np.array(numbers, dtype=np.float32).reshape(len(rows), -1 if rows else 2)
+    return Prediction(count, table[:, :2], table[:, 2] if table.shape[1] > 2 else None)
+
+
 def _read_points(path: Path, known: Mapping[str, Counted]) -> dict[str, list[list[str]]]:
     found: dict[str, list[list[str]]] = {}
     for row in _read(path, _POINT_HEAD):
         if row[0] in known:
-            found.setdefault(row[0], []).append(row)
+            with suppress(ValueError):  # a line that somebody changed: the picture is not whole
+                [float(value) for value in row[1:] if value]
+                found.setdefault(row[0], []).append(row)
     return found

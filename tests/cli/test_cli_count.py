@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def rows(path):
 
 
 def test_a_folder_of_pictures_becomes_tables_and_pictures(count, photos, tmp_path):
-    done = count("photos", "--um-per-px", "0.5")
+    done = count("photos", "--um-per-px", "0.5", "--also", "napari", "--also", "qupath")
     assert done.returncode == 0, done.stderr
     counts = rows(tmp_path / "counts" / "counts.csv")
     assert [row["image"] for row in counts] == ["photos/a.png", "photos/b.tif", "photos/c.jpg"]
@@ -78,6 +79,13 @@ def test_a_folder_of_pictures_becomes_tables_and_pictures(count, photos, tmp_pat
         assert f"{float(row['count']):.1f}" in done.stdout
     assert (counts[1]["width_px"], counts[1]["height_px"]) == ("71", "53")
     assert len(list((tmp_path / "counts" / "pictures").glob("*.png"))) == 3
+    for row in counts:
+        stem = Path(row["image"]).stem
+        (napari,) = (tmp_path / "counts" / "napari").glob(f"{stem}-*.csv")
+        assert len(rows(napari)) == int(row["points"])
+        (qupath,) = (tmp_path / "counts" / "qupath").glob(f"{stem}-*.geojson")
+        features = json.loads(qupath.read_text())["features"]
+        assert sum(len(f["geometry"]["coordinates"]) for f in features) == int(row["points"])
     assert json.loads((tmp_path / "counts" / "method.json").read_text())["method"] == "BlobLoG"
 
 
@@ -88,6 +96,29 @@ def test_what_is_counted_is_not_counted_again(count, photos, tmp_path):
     assert count(str(photos)).returncode == 0
     assert (tmp_path / "counts" / "counts.csv").read_bytes().startswith(first)
     assert len(rows(tmp_path / "counts" / "counts.csv")) == 3
+
+
+def test_what_is_missing_beside_the_tables_is_written_later(count, photos, tmp_path):
+    assert count(str(photos), "--no-pictures", "--out", "late").returncode == 0
+    assert (
+        count(str(photos), "--out", "late", "--also", "napari", "--also", "qupath").returncode == 0
+    )
+    assert (
+        count(str(photos), "--out", "once", "--also", "napari", "--also", "qupath").returncode == 0
+    )
+    names = [
+        sorted(path.relative_to(tmp_path / out) for path in (tmp_path / out).rglob("*.*"))
+        for out in ("late", "once")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) == 3 + 9
+    for name in names[0]:
+        if name.parent.name == "napari":
+            late, once = (rows(tmp_path / out / name) for out in ("late", "once"))
+            assert len(late) == len(once)
+            for a, b in zip(late, once, strict=True):
+                assert float(a["axis-0"]) == pytest.approx(float(b["axis-0"]), abs=0.011)
+                assert a["score"] == b["score"]
 
 
 def test_a_finished_table_is_shown_without_torch(count, photos, command, store, tmp_path):

@@ -47,6 +47,25 @@ def test_a_line_a_picture_and_a_line_a_cell(tmp_path):
     assert {row["image"] for row in points} == {"a.png"}
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_what_was_found_is_known_again(tmp_path, scored):
+    first = tables(tmp_path)
+    found = prediction(5)
+    if not scored:
+        found = Prediction(found.count, found.points)
+    first.add(counted("a", 5), found)
+    first.add(counted("b", 0), prediction(0))
+    first.add(Counted("c", 1.5, None, (9, 9), None, "s"), Prediction(1.5))
+    again = tables(tmp_path).found(["a", "b", "c"])
+    assert list(again) == ["a", "b"]
+    np.testing.assert_allclose(again["a"].points, found.points, atol=0.006)
+    if scored:
+        np.testing.assert_allclose(again["a"].scores, found.scores, atol=6e-5)
+    else:
+        assert again["a"].scores is None
+    assert again["b"].points.shape == (0, 2)
+
+
 def test_a_method_without_points_has_a_count_alone(tmp_path):
     first = tables(tmp_path)
     first.add(Counted("a.png", 12.25, None, (10, 10), None, "s"), Prediction(12.25))
@@ -94,6 +113,17 @@ def test_cells_without_their_pictures_line_are_dropped(tmp_path):
     with (first.folder / "points.csv").open("a") as stream:
         stream.write("b,1.00,1.00,0.5000\n")
     assert len(lines(tables(tmp_path).folder / "points.csv")) == 2
+
+
+def test_a_table_that_somebody_edited_is_not_believed(tmp_path):
+    first = tables(tmp_path)
+    for image in "ab":
+        first.add(counted(image, 2), prediction(2))
+    path = first.folder / "points.csv"
+    lines = path.read_text().splitlines()
+    lines[1] = "a,here,there,1.0"
+    path.write_text("\n".join(lines) + "\n")
+    assert list(tables(tmp_path).done) == ["b"]
 
 
 def test_a_picture_that_has_changed_is_counted_again(tmp_path):
