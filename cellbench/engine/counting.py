@@ -118,7 +118,7 @@ def _inside(found: Prediction, x: Cut, y: Cut, factor: float, name: str) -> Pred
         keep = (at_x >= x.first / factor) & (at_x < x.last / factor)
         keep &= (at_y >= y.first / factor) & (at_y < y.last / factor)
         # of a count that is not that of the points, the points' share
-        count = found.count * float(keep.mean()) if len(keep) else 0.0
+        count = found.count * int(keep.sum()) / len(keep) if len(keep) else 0.0
         points = np.stack([at_x, at_y], axis=1)[keep].astype(np.float32)
         scores = None if scores is None else scores[keep]
     if found.density is not None:
