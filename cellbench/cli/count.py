@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellbench.errors import UserError
+from cellbench.results.exchange import WRITERS
 
 if TYPE_CHECKING:
     from cellbench.results.trained import TrainedRun
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--no-pictures", is_flag=True, help="Mark no cells in pictures.")
 @click.option(
     "--also",
-    type=click.Choice(["napari", "qupath"]),
+    type=click.Choice(list(WRITERS)),
     multiple=True,
     help="Also a file of points a picture for this program; may be repeated.",
 )
@@ -100,18 +101,14 @@ def command(
 
 def _files(named: Sequence[str]) -> list[Path]:
     """The pictures that a user means, each once, folders in the order of their files' names."""
-    from cellbench.data.images import SUFFIXES
+    from cellbench.data.images import SUFFIXES, is_named_as_picture
 
     found: dict[Path, Path] = {}
     for text in named:
         place = Path(text)
         if place.is_dir():
             try:
-                inside = sorted(
-                    path
-                    for path in place.iterdir()
-                    if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-                )
+                inside = sorted(filter(is_named_as_picture, place.iterdir()))
             except OSError as error:
                 raise UserError(
                     f"The folder {place} cannot be opened ({error.strerror}); see its rights."

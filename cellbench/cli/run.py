@@ -136,6 +136,7 @@ def command(
 
 def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:
     from cellbench.cli.progress import row_table
+    from cellbench.results.trained import RECORD
 
     if outcome.record is None:
         if no_test and outcome.validation_mae is not None:
@@ -149,7 +150,8 @@ def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:
     console.print(row_table(outcome.record))
     console.print(f"Record: {outcome.record_file}", soft_wrap=True)
     console.print(f"Log, weights, pictures: {outcome.folder}", soft_wrap=True)
-    console.print(
-        f"Your pictures: cellbench count PICTURE... --with {outcome.folder}", soft_wrap=True
-    )
+    if (outcome.folder / RECORD).is_file():  # a record may be here without the weights
+        console.print(
+            f"Your pictures: cellbench count PICTURE... --with {outcome.folder}", soft_wrap=True
+        )
     sys.stdout.flush()

@@ -27,6 +27,12 @@ SUFFIXES = frozenset({
 # fmt: on
 """What files of these formats are called, in lower case."""
 
+
+def is_named_as_picture(path: Path) -> bool:
+    """Whether a file is called what pictures are called; hidden files are none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 # Pillow warns at 89 million pixels; what it warns of is refused below, with a sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 

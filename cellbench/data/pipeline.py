@@ -61,17 +61,26 @@ class PreparedImages:
         Raises:
             UserError: a transform changed the size or gave other values than uint8.
         """
-        whole = Picture(self.stored.pixels(image_id), self.sample(image_id).points)
-        picture = whole
-        for transform in self.transforms:
-            picture = transform(picture, np.random.default_rng(0))
-            if picture.size != whole.size or picture.pixels.dtype != np.uint8:
-                raise UserError(
-                    f"data.prepare: {type(transform).__name__} gave {picture.size} px of "
-                    f"{picture.pixels.dtype} for {whole.size} px of uint8; here belong transforms "
-                    "that change colours alone, and others into data.augment."
-                )
-        return cast("NDArray[np.uint8]", picture.pixels)
+        picture = Picture(self.stored.pixels(image_id), self.sample(image_id).points)
+        return prepared_pixels(picture, self.transforms)
+
+
+def prepared_pixels(whole: Picture, transforms: Sequence[Transform]) -> NDArray[np.uint8]:
+    """A whole image as `data.prepare` makes it, (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: a transform changed the size or gave other values than uint8.
+    """
+    picture = whole
+    for transform in transforms:
+        picture = transform(picture, np.random.default_rng(0))
+        if picture.size != whole.size or picture.pixels.dtype != np.uint8:
+            raise UserError(
+                f"data.prepare: {type(transform).__name__} gave {picture.size} px of "
+                f"{picture.pixels.dtype} for {whole.size} px of uint8; here belong transforms "
+                "that change colours alone, and others into data.augment."
+            )
+    return cast("NDArray[np.uint8]", picture.pixels)
 
 
 class PixelCache:

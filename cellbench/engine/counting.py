@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from cellbench.config import ResolvedConfig
 from cellbench.data.contracts import Picture, Transform
+from cellbench.data.pipeline import prepared_pixels
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import make_transform
-from cellbench.engine.devices import autocast, choose_device, choose_precision
+from cellbench.engine.devices import choose_device, choose_precision
+from cellbench.engine.evaluation import infer
 from cellbench.engine.tiles import Cut, part_of_sum, tiles
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.results.trained import TrainedRun
-from cellbench.structures import Prediction
+from cellbench.structures import Prediction, no_points
 
 # Told which share of a picture has been seen since it was told last.
 Seen = Callable[[float], None]
@@ -29,7 +31,7 @@ class TrainedCounter:
     """A method with its weights, thresholds and preprocessing, ready to count.
 
     Attributes:
-        network: in evaluation mode.
+        network: with its weights and thresholds.
         transforms: what prepared the images that it was trained on.
         input_scale: px of its input per px of such an image.
         precision: "float32" or "bfloat16".
@@ -67,7 +69,7 @@ class TrainedCounter:
         Raises:
             UserError: the picture is too large for a method that says a number and not where.
         """
-        prepared = self._prepared(pixels)
+        prepared = prepared_pixels(Picture(pixels, no_points()), self.transforms)
         factor = self.input_scale * scale
         height, width = (scaled_length(edge, factor) for edge in pixels.shape[:2])
         parts = []
@@ -82,24 +84,16 @@ class TrainedCounter:
             scores=np.concatenate(scores) if scores else None,
         )
 
-    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
-        picture = Picture(pixels, np.zeros((0, 2), dtype=np.float32))
-        for transform in self.transforms:
-            picture = transform(picture, np.random.default_rng(0))
-        return picture.pixels
-
     def _part(
-        self, pixels: NDArray[np.generic], x: Cut, y: Cut, factor: float, name: str
+        self, pixels: NDArray[np.uint8], x: Cut, y: Cut, factor: float, name: str
     ) -> Prediction:
         """What a tile holds in the part of it that counts."""
         size = (x.stop - x.start, y.stop - y.start)
         box = (x.start / factor, y.start / factor, x.stop / factor, y.stop / factor)
         array = resample(pixels, box=box, size=size)
         data = {"arrays": [array], "scale": factor, "image_ids": [name]}
-        device = self.network.device
-        with torch.inference_mode(), autocast(device, self.precision):
-            images = self.network.data_preprocessor(data)["images"]
-            (found,) = self.network.predict(images)
+        (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
+        found = self.network.select(candidates)
         if (x.first, x.last, y.first, y.last) == (x.start, x.stop, y.start, y.stop):
             return found
         return _inside(found, x, y, factor, name)
@@ -142,7 +136,6 @@ def load_counter(run: TrainedRun, *, device: str = "auto") -> TrainedCounter:
     network = build_counter(config.model, load_weights=False)
     network.to(device=where, memory_format=torch.channels_last)
     checkpoints.load_weights(network, run.weights)
-    network.eval()
     return TrainedCounter(
         network=network,
         transforms=_prepare(config),

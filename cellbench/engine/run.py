@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from cellbench.data.files import write_atomically
 from cellbench.engine import checkpoints
@@ -64,7 +65,6 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         run_id = find_run_id(prepared, counter, plan.iterations)
         finished = records.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
-            _keep_beside(folder, finished)
             return _finished(finished, folder)
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
@@ -84,19 +84,20 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         display.say(f"Scoring {len(prepared.split.test)} test images.")
         scored = score_test(prepared, training)
         file = write_result(prepared, training, state, plan, run_id, scored)
-        _keep_beside(folder, file)
         pictures = draw(prepared, training, scored)
-        return Outcome(folder, state.best_mae, records.read_record(file), file, pictures)
+        return Outcome(folder, state.best_mae, _kept_beside(folder, file), file, pictures)
 
 
-def _keep_beside(folder: Path, record_file: Path) -> None:
-    """Put a copy of the record beside the weights that it is of: `cellbench count` takes both."""
-    if are_of(folder / checkpoints.BEST, records.read_record(record_file)):
-        write_atomically(folder / RECORD, record_file.read_bytes())
+def _kept_beside(folder: Path, file: Path) -> dict[str, Any]:
+    """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
+    record = records.read_record(file)
+    if are_of(folder / checkpoints.BEST, record):
+        write_atomically(folder / RECORD, file.read_bytes())
+    return record
 
 
 def _finished(file: Path, folder: Path) -> Outcome:
-    found = records.read_record(file)
+    found = _kept_beside(folder, file)
     pictures = sorted((folder / "pictures").glob("*.png"))
     validation_mae = found["selection"]["validation_mae"]
     return Outcome(folder, validation_mae, found, file, pictures, fresh=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
-from cellbench.data.images import SUFFIXES, image_size, read_image
+from cellbench.data.images import image_size, is_named_as_picture, read_image
 from cellbench.data.points import read_points
 from cellbench.errors import UserError
 from cellbench.structures import Points
@@ -108,11 +108,7 @@ def pictures(folder: Path) -> list[Path]:
     """The picture files of a folder, sorted by name; hidden files are none."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in folder.iterdir() if is_named_as_picture(path) and path.is_file())
 
 
 def by_key(paths: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
