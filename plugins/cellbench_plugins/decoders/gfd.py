@@ -86,7 +86,9 @@ class GatedFusion(nn.Module):
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Fuse two (B, C, H, W) maps into one."""
         gate = self.gate(F.relu(self.fine(fine) + self.coarse(coarse))).sigmoid()
-        return 2 * torch.lerp(coarse, fine, gate)
+        # lerp wants one dtype, which CUDA's autocast, unlike the CPU's, does not see to
+        dtype = torch.promote_types(coarse.dtype, fine.dtype)
+        return 2 * torch.lerp(coarse.to(dtype), fine.to(dtype), gate.to(dtype))
 
 
 class Refine(nn.Module):

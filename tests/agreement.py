@@ -1,0 +1,65 @@
+"""Whether two computations of the same candidates agree up to rounding.
+
+The same image, computed in batches of different sizes, in tiles or by other numbers of threads,
+takes other paths through a processor's kernels: sums are taken in another order, and float32
+answers differ in their last bits, by amounts that depend on the processor.
+"""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial import cKDTree
+
+# Rounding in float32 moves a point by about 1e-5 px and a score by about 1e-6; a wrong pixel,
+# tile, scale or padding by at least 1e-2 of either.
+POINTS_PX = 1e-3
+SCORES = 1e-4
+
+
+def assert_same_candidates(
+    found, expected, *, floor=None, ties=0, points_px=POINTS_PX, scores=SCORES
+):
+    """Each candidate of one has its counterpart in the other, whatever their order.
+
+    Candidates are ordered by scores in some methods; two that differ by less than rounding may
+    change places.
+
+    Args:
+        found: a `Prediction` with points and scores.
+        expected: another of the same image.
+        floor: least score that is kept; a candidate within `scores` of it may be there or not.
+        ties: number of further candidates, of both together, that may lack a counterpart, where
+            a method drops worse neighbours: the two best of a group may be equal up to rounding,
+            or their overlap that of the limit.
+        points_px: largest difference of a coordinate, px.
+        scores: largest difference of a score.
+    """
+    unit = np.array([points_px, points_px, scores])
+    one, other = (
+        np.column_stack([own.points, own.scores]).astype(np.float64) / unit
+        for own in (found, expected)
+    )
+    alone = [~paired for paired in _paired(one, other)]
+    if floor is not None:
+        sides = zip(alone, (found, expected), strict=True)
+        alone = [lacks & (np.abs(own.scores - floor) > scores) for lacks, own in sides]
+    rows = [
+        np.column_stack([own.points, own.scores])[lacks]
+        for lacks, own in zip(alone, (found, expected), strict=True)
+    ]
+    assert len(rows[0]) + len(rows[1]) <= ties, (
+        f"without a counterpart within {points_px} px and {scores} of score: {rows[0].tolist()} "
+        f"of {len(one)} found, {rows[1].tolist()} of {len(other)} expected"
+    )
+
+
+def _paired(one, other):
+    """Which rows of two (N, 3) and (M, 3) arrays are in a largest one-to-one pairing within 1."""
+    if not len(one) or not len(other):
+        return np.zeros(len(one), dtype=bool), np.zeros(len(other), dtype=bool)
+    near = cKDTree(one).query_ball_tree(cKDTree(other), r=1.0, p=np.inf)
+    rows = np.repeat(np.arange(len(one)), [len(found) for found in near])
+    columns = np.array([column for found in near for column in found], dtype=np.int64)
+    edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(one), len(other)))
+    partner = maximum_bipartite_matching(edges.tocsr(), perm_type="column")
+    return partner >= 0, np.isin(np.arange(len(other)), partner[partner >= 0])
