@@ -43,10 +43,17 @@ class Batch:
     Attributes:
         images: the network's input.
         points: per image (A_i, 2) float32, (x, y) in px of the network input.
+        on_host: the same points on the CPU, where they are at hand; see `host_points`.
     """
 
     images: Images
     points: list[Tensor]
+    on_host: list[Tensor] | None = None
+
+    @property
+    def host_points(self) -> list[Tensor]:
+        """The points on the CPU; nothing is copied where they came from there."""
+        return [points.cpu() for points in self.points] if self.on_host is None else self.on_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +90,11 @@ class Stage:
 class CellCounter(BaseModel):
     """A counting method.
 
-    A method implements `loss` and `infer`; one with a threshold also `select` and `calibrate`;
-    one that is not trained by gradient steps over batches overrides `fit`; one that is trained
-    in several stages states them in `stages` and hears of them in `begin_step`. State beyond the
-    weights goes into buffers or `get_extra_state`, so that it travels with the checkpoint.
+    A method implements `infer` and either `loss` or its two halves, `network` and `terms`; one
+    with a threshold also `select` and `calibrate`; one that is not trained by gradient steps over
+    batches overrides `fit`; one that is trained in several stages states them in `stages` and
+    hears of them in `begin_step`. State beyond the weights goes into buffers or `get_extra_state`,
+    so that it travels with the checkpoint.
 
     Attributes:
         parts: options of the constructor that are parts, in the order in which they are made,
@@ -94,11 +102,15 @@ class CellCounter(BaseModel):
         weights_info: what the trunk started from; set by `cellbench.models.build`.
         trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
             steps that a budget could be fitted to.
+        captures: whether the loss is `terms(network(pixels), batch)`, where `network` does the
+            same operations at every step (no branch on values, stages or random numbers of
+            Python): on a GPU it is then recorded once and replayed.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {}
     weights_info: WeightsInfo = RANDOM
     trained_by_steps: ClassVar[bool] = True
+    captures: ClassVar[bool] = False
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
         """Set up what all methods share.
@@ -111,9 +123,24 @@ class CellCounter(BaseModel):
             data_preprocessor=Preprocessor(size_multiple=size_multiple, channels_last=channels_last)
         )
 
-    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss; keys that start with `loss` are summed."""
+        return self.terms(self.network(batch.images.pixels), batch)
+
+    def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The part of the loss that depends on the pixels alone.
+
+        Args:
+            pixels: (B, 3, H, W) float32, normalised.
+
+        Returns:
+            Tensors whose shapes follow from that of `pixels`; `terms` takes them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither a loss nor a network")
+
+    def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss from what `network` made of the batch's pixels."""
+        raise NotImplementedError(f"{type(self).__name__} has neither a loss nor its terms")
 
     @abstractmethod
     def infer(self, images: Images) -> list[Prediction]:

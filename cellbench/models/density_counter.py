@@ -1,6 +1,6 @@
 """The skeleton of methods that estimate a density map: backbone, decoder, target, loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,6 +56,7 @@ class DensityCounter(ScoredCounter):
     """
 
     counts_points = False
+    captures = True
     parts: ClassVar[Mapping[str, PartRegistry]] = {
         "backbone": BACKBONES,
         "decoder": DECODERS,
@@ -113,18 +114,25 @@ class DensityCounter(ScoredCounter):
         if channels_last:
             self.to(memory_format=torch.channels_last)
 
-    def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
-        """The (B, C, h, w) features that the map is read from, and what the loss wants beside."""
-        maps = self.backbone(images.pixels)
-        return (maps[0] if self.decoder is None else self.decoder(maps)), {}
+    def features(self, pixels: Tensor) -> Tensor:
+        """The (B, C, h, w) features that the map is read from, of (B, 3, H, W) images."""
+        maps = self.backbone(pixels)
+        features: Tensor = maps[0] if self.decoder is None else self.decoder(maps)
+        return features
+
+    def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The map (B, 1, h, w) and the features (B, C, h, w) that it was read from, float32."""
+        features = self.features(pixels).float()  # outside of autocast nothing casts them
+        with full_precision(features.device):
+            return self.readout(features), features
 
     def estimate(self, images: Images) -> DensityOutput:
         """Run the network."""
-        features, extras = self.features(images)
-        features = features.float()  # outside of autocast nothing casts them
-        with full_precision(features.device):
-            density = self.readout(features)
-        return DensityOutput(density, features, self.readout.stride, self.readout.scale, extras)
+        return self._output(self.network(images.pixels))
+
+    def _output(self, outputs: Sequence[Tensor]) -> DensityOutput:
+        density, features = outputs
+        return DensityOutput(density, features, self.readout.stride, self.readout.scale)
 
     def wanted(self, batch: Batch, grid: tuple[int, int]) -> Tensor:
         """What the network should answer, (B, 1, rows, columns) float32, in cells."""
@@ -145,9 +153,9 @@ class DensityCounter(ScoredCounter):
         )
         return (rows[:, None] < height) & (columns < width)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss; not finite if the network's answers are not."""
-        output = self.estimate(batch.images)
+        output = self._output(outputs)
         grid = (output.density.shape[2], output.density.shape[3])
         with full_precision(output.density.device):
             valid = self.valid(batch.images, grid)

@@ -6,7 +6,7 @@ any backbone, decoder, convolution and head fit together.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -133,10 +133,12 @@ class Head(nn.Module, ABC):
     Constructors take `in_shape: FeatureShape` from the assembly.
 
     Attributes:
+        spacing_px: distance of neighbouring references, px of the network input.
         point_modules: names of the submodules that only move points: without a loss on points
             nothing trains them.
     """
 
+    spacing_px: float
     point_modules: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -156,6 +158,24 @@ class Head(nn.Module, ABC):
         return None
 
 
+@dataclass(slots=True)
+class Pairs:
+    """The matched pairs of a batch in one piece, on the device of the proposals.
+
+    Attributes:
+        image: (M,) int64, row of the image in the batch.
+        row: (M,) int64, row of the proposal among those of its image.
+        cell: (M, 2) float32, (x, y) px of the network input.
+    """
+
+    image: Tensor
+    row: Tensor
+    cell: Tensor
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
 class Matcher(ABC):
     """Says which proposal is which annotated cell, one image at a time."""
 
@@ -166,11 +186,13 @@ class Matcher(ABC):
         """Pair annotated cells with proposals, one to one.
 
         Args:
-            proposals: (P, 2) float, (x, y) px of the network input, on any device.
+            proposals: (P, 2) float, (x, y) px of the network input; on the CPU in training.
             scores: (P,) in [0, 1].
             cells: (A, 2) float, same frame.
             scale: input px per px of the original image; lengths that a matcher states in
                 original px are multiplied by it.
+
+        Several images may be matched at once, in threads: keep no state from call to call.
 
         Returns:
             Two (min(P, A),) int64 tensors on the device of `proposals`: proposal rows, cell rows;
@@ -188,19 +210,12 @@ class ProposalLoss(nn.Module, ABC):
     trains_points: bool = True
 
     @abstractmethod
-    def forward(
-        self,
-        proposals: Proposals,
-        cells: Sequence[Tensor],
-        matches: Sequence[tuple[Tensor, Tensor]],
-        valid: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, proposals: Proposals, pairs: Pairs, valid: Tensor) -> dict[str, Tensor]:
         """The terms of the loss; those whose key starts with `loss` are summed and minimised.
 
         Args:
             proposals: (B, P, ...) of the head.
-            cells: per image (A_i, 2), px of the network input.
-            matches: per image, the matcher's answer.
+            pairs: what the matcher paired, over all images.
             valid: (B, P) bool; False where a proposal's reference lies in padding.
         """
 
@@ -228,14 +243,12 @@ class DensityOutput:
         stride: input px that a cell of the map covers along each axis.
         scale: what the network put out for one cell. Losses compare `scale * density` with
             `scale * target`, so that their size is that of the published recipe.
-        extras: what a method's own network wants its own loss to see.
     """
 
     density: Tensor
     features: Tensor
     stride: int
     scale: float = 1.0
-    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 class DensityTarget(ABC):

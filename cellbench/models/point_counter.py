@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cellbench.errors import PartError
 from cellbench.models.counter import Batch, Images
+from cellbench.models.matching import match_batch
 from cellbench.models.parts import (
     Backbone,
     Decoder,
@@ -55,6 +56,7 @@ class PointCounter(ScoredCounter):
         "matcher": MATCHERS,
         "loss": LOSSES,
     }
+    captures = True
 
     def __init__(
         self,
@@ -129,16 +131,23 @@ class PointCounter(ScoredCounter):
             found |= {f"head.{name}.": why for name in self.head.point_modules}
         return found
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Points (B, P, 2), logits (B, P) and references (P, 2) of (B, 3, H, W) images."""
+        proposals: Proposals = self.head(self.decoder(self.backbone(pixels)))
+        return proposals.points, proposals.logits, proposals.references
+
+    def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss; not finite if the network's answers are not."""
-        proposals, valid, _ = self._propose(batch.images)
-        with full_precision(proposals.points.device):
-            total = proposals.points.sum() + proposals.logits.sum()
-            if not torch.isfinite(total):
-                # a matcher cannot order NaN; the runner stops at a loss that is not finite
-                return {"loss_score": total * float("nan")}
-            matches = self._match(proposals, valid, batch)
-            terms: dict[str, Tensor] = self.criterion(proposals, batch.points, matches, valid)
+        points, logits, references = outputs
+        with full_precision(points.device):
+            proposals = Proposals(points, logits, references, self.head.spacing_px)
+            valid = _inside(references, batch.images)
+            pairs = match_batch(
+                self.matcher, proposals, valid, batch.host_points, scale=batch.images.scale
+            )
+            if pairs is None:  # training stops at a loss that is not finite
+                return {"loss_score": (points.sum() + logits.sum()) * float("nan")}
+            terms: dict[str, Tensor] = self.criterion(proposals, pairs, valid)
         return terms
 
     @torch.no_grad()
@@ -198,26 +207,13 @@ class PointCounter(ScoredCounter):
                 points=view.undo(proposals.points, size),
                 references=view.undo(proposals.references, size),
             )
-        references = proposals.references.expand(len(images.sizes), -1, -1)
-        return proposals, in_image(references, images.sizes), (fused.shape[2], fused.shape[3])
+        grid = (fused.shape[2], fused.shape[3])
+        return proposals, _inside(proposals.references, images), grid
 
-    @torch.no_grad()
-    def _match(
-        self, proposals: Proposals, valid: Tensor, batch: Batch
-    ) -> Sequence[tuple[Tensor, Tensor]]:
-        """Match image by image on the CPU; rows count all proposals, also those in padding."""
-        device = proposals.points.device
-        columns = zip(
-            proposals.points.cpu(), proposals.scores.cpu(), valid.cpu(), batch.points, strict=True
-        )
-        matches = []
-        for points, scores, inside, cells in columns:
-            candidates = inside.nonzero().squeeze(1)
-            rows, which = self.matcher.match(
-                points[candidates], scores[candidates], cells.cpu(), scale=batch.images.scale
-            )
-            matches.append((candidates[rows].to(device), which.to(device)))
-        return matches
+
+def _inside(references: Tensor, images: Images) -> Tensor:
+    """(B, P) whether each of the (P, 2) references lies in its image."""
+    return in_image(references.expand(len(images.sizes), -1, -1), images.sizes)
 
 
 def _pooled(views: Sequence[Candidates]) -> Candidates:

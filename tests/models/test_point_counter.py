@@ -10,6 +10,7 @@ from torch import nn
 from cellbench.errors import PartError, UserError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, Images, ValidationSet
+from cellbench.models.matching import match_batch
 from cellbench.models.parts import Backbone, Decoder, FeatureShape, Head, Matcher, Proposals
 from cellbench.models.point_counter import PointCounter
 from cellbench.models.weights import RANDOM
@@ -38,6 +39,8 @@ class First(Decoder):
 
 class ChannelHead(Head):
     """Logit = channel 0, offset = channels 1 and 2; answers may be moved by a parameter."""
+
+    spacing_px = 4.0
 
     def __init__(self, peaks=None):
         super().__init__()
@@ -122,9 +125,10 @@ def test_rows_of_a_match_point_at_the_matched_proposals_beyond_padding():
     model = counter()
     batch = Batch(images(flat(0.0), sizes=[(6, 8)]), [torch.tensor([[0.0, 0.0], [2.0, 6.0]])])
     proposals, valid, _ = model._propose(batch.images)
-    ((rows, which),) = model._match(proposals, valid, batch)
-    assert rows.tolist() == [0, 3]  # 3 columns of references, of which 1 lies in the image
-    assert which.tolist() == [0, 1]
+    pairs = match_batch(model.matcher, proposals, valid, batch.points, scale=1.0)
+    assert pairs.row.tolist() == [0, 3]  # 3 columns of references, of which 1 lies in the image
+    assert pairs.image.tolist() == [0, 0]
+    assert pairs.cell.tolist() == [[0, 0], [2, 6]]
 
 
 def test_points_carried_over_the_border_count_on_the_border():

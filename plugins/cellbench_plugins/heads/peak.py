@@ -52,6 +52,7 @@ class PeakHead(Head):
         if prior is not None and not 0 < prior < 1:
             raise PartError(f"prior: a score between 0 and 1 is wanted here, not {prior}.")
         self.stride = in_shape.stride
+        self.spacing_px = float(in_shape.stride)
         self.window = window
         self.refine = refine
         self.map = nn.Conv2d(in_shape.channels, 1, 1)
@@ -68,7 +69,7 @@ class PeakHead(Head):
         points = references.expand(len(logits), -1, -1)
         if self.refine and not self.training:
             points = points + self.stride * subpixel_offsets(logits).flatten(1, 2)
-        return Proposals(points, logits.flatten(1), references, float(self.stride))
+        return Proposals(points, logits.flatten(1), references, self.spacing_px)
 
     def peaks(self, proposals: Proposals, grid: tuple[int, int]) -> Tensor:
         """Which proposals are local maxima, (B, P) bool."""

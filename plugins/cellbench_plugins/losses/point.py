@@ -1,6 +1,5 @@
 """Weighted cross-entropy over proposals and the distance of matched points."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cellbench.errors import PartError
-from cellbench.models.parts import ProposalLoss, Proposals
+from cellbench.models.parts import Pairs, ProposalLoss, Proposals
 from cellbench.registry import LOSSES
 
 
@@ -67,17 +66,10 @@ class PointLoss(ProposalLoss):
         self.beta = beta
         self.trains_points = point_weight > 0
 
-    def forward(
-        self,
-        proposals: Proposals,
-        cells: Sequence[Tensor],
-        matches: Sequence[tuple[Tensor, Tensor]],
-        valid: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, proposals: Proposals, pairs: Pairs, valid: Tensor) -> dict[str, Tensor]:
         """The weighted terms `loss_score` and, unless its weight is 0, `loss_point`."""
-        image, row, target = _pairs(cells, matches, proposals.points)
         matched = torch.zeros_like(proposals.logits)
-        matched[image, row] = 1.0
+        matched[pairs.image, pairs.row] = 1.0
         weights = torch.where(matched > 0, 1.0, self.background_weight) * valid
         entropy = F.binary_cross_entropy_with_logits(proposals.logits, matched, reduction="none")
         # where() and not a product alone: a proposal in padding may hold anything
@@ -85,26 +77,12 @@ class PointLoss(ProposalLoss):
         smallest = torch.finfo(weights.dtype).tiny
         terms = {"loss_score": self.score_weight * total / weights.sum().clamp_min(smallest)}
         if self.trains_points:
-            away = (proposals.points[image, row] - target) / proposals.spacing_px  # (M, 2)
+            away = proposals.points[pairs.image, pairs.row] - pairs.cell  # (M, 2)
+            away = away / proposals.spacing_px
             if self.norm == "l2":
                 distance = away.square().sum()
             else:
                 zero = torch.zeros_like(away)
                 distance = F.smooth_l1_loss(away, zero, beta=self.beta, reduction="sum")
-            terms["loss_point"] = self.point_weight * distance / max(len(row), 1)
+            terms["loss_point"] = self.point_weight * distance / max(len(pairs), 1)
         return terms
-
-
-def _pairs(
-    cells: Sequence[Tensor], matches: Sequence[tuple[Tensor, Tensor]], like: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The matched pairs of a batch in one piece.
-
-    Returns:
-        image (M,) int64, proposal row (M,) int64, cell (M, 2) of the dtype of `like`.
-    """
-    rows = [like.new_zeros(0, dtype=torch.int64), *(row for row, _ in matches)]
-    images = [torch.full_like(row, index - 1) for index, row in enumerate(rows)]
-    targets = [like.new_zeros(0, 2)]
-    targets += [points[which] for points, (_, which) in zip(cells, matches, strict=True)]
-    return torch.cat(images), torch.cat(rows), torch.cat(targets).to(like.dtype)

@@ -77,4 +77,6 @@ class CostMatcher(Matcher):
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+    if tensor.dtype not in (torch.float32, torch.float64):  # NumPy has no bfloat16
+        tensor = tensor.float()
+    return tensor.numpy(force=True).astype(np.float64)

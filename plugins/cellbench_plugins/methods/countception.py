@@ -178,10 +178,10 @@ class CountCeption(DensityCounter):
         self.spot_px = spot_px
         self.noise = noise
 
-    def features(self, images: Images) -> tuple[Tensor, dict[str, Tensor]]:
+    def features(self, pixels: Tensor) -> Tensor:
         """The (B, 64, H + 32, W + 32) features, or the map itself behind `last_norm`."""
-        features = self.backbone(images.pixels)[0]
-        return (features if self.last is None else self.last(features)), {}
+        features: Tensor = self.backbone(pixels)[0]
+        return features if self.last is None else self.last(features)
 
     def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
         """Which places of a grid touch the image; of the redundant map, also those around it."""

@@ -162,6 +162,7 @@ class DCL(DensityCounter):
         **DensityCounter.parts,
         "fine_target": TARGETS,
     }
+    captures = False  # what is computed hangs on the stage
     stage: str | None = None
 
     def __init__(
@@ -248,7 +249,7 @@ class DCL(DensityCounter):
         # where the localiser sees nothing, what was counted is anywhere
         fine = torch.where(found > 0, fine, even)
         fine = fine * (count / fine.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
-        return DensityOutput(fine, coarse.features, 1, self.localiser.scale, {"coarse": density})
+        return DensityOutput(fine, coarse.features, 1, self.localiser.scale)
 
     def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
         """Which cells of a map of any stride touch the image, (B, 1, rows, columns) bool."""

@@ -126,10 +126,10 @@ class SAUNet(DensityCounter):
             self._train_images = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         return False
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss."""
         self._moved = True
-        return super().loss(batch)
+        return super().terms(outputs, batch)
 
     def infer(self, images: Images) -> list[Prediction]:
         """As `DensityCounter`, with fresh statistics where weights have moved since the last."""

@@ -1,0 +1,65 @@
+"""Matching of a whole batch: one copy to the host, images in threads, one copy back."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cellbench.models.parts import Matcher, Pairs, Proposals
+from cellbench.models.preprocess import to_device
+
+Rows = NDArray[np.int64]
+
+
+@torch.no_grad()
+def match_batch(
+    matcher: Matcher, proposals: Proposals, valid: Tensor, cells: Sequence[Tensor], *, scale: float
+) -> Pairs | None:
+    """Match the proposals of every image with its cells.
+
+    Args:
+        matcher: solves one image; called from several threads where torch may use several.
+        proposals: (B, P, ...) of the head, on any device.
+        valid: (B, P) bool, which proposals take part.
+        cells: per image (A_i, 2) float32 on the CPU, px of the network input.
+        scale: input px per px of the original image.
+
+    Returns:
+        The pairs on the device of the proposals, image by image; None where a proposal is not
+        finite, which no matcher can order.
+    """
+    points, device = proposals.points, proposals.points.device
+    columns = [points, proposals.scores[..., None], valid[..., None].to(points.dtype)]
+    packed = torch.cat(columns, dim=-1).cpu().numpy()  # (B, P, 4)
+    if not np.isfinite(packed).all():
+        return None
+
+    def match(index: int) -> tuple[Rows, NDArray[np.float32]]:
+        inside = packed[index, :, 3].nonzero()[0]
+        of_image = packed[index, inside]  # (P', 4)
+        rows, which = matcher.match(
+            torch.from_numpy(of_image[:, :2]),
+            torch.from_numpy(of_image[:, 2]),
+            cells[index],
+            scale=scale,
+        )
+        return inside[rows.numpy()], cells[index].numpy()[which.numpy()]
+
+    indices = range(len(packed))
+    workers = min(torch.get_num_threads(), len(packed))
+    # SciPy's assignment runs without the interpreter's lock.
+    found = list(_pool(workers).map(match, indices) if workers > 1 else map(match, indices))
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in found)])
+    images = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
+    matched = np.concatenate([np.zeros((0, 2), dtype=np.float32), *(cell for _, cell in found)])
+    place = to_device(torch.from_numpy(np.stack([images, rows])), device)  # (2, M)
+    return Pairs(place[0], place[1], to_device(torch.from_numpy(matched), device))
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="matching")
