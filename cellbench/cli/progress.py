@@ -179,7 +179,8 @@ def row_table(record: dict[str, Any]) -> Table:
         "RMSE": f"{metrics['rmse']:.2f}",
         "F1": "-" if metrics.get("f1") is None else f"{metrics['f1']:.3f}",
         "validation MAE": _number(record["selection"]["validation_mae"]),
-        "steps": str(record["iterations"]),
+        # A method that is not trained by steps has no step whose weights were chosen.
+        "steps": str(record["iterations"]) if record["selection"]["step"] else "-",
         "training": f"{timing['train_s'] / 60:.1f} min",
         "images/s": f"{timing['images_per_s']:.1f}",
         "weights": record["weights"]["source"],

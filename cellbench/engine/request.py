@@ -21,6 +21,7 @@ from cellbench.engine.devices import (
 )
 from cellbench.engine.training import Show
 from cellbench.results.trained import run_folder
+from cellbench.run_length import with_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +135,7 @@ def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
     """
     find_protocol(request.protocol)  # a wrong name is told before data are looked for
     config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
-    if request.epochs is not None:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, epochs=request.epochs)
-        )
-    if request.budget_s is not None:
-        config = dataclasses.replace(
-            config, schedule=dataclasses.replace(config.schedule, budget_s=request.budget_s)
-        )
+    config = with_length(config, epochs=request.epochs, budget_s=request.budget_s)
     device = choose_device(request.device)
     processes = join_processes(device)
     stored = resolve_set(config.data.set, strict=request.strict, say=say)

@@ -69,9 +69,13 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
         wait_for_main(prepared.processes)
-        display.start(plan.iterations, effort(plan, counter.stages))
+        if not counter.trained_by_steps:
+            display.say(f"{prepared.config.method.name} is not trained by steps.")
         try:
-            state = fit(training) or run_training(training, plan, show=display.step)
+            state = fit(training)
+            if state is None:
+                display.start(plan.iterations, effort(plan, counter.stages))
+                state = run_training(training, plan, show=display.step)
         finally:
             display.stop()
         if not prepared.processes.main:

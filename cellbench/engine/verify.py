@@ -189,7 +189,8 @@ def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -
     length = "" if took is None else f", which took {took / 60:.1f} min when it was recorded"
     why = "Training again as asked" if asked else f"Its weights are gone from {weights.parent}"
     go_on = "" if asked else "; training again"
-    return f"{why}{go_on}: {record['iterations']} steps{length}."
+    steps = f"{record['iterations']} steps" if record["selection"]["step"] else "no steps"
+    return f"{why}{go_on}: {steps}{length}."
 
 
 def _train(

@@ -1,7 +1,6 @@
 """From a grid's combinations to complete configs, and the commands that make the same ones."""
 
 import ast
-import dataclasses
 import functools
 import json
 import shlex
@@ -11,6 +10,7 @@ from typing import Any
 
 from cellbench.config import ResolvedConfig, find_config, loading_once, resolve
 from cellbench.errors import UserError
+from cellbench.run_length import with_length
 from cellbench.sweeps.grids import Cell, Grid, overlap
 
 Base = Callable[[str, str], ResolvedConfig]
@@ -127,14 +127,11 @@ def _combination(
         notes.append(f"{cell.label} is left out on {dataset}: {said}")
         return None
     options = [text for change in (*wish.overrides, *changes) for text in ("--set", change)]
-    data, schedule = config.data, config.schedule
     if wish.epochs is not None:
-        data = dataclasses.replace(data, epochs=wish.epochs)
         options += ["--epochs", str(wish.epochs)]
     if wish.budget_s is not None:
-        schedule = dataclasses.replace(schedule, budget_s=wish.budget_s)
         options += ["--budget", f"{wish.budget_s:g}s"]
-    config = dataclasses.replace(config, data=data, schedule=schedule)
+    config = with_length(config, epochs=wish.epochs, budget_s=wish.budget_s)
     words = ["cellbench", "run", cell.config, "--dataset", dataset, *options]
     return Combination(config, shlex.join(words))
 

@@ -1,6 +1,6 @@
 """Cellpose and StarDist as their authors give them away: their packages, their weights."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class ZeroShotCounter(CellCounter):
         tool: name of the package.
     """
 
+    trained_by_steps: ClassVar[bool] = False
     tool: str
 
     def __init__(self, *, python: str | None, patience_s: float, **options: Any) -> None:
