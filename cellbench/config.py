@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from cellbench import plugin_index
+from cellbench.config_ranges import check_ranges
 from cellbench.errors import UserError
 
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
@@ -397,13 +398,19 @@ def _parameters(role: str, name: Any) -> dict[str, bool] | None:
 
 def _checked(raw: Mapping[str, Any], changed: tuple[str, ...]) -> ResolvedConfig:
     sections = {key: _section(kind, raw.get(key, {}), key) for key, kind in SECTIONS.items()}
-    if not isinstance(raw["recipe"], int):
+    if not isinstance(raw["recipe"], int) or isinstance(raw["recipe"], bool):
         raise UserError(f"recipe: an integer is wanted here, not {raw['recipe']!r}.")
     check_parts(raw["model"], "model", "counter")
     for key in ("augment", "prepare"):
         for index, transform in enumerate(raw["data"].get(key, [])):
             check_parts(transform, f"data.{key}.{index}", "transform")
-    _check_ranges(sections["schedule"], sections["data"])
+    check_ranges(
+        {
+            "recipe": raw["recipe"],
+            "model": raw["model"],
+            **{key: asdict(sections[key]) for key in SECTIONS},
+        }
+    )
     method = sections["method"]
     if changed:
         method = MethodInfo(f"{method.name}[{', '.join(changed)}]", method.title, method.source)
@@ -503,23 +510,3 @@ def _check_keys(
             where = f"{path}.{key}" if path else str(key)
             what = f"{owner} takes no such argument" if owner else "there is no such key"
             raise UserError(f"{where}: {what}; {hint}")
-
-
-def _check_ranges(schedule: ScheduleConfig, data: DataConfig) -> None:
-    for value, path in (
-        (data.batch_size, "data.batch_size"),
-        (schedule.validations, "schedule.validations"),
-        (data.epochs, "data.epochs"),
-        (data.crops_per_image, "data.crops_per_image"),
-        (data.input_scale, "data.input_scale"),
-        (data.radius_px, "data.radius_px"),
-    ):
-        if not value > 0:
-            raise UserError(f"{path}: more than 0 is wanted here, not {value!r}.")
-    for share, path in (
-        (schedule.warmup, "schedule.warmup"),
-        (schedule.first_validation, "schedule.first_validation"),
-        (schedule.final_lr, "schedule.final_lr"),
-    ):
-        if not 0 <= share <= 1:
-            raise UserError(f"{path}: a share from 0 to 1 is wanted here, not {share!r}.")

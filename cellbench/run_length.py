@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from cellbench import plugin_index
 from cellbench.config import ResolvedConfig
+from cellbench.config_ranges import RANGES
+from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
 
 
@@ -25,7 +27,16 @@ def with_length(
         config: resolved.
         epochs: passes over the training images; None for the config's.
         budget_s: wall-clock seconds to fit the steps to; None for no budget.
+
+    Raises:
+        UserError: a number that no run can have.
     """
+    for option, key, value in (
+        ("--epochs", "data.epochs", epochs),
+        ("--budget", "schedule.budget_s", budget_s),
+    ):
+        if value is not None and value not in RANGES[key]:
+            raise UserError(f"{option}: {RANGES[key]} is wanted here, not {value!r}.")
     if (epochs is None and budget_s is None) or not trained_by_steps(config):
         return config
     if epochs is not None:

@@ -7,6 +7,7 @@ import pytest
 
 from cellbench import plugin_index
 from cellbench.config import resolve
+from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
 from cellbench.registry import COUNTERS
 from cellbench.run_length import trained_by_steps, with_length
@@ -74,3 +75,15 @@ def test_an_unknown_counter_counts_as_trained_by_steps():
     config = resolve("dla_adi")
     config.model["type"] = "FromElsewhere"
     assert trained_by_steps(config)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        ({"epochs": 10**7}, "--epochs: a whole number of at least 1"),
+        ({"budget_s": 1e300}, "--budget: a number above 0 and at most"),
+    ],
+)
+def test_a_length_that_no_run_can_have_is_refused(length, said):
+    with pytest.raises(UserError, match=said):
+        with_length(resolve("dla_adi"), **length)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellbench.config_ranges import RANGES
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ class Duration(click.ParamType):
         """Seconds."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", str(value).strip())
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|)", str(value).strip())
         if found is None or float(found[1]) <= 0:
             self.fail(f"{value!r} is no length of time; write 90s, 10m or 1.5h.", param, ctx)
-        return float(found[1]) * {"s": 1, "": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+        seconds = float(found[1]) * {"s": 1, "": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+        if seconds > RANGES["schedule.budget_s"].most:
+            self.fail(f"{value!r} is more than a year; write 90s, 10m or 1.5h.", param, ctx)
+        return seconds
 
 
 @click.command()

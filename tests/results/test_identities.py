@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cellbench.config import resolve
+from cellbench.config_ranges import check_ranges
 from cellbench.results import records
 from cellbench.results.trained import folder_of, recorded_config
 
@@ -52,6 +53,7 @@ def test_a_record_keeps_its_config_hash_run_id_name_and_folder(path):
     config = recorded_config(record)
     assert config.plain() == plain, "the schema of today writes this config otherwise"
     assert config.hash == digest
+    check_ranges(plain)
 
     facts = {
         "recipe": record["recipe"],
