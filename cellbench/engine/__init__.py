@@ -1,1 +1,1 @@
-"""Training and scoring on mmengine."""
+"""Training and scoring."""

@@ -11,7 +11,8 @@ class WeightAverage:
     """Exponential moving average of a network's parameters and buffers.
 
     The decay grows with the number of updates, min(decay, (1 + n) / (10 + n)), so that a short
-    run is not dominated by its first weights.
+    run is not dominated by its first weights. The network changes its tensors in place: they are
+    looked up once.
 
     Attributes:
         updates: how many were averaged.
@@ -27,45 +28,44 @@ class WeightAverage:
         """
         self.decay = decay
         self.updates = 0
-        self.state = {name: value.detach().clone() for name, value in _tensors(network)}
+        self._network = dict(_tensors(network))
+        self.state = {name: value.detach().clone() for name, value in self._network.items()}
+        # Averaged and fresh tensors in the same order: numbers, then counters.
+        self._numbers = self._pairs(floating=True)
+        self._counters = self._pairs(floating=False)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
         """Take in the network's state after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged, fresh = [], []
-        for name, value in _tensors(network):
-            if value.is_floating_point():
-                averaged.append(self.state[name])
-                fresh.append(value.detach())
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(averaged, fresh, 1 - decay)
+        torch._foreach_lerp_(*self._numbers, 1 - decay)
+        if self._counters[0]:
+            torch._foreach_copy_(*self._counters)
 
     @torch.no_grad()
-    def hand_over(self, network: nn.Module) -> None:
+    def hand_over(self) -> None:
         """Give the network the averaged weights for good, and average anew from there."""
-        for name, value in _tensors(network):
+        for name, value in self._network.items():
             value.copy_(self.state[name])
         self.updates = 0
 
     @contextmanager
-    def swapped_into(self, network: nn.Module) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """Give the network the averaged weights for a while.
 
         Buffers that an evaluation sets (a chosen threshold) stay with the average and are
         restored in the network.
         """
-        self._swap(network)
+        self._swap()
         try:
             yield
         finally:
-            self._swap(network)
+            self._swap()
 
     @torch.no_grad()
-    def _swap(self, network: nn.Module) -> None:
-        for name, value in _tensors(network):
+    def _swap(self) -> None:
+        for name, value in self._network.items():
             kept = value.detach().clone()
             value.copy_(self.state[name])
             self.state[name].copy_(kept)
@@ -79,6 +79,10 @@ class WeightAverage:
         self.updates = int(state["updates"])  # type: ignore[call-overload]
         for name, value in state["state"].items():  # type: ignore[attr-defined]
             self.state[name].copy_(value)
+
+    def _pairs(self, *, floating: bool) -> tuple[list[Tensor], list[Tensor]]:
+        names = [n for n, v in self._network.items() if v.is_floating_point() == floating]
+        return [self.state[n] for n in names], [self._network[n].detach() for n in names]
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

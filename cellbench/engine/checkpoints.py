@@ -12,6 +12,7 @@ from cellbench.errors import RunError, UserError
 from cellbench.results.trained import WEIGHTS
 
 LAST = "last.pth"
+FORMAT = 2  # of a checkpoint; 1 was that of mmengine's Runner
 BEST = WEIGHTS
 
 
@@ -57,21 +58,15 @@ def load_weights(network: nn.Module, file: Path) -> None:
         raise UserError(f"{file} does not hold this method's weights ({reason}).") from None
 
 
-def save_checkpoint(runner: Any, folder: Path, step: int) -> None:
-    """Write what a run needs to go on after `step` steps: whole, or not at all.
+def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
+    """Write what a run needs to go on: whole, or not at all.
 
     Raises:
         RunError: the disk is full or not writable; the checkpoint before stays.
     """
     temporary = folder / f"{LAST}.tmp"
     try:
-        runner.save_checkpoint(
-            str(folder),
-            temporary.name,
-            save_param_scheduler=False,
-            meta={"iter": step, "epoch": 0},
-            by_epoch=False,
-        )
+        torch.save({"format": FORMAT, **content}, temporary)
         replace_file(temporary, folder / LAST)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
@@ -82,10 +77,18 @@ def save_checkpoint(runner: Any, folder: Path, step: int) -> None:
         ) from None
 
 
-def readable(file: Path) -> bool:
-    """Whether a checkpoint can be resumed from, read without running pickled code."""
+def load_checkpoint(file: Path, device: torch.device | str) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, without running pickled code."""
+    content: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return content
+
+
+def why_unusable(file: Path) -> str | None:
+    """What keeps a run from going on from a checkpoint; None if nothing does."""
     try:
-        torch.load(file, map_location="meta", weights_only=True)
+        content = load_checkpoint(file, "meta")
     except Exception:
-        return False
-    return True
+        return "cannot be read"
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return "is of another version of cellbench"
+    return None

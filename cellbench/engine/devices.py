@@ -88,10 +88,16 @@ def keep_freed_memory(device: torch.device) -> bool:
 
 
 @contextmanager
-def autocast(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in `precision` where that is safe."""
+def autocast(device: torch.device, precision: str, *, cache: bool = True) -> Iterator[None]:
+    """Compute in `precision` where that is safe.
+
+    Args:
+        device: where it is computed.
+        precision: "float32" or "bfloat16".
+        cache: keep weights that were cast for the time of the context.
+    """
     enabled = precision == "bfloat16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=cache):
         yield
 
 
@@ -108,11 +114,14 @@ class Processes:
         return self.rank == 0
 
 
+ALONE = Processes()
+
+
 def join_processes(device: torch.device) -> Processes:
     """Join the process group if torchrun started this process, else stand alone."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Processes()
+        return ALONE
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():

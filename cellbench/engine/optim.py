@@ -1,40 +1,17 @@
-"""The optimiser, its precision and its learning rate."""
+"""The optimiser and its learning rate."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
 
 from cellbench.config import OptimizerConfig, ScheduleConfig
-from cellbench.engine.devices import autocast
 from cellbench.models.counter import CellCounter
 
 
-class PrecisionOptimWrapper(OptimWrapper):
-    """Runs the forward pass in a chosen precision, on CPU and GPU alike.
-
-    Differs: mmengine's AmpOptimWrapper refuses a CPU and scales the loss, which bfloat16, with
-    the exponent range of float32, does not need.
-    """
-
-    def __init__(self, *, device: torch.device, precision: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.device = device
-        self.precision = precision
-
-    @contextmanager
-    def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass."""
-        with super().optim_context(model), autocast(self.device, self.precision):
-            yield
-
-
 def build_optimizer(
-    counter: CellCounter, config: OptimizerConfig, *, device: torch.device, precision: str
-) -> PrecisionOptimWrapper:
+    counter: CellCounter, config: OptimizerConfig, *, device: torch.device
+) -> torch.optim.Optimizer:
     """Make the optimiser of a method.
 
     Each parameter group keeps its peak rate in `peak_lr`; biases, normalisation and other
@@ -52,18 +29,17 @@ def build_optimizer(
             if chosen:
                 decay = group.get("weight_decay", decay)
                 groups.append({"params": chosen, "lr": lr, "peak_lr": lr, "weight_decay": decay})
-    # foreach: one kernel over all tensors instead of one per tensor.
+    fused = device.type in ("cpu", "cuda")  # one kernel for all tensors of a group
     if config.type == "SGD":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
+        return torch.optim.SGD(
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            fused=fused,
         )
-    else:
-        kind = torch.optim.AdamW if config.type == "AdamW" else torch.optim.Adam
-        optimizer = kind(groups, lr=config.lr)
-    clip = {"max_norm": config.clip_norm} if config.clip_norm else None
-    return PrecisionOptimWrapper(
-        optimizer=optimizer, clip_grad=clip, device=device, precision=precision
-    )
+    kind = torch.optim.AdamW if config.type == "AdamW" else torch.optim.Adam
+    return kind(groups, lr=config.lr, fused=fused)
 
 
 def rate(step: int, iterations: int, schedule: ScheduleConfig) -> float:

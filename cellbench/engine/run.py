@@ -16,13 +16,14 @@ from cellbench.engine.assembly import (
     starting_weights,
     whole_images,
 )
+from cellbench.engine.budget import measured
 from cellbench.engine.devices import agree, keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
 from cellbench.engine.locks import run_lock, start_over
 from cellbench.engine.plan import Plan, effort, fit_budget, keep_plan, make_plan, read_plan
 from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
 from cellbench.engine.scoring import draw, score_test, write_result
-from cellbench.engine.training import Training, fit, measured, run_training
+from cellbench.engine.training import Training, fit, run_training
 from cellbench.results import records
 from cellbench.results.trained import RECORD, are_of
 
@@ -112,8 +113,8 @@ def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
     last = folder / checkpoints.LAST
     if not resume:
         start_over(folder)
-    elif last.is_file() and not checkpoints.readable(last):
-        say(f"The checkpoint {last} cannot be read; the run starts over.")
+    elif last.is_file() and (problem := checkpoints.why_unusable(last)):
+        say(f"The checkpoint {last} {problem}; the run starts over.")
         start_over(folder)
 
 

@@ -8,11 +8,10 @@ from cellbench.data.splits import find_protocol
 from cellbench.engine import record
 from cellbench.engine.assembly import starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, infer
-from cellbench.engine.hooks import TrainingState
 from cellbench.engine.plan import Plan
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
-from cellbench.engine.training import Training
+from cellbench.engine.training import Training, TrainingState
 from cellbench.metrics.scoring import Scores, score
 from cellbench.results import records
 from cellbench.results.points import PointLists

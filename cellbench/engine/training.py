@@ -1,49 +1,41 @@
-"""One training, assembled on mmengine's Runner."""
+"""The training loop, from the next batch to the progress bar."""
 
-import operator
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from cellbench.config import ResolvedConfig
+from cellbench.config import OptimizerConfig, ResolvedConfig
+from cellbench.data.seeds import step_seed
 from cellbench.data.training_set import TrainingSet
-from cellbench.engine import compat
 from cellbench.engine.average import WeightAverage
-from cellbench.engine.checkpoints import BEST, LAST, save_weights
-from cellbench.engine.devices import Processes
+from cellbench.engine.capture import Halves, capture
+from cellbench.engine.checkpoints import (
+    BEST,
+    LAST,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from cellbench.engine.devices import ALONE, Processes, autocast
 from cellbench.engine.evaluation import Labelled, Validation, validate
-from cellbench.engine.hooks import (
-    AverageHook,
-    CheckpointHook,
-    DisplayHook,
-    GuardHook,
-    RateHook,
-    SelectionHook,
-    StageHook,
-    TrainingState,
-)
-from cellbench.engine.interrupts import Interrupt, deferred_interrupt
-from cellbench.engine.loop import StepLoop, Stream
-from cellbench.engine.optim import PrecisionOptimWrapper, build_optimizer
-from cellbench.engine.plan import Measured, Plan, median
-from cellbench.engine.stages import Span, StageSwitch, spans
-from cellbench.models.counter import CellCounter
+from cellbench.engine.interrupts import deferred_interrupt
+from cellbench.engine.loss_watch import LossWatch
+from cellbench.engine.optim import build_optimizer, rate
+from cellbench.engine.plan import Plan
+from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.models.counter import Batch, CellCounter, total_loss
 
-# mmengine's own hooks, all left out: what they do is done here without state of its own.
-DEFAULT_HOOKS = (
-    "runtime_info",
-    "timer",
-    "sampler_seed",
-    "logger",
-    "param_scheduler",
-    "checkpoint",
-)
-
+# Steps done, loss, last validation MAE.
 Show = Callable[[int, float, float | None], None]
+
+# Seconds between checkpoints; when one is written has no influence on what is computed.
+CHECKPOINT_EVERY_S = 45.0
 
 
 @dataclass(slots=True)
@@ -76,15 +68,52 @@ class Training:
     workers: int
     folder: Path
 
-    def optimizer(self) -> PrecisionOptimWrapper:
-        """A fresh optimiser of the counter."""
-        return build_optimizer(
-            self.counter, self.config.optimizer, device=self.device, precision=self.precision
+    def validate(self) -> Validation:
+        """Choose thresholds on the validation images and measure the error of the counts.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.validation is None:
+            raise ValueError("this training has no validation images")
+        return validate(
+            self.counter,
+            self.validation,
+            radius_px=self.config.data.radius_px,
+            precision=self.precision,
         )
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The state of a run beside its weights; travels with the checkpoint.
+
+    Attributes:
+        step: steps done.
+        curve: per validation: step, mean loss since the one before, validation MAE.
+        best_step: after how many steps the kept weights were reached; 0 before the first.
+        best_mae: validation MAE of the kept weights; None without validation.
+        thresholds: chosen for the kept weights.
+        loss_sum: of the steps since the last validation.
+        loss_steps: how many these are.
+        seconds: spent training and validating, over all starts of the run.
+    """
+
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_mae: float | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
 
 
 def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState:
     """Train to the end of the plan, from the checkpoint in the folder if there is one.
+
+    Batch and random numbers of a step depend on its number alone, so that a resumed run computes
+    what an unbroken one does.
 
     Returns:
         The state at the end; the kept weights are in the folder.
@@ -93,40 +122,163 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
         RunError: the loss is no number, or a checkpoint cannot be written.
         KeyboardInterrupt: the user asked to stop; the last step is saved.
     """
-    state = TrainingState()
-    compat.trust_own_checkpoints()
-    name = f"cellbench-{training.folder.name}-{training.processes.rank}-{time.monotonic_ns()}"
-    log = training.folder / ("log.txt" if training.processes.main else "log-rank.txt")
-    with compat.device_for_mmengine(training.device), deferred_interrupt() as interrupt:
-        runner = compat.make_runner(
-            log,
-            model=_for_processes(training),
-            work_dir=str(training.folder / "mmengine"),
-            train_dataloader=Stream(training.train),
-            train_cfg={
-                "type": StepLoop,
-                "plan": plan,
-                "seed": training.seed,
-                "split": training.split,
-                "workers": training.workers,
-                "processes": training.processes,
-            },
-            optim_wrapper=training.optimizer(),
-            default_hooks=dict.fromkeys(DEFAULT_HOOKS),
-            custom_hooks=_hooks(training, plan, state, show, interrupt),
-            visualizer={"type": "Visualizer"},
-            randomness={"seed": training.seed},
-            experiment_name=name,
-            default_scope="mmengine",
-        )
-        try:
-            last = training.folder / LAST
-            if last.is_file():
-                runner._resume, runner._load_from = True, str(last)
-            runner.train()
-        finally:
-            compat.close_runner(runner)
+    counter, schedule, processes = training.counter, training.config.schedule, training.processes
+    with _log(training) as log, deferred_interrupt() as interrupt:
+        stages, switch = spans(counter.stages, plan.iterations), StageSwitch(counter)
+        update = TrainingStep(
+            counter, training.config.optimizer, device=training.device,
+            precision=training.precision, processes=processes, log=log,
+        )  # fmt: skip
+        average = None if schedule.ema is None else WeightAverage(counter, schedule.ema)
+        state = _resume(training, update, average)
+        losses = LossWatch(state)
+        began = saved = time.monotonic()
+        seconds_before = state.seconds
+        counter.train()
+        batches = training.train.batches(
+            state.step, plan.iterations, workers=training.workers,
+            rank=processes.rank, world=processes.world,
+        )  # fmt: skip
+        stage = None
+        for data in batches:
+            # The stage that the step lies in; its first step starts from the last one's average.
+            span = span_at(stages, state.step)
+            if span.stage is not stage:
+                stage = span.stage
+                switch.enter(stage)
+                update.forget_capture()
+                if 0 < state.step == span.first:
+                    losses.settle()
+                    state.loss_sum, state.loss_steps = 0.0, 0
+                    if average is not None:
+                        average.hand_over()
+            switch.begin(span, state.step)
+
+            # Rate, forward, matching, loss, backward, clipping, update of the weights.
+            update.set_rate(rate(state.step - span.first, len(span), schedule))
+            seed = step_seed(training.seed, training.split, state.step, processes.rank)
+            loss = update(data, seed=seed)
+            if average is not None:
+                average.update()
+            state.step += 1
+            losses.add(state.step, loss)
+
+            # Validation chooses which weights are kept.
+            due = state.step in plan.validate_after
+            if due:
+                losses.settle()
+                if processes.main:
+                    _select(training, state, plan, average, log)
+            state.seconds = seconds_before + time.monotonic() - began
+
+            # A checkpoint holds what was done up to here, and no loss that is not a number.
+            due = due or time.monotonic() - saved >= CHECKPOINT_EVERY_S
+            if processes.main and (due or interrupt.asked):
+                losses.settle()
+                save_checkpoint(training.folder, _content(counter, update, average, state))
+                saved = time.monotonic()
+            if interrupt.asked:
+                raise KeyboardInterrupt
+            if processes.main:
+                last = state.curve[-1].get("validation_mae") if state.curve else None
+                show(state.step, losses.last, last)
+        losses.settle()
     return state
+
+
+class TrainingStep:
+    """One update of the weights: forward, matching, loss, backward, clipping, optimiser.
+
+    On a GPU the network of a counter that allows it (`CellCounter.captures`) is captured at its
+    first step in each stage, and replayed. One of several processes computes eagerly.
+
+    Attributes:
+        optimizer: PyTorch's.
+        captured: the network in two halves; None where steps are eager.
+    """
+
+    def __init__(
+        self,
+        counter: CellCounter,
+        config: OptimizerConfig,
+        *,
+        device: torch.device,
+        precision: str,
+        processes: Processes = ALONE,
+        eager: bool = False,
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Make the optimiser.
+
+        Args:
+            counter: on its device, in training mode when the steps are made.
+            config: options of the optimiser.
+            device: of the counter.
+            precision: "float32" or "bfloat16".
+            processes: place among those of torchrun.
+            eager: never capture.
+            log: takes a sentence on how the steps are computed.
+        """
+        self.counter = counter
+        self.device = device
+        self.precision = precision
+        self.optimizer = build_optimizer(counter, config, device=device)
+        self.max_norm = config.clip_norm
+        self.log = log
+        self._foreach = device.type in ("cpu", "cuda") or None  # one operator for all tensors
+        self.captured: Halves | None = None
+        alone = processes.world == 1
+        self._captures = not eager and counter.captures and device.type == "cuda" and alone
+        self._capture_next = self._captures
+        self._parallel = None if alone else _data_parallel(counter)
+
+    def __call__(self, data: Mapping[str, Any], *, seed: int) -> Tensor:
+        """Update the weights by one batch.
+
+        Args:
+            data: of `TrainingSet.batch`.
+            seed: of what the network draws (dropout, noise).
+
+        Returns:
+            The loss, () and detached, on the device; nothing waits for it.
+        """
+        with autocast(self.device, self.precision):
+            batch: Batch = self.counter.data_preprocessor(dict(data), True)["batch"]
+        if self._capture_next:
+            self._capture_next = False
+            self.captured = capture(
+                self.counter, batch, precision=self.precision, seed=seed, log=self.log
+            )
+        torch.manual_seed(seed)
+        if self.captured is not None and self.captured.fits(batch):
+            outputs = self.captured.forward(batch.images.pixels)
+            with autocast(self.device, self.precision):
+                loss = total_loss(self.counter.terms(outputs, batch))
+            loss.backward()
+            self.captured.backward(outputs)
+        else:
+            with autocast(self.device, self.precision):
+                if self._parallel is None:
+                    loss = total_loss(self.counter.loss(batch))
+                else:
+                    loss = total_loss(self._parallel(batch=batch, mode="loss"))
+            loss.backward()
+        if self.max_norm:
+            moved = [p for group in self.optimizer.param_groups for p in group["params"]]
+            moved = [p for p in moved if p.grad is not None]
+            nn.utils.clip_grad_norm_(moved, self.max_norm, foreach=self._foreach)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
+
+    def set_rate(self, share: float) -> None:
+        """Set every group's rate to a share of its peak."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share
+
+    def forget_capture(self) -> None:
+        """Capture anew at the next step: what learns has changed."""
+        self.captured, self._capture_next = None, self._captures
 
 
 def fit(training: Training) -> TrainingState | None:
@@ -141,7 +293,7 @@ def fit(training: Training) -> TrainingState | None:
         return None
     state = TrainingState()
     if training.validation is not None:
-        found = _validation(training)()
+        found = training.validate()
         state.best_mae, state.thresholds = found.mae, found.thresholds
     if training.processes.main:
         save_weights(counter, training.folder / BEST)
@@ -149,123 +301,80 @@ def fit(training: Training) -> TrainingState | None:
     return state
 
 
-def measure(training: Training, *, steps: int = 6) -> tuple[tuple[float, ...], float]:
-    """Time the first steps of each stage and one look at the validation images.
+def _select(
+    training: Training,
+    state: TrainingState,
+    plan: Plan,
+    average: WeightAverage | None,
+    log: Callable[[str], None],
+) -> None:
+    """Validate on whole images and keep the weights if they are the best so far.
 
-    Args:
-        training: its counter is trained by a few steps: build it again for the run itself.
-        steps: how many are timed in a stage, after two that are not.
-
-    Returns:
-        Seconds a step of each stage; seconds a validation.
+    Without validation the weights of the last step are kept.
     """
-    optimizer = training.optimizer()
-    training.counter.train()
-    switch, stages = StageSwitch(training.counter), training.counter.stages
-    stage_s = []
-    for stage in stages:
-        times = []
-        batches = training.train.batches(
-            0, steps + 2, workers=training.workers, rank=training.processes.rank,
-            world=training.processes.world,
-        )  # fmt: skip
-        started = time.monotonic()
-        for step, data in enumerate(batches):
-            switch.enter(stage)
-            switch.begin(Span(stage, 0, steps + 2), step)
-            training.counter.train_step(data, optim_wrapper=optimizer)["loss"].item()
-            times.append(time.monotonic() - started)
-            started = time.monotonic()
-        stage_s.append(median(times[2:]))
-    if training.validation is None:
-        return tuple(stage_s), 0.0
-    started = time.monotonic()
-    _validation(training)()
-    return tuple(stage_s), time.monotonic() - started
+    counter = training.counter
+    point: dict[str, float] = {
+        "step": state.step,
+        "loss": state.loss_sum / max(1, state.loss_steps),
+    }
+    state.loss_sum, state.loss_steps = 0.0, 0
+    with average.swapped_in() if average else nullcontext():
+        better = state.step == plan.iterations
+        if training.validation is not None:
+            found = training.validate()
+            point["validation_mae"] = found.mae
+            better = state.best_mae is None or found.mae < state.best_mae
+            if better:
+                state.best_mae, state.thresholds = found.mae, found.thresholds
+        if better:
+            state.best_step = state.step
+            save_weights(counter, training.folder / BEST)
+    state.curve.append(point)
+    log(" ".join(f"{key} {value:.6g}" for key, value in point.items()))
 
 
-def measured(training: Training, *, test_share: float, started: float) -> Measured:
-    """What `fit_budget` needs to know.
-
-    Args:
-        training: see `measure`.
-        test_share: images in the test part per validation image.
-        started: `time.monotonic()` at the start of the command.
-    """
-    stage_s, validation_s = measure(training)
-    shares = [stage.share for stage in training.counter.stages]
-    return Measured(
-        step_s=sum(map(operator.mul, stage_s, shares)) / sum(shares),
-        stage_s=stage_s,
-        validation_s=validation_s,
-        test_s=test_share * validation_s + 2.0,
-        start_s=time.monotonic() - started,
-    )
+def _content(
+    counter: CellCounter, update: TrainingStep, average: WeightAverage | None, state: TrainingState
+) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {
+        "counter": counter.state_dict(),
+        "optimizer": update.optimizer.state_dict(),
+        "average": None if average is None else average.state_dict(),
+        "state": asdict(state),
+    }
 
 
-def _validation(training: Training) -> Callable[[], Validation]:
-    images = training.validation
-    if images is None:
-        raise ValueError("this training has no validation images")
-
-    def look() -> Validation:
-        return validate(
-            training.counter,
-            images,
-            radius_px=training.config.data.radius_px,
-            precision=training.precision,
-        )
-
-    return look
-
-
-def _hooks(
-    training: Training, plan: Plan, state: TrainingState, show: Show, interrupt: Interrupt
-) -> list[Any]:
-    schedule = training.config.schedule
-    average = None if schedule.ema is None else WeightAverage(training.counter, schedule.ema)
-    cut = spans(training.counter.stages, plan.iterations)
-    hooks: list[Any] = [
-        StageHook(cut, StageSwitch(training.counter), state, average),
-        RateHook(schedule, cut),
-        GuardHook(state),
-    ]
+def _resume(
+    training: Training, update: TrainingStep, average: WeightAverage | None
+) -> TrainingState:
+    """The state to go on from: that of the checkpoint in the folder, or a fresh one."""
+    file = training.folder / LAST
+    if not file.is_file():
+        return TrainingState()
+    content = load_checkpoint(file, training.device)
+    training.counter.load_state_dict(content["counter"])
+    update.optimizer.load_state_dict(content["optimizer"])
     if average is not None:
-        hooks.append(AverageHook(average, training.counter))
-    checkpoint = CheckpointHook(
-        plan=plan,
-        state=state,
-        folder=training.folder,
-        interrupt=interrupt,
-        writes=training.processes.main,
-    )
-    if not training.processes.main:
-        return [*hooks, checkpoint]  # every process resumes from the one checkpoint
-    look = None if training.validation is None else _validation(training)
-    return [
-        *hooks,
-        SelectionHook(
-            plan=plan,
-            state=state,
-            counter=training.counter,
-            average=average,
-            validate=look,
-            folder=training.folder,
-        ),
-        checkpoint,
-        DisplayHook(state=state, show=show),
-    ]
+        average.load_state_dict(content["average"])
+    return TrainingState(**content["state"])
 
 
-def _for_processes(training: Training) -> Any:
-    """The counter itself, or wrapped for several processes."""
-    if training.processes.world == 1:
-        return training.counter
-    from mmengine.model import MMDistributedDataParallel
+def _data_parallel(counter: CellCounter) -> nn.Module:
+    """The counter, its gradients averaged over the processes of torchrun."""
+    unused = bool(counter.untrained) or len(counter.stages) > 1
+    return nn.parallel.DistributedDataParallel(counter, find_unused_parameters=unused)
 
-    on_gpu = training.device.type == "cuda"
-    return MMDistributedDataParallel(
-        module=training.counter,
-        device_ids=[training.device.index] if on_gpu else None,
-        find_unused_parameters=bool(training.counter.untrained) or len(training.counter.stages) > 1,
-    )
+
+@contextmanager
+def _log(training: Training) -> Iterator[Callable[[str], None]]:
+    """The log of a run, to which every start appends."""
+    training.folder.mkdir(parents=True, exist_ok=True)
+    name = "log.txt" if training.processes.main else "log-rank.txt"
+    with (training.folder / name).open("a", encoding="utf-8", buffering=1) as file:
+
+        def log(text: str) -> None:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+        log(f"training on {training.device}, {training.precision}")
+        yield log

@@ -1,12 +1,16 @@
 """The contract that every method meets, whatever its paradigm."""
 
+import functools
+import operator
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from mmengine.model import BaseModel
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cellbench.models.parts import Backbone
@@ -43,17 +47,17 @@ class Batch:
     Attributes:
         images: the network's input.
         points: per image (A_i, 2) float32, (x, y) in px of the network input.
-        on_host: the same points on the CPU, where they are at hand; see `host_points`.
+        on_host: the same points as arrays, where they are at hand; see `host_points`.
     """
 
     images: Images
     points: list[Tensor]
-    on_host: list[Tensor] | None = None
+    on_host: list[NDArray[np.float32]] | None = None
 
     @property
-    def host_points(self) -> list[Tensor]:
-        """The points on the CPU; nothing is copied where they came from there."""
-        return [points.cpu() for points in self.points] if self.on_host is None else self.on_host
+    def host_points(self) -> list[NDArray[np.float32]]:
+        """The points as arrays; nothing waits for a GPU where they came from the host."""
+        return [p.numpy(force=True) for p in self.points] if self.on_host is None else self.on_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +252,19 @@ class CellCounter(BaseModel):
         """Where the method's tensors live."""
         device: torch.device = self.data_preprocessor.mean.device
         return device
+
+
+def total_loss(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the terms whose key starts with `loss`, each averaged to a number.
+
+    Raises:
+        ValueError: there is none.
+    """
+    losses = [
+        term.mean() if term.ndim else term
+        for name, term in terms.items()
+        if name.startswith("loss")
+    ]
+    if not losses:
+        raise ValueError(f"no term of the loss starts with 'loss': {sorted(terms)}")
+    return functools.reduce(operator.add, losses)

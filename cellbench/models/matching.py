@@ -17,7 +17,12 @@ Rows = NDArray[np.int64]
 
 @torch.no_grad()
 def match_batch(
-    matcher: Matcher, proposals: Proposals, valid: Tensor, cells: Sequence[Tensor], *, scale: float
+    matcher: Matcher,
+    proposals: Proposals,
+    valid: Tensor,
+    cells: Sequence[NDArray[np.float32]],
+    *,
+    scale: float,
 ) -> Pairs | None:
     """Match the proposals of every image with its cells.
 
@@ -25,7 +30,7 @@ def match_batch(
         matcher: solves one image; called from several threads where torch may use several.
         proposals: (B, P, ...) of the head, on any device.
         valid: (B, P) bool, which proposals take part.
-        cells: per image (A_i, 2) float32 on the CPU, px of the network input.
+        cells: per image (A_i, 2) float32, px of the network input.
         scale: input px per px of the original image.
 
     Returns:
@@ -41,13 +46,10 @@ def match_batch(
     def match(index: int) -> tuple[Rows, NDArray[np.float32]]:
         inside = packed[index, :, 3].nonzero()[0]
         of_image = packed[index, inside]  # (P', 4)
-        rows, which = matcher.match(
-            torch.from_numpy(of_image[:, :2]),
-            torch.from_numpy(of_image[:, 2]),
-            cells[index],
-            scale=scale,
+        rows, which = matcher.match_arrays(
+            of_image[:, :2], of_image[:, 2], cells[index], scale=scale
         )
-        return inside[rows.numpy()], cells[index].numpy()[which.numpy()]
+        return inside[rows], cells[index][which]
 
     indices = range(len(packed))
     workers = min(torch.get_num_threads(), len(packed))

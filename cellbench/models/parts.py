@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
@@ -198,6 +200,23 @@ class Matcher(ABC):
             Two (min(P, A),) int64 tensors on the device of `proposals`: proposal rows, cell rows;
             empty if either is empty.
         """
+
+    def match_arrays(
+        self,
+        proposals: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        cells: NDArray[np.float32],
+        *,
+        scale: float,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `match`, on arrays, as training calls it; overridden by matchers that work on arrays."""
+        rows, which = self.match(
+            torch.from_numpy(proposals),
+            torch.from_numpy(scores),
+            torch.from_numpy(cells),
+            scale=scale,
+        )
+        return rows.numpy(), which.numpy()
 
 
 class ProposalLoss(nn.Module, ABC):

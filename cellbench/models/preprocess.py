@@ -107,10 +107,9 @@ class Preprocessor(BaseDataPreprocessor):
         images = self.images(data["arrays"], scale=data["scale"], image_ids=data["image_ids"])
         if "points" not in data:
             return {"images": images}
-        on_host = [torch.as_tensor(points, dtype=torch.float32) for points in data["points"]]
-        if images.sizes.device.type == "cpu":
-            return {"batch": Batch(images, on_host, on_host)}
-        together = to_device(torch.cat(on_host), images.sizes.device)  # one copy for all images
+        on_host = [np.asarray(p, dtype=np.float32).reshape(-1, 2) for p in data["points"]]
+        # One copy for all images.
+        together = to_device(torch.from_numpy(np.concatenate(on_host)), self.mean.device)
         points = list(together.split([len(points) for points in on_host]))
         return {"batch": Batch(images, points, on_host)}
 

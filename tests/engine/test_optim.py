@@ -35,10 +35,8 @@ class Groups(torch.nn.Module):
 def test_biases_and_norms_are_not_decayed_and_the_trunk_is_slower(kind):
     network = Groups()
     config = OptimizerConfig(type=kind, lr=1e-2, trunk_lr=1e-3, weight_decay=0.1)
-    wrapper = build_optimizer(network, config, device=torch.device("cpu"), precision="float32")
-    by_parameter = {
-        id(p): group for group in wrapper.optimizer.param_groups for p in group["params"]
-    }
+    optimizer = build_optimizer(network, config, device=torch.device("cpu"))
+    by_parameter = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert by_parameter[id(network.trunk.weight)]["weight_decay"] == 0.1
     assert by_parameter[id(network.trunk.bias)]["weight_decay"] == 0
     assert by_parameter[id(network.norm.weight)]["weight_decay"] == 0

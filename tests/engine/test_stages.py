@@ -107,7 +107,7 @@ def test_an_average_that_hands_over_begins_anew():
     before = net.weight.detach().clone()
     with torch.no_grad():
         net.weight.add_(1)
-    average.hand_over(net)
+    average.hand_over()
     assert average.updates == 0
     assert torch.equal(net.weight, before)
 
@@ -176,9 +176,9 @@ def test_the_next_stage_begins_with_the_average_that_the_last_one_left(staged, m
     monkeypatch.setattr(
         WeightAverage,
         "hand_over",
-        lambda self, network, honest=WeightAverage.hand_over: (
+        lambda self, honest=WeightAverage.hand_over: (
             seen.append(len(HeadThenTrunk.told)),
-            honest(self, network),
+            honest(self),
         ),
     )
     run(request(no_test=True))

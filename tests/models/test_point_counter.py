@@ -125,7 +125,7 @@ def test_rows_of_a_match_point_at_the_matched_proposals_beyond_padding():
     model = counter()
     batch = Batch(images(flat(0.0), sizes=[(6, 8)]), [torch.tensor([[0.0, 0.0], [2.0, 6.0]])])
     proposals, valid, _ = model._propose(batch.images)
-    pairs = match_batch(model.matcher, proposals, valid, batch.points, scale=1.0)
+    pairs = match_batch(model.matcher, proposals, valid, batch.host_points, scale=1.0)
     assert pairs.row.tolist() == [0, 3]  # 3 columns of references, of which 1 lies in the image
     assert pairs.image.tolist() == [0, 0]
     assert pairs.cell.tolist() == [[0, 0], [2, 6]]

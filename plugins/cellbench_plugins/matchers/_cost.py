@@ -66,17 +66,30 @@ class CostMatcher(Matcher):
             and their cell rows; empty if either is empty.
         """
         device = proposals.device
-        if len(proposals) == 0 or len(cells) == 0:
-            nothing = torch.zeros(0, dtype=torch.int64, device=device)
-            return nothing, nothing.clone()
-        distance = cdist(_array(proposals), _array(cells)) / scale
-        cost = self.point_weight * self.geometric_cost(distance)
-        cost -= self.score_weight * _array(scores)[:, None]
-        rows, columns = assign(cost)
+        rows, columns = self.match_arrays(
+            _array(proposals), _array(scores), _array(cells), scale=scale
+        )
         return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
 
+    def match_arrays(
+        self,
+        proposals: NDArray[np.floating],
+        scores: NDArray[np.floating],
+        cells: NDArray[np.floating],
+        *,
+        scale: float,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `match`, on arrays."""
+        if len(proposals) == 0 or len(cells) == 0:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        distance = cdist(proposals, cells) / scale  # SciPy computes in float64
+        cost = self.point_weight * self.geometric_cost(distance)
+        cost -= self.score_weight * scores.astype(np.float64)[:, None]
+        return assign(cost)
 
-def _array(tensor: Tensor) -> NDArray[np.float64]:
+
+def _array(tensor: Tensor) -> NDArray[np.floating]:
     if tensor.dtype not in (torch.float32, torch.float64):  # NumPy has no bfloat16
         tensor = tensor.float()
-    return tensor.numpy(force=True).astype(np.float64)
+    array: NDArray[np.floating] = tensor.numpy(force=True)
+    return array

@@ -1,0 +1,250 @@
+"""The network of a counter as two CUDA graphs: forward and backward, each replayed in one call.
+
+A step of a small network on small crops launches hundreds of kernels of microseconds each, and a
+GPU waits for Python to launch them. A captured graph is launched at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cellbench.engine.devices import autocast
+from cellbench.models.counter import Batch, CellCounter, total_loss
+
+# Passes before the capture: libraries choose their algorithms and allocate their workspaces.
+_WARM_UP = 3
+# Relative L2 distance of replayed and eager outputs and gradients. bfloat16 has 8 bits, and
+# some backward kernels add in another order each time.
+_TOLERANCE = {"bfloat16": 0.05, "float32": 0.01}
+
+
+class Halves(Protocol):
+    """A network's forward and backward pass as two calls, with the loss between them."""
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether it can be used on a batch."""
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The network's outputs as leaves, which a loss can be computed from."""
+
+    def backward(self, outputs: Sequence[Tensor]) -> None:
+        """Set the `grad` of every parameter from those of the outputs of `forward`."""
+
+
+class EagerHalves:
+    """The two halves without a capture: what a GPU replays, for machines that have none."""
+
+    def __init__(self, counter: CellCounter, *, precision: str) -> None:
+        self.counter = counter
+        self.precision = precision
+        self._outputs: tuple[Tensor, ...] = ()
+
+    def fits(self, batch: Batch) -> bool:
+        """Images of any shape."""
+        return True
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Run the network."""
+        with autocast(pixels.device, self.precision):
+            self._outputs = self.counter.network(pixels)
+        return _leaves(self._outputs)
+
+    def backward(self, outputs: Sequence[Tensor]) -> None:
+        """Go on from the gradients of the outputs."""
+        pairs = zip(self._outputs, outputs, strict=True)
+        used = [(own, leaf.grad) for own, leaf in pairs if leaf.grad is not None]
+        torch.autograd.backward([own for own, _ in used], [grad for _, grad in used])
+
+
+class Captured:
+    """A captured network.
+
+    Attributes:
+        learning: the parameters that receive gradients.
+        gradients: of `learning`, in place at each `backward`.
+    """
+
+    def __init__(self, counter: CellCounter, pixels: Tensor, *, precision: str) -> None:
+        """Record both directions for images of the shape of `pixels`.
+
+        Args:
+            counter: in training mode; its weights stay, its buffers change as in a few steps.
+            pixels: (B, 3, H, W) on the GPU.
+            precision: "float32" or "bfloat16".
+
+        Raises:
+            RuntimeError: an operation cannot be captured.
+        """
+        self._pixels = pixels.clone()
+        shared = [p for p in counter.parameters() if p.requires_grad]
+
+        def forward() -> tuple[Tensor, ...]:
+            # The cache of autocast keeps casted weights, which a replay would not cast again.
+            with autocast(pixels.device, precision, cache=False):
+                return counter.network(self._pixels)
+
+        def backward(outputs: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor | None]:
+            asked = [output for output in outputs if output.requires_grad]
+            return list(torch.autograd.grad(asked, shared, grads, allow_unused=True))
+
+        def grads_like(outputs: Sequence[Tensor]) -> list[Tensor]:
+            return [torch.zeros_like(output) for output in outputs if output.requires_grad]
+
+        with _warming_up(pixels.device):
+            for _ in range(_WARM_UP):
+                outputs = forward()
+                found = backward(outputs, grads_like(outputs))
+        self.learning = [p for p, g in zip(shared, found, strict=True) if g is not None]
+        # Of the layout of the weights, as optimisers that are fused over tensors need them.
+        self.gradients = [torch.empty_like(p) for p in self.learning]
+        del outputs, found
+        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._forward):
+            self._outputs = forward()
+        self._output_grads = grads_like(self._outputs)
+        with torch.cuda.graph(self._backward, pool=self._forward.pool()):
+            made = backward(self._outputs, self._output_grads)
+            torch._foreach_copy_(self.gradients, [grad for grad in made if grad is not None])
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether the images of a batch are of the shape that was captured."""
+        return batch.images.pixels.shape == self._pixels.shape
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Returns:
+            Its outputs as leaves, which a loss can be computed from; valid until the next call.
+        """
+        self._pixels.copy_(pixels)
+        self._forward.replay()
+        return _leaves(self._outputs)
+
+    def backward(self, outputs: Sequence[Tensor]) -> None:
+        """Set the `grad` of every parameter from those of the outputs of `forward`."""
+        asked = [output for output in outputs if output.requires_grad]
+        for held, output in zip(self._output_grads, asked, strict=True):
+            if output.grad is None:  # the loss does not look at it
+                held.zero_()
+            else:
+                held.copy_(output.grad)
+        self._backward.replay()
+        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+            parameter.grad = gradient
+
+
+def capture(
+    counter: CellCounter,
+    batch: Batch,
+    *,
+    precision: str,
+    seed: int,
+    log: Callable[[str], None] = lambda text: None,
+) -> Captured | None:
+    """Capture a counter's network and compare it with an eager step.
+
+    What a capture cannot repeat (branches on values, random numbers of Python, parameters that
+    learn in the loss itself) shows as other outputs or gradients.
+
+    Args:
+        counter: in training mode, on a GPU; weights and buffers stay as they are.
+        batch: of the shape that is captured.
+        precision: "float32" or "bfloat16".
+        seed: of what the network draws.
+        log: takes a sentence that says what came of it.
+
+    Returns:
+        None where steps must be eager.
+    """
+    with _kept_buffers(counter):
+        try:
+            captured = Captured(counter, batch.images.pixels, precision=precision)
+            apart = _distance(counter, captured, batch, precision=precision, seed=seed)
+        except RuntimeError as error:
+            log(f"steps are eager: the network cannot be captured ({str(error).splitlines()[0]})")
+            return None
+        finally:
+            counter.zero_grad()
+    if not apart <= _TOLERANCE[precision]:
+        log(f"steps are eager: a captured one differs from an eager one by {apart:.2g}")
+        return None
+    log(f"steps are captured CUDA graphs, {apart:.1g} from an eager one")
+    return captured
+
+
+def _leaves(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(output.detach().requires_grad_(output.requires_grad) for output in outputs)
+
+
+def _distance(
+    counter: CellCounter, captured: Captured, batch: Batch, *, precision: str, seed: int
+) -> float:
+    """The largest relative L2 distance between an eager and a replayed step, over all tensors.
+
+    Tensors are compared in one piece by kind: every output, and the gradients of all parameters.
+    """
+    device = batch.images.pixels.device
+
+    def gradients(outputs: Sequence[Tensor]) -> None:
+        with autocast(device, precision):
+            total_loss(counter.terms(outputs, batch)).backward()
+
+    with _kept_buffers(counter):
+        torch.manual_seed(seed)
+        with autocast(device, precision):
+            eager = counter.network(batch.images.pixels)
+        gradients(eager)
+    wanted = [None if p.grad is None else p.grad.clone() for p in counter.parameters()]
+    counter.zero_grad()
+    with _kept_buffers(counter):
+        torch.manual_seed(seed)
+        replayed = captured.forward(batch.images.pixels)
+        gradients(replayed)
+        captured.backward(replayed)
+    found = [p.grad for p in counter.parameters()]
+    if [grad is None for grad in wanted] != [grad is None for grad in found]:
+        return float("inf")
+    pairs = [([a], [b]) for a, b in zip(replayed, eager, strict=True)]
+    pairs.append(([g for g in found if g is not None], [g for g in wanted if g is not None]))
+    return max(_relative(ours, theirs) for ours, theirs in pairs)
+
+
+def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """|found - wanted| / |wanted| over all numbers of several tensors."""
+
+    def square(tensors: Sequence[Tensor]) -> float:
+        return sum(float(tensor.detach().double().square().sum()) for tensor in tensors)
+
+    apart = [a.detach().double() - b.detach().double() for a, b in zip(found, wanted, strict=True)]
+    size = square(wanted)
+    return (square(apart) / size) ** 0.5 if size > 0 else square(apart)
+
+
+@contextmanager
+def _warming_up(device: torch.device) -> Iterator[None]:
+    """A side stream, as captures ask for, on which cuDNN measures its algorithms."""
+    chosen = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = chosen
+    torch.cuda.current_stream(device).wait_stream(stream)
+
+
+@contextmanager
+def _kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Undo what happens to a network's buffers (running statistics) meanwhile."""
+    kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
