@@ -209,7 +209,7 @@ class Matcher(ABC):
         *,
         scale: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `match`, on arrays, as training calls it; overridden by matchers that work on arrays."""
+        """As `match`, on arrays, as training calls it; override it where arrays serve."""
         rows, which = self.match(
             torch.from_numpy(proposals),
             torch.from_numpy(scores),
