@@ -1,11 +1,15 @@
 """`cellbench count`: cells in pictures of one's own, with a method that a run has trained."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellbench.cli.limits import max_file, max_picture
+from cellbench.data.limits import FILE
 from cellbench.errors import UserError
 from cellbench.results.exchange import WRITERS
 
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     help="Also a file of points a picture for this program; may be repeated.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@max_picture
+@max_file
 @click.option("--store", metavar="DIR", help="Folder of runs/; the record's or the working one.")
 def command(
     pictures: tuple[str, ...],
@@ -74,7 +80,8 @@ def command(
         try:
             hashes[name] = sha256_file(path)
         except OSError as error:
-            refused.append(f"{name} cannot be opened ({error.strerror}); see its rights.")
+            mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+            refused.append(f"{name} cannot be opened ({error.strerror}); {mend}.")
     folder = Path(out)
     busy = f"Another process is counting into {folder}; wait for it, or name another --out."
     with hold(folder, elsewhere="--out", busy=busy):
@@ -120,10 +127,13 @@ def _files(named: Sequence[str]) -> list[Path]:
                 )
         elif place.is_file():
             inside = [place]
+        elif place.exists():
+            raise UserError(f"{text!r} is neither a picture nor a folder; name one of these.")
         else:
             raise UserError(f"There is no picture or folder {text!r}.")
         for path in inside:
-            found.setdefault(path.resolve(), path)
+            # Unlike Path.resolve, this takes links that lead in a circle.
+            found.setdefault(Path(os.path.realpath(path)), path)
     if not found:
         raise UserError(
             "Name pictures or a folder of them: cellbench count photos/ --with runs/adi/<run>."

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from cellbench.cli.limits import max_file, max_picture, max_points
 from cellbench.errors import UserError
 
 # Subcommand -> (module under cellbench.cli, one-line help shown without importing it).
@@ -157,6 +158,9 @@ def _simulated_row(name: str) -> _Row:
     help="Folder of the raw copy, or its parent.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the set if it is on disk already.")
+@max_picture
+@max_file
+@max_points
 def import_command(name: str, source: Path, force: bool) -> None:
     """Take a data set from a raw copy, as its authors distribute it."""
     from cellbench.data.importing import import_set

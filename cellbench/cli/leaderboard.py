@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellbench.cli.limits import max_sidecar
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _MANY = 40
 @click.option("--all", "everything", is_flag=True, help="Also what is not ranked, and why.")
 @click.option("--published", is_flag=True, help="Also numbers from papers, unranked and greyed.")
 @click.option("--check", is_flag=True, help="Check that every row follows from its records.")
+@max_sidecar
 @click.option("--no-write", is_flag=True, help="Leave leaderboards/<set>.md and .csv as they are.")
 def command(
     dataset: str | None,

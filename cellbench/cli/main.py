@@ -3,7 +3,10 @@
 import importlib
 import os
 import sys
-from typing import Any
+import unicodedata
+import warnings
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -42,6 +45,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -63,28 +73,104 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; exit code 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run the command line; exit code 2 for a user's mistake, 130 for Ctrl-C.
+
+    Args:
+        arguments: of the command line; None for those of this process, whose streams and
+            warnings are then prepared.
+    """
+    if arguments is None:
+        _prepare_process()
     try:
-        cli.main(args=arguments, prog_name="cellbench", standalone_mode=False)
+        result = cli.main(args=arguments, prog_name="cellbench", standalone_mode=False)
+        _flush()
+        return result
+    except SystemExit as ending:
+        _end(ending.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
-        sys.exit(2)
+        _end(2)
     except click.ClickException as error:
-        click.echo(f"cellbench: {error.format_message()}", err=True)
-        sys.exit(2)
+        _end(2, error.format_message())
     except UserError as error:
-        click.echo(f"cellbench: {error}", err=True)
-        sys.exit(2)
+        _end(2, str(error))
     except RunError as error:
-        click.echo(f"cellbench: {error}", err=True)
-        sys.exit(1)
+        _end(1, str(error))
     except (KeyboardInterrupt, click.Abort):
-        click.echo("cellbench: stopped; the same command goes on from here.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(130, "stopped; the same command goes on from here.")
+    except (_ReaderGone, BrokenPipeError):
+        _drop_output()  # the reader (head, less) has gone: nothing is left to say
         sys.exit(0)
+    except OSError as error:
+        _end(1, _explain(error))
+    except MemoryError:
+        _end(1, "the memory of this machine is all; end other programs and try again.")
+    except ImportError as error:
+        _end(1, f"a part of cellbench or of a library cannot be loaded ({error}).")
+
+
+class _ReaderGone(Exception):
+    """Nobody reads standard output any more; click itself would end with exit code 1."""
+
+
+def _prepare_process() -> None:
+    """Make standard streams that take any text, and keep the warnings of libraries to ourselves."""
+    # A closed stream leaves its number to the next file that is opened.
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if not sys.warnoptions:  # neither -W nor PYTHONWARNINGS asks for them
+        warnings.simplefilter("ignore")
+
+
+def _end(code: Any, message: str = "") -> NoReturn:
+    """Say a sentence and leave; output that cannot be written is a failure of its own."""
+    if message:
+        with suppress(OSError, ValueError):
+            click.echo(f"cellbench: {_printable(message)}", err=True)
+    try:
+        _flush()
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        _drop_output()
+        with suppress(OSError, ValueError):
+            click.echo(f"cellbench: {_explain(error)}", err=True)
+        code = code or 1
+    sys.exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _drop_output() -> None:
+    """Send what is still in the buffer of standard output nowhere: Python would try once more."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _explain(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"the output cannot be written ({reason}); make room, or send it elsewhere."
+    return f"{os.fsdecode(error.filename)} cannot be used ({reason}); see its rights and its disk."
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would obey: control and direction characters."""
+    return "".join(
+        c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co")
+    )
 
 
 if __name__ == "__main__":

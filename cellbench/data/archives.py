@@ -32,7 +32,8 @@ _COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
 }
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
-    RuntimeError, ValueError, struct.error,
+    RuntimeError, ValueError, struct.error, IndexError, KeyError, AttributeError, OverflowError,
+    TypeError, MemoryError, RecursionError,
 )  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def _zip_members(archive: Path, guard: _Guard) -> Iterator[_Member]:
                 raise guard.refuse(f"holds the link or device {info.filename!r}")
             if info.flag_bits & 0x1:
                 raise guard.refuse(f"holds the encrypted file {info.filename!r}")
-            if info.is_dir():
+            if info.orig_filename.endswith("/"):
                 guard.check_name(info.orig_filename)
             elif name := guard.admit(info.orig_filename, info.file_size):
                 admitted.append((name, info))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.data.files import sha256_file
+from cellbench.data.reading import read_fields
 from cellbench.data.web import CHUNK, Dropped, Failed, Stale, Unreachable, ask, reason
 from cellbench.errors import UserError
 
@@ -102,8 +103,8 @@ class _Part:
     def note(self) -> "_Note | None":
         """What the bytes are part of; None if they must not be continued."""
         try:
-            note = _Note(**json.loads(self.note_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            note = read_fields(self.note_path, _Note)
+        except (OSError, ValueError):
             return None
         whole = isinstance(note.total, int) and self.size > note.total
         unsure = not note.validator and not self.trusted

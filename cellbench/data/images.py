@@ -1,8 +1,10 @@
 """Pictures, read so that no sample is clipped, turned or guessed silently."""
 
+import errno
 import io
-import warnings
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -11,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellbench.data.limits import FILE, PICTURE
+from cellbench.data.reading import megabytes, open_file
 from cellbench.errors import UserError
-
-MAX_PIXELS = 80_000_000
-"""A larger picture is refused before it is decoded: at 3 bytes a pixel it would take 240 MB."""
 
 # No format that runs a helper program (EPS) or holds layers whose merging is anyone's guess.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
@@ -33,8 +34,23 @@ def is_named_as_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-# Pillow warns at 89 million pixels; what it warns of is refused below, with a sentence.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow knows pixels alone and only warns of most; `_check_size` refuses by what they take.
+Image.MAX_IMAGE_PIXELS = None
+
+# Bytes of Pillow's memory for a pixel, by mode; every other mode takes 4.
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+# What a picture takes where it is used: as RGB, prepared, and drawn with its cells.
+_USED = 12
+# What decoders keep of a whole picture beside its pixels, bytes a pixel.
+_WHOLE_BUFFERS = {"WEBP": 12, "JPEG2000": 16, "GIF": 4, "TIFF": 4}
+# A coefficient of each of up to four components, kept where a JPEG has several scans.
+_COEFFICIENTS = 8
+_MOST_SCANS = 100
+_MOST_SCANNED_PIXELS = 1_200_000_000
+# Netpbm in decimal digits is parsed number by number.
+_MOST_PLAIN_NUMBERS = 3_000_000
+_BAND_PIXELS = 1 << 20
+_CHUNK = 1 << 20
 
 
 def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
@@ -59,8 +75,8 @@ def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
         (H, W, 3) uint8, RGB, contiguous and writable.
 
     Raises:
-        UserError: no such file; it is empty, damaged, truncated, no picture or larger than
-            `MAX_PIXELS`.
+        UserError: no such file; it is empty, damaged, truncated, no picture, or would take more
+            than `limits.PICTURE`.
     """
     path = Path(path)
     with _opened(path) as stream:
@@ -78,6 +94,8 @@ def decode_image(data: bytes | BinaryIO, *, name: str, background: int = 255) ->
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     with _explained(name):
         image = _header(stream, name)
+        if image.format == "PNG":
+            _check_sums(stream)
         image.load()
         return _as_rgb(image, background)
 
@@ -114,32 +132,81 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         kind = "is not a file" if path.exists() else "does not exist"
         raise UserError(f"{path} {kind}; name a picture ({', '.join(FORMATS)}).")
     try:
-        stream = path.open("rb")
+        stream = open_file(path, most=FILE.size)
     except OSError as error:
-        raise UserError(f"{path} cannot be opened ({error.strerror}); see its rights.") from error
+        mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+        raise UserError(f"{path} cannot be opened ({error.strerror}); {mend}.") from error
     with stream:
         yield stream
 
 
 def _header(stream: BinaryIO, name: str) -> Image.Image:
-    if not stream.read(1):
+    """Open a picture and refuse from its header what would take too much."""
+    magic = stream.read(2)
+    if not magic:
         raise UserError(f"{name} is empty (0 bytes); get a fresh copy of it.")
     stream.seek(0)
-    try:
-        image = Image.open(stream, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _enormous(name) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _enormous(name, f"{width}x{height} px, which is ")
+    image = Image.open(stream, formats=FORMATS)
+    _check_size(image, name, plain=magic in (b"P1", b"P2", b"P3"), scans=_scans(image, stream))
     return image
 
 
-def _enormous(name: str, size: str = "") -> UserError:
-    return UserError(
-        f"{name} has {size}more than the {MAX_PIXELS // 1_000_000} million pixels that are read "
-        "at once; cut it into tiles."
-    )
+def _check_size(image: Image.Image, name: str, *, plain: bool, scans: int) -> None:
+    width, height = image.size
+    pixels = width * height
+    if pixels < 1:
+        raise UserError(f"{name} has no pixels ({width}x{height}); get a fresh copy of it.")
+    buffers = _COEFFICIENTS if scans > 1 else _WHOLE_BUFFERS.get(image.format or "", 0)
+    needed = pixels * max(_USED, _STORED.get(image.mode, 4) + 3 + buffers)
+    if needed > PICTURE.size:
+        raise UserError(
+            f"{name} has {width}x{height} px and would take {megabytes(needed)} of memory, more "
+            f"than the {megabytes(PICTURE.size)} of one picture; cut it into tiles, or "
+            f"{PICTURE.mend}."
+        )
+    if scans > _MOST_SCANS or scans * pixels > _MOST_SCANNED_PIXELS:
+        raise UserError(
+            f"{name} is a JPEG of {width}x{height} px in {scans} scans, which would take minutes "
+            "to decode; save it anew."
+        )
+    if plain and pixels * len(image.getbands()) > _MOST_PLAIN_NUMBERS:
+        raise UserError(
+            f"{name} has {width}x{height} px written as decimal digits, which would take minutes "
+            "to read; save it as PNG."
+        )
+
+
+def _scans(image: Image.Image, stream: BinaryIO) -> int:
+    """How often the data of a JPEG pass over the picture; 1 for another format."""
+    if image.format != "JPEG":
+        return 1
+    place = stream.tell()
+    stream.seek(0)
+    found, last = 0, b""
+    while chunk := stream.read(_CHUNK):
+        found += (last + chunk).count(b"\xff\xda")
+        last = chunk[-1:]
+    stream.seek(place)
+    return found
+
+
+def _check_sums(stream: BinaryIO) -> None:
+    """Compare the checksum of every chunk of a PNG, which Pillow does for some alone."""
+    place = stream.tell()
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        found, left = zlib.crc32(kind), length
+        while left and (piece := stream.read(min(left, _CHUNK))):
+            found, left = zlib.crc32(piece, found), left - len(piece)
+        stored = stream.read(4)
+        if left or len(stored) < 4:
+            raise ValueError("it ends within a chunk")
+        if stored != struct.pack(">I", found):
+            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')!r} is wrong")
+        if kind == b"IEND":
+            break
+    stream.seek(place)
 
 
 @contextmanager
@@ -161,26 +228,45 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _as_rgb(image: Image.Image, background: int) -> NDArray[np.uint8]:
+    """(H, W, 3) of a decoded picture, in bands of rows: no second copy of the whole is made."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    out = np.empty((height, width, 3), np.uint8)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = _stretched(np.asarray(image))
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        front = image.convert("RGBA")
-        image = Image.new("RGBA", front.size, (background, background, background, 255))
-        image.alpha_composite(front)
-    return np.array(image.convert("RGB"))
+        limits = _range(image, bands)
+        for top, bottom in bands:
+            grey = _stretched(np.asarray(image.crop((0, top, width, bottom))), limits)
+            out[top:bottom] = grey[:, :, None]
+        return out
+    transparent = image.has_transparency_data
+    for top, bottom in bands:
+        band = image.crop((0, top, width, bottom))
+        if transparent:
+            front = band.convert("RGBA")
+            band = Image.new("RGBA", front.size, (background, background, background, 255))
+            band.alpha_composite(front)
+        out[top:bottom] = np.asarray(band.convert("RGB"))
+    return out
 
 
-def _stretched(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale (H, W) numbers of any type from their own range to 0..255; NaN is black."""
-    values = grey.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = values[finite].min(), values[finite].max()
+def _range(image: Image.Image, bands: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """The least and the greatest finite value; (0, 0) if there is none."""
+    low, high = np.inf, -np.inf
+    for top, bottom in bands:
+        values = np.asarray(image.crop((0, top, image.width, bottom)))
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _stretched(grey: NDArray[np.generic], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """Scale (H, W) numbers of any type from `limits` to 0..255; NaN is black."""
+    low, high = limits
     if high == low:
-        return np.zeros(values.shape, np.uint8)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        return np.zeros(grey.shape, np.uint8)
+    values = np.nan_to_num(grey.astype(np.float64), nan=low, posinf=high, neginf=low)
     # Halved first, so that a range as wide as the type's does not overflow.
     unit = (values / 2 - low / 2) / (high / 2 - low / 2)
     return np.rint(unit * 255).astype(np.uint8)

@@ -1,5 +1,7 @@
 """From a raw copy, as its authors distribute it, to the canonical form."""
 
+import errno
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,9 @@ import numpy as np
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.files import safe_id
 from cellbench.data.images import decode_image, stored_size
+from cellbench.data.limits import FILE
 from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.reading import check_file, read_file
 from cellbench.data.store import NewItem, Progress, StoredSet, is_on_disk, write_set
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
@@ -116,11 +120,18 @@ def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> No
     # A raw copy may come from anywhere: a link must not bring a file from elsewhere in.
     root = source.resolve()
     for item in items:
-        for path in (item.image, item.annotation):
-            if path is not None and not path.resolve().is_relative_to(root):
+        for path in filter(None, (item.image, item.annotation)):
+            if not path.resolve().is_relative_to(root):
                 raise UserError(
                     f"{path} is a link that leads out of {source}; put the file itself there."
                 )
+            try:
+                check_file(path, most=FILE.size)
+            except OSError as error:
+                mend = FILE.mend if error.errno == errno.EFBIG else "mend it or take it out"
+                raise UserError(
+                    f"{path} cannot be read ({error.strerror}); {mend}, nothing was imported."
+                ) from error
 
 
 def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple[int, int] | None:
@@ -132,7 +143,12 @@ def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple
         )
         return None
     files = [path for item in items for path in (item.image, item.annotation) if path is not None]
-    comparison = compare_with_published(published, files)
+    try:
+        comparison = compare_with_published(published, files)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}); see its rights."
+        ) from error
     found = len(comparison.found)
     notes.add(f"{found} of {comparison.total} files are the published ones.")
     if found and comparison.changed:
@@ -150,7 +166,7 @@ def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
     seen: dict[bytes, str] = {}
     for group in sizes.values():
         for item in group if len(group) > 1 else ():
-            data = item.image.read_bytes()
+            data = hashlib.sha256(item.image.read_bytes()).digest()
             if data in seen:
                 yield f"{item.image_id} is the same picture as {seen[data]}."
             seen.setdefault(data, item.image_id)
@@ -161,7 +177,7 @@ def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> It
     counts = []
     for item in items:
         try:
-            data = item.image.read_bytes()
+            data = read_file(item.image, most=FILE.size)
         except OSError as error:
             raise UserError(
                 f"{item.image} cannot be read ({error.strerror}); see its rights."

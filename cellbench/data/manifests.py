@@ -11,10 +11,14 @@ from typing import Any
 
 from cellbench.data.contracts import DataSet
 from cellbench.data.files import safe_id, sha256_file
+from cellbench.data.reading import read_json
 from cellbench.errors import UserError
 
 FORMAT = 1
+# Some 200,000 images.
+MAX_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +107,66 @@ def read_manifest(path: Path) -> Manifest:
         UserError: it cannot be read or is none.
     """
     try:
-        document = json.loads(path.read_bytes())
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
-        return Manifest(
-            name=document["name"],
-            entries=tuple(_entry(fields) for fields in document["images"]),
-            source=document["source"],
-            notes=tuple(document["notes"]),
-            stands_for=document["stands_for"],
-            seed=document["seed"],
+        document = read_json(path, most=MAX_BYTES)
+        if type(document) is not dict or document["format"] != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT}, which this version reads")
+        manifest = Manifest(
+            name=_text(document["name"]),
+            entries=tuple(_entry(fields) for fields in _list(document["images"])),
+            source=_text(document["source"]),
+            notes=tuple(_text(note) for note in _list(document["notes"])),
+            stands_for=_text_or_none(document["stands_for"]),
+            seed=None if document["seed"] is None else _whole(document["seed"], 2**63),
         )
+        if len({entry.id for entry in manifest.entries}) < len(manifest.entries):
+            raise ValueError("it has an image twice")
+        return manifest
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); see its rights.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); import the set again with --force."
         ) from error
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
-    entry = Entry(**{**fields, "size": (int(fields["size"][0]), int(fields["size"][1]))})
+    size = fields["size"]
+    if len(_list(size)) != 2:
+        raise ValueError("a size is not two numbers")
+    entry = Entry(**{**fields, "size": (_whole(size[0], 2**31), _whole(size[1], 2**31))})
     # A manifest may come from anywhere: its names must stay inside the set's folder.
-    if safe_id(entry.id) != entry.id or not _SUFFIX.fullmatch(entry.suffix):
+    if safe_id(_text(entry.id)) != entry.id or not _SUFFIX.fullmatch(_text(entry.suffix)):
         raise ValueError(f"{entry.id!r}{entry.suffix} is no name of an image")
+    _whole(entry.count, 10**9)
+    for digest in (entry.image_sha256, entry.points_sha256, entry.pixels_sha256 or "0" * 64):
+        if not _SHA256.fullmatch(_text(digest)):
+            raise ValueError(f"a hash of {entry.id} is no SHA-256")
+    if _text_or_none(entry.part) not in (None, "train", "test"):
+        raise ValueError(f"{entry.id} is of the part {entry.part!r}")
+    _text_or_none(entry.group)
     return entry
+
+
+def _whole(value: Any, limit: int) -> int:
+    if type(value) is not int or not 0 <= value < limit:
+        raise ValueError(f"{str(value)[:40]} is no whole number below {limit}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{str(value)[:40]} is no text")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError(f"{str(value)[:40]} is no list")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +188,10 @@ def published_files(dataset: DataSet) -> Published | None:
         return None
     path = Path(inspect.getfile(type(dataset))).parent / dataset.manifest
     try:
-        document = json.loads(path.read_bytes())
-        return Published(root=document["root"], files=dict(document["files"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = read_json(path, most=MAX_BYTES)
+        files = {_text(name): _text(digest) for name, digest in document["files"].items()}
+        return Published(root=_text(document["root"]), files=files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The manifest {path} of {dataset.name} cannot be read ({error}); "
             "install its plugin again."

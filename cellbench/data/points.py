@@ -1,5 +1,6 @@
 """Point files: one cell a line, `x y` in pixels."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -8,11 +9,10 @@ from numpy.typing import ArrayLike
 
 from cellbench.data.contracts import ReadPoints
 from cellbench.data.files import write_atomically
+from cellbench.data.limits import POINTS
+from cellbench.data.reading import read_file
 from cellbench.errors import UserError
 from cellbench.structures import Points
-
-MAX_BYTES = 100_000_000
-"""A larger point file is refused: no image holds that many cells."""
 
 WHOLE_NUMBERS = "Points in whole numbers only were taken as pixel indices: 0.5 was added."
 
@@ -105,16 +105,12 @@ def _text(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path} does not exist or is not a file; name a text file of 'x y' lines.")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(
-                f"{path} is larger than {MAX_BYTES // 1_000_000} MB; a point file holds one "
-                "'x y' line a cell."
-            )
-        return path.read_bytes().decode("utf-8-sig")
+        return read_file(path, most=POINTS.size).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text; write one 'x y' line a cell in UTF-8.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); see its rights.") from error
+        mend = POINTS.mend if error.errno == errno.EFBIG else "see its rights"
+        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}.") from error
 
 
 def _is_header(fields: list[str]) -> bool:
@@ -143,7 +139,8 @@ def _number(text: str, path: Path, number: int, line: str) -> float:
         value = float(text)
     except ValueError:
         raise _malformed(path, number, line) from None
-    if "_" in text or not np.isfinite(value):  # Python reads 1_0 as 10
+    # Python reads 1_0 as 10, and the digits of every script.
+    if "_" in text or not text.isascii() or not np.isfinite(value):
         raise _malformed(path, number, line)
     return value
 

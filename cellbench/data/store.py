@@ -6,7 +6,6 @@ A set is written into a temporary sibling folder that gets its name at the end, 
 that is killed leaves no set or a whole one. What is read is checked against the manifest.
 """
 
-import os
 import re
 import secrets
 import shutil
@@ -19,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench import paths
-from cellbench.data.files import only_writer, sha256, sha256_file, writing
+from cellbench.data.files import only_writer, sha256, sha256_file, sync, writing
 from cellbench.data.images import decode_image, encode_png
+from cellbench.data.limits import FILE
 from cellbench.data.manifests import Entry, Manifest, read_manifest
 from cellbench.data.points import format_points, read_points
+from cellbench.data.reading import read_file
 from cellbench.errors import UserError
 from cellbench.structures import CellSample, Points, no_points
 
@@ -151,7 +152,7 @@ class StoredSet:
     def _checked(self, relative: str, digest: str) -> bytes:
         path = self.folder / relative
         try:
-            data = path.read_bytes()
+            data = read_file(path, most=FILE.size)
         except OSError as error:
             raise UserError(
                 f"{path} cannot be read ({error.strerror}); `cellbench data verify {self.name}` "
@@ -350,7 +351,7 @@ def _put(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
-        os.fsync(stream.fileno())
+        sync(stream.fileno())
 
 
 def _rename(temporary: Path, target: Path) -> None:

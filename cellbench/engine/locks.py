@@ -1,11 +1,11 @@
 """One process a folder."""
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from cellbench.data.locks import HELD, Busy, locked
 from cellbench.errors import UserError
 
 
@@ -37,44 +37,26 @@ def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
     Raises:
         UserError: the folder cannot be made, or is held.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be written ({error.strerror}); name another one "
-            f"with {elsewhere}."
-        ) from None
-    with file:
-        if not _try_lock(file.fileno()):
-            raise UserError(busy)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / "lock", wait=False))
+        except Busy as error:
+            raise UserError(busy.rstrip(".") + error.hint + ".") from None
+        except OSError as error:
+            raise UserError(
+                f"The folder {folder} cannot be written ({error.strerror}); name another one "
+                f"with {elsewhere}."
+            ) from None
         yield
 
 
 def start_over(folder: Path) -> None:
     """Forget what an interrupted run left, but for its lock and the steps just fixed."""
     for path in folder.iterdir():
-        if path.name in ("lock", "plan.json"):
+        if path.name in ("lock", f"lock{HELD}", "plan.json"):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _try_lock(descriptor: int) -> bool:
-    if os.name == "nt":
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

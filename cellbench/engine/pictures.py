@@ -1,5 +1,6 @@
 """Pictures of test images: the worst and the median, with what was found and what is there."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellbench.data.files import write_atomically
 from cellbench.data.store import StoredSet
 from cellbench.drawing import density_overlay, overlay
 from cellbench.metrics.localisation import match_points
@@ -36,8 +38,10 @@ def draw_pictures(
 
     Returns:
         The files written.
+
+    Raises:
+        UserError: the disk is full or cannot be written; the pictures before are whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     errors = [abs(p.count - t.count) for p, t in zip(predictions, truth, strict=True)]
     order = sorted(range(len(errors)), key=lambda row: (-errors[row], truth[row].image_id))
     middle = max(0, len(order) // 2 - median // 2)
@@ -47,7 +51,9 @@ def draw_pictures(
             sample, found = truth[row], predictions[row]
             picture = _picture(stored.pixels(sample.image_id), sample, found, radius_px)
             file = folder / f"{kind}-{place}-{sample.image_id}.png"
-            picture.save(file)
+            stream = io.BytesIO()
+            picture.save(stream, "PNG")
+            write_atomically(file, stream.getvalue(), elsewhere="--store")
             files.append(file)
     return files
 

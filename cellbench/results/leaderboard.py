@@ -121,24 +121,27 @@ class Row:
 Experiment = list[Run]
 
 
-def rank_runs(runs: Iterable[Run]) -> list[Row]:
+def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
     """Rows of all sets and protocols.
 
     Args:
         runs: of any sets, simulated or real, under any protocols.
+        edited: whose records were edited after they were written: each has a row of its own,
+            without a rank.
 
     Returns:
         Sorted by set and protocol; ranked rows first, by MAE, then the others by name. Empty
         without runs.
     """
-    tables: dict[tuple[str, bool, int], list[Run]] = {}
-    for run in runs:
-        order = PROTOCOLS.index(run.protocol) if run.protocol in PROTOCOLS else len(PROTOCOLS)
-        tables.setdefault((run.dataset, run.simulated, order), []).append(run)
-    return [row for key in sorted(tables) for row in _table(tables[key])]
+    tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
+    for part, each in enumerate((runs, edited)):
+        for run in each:
+            order = PROTOCOLS.index(run.protocol) if run.protocol in PROTOCOLS else len(PROTOCOLS)
+            tables.setdefault((run.dataset, run.simulated, order), ([], []))[part].append(run)
+    return [row for key in sorted(tables) for row in _table(*tables[key])]
 
 
-def _table(runs: Sequence[Run]) -> list[Row]:
+def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     """The rows of one set under one protocol."""
     experiments = _experiments(runs)
     excluded = _excluded(experiments)
@@ -146,7 +149,7 @@ def _table(runs: Sequence[Run]) -> list[Row]:
     splits = _compared_splits(compared)
     shown: list[Experiment] = []
     notes: list[str] = []
-    others: list[Row] = []
+    others = [_row([run], f"{run.file} {run.edited}") for run in edited]
     for experiment, reason in zip(experiments, excluded, strict=True):
         own = {run.split for run in experiment}
         if not reason and not splits <= own:

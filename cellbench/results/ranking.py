@@ -6,16 +6,13 @@ deleted at any time.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.files import write_atomically
-from cellbench.errors import UserError
 from cellbench.results import agreement, clusters, leaderboard, ranking, runs, statistics
+from cellbench.results.caches import read_cache, write_cache
 from cellbench.results.leaderboard import Row, rank_runs
 from cellbench.results.records import records_folder
 from cellbench.results.runs import (
@@ -54,7 +51,7 @@ def ranked_rows(store: Path, dataset: str | None = None) -> tuple[list[Row], lis
         kept = _read(cache, key)
         if kept is None:
             loaded = load_records(store, name)
-            kept = rank_runs(loaded.runs)
+            kept = rank_runs(loaded.runs, loaded.edited)
             problems += loaded.problems
             # What is wrong with a file may be mended without a trace in its time and size.
             if not loaded.problems:
@@ -69,12 +66,12 @@ def _key(stamps: dict[str, Stamp]) -> str:
 
 
 def _read(cache: Path, key: str) -> list[Row] | None:
+    document = read_cache(cache)
     try:
-        document = json.loads(cache.read_bytes())
-        if document["key"] != key or tuple(document["names"]) != _NAMES:
+        if document is None or document["key"] != key or tuple(document["names"]) != _NAMES:
             return None
         return [_row(values) for values in document["rows"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):  # of another version
         return None
 
 
@@ -91,6 +88,4 @@ def _write(cache: Path, key: str, rows: Sequence[Row]) -> None:
         "names": _NAMES,
         "rows": [[getattr(row, name) for name in _NAMES] for row in rows],
     }
-    # A cache that cannot be kept costs time alone.
-    with suppress(UserError):
-        write_atomically(cache, json.dumps(document).encode("ascii"))
+    write_cache(cache, document)

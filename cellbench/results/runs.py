@@ -6,10 +6,9 @@ user's home folder, by file name, time and size. It can be deleted at any time.
 
 import base64
 import hashlib
-import json
 import os
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench import paths
-from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
-from cellbench.results.records import read_record, records_folder
+from cellbench.results.caches import read_cache, write_cache
+from cellbench.results.records import (
+    config_hash,
+    is_intact,
+    read_record,
+    records_folder,
+    run_id,
+)
 
-# Time of change in ns and size in bytes of a file.
-Stamp = tuple[int, int]
+# Times of change of a file and of its entry in ns, size in bytes: an edit that puts the first of
+# them back still changes the second.
+Stamp = tuple[int, int, int]
 
 # Raised when `summarise` changes, so that an older cache is read anew.
-_CACHE_FORMAT = 3
+_CACHE_FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,9 @@ class Run:
         prediction: (N,) predicted counts.
         selection: what the weights were chosen on: "val", "last", "train crops".
         budget_s: seconds that the number of steps was fitted to; None where it was set.
+        training: a hash of the losses of the training curve; empty where there are none. Two
+            trainings from different seeds never share it.
+        edited: what was changed after it was written, as the end of a sentence; empty if nothing.
         folder: where the record is; None where that is not known.
     """
 
@@ -90,6 +99,8 @@ class Run:
     prediction: NDArray[np.float64] = field(compare=False)
     selection: str = ""
     budget_s: float | None = None
+    training: str = ""
+    edited: str = ""
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -104,11 +115,14 @@ class Loaded:
 
     Attributes:
         runs: sorted by set and file name.
-        problems: one sentence for every file that is no usable record.
+        problems: one sentence for every file that is no usable record, or was edited.
+        edited: runs whose records were edited after they were written, or are copies; they
+            count nowhere and are shown apart.
     """
 
     runs: list[Run]
     problems: list[str]
+    edited: list[Run] = field(default_factory=list)
 
 
 def datasets_with_records(store: Path) -> list[str]:
@@ -141,6 +155,7 @@ def load_records(store: Path, dataset: str | None = None) -> Loaded:
     return Loaded(
         runs=[run for part in loaded for run in part.runs],
         problems=[problem for part in loaded for problem in part.problems],
+        edited=[run for part in loaded for run in part.edited],
     )
 
 
@@ -183,6 +198,8 @@ def summarise(record: dict[str, Any], path: Path) -> Run:
             prediction=prediction,
             selection=str(record["selection"].get("rule", "")),
             budget_s=_budget(record["config"]),
+            training=_training(record["curve"]),
+            edited=_edited(record),
             folder=path.parent,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -195,6 +212,55 @@ def summarise(record: dict[str, Any], path: Path) -> Run:
 def _budget(config: dict[str, Any]) -> float | None:
     schedule = config.get("schedule")
     return _number(schedule.get("budget_s")) if isinstance(schedule, dict) else None
+
+
+def _training(curve: list[dict[str, Any]]) -> str:
+    losses = [row["loss"] for row in curve if row.get("loss") is not None]
+    return hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
+
+
+def _edited(record: dict[str, Any]) -> str:
+    """What shows that a record does not hold what was written."""
+    if not is_intact(record):
+        return "was edited after it was written (its content hash does not fit)"
+    if config_hash(record["config"]) != record["config_hash"]:
+        return "was edited after it was written (its config hash does not fit)"
+    known = run_id(
+        config=record["config"],
+        recipe=record["recipe"],
+        manifest_hash=record["manifest_hash"],
+        weights_hash=record["weights"]["sha256"],
+        protocol=record["protocol"],
+        split=record["split"],
+        seed=record["seed"],
+        iterations=record["iterations"],
+    )
+    if known != record["run_id"]:
+        return "was edited after it was written (its run id does not follow from it)"
+    return ""
+
+
+def _copies(runs: Iterable[Run]) -> dict[str, str]:
+    """Files that repeat another's run, with how that shows: a copy is no second seed."""
+    ids: dict[str, Run] = {}
+    trainings: dict[tuple[Any, ...], Run] = {}
+    found = {}
+    # The file that is named after its run is the first one.
+    for run in sorted(runs, key=lambda r: (not r.file.endswith(f"-{r.run_id[:16]}.json"), r.file)):
+        first = ids.setdefault(run.run_id, run)
+        if first is not run:
+            found[run.file] = f"is a copy of {first.file}"
+            continue
+        if not run.training:
+            continue
+        key = (run.training, run.method, run.split, run.prediction.tobytes())
+        first = trainings.setdefault(key, run)
+        if first.seed != run.seed:
+            found[run.file] = (
+                f"has the losses and predictions of {first.file} to the last digit, which another "
+                "seed never gives"
+            )
+    return found
 
 
 def _load_set(store: Path, dataset: str) -> Loaded:
@@ -216,9 +282,21 @@ def _load_set(store: Path, dataset: str) -> Loaded:
             runs[name] = run
         except UserError as error:
             problems.append(str(error))
+    copies = _copies(run for run in runs.values() if not run.edited)
+    edited = [
+        replace(run, edited=copies.get(name, run.edited))
+        for name, run in runs.items()
+        if run.edited or name in copies
+    ]
+    problems += [
+        f"The record {folder / run.file} {run.edited}; restore it from version control, or delete "
+        "it and run again."
+        for run in edited
+    ]
     if {name: files[name] for name in runs} != {name: stamp for name, (stamp, _) in known.items()}:
         _write_cache(cache, {name: (files[name], run) for name, run in runs.items()})
-    return Loaded(list(runs.values()), problems)
+    apart = {run.file for run in edited}
+    return Loaded([run for run in runs.values() if run.file not in apart], problems, edited)
 
 
 def check_place(run: Run, folder: Path) -> None:
@@ -248,13 +326,20 @@ def record_stamps(folder: Path) -> dict[str, Stamp]:
         with os.scandir(folder) as found:
             for entry in found:
                 if entry.name.endswith(".json") and not entry.name.startswith("."):
-                    status = entry.stat()
-                    stamps[entry.name] = (status.st_mtime_ns, status.st_size)
+                    stamps[entry.name] = _stamp(entry)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise _unreadable(folder, error) from error
     return dict(sorted(stamps.items()))
+
+
+def _stamp(entry: "os.DirEntry[str]") -> Stamp:
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere: reading it says so
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_size, status.st_ctime_ns
 
 
 def cache_file(folder: Path, kind: str = "records") -> Path:
@@ -287,20 +372,22 @@ def _write_cache(path: Path, runs: dict[str, tuple[Stamp, Run]]) -> None:
         )
     document = {"format": _CACHE_FORMAT, "fields": _PLAIN, "runs": entries}
     document |= {name: list(lists) for name, lists in shared.items()}
-    # A cache that cannot be kept costs time alone.
-    with suppress(UserError):
-        write_atomically(path, json.dumps(document).encode("ascii"))
+    write_cache(path, document)
 
 
 def _read_cache(path: Path, folder: Path | None = None) -> dict[str, tuple[Stamp, Run]]:
     """Runs by file name with the stamps of their files; empty if the cache is not usable."""
+    document = read_cache(path)
     try:
-        document = json.loads(path.read_bytes())
-        if document["format"] != _CACHE_FORMAT or tuple(document["fields"]) != _PLAIN:
+        if (
+            document is None
+            or document["format"] != _CACHE_FORMAT
+            or tuple(document["fields"]) != _PLAIN
+        ):
             return {}
         image_ids = [tuple(names) for names in document["image_ids"]]
         known = {}
-        for (changed, size), plain, keys, values, ids, counts in document["runs"]:
+        for stamp, plain, keys, values, ids, counts in document["runs"]:
             truth, prediction = np.frombuffer(base64.b64decode(counts), "<f8").reshape(2, -1)
             run = Run(
                 **dict(zip(_PLAIN, plain, strict=True)),
@@ -310,9 +397,9 @@ def _read_cache(path: Path, folder: Path | None = None) -> dict[str, tuple[Stamp
                 prediction=prediction,
                 folder=folder,
             )
-            known[run.file] = ((changed, size), run)
+            known[run.file] = (tuple(stamp), run)
         return known
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError):  # of another version
         return {}
 
 

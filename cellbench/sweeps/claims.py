@@ -1,11 +1,13 @@
 """Who is at a run: one file a run, so that two sweeps over one store never do the same one.
 
 A claim is made by linking a finished file to its name, which one of several processes succeeds
-in, on network disks too. It says which process of which machine holds it. On that machine it is
+in, on network disks too; a disk without hard links makes the file under its name, if none is
+there. It says which process of which machine holds it. On that machine it is
 stale as soon as the process is gone; seen from another one, when it has not been touched for
 `STALE_S`. The time that counts is that of the disk, not of the machines.
 """
 
+import errno
 import json
 import os
 import platform
@@ -18,12 +20,18 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from cellbench.data.files import only_writer, writing
+from cellbench.data.files import only_writer, sync, writing
+from cellbench.data.reading import read_fields
 
 HEARTBEAT_S = 15.0
 STALE_S = 120.0
 
 _NAME = "claim.json"
+
+# How a file system answers that it has no hard links.
+_NO_LINKS = frozenset(
+    (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EMLINK)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +94,41 @@ def take_claim(folder: Path) -> Claim | None:
                 return None
             file.unlink(missing_ok=True)
         holder = Holder(place(), os.getpid(), process_start(os.getpid()), secrets.token_hex(8))
-        finished = folder / f".{_NAME}.{holder.token}"
-        finished.write_text(json.dumps(asdict(holder)))
-        try:
-            os.link(finished, file)
-        except FileExistsError:
+        if not _put(file, json.dumps(asdict(holder)), holder.token):
             return None
-        finally:
-            finished.unlink(missing_ok=True)
     return Claim(file, holder.token)
+
+
+def _put(file: Path, text: str, token: str) -> bool:
+    """Give a claim its name, which one of several processes succeeds in."""
+    finished = file.with_name(f".{file.name}.{token}")
+    finished.write_text(text)
+    try:
+        os.link(finished, file)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _make(file, text)
+    finally:
+        finished.unlink(missing_ok=True)
+    return True
+
+
+def _make(file: Path, text: str) -> bool:
+    """As `_put` on a disk without hard links: a reader may find the file before its content."""
+    try:
+        with file.open("x") as stream:
+            stream.write(text)
+            stream.flush()
+            sync(stream.fileno())
+    except FileExistsError:
+        return False
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def holder_of(folder: Path) -> Holder | None:
@@ -192,6 +226,6 @@ def _now(folder: Path) -> float:
 
 def _read(file: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
+        return read_fields(file, Holder)
+    except (OSError, ValueError):
         return None

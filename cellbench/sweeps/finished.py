@@ -7,13 +7,13 @@ the run; and the weights, which are compared with the files that are here now: a
 random filters is no longer the run once its weights file is there, nor is one from another file.
 """
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
 from cellbench import paths
-from cellbench.data.files import sha256_file, write_atomically
+from cellbench.data.files import sha256_file
 from cellbench.errors import UserError
+from cellbench.results.caches import read_cache, write_cache
 from cellbench.results.records import read_record, records_folder
 from cellbench.results.runs import Run, load_records, summarise
 
@@ -70,6 +70,9 @@ class Finished:
         except UserError as error:
             self.problems.append(str(error))
             return None
+        if run.edited:
+            self.problems.append(f"The record {path} {run.edited}; it does not count.")
+            return None
         self._take(run)
         return run
 
@@ -114,9 +117,8 @@ class WeightsHere:
 
 
 def _digests(folder: Path, cache: Path) -> dict[str, str]:
-    kept: dict[str, list[object]] = {}
-    with suppress(OSError, ValueError):
-        kept = dict(json.loads(cache.read_text()))
+    known = read_cache(cache)
+    kept: dict[str, list[object]] = known if isinstance(known, dict) else {}
     found: dict[str, list[object]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with suppress(OSError):
@@ -126,6 +128,5 @@ def _digests(folder: Path, cache: Path) -> dict[str, str]:
             fresh = isinstance(entry, list) and entry[:2] == stamp
             found[str(path)] = entry if fresh and entry else [*stamp, sha256_file(path)]
     if found != kept:
-        with suppress(UserError):  # a cache that cannot be kept costs time alone
-            write_atomically(cache, json.dumps(found).encode())
+        write_cache(cache, found)
     return {Path(path).stem: str(entry[2]) for path, entry in found.items()}

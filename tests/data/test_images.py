@@ -5,9 +5,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cellbench.data.images import (
-    MAX_PIXELS,
     decode_image,
     encode_png,
     image_size,
@@ -198,14 +198,83 @@ def test_text_is_no_picture(tmp_path):
 def test_an_enormous_picture_is_refused_from_its_header(tmp_path, side):
     (tmp_path / "big.png").write_bytes(png_header(side, side))
     for read in (read_image, image_size):
-        with pytest.raises(UserError, match=r"big\.png has .*more than the 80 million pixels"):
+        with pytest.raises(
+            UserError, match=r"big\.png has .* px and would take .* --max-picture-mb"
+        ):
             read(tmp_path / "big.png")
 
 
 def test_the_largest_allowed_picture_is_not_refused_by_its_size(tmp_path):
-    side = int(MAX_PIXELS**0.5)
+    side = 8_944
     (tmp_path / "a.png").write_bytes(png_header(side, side))
     assert image_size(tmp_path / "a.png") == (side, side)
+
+
+def test_the_limit_is_in_bytes_and_an_environment_variable(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(png_header(400, 400))  # 1.92 MB as it is used
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
+    with pytest.raises(UserError, match=r"400x400 px and would take 1\.92 MB"):
+        image_size(tmp_path / "a.png")
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "2")
+    assert image_size(tmp_path / "a.png") == (400, 400)
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "٣")
+    with pytest.raises(UserError, match="whole number of megabytes"):
+        image_size(tmp_path / "a.png")
+
+
+def test_a_progressive_jpeg_takes_more_than_another(tmp_path, monkeypatch):
+    image = Image.new("RGB", (400, 400))
+    image.save(tmp_path / "a.jpg")
+    image.save(tmp_path / "p.jpg", progressive=True)
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "2")
+    assert image_size(tmp_path / "a.jpg") == (400, 400)
+    with pytest.raises(UserError, match=r"would take 2\.4 MB"):
+        image_size(tmp_path / "p.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_from_its_header(tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(COLOURS).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + last * 200 + data[-2:])
+    with pytest.raises(UserError, match=r"in 2\d\d scans"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "CMYK", "I;16", "F", "LA"])
+def test_bands_give_what_the_whole_picture_gives(tmp_path, monkeypatch, mode):
+    noise = RNG.integers(0, 256, (37, 23, 4), dtype=np.uint8)
+    image = Image.fromarray(noise, "RGBA") if mode == "RGBA" else None
+    if mode in ("I;16", "F"):
+        image = Image.fromarray(noise[:, :, 0].astype(np.uint16 if mode == "I;16" else np.float32))
+    image = image or Image.fromarray(noise[:, :, :3]).convert(mode)
+    path = save(tmp_path / "a.tif", image)
+    whole = read_image(path)
+    monkeypatch.setattr("cellbench.data.images._BAND_PIXELS", 40)
+    np.testing.assert_array_equal(read_image(path), whole)
+    if mode in ("RGB", "P", "1", "CMYK", "L"):
+        np.testing.assert_array_equal(whole, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"tEXt", b"IEND"])
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path, kind):
+    info = PngInfo()
+    info.add_text("a", "b")
+    data = bytearray(save(tmp_path / "a.png", COLOURS, pnginfo=info).read_bytes())
+    at = data.index(kind)
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    data[at + 4 + length] ^= 1
+    with pytest.raises(UserError, match="damaged"):
+        decode_image(bytes(data), name="a.png")
+
+
+def test_digits_of_netpbm_are_read_up_to_a_limit(tmp_path, monkeypatch):
+    (tmp_path / "a.ppm").write_bytes(b"P3\n2 1\n255\n1 2 3 4 5 6\n")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.ppm"), [[[1, 2, 3], [4, 5, 6]]])
+    (tmp_path / "b.ppm").write_bytes(b"P3\n3000 1100\n255\n1 ")
+    with pytest.raises(UserError, match="decimal digits"):
+        read_image(tmp_path / "b.ppm")
 
 
 def test_what_is_no_file_says_so(tmp_path):

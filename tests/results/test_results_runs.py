@@ -119,7 +119,8 @@ def test_a_bad_file_is_named_and_takes_nothing_else_with_it(tmp_path, warm):
     ],
 )
 def test_damage_inside_a_record_is_one_sentence(tmp_path, change):
-    path = write_record(tmp_path, sample_record() | change)
+    path = write_record(tmp_path, sample_record())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     loaded = load_records(tmp_path)
     assert loaded.runs == []
     assert str(path) in loaded.problems[0]
@@ -142,7 +143,7 @@ def test_ten_thousand_records_are_read_from_the_cache_in_no_time(tmp_path, monke
         values = {f.name: getattr(one, f.name) for f in runs.fields(Run)}
         values |= {"file": f"{index}.json", "image_ids": ids}
         values |= {"truth": rng.random(100), "prediction": rng.random(100)}
-        many[f"{index}.json"] = ((index, 5), Run(**values))
+        many[f"{index}.json"] = ((index, 5, 7), Run(**values))
     cache = runs.cache_file(path.parent)
     runs._write_cache(cache, many)
     start = time.process_time()

@@ -1,0 +1,209 @@
+"""Reads files that anybody may have made: regular files of a limited size, and JSON of limits.
+
+Kind and size are read from the file system before the file is opened, and again from what was
+opened: a pipe, a device, a folder and a sparse file of terabytes are refused without reading.
+"""
+
+import errno
+import json
+import math
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+MAX_JSON_BYTES = 16 * 2**20
+"""Size limit of a JSON file; the largest record of the repository has 28 kB."""
+
+MAX_SMALL_BYTES = 2**20
+"""Size limit of the small JSON files that runs and sweeps leave for each other."""
+
+MAX_DEPTH = 40
+"""Limit of JSON's nesting; configs have some 10 levels."""
+
+MAX_INTEGER = 2**63
+
+_Fields = TypeVar("_Fields")
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_file(path: str | Path, *, most: int) -> os.stat_result:
+    """Check that a path names a regular file of a limited size, without opening it.
+
+    Args:
+        path: links are followed.
+        most: bytes.
+
+    Returns:
+        What the file system states of it.
+
+    Raises:
+        OSError: there is no such file, it is of another kind (`EINVAL`) or larger (`EFBIG`);
+            `strerror` is a phrase for people.
+    """
+    try:
+        status = Path(path).stat()
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    return _checked(status, path, most)
+
+
+def open_file(path: str | Path, *, most: int) -> BufferedReader:
+    """Open a regular file of a limited size for reading.
+
+    Args:
+        path: links are followed.
+        most: bytes.
+
+    Raises:
+        OSError: see `check_file`; or it cannot be opened.
+    """
+    check_file(path, most=most)
+    # Not to wait for ever if it has become a pipe since.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _checked(os.fstat(descriptor), path, most)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: str | Path, *, most: int) -> bytes:
+    """Read a regular file of a limited size.
+
+    Raises:
+        OSError: see `open_file`; or it cannot be read.
+    """
+    with open_file(path, most=most) as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:  # some files of the system state no size, others grow
+        raise _too_large(path, len(data), most)
+    return data
+
+
+def read_json(path: str | Path, *, most: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file and check its values, see `parse_json`.
+
+    Raises:
+        OSError: see `read_file`.
+        ValueError: see `parse_json`.
+    """
+    return parse_json(read_file(path, most=most))
+
+
+def read_fields(path: str | Path, kind: type[_Fields], *, most: int = MAX_SMALL_BYTES) -> _Fields:
+    """Read a dataclass of numbers, texts and None from a JSON object.
+
+    Args:
+        path: of the file.
+        kind: the dataclass; a field of floats takes whole numbers too.
+        most: bytes.
+
+    Raises:
+        OSError: see `read_file`.
+        ValueError: see `parse_json`; or a field is unknown, missing or of another type.
+    """
+    document = read_json(path, most=most)
+    if type(document) is not dict:
+        raise ValueError("it holds no JSON object")
+    hints = get_type_hints(kind)
+    for name, value in document.items():
+        wanted = hints.get(name)
+        if wanted is None:
+            raise ValueError(f"it has the unknown field {name[:40]!r}")
+        allowed = get_args(wanted) or (wanted,)
+        if type(value) not in allowed and not (type(value) is int and float in allowed):
+            raise ValueError(f"its field {name!r} is {str(value)[:40]!r}")
+    try:
+        return kind(**document)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON in UTF-8 and check its values, whatever they mean.
+
+    Raises:
+        ValueError: it is no JSON, is nested deeper than `MAX_DEPTH`, or holds a number that is
+            not finite or beyond 64 bits, or text that is no Unicode.
+    """
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    check_values(document)
+    return document
+
+
+def check_values(document: Any) -> None:
+    """Check values from JSON; see `parse_json`.
+
+    Raises:
+        ValueError: one of them is not what it may be.
+    """
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is dict:
+                deeper += value.keys()
+                deeper += value.values()
+            elif kind is list:
+                deeper += value
+            elif kind is str:
+                if not value.isascii():
+                    _check_text(value)
+            elif kind is float:
+                if not math.isfinite(value):
+                    raise ValueError("a number in it is not finite")
+            elif kind is int and not -MAX_INTEGER <= value < MAX_INTEGER:
+                raise ValueError("a number in it is beyond 64 bits")
+        if not deeper:
+            return
+        level = deeper
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("a text in it is no Unicode (half a surrogate pair)") from None
+
+
+def _checked(status: os.stat_result, path: str | Path, most: int) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind} and no file", str(path))
+    if status.st_size > most:
+        raise _too_large(path, status.st_size, most)
+    return status
+
+
+def _too_large(path: str | Path, size: int, most: int) -> OSError:
+    return OSError(
+        errno.EFBIG, f"it has {megabytes(size)} and at most {megabytes(most)} are read", str(path)
+    )
+
+
+def megabytes(size: int) -> str:
+    """A size for people: "3.2 MB", "16 GB"."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not allowed")
