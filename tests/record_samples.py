@@ -46,7 +46,7 @@ def sample_record(
     scores = score(truth, predictions, radius_px=4.0)
     config = config or {"method": {"name": method}, "recipe": recipe, "data": {"set": dataset}}
     record: dict[str, Any] = {
-        "run_id": run_id(config, recipe, "m" * 64, "w" * 64, protocol, split, seed, iterations),
+        "run_id": "",
         "method": method,
         "method_title": method.upper(),
         "config": config,
@@ -72,7 +72,19 @@ def sample_record(
         "timing": {"train_s": 300.0, "images_per_s": 4.0, "peak_memory_mb": 900.0},
         "environment": {"device": "cpu", "commit": None},
     }
-    return record | changed
+    record |= changed
+    if "run_id" not in changed:
+        record["run_id"] = run_id(
+            record["config"],
+            recipe,
+            record["manifest_hash"],
+            record["weights"].get("sha256"),
+            protocol,
+            split,
+            seed,
+            iterations,
+        )
+    return record
 
 
 def sample_points(

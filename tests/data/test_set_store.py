@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_set(home, monkeypatch):
         if next(calls) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cellbench.data.store.os.fsync", fsync)
+    monkeypatch.setattr("cellbench.data.files.os.fsync", fsync)
     with pytest.raises(UserError, match="no space left on device") as caught:
         write(items=[item("y"), item("z")], force=True)
     assert "\n" not in str(caught.value)
