@@ -11,10 +11,13 @@ from cellbench.cli.run import Duration
 from cellbench.errors import RunError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cellbench.sweeps.executors import Executor
+    from cellbench.sweeps.gpus import Share
     from cellbench.sweeps.plan import Plan, PlannedRun
+    from cellbench.sweeps.slots import Slot
     from cellbench.sweeps.tasks import Task
 
 # Columns of text in a table that no terminal limits.
@@ -46,6 +49,22 @@ class Numbers(click.ParamType):
         return tuple(sorted(found))
 
 
+class CountOrAuto(click.ParamType):
+    """A whole number of at least 1, or auto, which is None."""
+
+    name = "auto|N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """The number."""
+        if value == "auto":
+            return None
+        if not (str(value).isascii() and str(value).isdigit() and 0 < int(value) < 10**6):
+            self.fail(f"{value!r} is neither auto nor a whole number of at least 1.", param, ctx)
+        return int(value)
+
+
 @click.command()
 @click.argument("grid", default="components")
 @click.option("--datasets", metavar="SETS", help="Such as adi,vgg or adi-sim; the grid's else.")
@@ -58,9 +77,15 @@ class Numbers(click.ParamType):
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of every run."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs at once; one, or one a GPU, by default.")
 @click.option(
-    "--runs-per-gpu", type=click.IntRange(1), default=1, show_default=True, help="That share one."
+    "--jobs", type=click.IntRange(1), help="Runs at once; by default 1, or as GPUs allow."
+)
+@click.option(
+    "--runs-per-gpu",
+    type=CountOrAuto(),
+    default="auto",
+    show_default=True,
+    help="That share a GPU; auto goes by its memory, the CPU's cores and what was measured.",
 )
 @click.option(
     "--executor",
@@ -94,7 +119,7 @@ def command(
     overrides: tuple[str, ...],
     device: str,
     jobs: int | None,
-    runs_per_gpu: int,
+    runs_per_gpu: int | None,
     where: str,
     address: str | None,
     cpus_per_run: int | None,
@@ -121,6 +146,7 @@ def command(
     from cellbench.sweeps.combinations import Wish
     from cellbench.sweeps.grid_files import load_grid
     from cellbench.sweeps.plan import State, make_plan
+    from cellbench.sweeps.slots import make_slots
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     wish = Wish(
@@ -137,8 +163,10 @@ def command(
     plan = make_plan(chosen, wish, folder)
     for problem in plan.finished.problems:
         click.echo(f"cellbench: left out: {problem}", err=True)
+    shares = [] if where == "ray" else _shares(plan, device, runs_per_gpu, retry_failed)
     if dry_run:
-        print_plan(console, plan, jobs=jobs or 1)
+        slots = make_slots(device=device, jobs=jobs, shares=shares)
+        print_plan(console, plan, jobs=len(slots), shares=shares)
         return
     if all(stored.problem for stored in plan.sets):
         raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
@@ -148,8 +176,11 @@ def command(
 
         if draw_sets(plan.sets, lambda text: console.print(text)):
             plan = make_plan(chosen, wish, folder)
-        executor = _executor(where, device, jobs, runs_per_gpu, address, cpus_per_run, folder)
-        print_plan(console, plan, jobs=max(1, executor.free()))
+        if where == "ray":
+            executor = _ray(device, jobs, runs_per_gpu or 1, address, cpus_per_run, folder)
+        else:
+            executor = _local(plan, make_slots(device=device, jobs=jobs, shares=shares))
+        print_plan(console, plan, jobs=max(1, executor.free()), shares=shares)
         _run(
             plan,
             executor,
@@ -164,8 +195,37 @@ def command(
     _finish(console, plan)
 
 
-def _executor(
-    where: str,
+def _shares(
+    plan: "Plan", device: str, runs_per_gpu: int | None, retry_failed: bool
+) -> "list[Share]":
+    """How many runs each GPU takes; empty on a CPU."""
+    from cellbench.sweeps.demand import demand_of
+    from cellbench.sweeps.gpus import share_gpus, visible_gpus
+    from cellbench.sweeps.slots import cores
+
+    gpus = visible_gpus(device)
+    if not gpus:
+        return []
+    products = {gpu.product for gpu in gpus}
+    demand = demand_of(plan, products=products, retry_failed=retry_failed)
+    return share_gpus(gpus, runs_per_gpu=runs_per_gpu, demand=demand, cores=cores())
+
+
+def _local(plan: "Plan", slots: "Sequence[Slot]") -> "Executor":
+    """This machine; where there are several runs, they are forked from one process."""
+    from cellbench.sweeps import preload
+    from cellbench.sweeps.executors import LocalExecutor
+    from cellbench.sweeps.plan import State
+
+    missing = plan.in_state(State.MISSING) + plan.in_state(State.FAILED)
+    threads = {k: v for k, v in slots[0].environment.items() if k != "CUDA_VISIBLE_DEVICES"}
+    server = None
+    if len(missing) > 1:
+        server = preload.start_server((run.config for run in missing), threads)
+    return LocalExecutor(slots, server=server)
+
+
+def _ray(
     device: str,
     jobs: int | None,
     runs_per_gpu: int,
@@ -173,21 +233,16 @@ def _executor(
     cpus_per_run: int | None,
     store: "Path",
 ) -> "Executor":
-    if where == "ray":
-        from cellbench.sweeps.ray_executor import RayExecutor
+    from cellbench.sweeps.ray_executor import RayExecutor
 
-        return RayExecutor(
-            store,
-            address=address,
-            jobs=jobs,
-            cpus_per_run=cpus_per_run,
-            runs_per_gpu=runs_per_gpu,
-            on_gpu=device in ("auto", "cuda"),
-        )
-    from cellbench.sweeps.executors import LocalExecutor
-    from cellbench.sweeps.slots import make_slots
-
-    return LocalExecutor(make_slots(device=device, jobs=jobs, runs_per_gpu=runs_per_gpu))
+    return RayExecutor(
+        store,
+        address=address,
+        jobs=jobs,
+        cpus_per_run=cpus_per_run,
+        runs_per_gpu=runs_per_gpu,
+        on_gpu=device in ("auto", "cuda"),
+    )
 
 
 def _run(

@@ -8,14 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
 
 if TYPE_CHECKING:
     from cellbench.results.sheets import Sheet
 
 
-def print_plan(console: Console, plan: Plan, *, jobs: int) -> None:
-    """What is done and what is missing, per combination and set."""
+def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Share] = ()) -> None:
+    """What is done and what is missing, per combination and set, and how GPUs are shared."""
     names = [stored.name for stored in plan.sets]
     table = Table(title=Text(plan.grid.title), title_justify="left")
     for factor in plan.grid.factors:
@@ -32,6 +33,9 @@ def print_plan(console: Console, plan: Plan, *, jobs: int) -> None:
         if run.failure is not None:
             console.print(Text(failed_text(run)), soft_wrap=True)
     console.print(Text(_summary(plan, jobs)), soft_wrap=True)
+    for share in shares:
+        if share.reason:
+            console.print(Text(share.reason), soft_wrap=True)
 
 
 def print_left_out(console: Console, plan: Plan) -> None:

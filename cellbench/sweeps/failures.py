@@ -18,6 +18,8 @@ _MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|MemoryError|[Cc]annot allocate memory|can't allocate memory"
 )
 
+_NO_MEMORY = "it ran out of memory"
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -80,7 +82,7 @@ def reason_for(returncode: int, said: str) -> str:
         said: the end of its output.
     """
     if _MEMORY.search(said):
-        return "it ran out of memory" + _last(said, prefix=": ")
+        return _NO_MEMORY + _last(said, prefix=": ")
     if returncode < 0:
         with suppress(ValueError):
             name = signal.Signals(-returncode).name
@@ -88,6 +90,11 @@ def reason_for(returncode: int, said: str) -> str:
             return f"its process was ended by {name}{hint}"
         return f"its process was ended by signal {-returncode}"
     return _last(said) or f"its process ended with exit code {returncode} and said nothing"
+
+
+def ran_out_of_memory(reason: str) -> bool:
+    """Whether a reason of `reason_for` is a lack of memory."""
+    return reason.startswith(_NO_MEMORY)
 
 
 def end_of(log: Path) -> str:

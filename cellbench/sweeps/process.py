@@ -18,7 +18,9 @@ from typing import IO
 from cellbench.data.files import writing
 from cellbench.errors import UserError
 from cellbench.sweeps.claims import place, process_start
-from cellbench.sweeps.failures import end_of, reason_for
+from cellbench.sweeps.failures import end_of, ran_out_of_memory, reason_for
+from cellbench.sweeps.fork_client import LOST, ForkServer
+from cellbench.sweeps.launch import RunProcess, launch
 from cellbench.sweeps.pulse import Pulse
 from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
 from cellbench.sweeps.tasks import Task
@@ -36,6 +38,7 @@ class End(Enum):
     FAILED = "failed"
     HUNG = "hung"
     STOPPED = "stopped"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Ending:
         reason: why, where it is not done; half a sentence.
         record: file of the record where it is done.
         files: name and bytes of the record's files where the store is out of the head's reach.
+        out_of_memory: whether it failed for lack of memory.
     """
 
     end: End
@@ -55,6 +59,7 @@ class Ending:
     reason: str = ""
     record: str | None = None
     files: dict[str, bytes] = field(default_factory=dict)
+    out_of_memory: bool = False
 
 
 class Stop:
@@ -66,7 +71,11 @@ class Stop:
 
 
 def supervise(
-    task: Task, *, stop: Stop, show: Callable[[Progress], None] = lambda progress: None
+    task: Task,
+    *,
+    stop: Stop,
+    show: Callable[[Progress], None] = lambda progress: None,
+    server: ForkServer | None = None,
 ) -> Ending:
     """Start a task's process and stay with it to its end.
 
@@ -74,6 +83,7 @@ def supervise(
         task: what to run.
         stop: looked at all the time; the process then saves its step and ends.
         show: takes the progress whenever it has changed.
+        server: forks the process; None starts a new interpreter, as does a server that is gone.
 
     Returns:
         How it ended; nothing of the task's own is raised.
@@ -88,20 +98,35 @@ def supervise(
             (folder / "progress.json").unlink(missing_ok=True)
             log = (folder / "log.txt").open("ab")
         with log:
-            process = _start(task, folder, log)
-            try:
-                end, reason = _watch(process, task, folder, stop, show)
-            finally:
-                _end(process, grace_s=0.0)
+            for source in (server, None):
+                process = _start(task, folder, log, stop, source)
+                try:
+                    end, reason = _watch(process, task, folder, stop, show)
+                finally:
+                    _end(process, grace_s=0.0)
+                if end is not End.LOST or _record(folder) is not None or stop.asked.is_set():
+                    break
+                # It goes on from its checkpoint, or shows anew how it ends.
     except (OSError, UserError) as error:
         return Ending(End.FAILED, time.monotonic() - began, str(error).rstrip("."))
     seconds = time.monotonic() - began
+    record = _record(folder)
+    if end is End.LOST:
+        end = End.STOPPED if record is None else End.DONE
     if end is not End.DONE:
-        return Ending(end, seconds, reason)
+        memory = end is End.FAILED and ran_out_of_memory(reason)
+        return Ending(end, seconds, reason, out_of_memory=memory)
+    if record is None:
+        return Ending(End.FAILED, seconds, "its process ended well but left no record")
+    return Ending(End.DONE, seconds, record=record)
+
+
+def _record(folder: Path) -> str | None:
+    """The record that a run reports to have written, if it is there."""
     last = read_progress(folder / "progress.json")
     if last is None or last.record is None or not Path(last.record).is_file():
-        return Ending(End.FAILED, seconds, "its process ended well but left no record")
-    return Ending(End.DONE, seconds, record=last.record)
+        return None
+    return last.record
 
 
 def end_orphan(folder: Path) -> None:
@@ -125,28 +150,20 @@ def end_orphan(folder: Path) -> None:
             time.sleep(0.05)
 
 
-def _start(task: Task, folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    arguments = task.arguments()
+def _start(
+    task: Task, folder: Path, log: IO[bytes], stop: Stop, server: ForkServer | None
+) -> RunProcess:
     moment = datetime.now(UTC).isoformat(timespec="seconds")
-    log.write(f"--- {moment} {place().partition(' ')[0]}: {' '.join(arguments)}\n".encode())
+    log.write(f"--- {moment} {place().partition(' ')[0]}: {' '.join(task.arguments())}\n".encode())
     log.flush()
-    process = subprocess.Popen(
-        arguments,
-        # The process lives as long as the other end of this pipe; Ctrl-C in the terminal reaches
-        # it through us alone, once.
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, **task.environment},
-    )
+    process = launch(task, log, server=server, cancelled=stop.asked.is_set)
     child = {"pid": process.pid, "started": process_start(process.pid), "place": place()}
     (folder / "child.json").write_text(json.dumps(child))
     return process
 
 
 def _watch(
-    process: "subprocess.Popen[bytes]",
+    process: RunProcess,
     task: Task,
     folder: Path,
     stop: Stop,
@@ -171,8 +188,10 @@ def _watch(
             return End.HUNG, f"it showed no progress for {_spoken(task.stall_timeout_s)} at {at}"
 
 
-def _ends_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+def _ends_within(process: RunProcess, seconds: float) -> bool:
     """Whether a process ends in time; asleep till then, where `wait` looks 20 times a second."""
+    if process.poll() is not None:
+        return True
     try:
         handle = os.pidfd_open(process.pid)
     except (AttributeError, OSError):
@@ -188,13 +207,17 @@ def _ends_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 def _ended(returncode: int, log: Path) -> tuple[End, str]:
     if returncode == 0:
         return End.DONE, ""
+    if returncode == LOST:
+        return End.LOST, "the process that had started it was killed"
     if returncode in _STOPPED:
         return End.STOPPED, "somebody stopped its process"
-    return End.FAILED, reason_for(returncode, end_of(log))
+    # An earlier start has its lines in the same file.
+    said = end_of(log).rpartition("\n--- ")[2]
+    return End.FAILED, reason_for(returncode, said)
 
 
 def _end(
-    process: "subprocess.Popen[bytes]",
+    process: RunProcess,
     *,
     grace_s: float,
     stop: Stop | None = None,
@@ -221,7 +244,7 @@ def _end(
             process.stdin.close()
 
 
-def _tell_where(process: "subprocess.Popen[bytes]") -> None:
+def _tell_where(process: RunProcess) -> None:
     """Have a hanging process write to its log where it is."""
     if hasattr(signal, "SIGUSR1"):
         with suppress(OSError):

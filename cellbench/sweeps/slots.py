@@ -1,11 +1,11 @@
-"""Places to run: GPUs, or shares of the CPU."""
+"""Places to run: shares of GPUs, or of the CPU."""
 
 import os
-import subprocess
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cellbench.errors import UserError
+from cellbench.sweeps.gpus import Share
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -17,60 +17,56 @@ class Slot:
     Attributes:
         name: for people.
         environment: what keeps its run in its place.
+        gpu: name of its GPU, which other slots may share; empty on a CPU.
     """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
+    gpu: str = ""
 
 
-def make_slots(*, device: str, jobs: int | None, runs_per_gpu: int) -> list[Slot]:
+def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> list[Slot]:
     """As many places as runs may go at once.
 
     Args:
         device: as `cellbench run` takes it.
-        jobs: how many; by default one, or one a GPU.
-        runs_per_gpu: how many share a GPU.
+        jobs: how many; by default one, or as many as the GPUs take.
+        shares: how many runs each GPU takes; empty on a CPU.
 
     Raises:
         UserError: more jobs than the GPUs take.
     """
-    gpus = visible_gpus() if device in ("auto", "cuda") else []
-    if not gpus:
-        count = jobs or (runs_per_gpu if device.startswith("cuda") else 1)
-        return [Slot(f"job {i + 1}", _threads(count)) for i in range(count)]
-    most = len(gpus) * runs_per_gpu
-    if jobs is not None and jobs > most:
+    if not shares:
+        count = jobs or 1
+        return [Slot(f"job {i + 1}", threads_of(count)) for i in range(count)]
+    most = sum(share.runs for share in shares)
+    named = shares[0].gpu.name.startswith("cuda")  # as --device says it, not for the driver
+    if jobs is not None and jobs > most and not named:
+        each = max(share.runs for share in shares)
         raise UserError(
-            f"--jobs {jobs} is more than {len(gpus)} GPU{'s' * (len(gpus) > 1)} take at "
-            f"{runs_per_gpu} a GPU; raise --runs-per-gpu, or take --device cpu."
+            f"--jobs {jobs} is more than {len(shares)} GPU{'s' * (len(shares) > 1)} take at "
+            f"{each} a GPU; raise --runs-per-gpu, or take --device cpu."
         )
-    count = jobs or most
+    # One on every GPU before the second on any.
+    turns = [
+        share.gpu.name
+        for turn in range(jobs if named and jobs else max(share.runs for share in shares))
+        for share in shares
+        if turn < share.runs or named
+    ]
+    chosen = turns[: jobs or most]
+    threads = threads_of(len(chosen))
     return [
-        Slot(f"GPU {gpus[i % len(gpus)]}", {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]})
-        if count == 1
-        else Slot(
-            f"GPU {gpus[i % len(gpus)]}",
-            {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], **_threads(count)},
+        Slot(
+            name if named else f"GPU {name}",
+            threads if named else {"CUDA_VISIBLE_DEVICES": name, **threads},
+            gpu=name,
         )
-        for i in range(count)
+        for name in chosen
     ]
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that a process started here would see, as CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True, text=True, check=True, timeout=20,
-        )  # fmt: skip
-        return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()]
-    return []
-
-
-def _threads(count: int) -> dict[str, str]:
+def threads_of(count: int) -> dict[str, str]:
     """An equal share of the cores for each of several runs, unless the user has set one."""
     if count == 1 or "OMP_NUM_THREADS" in os.environ:
         return {}

@@ -83,6 +83,7 @@ class Sweep:
         self._waiting = deque(run for run in plan.runs if run.state in wanted)
         self._others = plan.in_state(State.ELSEWHERE)
         self._active: dict[str, _Active] = {}
+        self._again: deque[str] = deque()  # of the active ones, those without a process
         self._looked_at = time.monotonic()
 
     def run(self) -> None:
@@ -102,8 +103,11 @@ class Sweep:
 
     def _step(self, beat: Heartbeat) -> bool:
         """Start what can start, take in what has happened; False when nothing is left."""
-        while self._waiting and self.executor.free():
-            self._start(self._waiting.popleft(), beat)
+        while (self._again or self._waiting) and self.executor.free():
+            if self._again:
+                self._start_again(self._again.popleft())
+            else:
+                self._start(self._waiting.popleft(), beat)
         if not self._active and not self._waiting and not (self._others and self.wait_for_others):
             return False
         for event in self.executor.wait(1.0):
@@ -132,6 +136,10 @@ class Sweep:
         self._active[str(run.folder)] = active
         self.view.started(run, self.executor.start(str(run.folder), active.task))
 
+    def _start_again(self, key: str) -> None:
+        active = self._active[key]
+        self.view.started(active.run, self.executor.start(key, active.task))
+
     def _settled(self, run: PlannedRun) -> bool:
         """Whether another sweep has finished a run, or failed at it, since the plan was made."""
         if run.key is not None:
@@ -152,7 +160,13 @@ class Sweep:
             active.hangs += 1
             if active.hangs < _HANGS:
                 self.view.say(f"{run.label}: {ending.reason}; it is started once more.")
-                self.view.started(run, self.executor.start(key, active.task))
+                self._start_again(key)
+                return
+        if ending.out_of_memory:
+            change = self.executor.after_out_of_memory(key)
+            if change is not None:
+                self.view.say(f"{run.label} ran out of memory: {change}, and it starts again.")
+                self._again.append(key)
                 return
         del self._active[key]
         if ending.end is End.DONE and ending.record is not None:
@@ -190,6 +204,8 @@ class Sweep:
     def _stop(self, beat: Heartbeat) -> None:
         """Have every run save its step; a second Ctrl-C ends them at once."""
         self.executor.stop()
+        while self._again:
+            beat.drop(self._active.pop(self._again.popleft()).claim)
         try:
             self._drain(beat)
         except KeyboardInterrupt:

@@ -43,9 +43,12 @@ class Task:
 
     def arguments(self) -> list[str]:
         """The command line of the process; its config file has to be written first."""
+        return [*(self.program or (sys.executable, "-m", "cellbench", "run")), *self.options()]
+
+    def options(self) -> list[str]:
+        """The command line without the program."""
         folder = Path(self.folder)
         return [
-            *(self.program or (sys.executable, "-m", "cellbench", "run")),
             str(folder / "config.py"),
             "--split", str(self.split),
             "--seed", str(self.seed),

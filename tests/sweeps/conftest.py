@@ -60,7 +60,9 @@ class FakeSweep:
             env={
                 **os.environ,
                 "FAKE_FOLDER": str(self.folder),
-                "PYTHONPATH": str(HERE),
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, (str(HERE), os.environ.get("PYTHONPATH")))
+                ),
                 "COLUMNS": "200",
             },
         )  # fmt: skip

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cellbench.data.contracts import Picture, Transform
 from cellbench.errors import PartError
 from cellbench.registry import TRANSFORMS
-from cellbench_plugins.transforms.colour import as_float
+from cellbench_plugins.transforms.colour import add_to_channels, as_float
 
 # Of MBM's training images of split 0, the median: optical densities of R, G and B.
 HAEMATOXYLIN, EOSIN = (0.65, 0.66, 0.37), (0.22, 0.87, 0.44)
@@ -145,10 +145,12 @@ class StainJitter(Transform):
         mixing = np.eye(3) + self.unmixing @ np.diag(factors - 1) @ self.stains
         values = as_float(picture.pixels)
         density = _densities(255 * values.reshape(-1, 3))
-        moved = density @ mixing.astype(np.float32) + (shifts @ self.stains).astype(np.float32)
-        colours = _values(moved) / 255
-        pixels = colours.clip(0, 1).astype(np.float32).reshape(values.shape)
-        return replace(picture, pixels=pixels)
+        moved = density @ mixing.astype(np.float32)
+        add_to_channels(moved, (shifts @ self.stains).astype(np.float32))
+        colours = _values(moved)
+        colours /= 255
+        np.clip(colours, 0, 1, out=colours)
+        return replace(picture, pixels=colours.reshape(values.shape))
 
 
 def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.float64] | None:
@@ -178,12 +180,19 @@ def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.
 
 def _densities(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Optical densities of values from 0 to 255; + 1, so that black has one too."""
-    return -np.log((values + 1) / 256)
+    density = values + 1
+    density /= 256
+    np.log(density, out=density)
+    return np.negative(density, out=density)
 
 
 def _values(densities: NDArray[np.float32]) -> NDArray[np.float32]:
     """What has these optical densities; it may lie outside of 0 to 255."""
-    return 256 * np.exp(-densities) - 1
+    values = np.negative(densities)
+    np.exp(values, out=values)
+    values *= 256
+    values -= 1
+    return values
 
 
 def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -1,0 +1,54 @@
+"""How much GPU memory the runs of a plan need, by the records of their configs."""
+
+from cellbench.errors import UserError
+from cellbench.results.records import read_record
+from cellbench.results.runs import Run
+from cellbench.sweeps.gpus import Demand
+from cellbench.sweeps.plan import Plan, State
+
+# Records of one config that are read: they hardly differ.
+_LOOKED_AT = 3
+
+
+def demand_of(plan: Plan, *, products: set[str], retry_failed: bool = False) -> Demand:
+    """What the runs that are still to be done need.
+
+    Args:
+        plan: with the states of its runs.
+        products: names of the GPUs at hand; records made on these count before those made on
+            others.
+        retry_failed: whether failed runs are to be done, too.
+    """
+    wanted = {State.MISSING, State.ELSEWHERE} | ({State.FAILED} if retry_failed else set())
+    waiting = [run for run in plan.runs if run.state in wanted]
+    by_config: dict[str, list[Run]] = {}
+    for run in plan.finished.runs:
+        by_config.setdefault(run.config_hash, []).append(run)
+    peaks: list[float] = []
+    known = unknown = 0
+    for config_hash in dict.fromkeys(run.config.hash for run in waiting):
+        found = _peaks(by_config.get(config_hash, []), products)
+        known += len(found)
+        unknown += not found
+        peaks += found
+    return Demand(len(waiting), max(peaks, default=None), known, unknown)
+
+
+def _peaks(runs: list[Run], products: set[str]) -> list[float]:
+    """Peak MB of records made on a GPU, by preference on one of the same product."""
+    same: list[float] = []
+    other: list[float] = []
+    for run in runs:
+        if len(same) >= _LOOKED_AT:
+            break
+        if run.path is None:
+            continue
+        try:
+            record = read_record(run.path)
+            environment, peak = record["environment"], float(record["timing"]["peak_memory_mb"])
+            on_gpu, product = environment["device"] == "cuda", environment["device_name"]
+        except (UserError, KeyError, TypeError, ValueError):
+            continue
+        if on_gpu:
+            (same if product in products else other).append(peak)
+    return same or other

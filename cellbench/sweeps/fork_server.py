@@ -1,0 +1,165 @@
+"""The process that runs are forked from: it has imported what they need, and runs nothing itself.
+
+`python -m cellbench.sweeps.fork_server SOCKET TARGET MODULE...` imports the modules, then forks
+once for every request on the socket; each child calls TARGET ("module:function") with the
+arguments of its request, as a program of its own: own session, own standard streams, own exit
+code. No thread runs and no GPU is touched before a fork. `fork_client` is the other end.
+
+A request is one line of JSON, {"arguments": [...], "environment": {...}}, sent with three file
+descriptors: the child's standard input, its log, and a pipe that takes its exit code as one line
+of text, which closes without one if this process is killed. The answer is {"pid": ...} or
+{"error": "..."}.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+MODULE = "cellbench.sweeps.fork_server"
+READY = b"ready\n"
+
+_LONGEST = 1 << 20  # bytes of a request
+
+
+def main() -> None:
+    """Serve until the other end of the socket closes; in a child, be the run."""
+    number, target, *modules = sys.argv[1:]
+    connection = socket.socket(fileno=int(number))
+    for position, name in enumerate(modules):
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            # A module that fails half-way leaves traces, so that all is imported anew without
+            # it; the run that needs it will name the error.
+            rest = modules[:position] + modules[position + 1 :]
+            os.set_inheritable(connection.fileno(), True)
+            os.execv(sys.executable, [sys.executable, "-m", MODULE, number, target, *rest])
+    # What is imported stays: the collector need not touch, and so copy, its pages in every child.
+    gc.collect()
+    gc.freeze()
+    arguments = _serve(connection)
+    if arguments is not None:
+        module, _, function = target.partition(":")
+        getattr(importlib.import_module(module), function)(arguments)
+
+
+def _serve(connection: socket.socket) -> list[str] | None:
+    """Fork for every request.
+
+    Returns:
+        The arguments of a request, in its child; None when no request can come any more.
+    """
+    children: dict[int, int] = {}  # pid -> pipe that takes the exit code
+    wake, woken = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    connection.sendall(READY)
+    while True:
+        readable, _, _ = select.select([connection.fileno(), wake], [], [])
+        if wake in readable:
+            with suppress(BlockingIOError):
+                os.read(wake, 4096)
+            _report_ended(children)
+        if connection.fileno() not in readable:
+            continue
+        line, passed = _receive(connection)
+        if not line:
+            return None
+        own = [connection.fileno(), wake, woken, *children.values()]
+        try:
+            request = json.loads(line)
+            pid = _fork(request, passed, close=own)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            answer: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
+            kept = []
+        else:
+            if pid == 0:
+                return list(request["arguments"])
+            answer, kept = {"pid": pid}, [passed[2]]
+            children[pid] = passed[2]
+        for number in passed:
+            if number not in kept:
+                os.close(number)
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _fork(request: dict[str, Any], passed: Sequence[int], *, close: Sequence[int]) -> int:
+    """Fork; the parent goes on when its child has its own session and streams.
+
+    Args:
+        request: see the module.
+        passed: its three descriptors.
+        close: descriptors of this process that the child has no use for.
+
+    Returns:
+        The child's pid; 0 in the child.
+    """
+    stdin, log, status = passed
+    arguments, environment = list(request["arguments"]), dict(request["environment"])
+    done, tell = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(tell)
+        os.read(done, 1)
+        os.close(done)
+        return pid
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        for number, wanted in ((stdin, 0), (log, 1), (log, 2)):
+            os.dup2(number, wanted)
+        for number in (stdin, log, status, done, *close):
+            os.close(number)
+        os.environ.update(environment)
+        sys.argv = ["cellbench", *arguments]
+        _set_threads(environment)
+        os.write(tell, b"\n")
+        os.close(tell)
+    except BaseException:
+        os._exit(1)  # never become a second server
+    return 0
+
+
+def _set_threads(environment: dict[str, str]) -> None:
+    """Apply the number of threads, which libraries read from the environment at their import."""
+    wanted, torch = environment.get("OMP_NUM_THREADS", ""), sys.modules.get("torch")
+    if torch is not None and wanted.isdigit() and int(wanted) > 0:
+        torch.set_num_threads(int(wanted))
+
+
+def _report_ended(children: dict[int, int]) -> None:
+    """Write the exit codes of the children that have ended."""
+    for pid in list(children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            pipe = children.pop(pid)
+            with suppress(OSError):  # nobody may be left to read it
+                os.write(pipe, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            os.close(pipe)
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """One line and the descriptors sent with it; an empty line at the end of the stream."""
+    line, passed = b"", []
+    while not line.endswith(b"\n") and len(line) < _LONGEST:
+        data, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, 8, socket.MSG_CMSG_CLOEXEC)
+        passed += list(descriptors)
+        if not data:
+            return b"", passed
+        line += data
+    return line, passed
+
+
+if __name__ == "__main__":
+    main()
