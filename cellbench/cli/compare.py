@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellbench.cli.run import Duration
+from cellbench.cli.run import CountOrAuto, Duration
 from cellbench.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -49,22 +49,6 @@ class Numbers(click.ParamType):
         return tuple(sorted(found))
 
 
-class CountOrAuto(click.ParamType):
-    """A whole number of at least 1, or auto, which is None."""
-
-    name = "auto|N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """The number."""
-        if value == "auto":
-            return None
-        if not (str(value).isascii() and str(value).isdigit() and 0 < int(value) < 10**6):
-            self.fail(f"{value!r} is neither auto nor a whole number of at least 1.", param, ctx)
-        return int(value)
-
-
 @click.command()
 @click.argument("grid", default="components")
 @click.option("--datasets", metavar="SETS", help="Such as adi,vgg or adi-sim; the grid's else.")
@@ -82,7 +66,7 @@ class CountOrAuto(click.ParamType):
 )
 @click.option(
     "--runs-per-gpu",
-    type=CountOrAuto(),
+    type=CountOrAuto(1),
     default="auto",
     show_default=True,
     help="That share a GPU; auto goes by its memory, the CPU's cores and what was measured.",

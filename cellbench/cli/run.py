@@ -34,6 +34,30 @@ class Duration(click.ParamType):
         return seconds
 
 
+class CountOrAuto(click.ParamType):
+    """A whole number, or auto, which is None."""
+
+    name = "auto|N"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """The number."""
+        if value == "auto":
+            return None
+        text = str(value)
+        if re.fullmatch(r"[0-9]{1,6}", text) is None or int(text) < self.least:
+            self.fail(
+                f"{value!r} is neither auto nor a whole number of at least {self.least}.",
+                param,
+                ctx,
+            )
+        return int(text)
+
+
 @click.command()
 @click.argument("config")
 @click.option("--dataset", metavar="SET", help="Use this data set instead of the config's.")
@@ -65,7 +89,13 @@ class Duration(click.ParamType):
 @click.option(
     "--no-test", is_flag=True, help="Leave the test part unread and write no record: for recipes."
 )
-@click.option("--workers", type=click.IntRange(0), default=0, help="Loader processes.")
+@click.option(
+    "--workers",
+    type=CountOrAuto(0),
+    default="auto",
+    show_default=True,
+    help="Loader processes; auto goes by device and cores, 0 is a thread.",
+)
 @click.option("--store", metavar="DIR", help="Folder of runs/ and leaderboards/.")
 @click.option("--report", metavar="FILE", help="Keep this JSON file up to date, for programs.")
 @click.option(
@@ -84,7 +114,7 @@ def command(
     strict: bool,
     resume: bool,
     no_test: bool,
-    workers: int,
+    workers: int | None,
     store: str | None,
     report: str | None,
     with_parent: bool,

@@ -1,7 +1,7 @@
 """The training images as a stream of augmented crops that any process can join at any step."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from cellbench.data.pipeline import (
     read_samples,
 )
 from cellbench.data.seeds import generator
+from cellbench.data.workers import by_processes
 from cellbench.errors import UserError
 
 
@@ -75,6 +76,7 @@ class TrainingSet:
         self.batch_size = batch_size
         self.input_scale = float(input_scale)
         self._pixels = PixelCache(stored.pixels, cache_bytes)
+        self._orders: dict[int, list[str]] = {}
 
     @property
     def crops_per_epoch(self) -> int:
@@ -119,7 +121,9 @@ class TrainingSet:
         """
         first, stop = step * self.batch_size, (step + 1) * self.batch_size
         epochs = range(first // self.crops_per_epoch, (stop - 1) // self.crops_per_epoch + 1)
-        orders = {epoch: self.order(epoch) for epoch in epochs}
+        # Successive batches are of the same one or two epochs.
+        orders = {epoch: self._orders.get(epoch) or self.order(epoch) for epoch in epochs}
+        self._orders = orders
         image_ids, pictures = [], []
         for position in range(first + rank, stop, world):
             epoch, crop = divmod(position, self.crops_per_epoch)
@@ -143,7 +147,7 @@ class TrainingSet:
             start: first step; where a resumed run left off.
             stop: one past the last step.
             workers: processes that prepare batches; with 0 one thread of this process does,
-                which serves unless a step takes a few milliseconds.
+                which serves unless a step takes a few milliseconds. The batches are the same.
             rank: of this process among several that train together.
             world: their number.
 
@@ -157,39 +161,18 @@ class TrainingSet:
             )
         share = _Share(self, rank, world)
         steps = range(start, stop)
-        return _by_workers(share, steps, workers) if workers else look_ahead(share, steps)
+        if workers:
+            return by_processes(share, steps, workers=workers)
+        return look_ahead(share, steps)
 
 
+@dataclass(frozen=True, slots=True)
 class _Share:
-    """One process's batches by step, as both a function and a torch map-style data set."""
+    """One process's batches by step, as a function that can be sent to another."""
 
-    def __init__(self, train: TrainingSet, rank: int, world: int) -> None:
-        self.train, self.rank, self.world = train, rank, world
+    train: TrainingSet
+    rank: int
+    world: int
 
     def __call__(self, step: int) -> dict[str, Any]:
         return self.train.batch(step, rank=self.rank, world=self.world)
-
-    __getitem__ = __call__
-
-
-def _by_workers(share: _Share, steps: range, workers: int) -> Iterator[dict[str, Any]]:
-    import torch
-    from torch.utils.data import DataLoader
-
-    # Forking a process in which torch already runs threads may lock up; a server forks clean ones.
-    methods = multiprocessing.get_all_start_methods()
-    loader: DataLoader[dict[str, Any]] = DataLoader(
-        share,  # type: ignore[arg-type]
-        sampler=steps,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        multiprocessing_context="forkserver" if "forkserver" in methods else "spawn",
-        # Its own, or the loader would draw from the generator that dropout uses.
-        generator=torch.Generator(),
-    )
-    return iter(loader)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -11,6 +11,7 @@ import torch
 from cellbench.data.pipeline import AnnotatedImages, PreparedImages
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
+from cellbench.data.workers import choose_workers, cores_of_run
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
@@ -57,7 +58,11 @@ def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Tra
         device=prepared.device,
         precision=prepared.precision,
         processes=prepared.processes,
-        workers=prepared.request.workers,
+        workers=choose_workers(
+            prepared.request.workers,
+            on_gpu=prepared.device.type == "cuda",
+            cores=cores_of_run(),
+        ),
         folder=folder,
     )
 

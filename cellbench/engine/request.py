@@ -41,7 +41,7 @@ class Request:
         strict: stop where the real set is not there.
         no_test: leave the test part unread and write no record.
         resume: go on from an interrupted run; False starts over.
-        workers: loader processes.
+        workers: loader processes; None chooses by device and cores.
         store: folder of `runs/` and `leaderboards/`; None for the default.
     """
 
@@ -57,7 +57,7 @@ class Request:
     strict: bool = False
     no_test: bool = False
     resume: bool = True
-    workers: int = 0
+    workers: int | None = None
     store: str | None = None
 
 
