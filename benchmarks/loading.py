@@ -1,31 +1,34 @@
 """Is the loader ever what training waits for?
 
-Prints, for images of the sizes of ADI, VGG and MBM, what one augmented crop costs and how many
-times faster than a training step its batch is ready:
+Prints, for the configs of the four sets on noise of their images' sizes, what a batch costs and how
+fast batches come from one thread and from 1, 2 and 4 processes, against a step of 5 ms as a GPU
+takes it, and, unless it is left out, against a bare VGG16-bn step on this CPU:
 
-    python benchmarks/loading.py [--no-step]
+    python benchmarks/loading.py [--no-step] [--sets adi,mbm] [--workers 0,1,2,4]
 
-The step is a bare VGG16-bn, forward and backward, 16 crops of 64x64, channels-last, float32: less
-than any method in the suite does.
+Nothing else runs meanwhile: on a machine that others use look at the processor's time, which is the
+first number. The bare step is forward and backward of 16 crops of 64x64, channels-last, float32:
+less than any method in the suite does.
 """
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cellbench.config import resolve
 from cellbench.data.training_set import TrainingSet
-from cellbench.registry import TRANSFORMS
+from cellbench.engine.assembly import make_transform
 from cellbench.structures import CellSample
 
-BATCH = 16
-# Name, edge of the image, window, jitter and input scale as in configs/datasets.
-SETS = [
-    ("adi", 150, 64, (0.8, 1.25), 1.0),
-    ("vgg", 256, 64, (0.9, 1.1), 1.0),
-    ("mbm", 600, 96, (0.8, 1.25), 0.5),
-]
+STEP_MS = 5.0
+CROPS = 16
+# Edge in px of the images, of which DCC's differ.
+EDGES = {"adi": 150, "mbm": 600, "vgg": 256, "dcc": 550}
+# MBM as some train it.
+EXTRA = {"mbm": [{"type": "StainJitter"}]}
 
 
 @dataclass
@@ -46,34 +49,53 @@ class Noise:
         return np.random.default_rng(int(image_id)).integers(0, 256, shape, dtype=np.uint8)
 
 
-def training_set(edge: int, window: int, jitter: tuple[float, float], scale: float) -> TrainingSet:
-    """The pipeline of the shipped data-set configs."""
-    noise = Noise(edge)
-    parts = [
-        {"type": "RandomCrop", "size": window, "jitter": jitter, "input_scale": scale},
-        {"type": "RandomFlip"},
-        {"type": "QuarterTurn"},
-        {"type": "ColourJitter"},
-    ]
+def training_set(name: str, more: list[dict]) -> TrainingSet:
+    """The pipeline of a set's config; what prepares whole images is done once and left out."""
+    data = resolve("methods/dla", dataset=name).data
+    noise = Noise(EDGES[name])
     return TrainingSet(
         noise,
         noise.ids,
-        transforms=[TRANSFORMS.build(part) for part in parts],
+        transforms=[make_transform(part, data.input_scale) for part in [*data.augment, *more]],
         seed=0,
         split=0,
-        crops_per_image=4,
-        batch_size=BATCH,
-        input_scale=scale,
+        crops_per_image=data.crops_per_image,
+        batch_size=data.batch_size,
+        input_scale=data.input_scale,
     )
 
 
-def seconds(action, repeats: int) -> float:
-    """The median duration of an action, after one to warm up."""
-    action(0)
+def processor_ms(train: TrainingSet, batches: int = 60) -> float:
+    """The median processor time of a batch, after the images have been decoded."""
     times = []
-    for repeat in range(repeats):
+    for step in range(train.steps_per_epoch + batches):
+        start = time.thread_time()
+        train.batch(step)
+        times.append(time.thread_time() - start)
+    return 1e3 * float(np.median(times[-batches:]))
+
+
+def stream_ms(train: TrainingSet, workers: int, *, warm_s: float, batches: int = 200) -> float:
+    """Milliseconds between batches that are taken as fast as they come."""
+    stream = train.batches(0, 10**6, workers=workers)
+    start = time.perf_counter()
+    while time.perf_counter() - start < warm_s:  # processes start, images are decoded
+        next(stream)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(stream)
+    spent = time.perf_counter() - start
+    stream.close()
+    return 1e3 * spent / batches
+
+
+def seconds(action: Callable[[], object], repeats: int) -> float:
+    """The median duration of an action, after one to warm up."""
+    action()
+    times = []
+    for _ in range(repeats):
         start = time.perf_counter()
-        action(repeat)
+        action()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
 
@@ -84,25 +106,35 @@ def step_seconds() -> float:
     from torchvision.models import vgg16_bn
 
     trunk = vgg16_bn(weights=None).features.to(memory_format=torch.channels_last)
-    pixels = torch.randn(BATCH, 3, 64, 64).to(memory_format=torch.channels_last)
-    return seconds(lambda _: trunk(pixels).mean().backward(), 5)
+    pixels = torch.randn(CROPS, 3, 64, 64).to(memory_format=torch.channels_last)
+    return seconds(lambda: trunk(pixels).mean().backward(), 5)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--no-step", action="store_true", help="leave the training step out")
-    step = None if parser.parse_args().no_step else step_seconds()
+    parser.add_argument("--sets", default=",".join(EDGES))
+    parser.add_argument("--workers", default="0,1,2,4", help="0 is one thread")
+    parser.add_argument("--warm", type=float, default=5.0, help="seconds before the clock starts")
+    given = parser.parse_args()
+    step = None if given.no_step else step_seconds()
     if step is not None:
-        print(f"bare VGG16-bn step, {BATCH} crops of 64x64: {step:.3f} s")
-    for name, edge, window, jitter, scale in SETS:
-        train = training_set(edge, window, jitter, scale)
-        for warm in range(train.steps_per_epoch):  # decoding is paid once
-            train.batch(warm)
-        batch = seconds(train.batch, 60)
-        crop = batch / BATCH
-        line = f"{name}: {crop * 1e3:.2f} ms a crop of {window} px, {1 / crop:.0f} crops/s"
-        print(line if step is None else f"{line}, {batch / step:.1%} of the step")
+        print(f"bare VGG16-bn step, {CROPS} crops of 64x64: {step:.3f} s")
+    for name in given.sets.split(","):
+        for more in ([], *([EXTRA[name]] if name in EXTRA else [])):
+            train = training_set(name, more)
+            cost = processor_ms(train)
+            title = " + ".join([name, *(part["type"] for part in more)])
+            line = f"{title}: {train.batch_size} crops take {cost:.1f} ms of the processor"
+            print(line if step is None else f"{line}, {cost / 1e3 / step:.1%} of the step")
+            for workers in map(int, given.workers.split(",")):
+                found = stream_ms(train, workers, warm_s=given.warm)
+                source = f"{workers} processes" if workers else "one thread"
+                met = "keeps up with" if found <= STEP_MS else "slower than"
+                print(
+                    f"  {source}: {found:.1f} ms a batch, {met} {STEP_MS:g} ms a step", flush=True
+                )
 
 
 if __name__ == "__main__":

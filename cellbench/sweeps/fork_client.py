@@ -79,6 +79,15 @@ class ForkServer:
         """Of the server's process."""
         return self._process.pid
 
+    def wait_until_ready(self, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the server has imported its modules; `start` does it by itself.
+
+        Raises:
+            NoServerError: the server is gone or takes too long, or the wait was cancelled.
+        """
+        with self._lock:
+            self._wait_until_ready(cancelled)
+
     def start(
         self,
         arguments: Sequence[str],

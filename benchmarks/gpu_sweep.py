@@ -1,0 +1,136 @@
+"""How many trainings an hour a machine does, and how long one takes to start.
+
+    python benchmarks/gpu_sweep.py                           # 1, 4, 8 and 16 runs at a time
+    python benchmarks/gpu_sweep.py --runs 32 --epochs 20 --at-once 8,16,24
+    python benchmarks/gpu_sweep.py --device cpu --runs 2 --at-once 1 --epochs 1 --protocol smoke
+    python benchmarks/gpu_sweep.py --new-interpreters        # without the process to fork from
+
+The same short trainings, one a seed, are done for each number at a time, by the executor of
+`cellbench compare`, into an empty store. A run starts when it is asked for, and has started when
+it takes its first batch; its end includes scoring, record and pictures. The process that runs are
+forked from imports before the clock starts, as it does while a sweep prints its plan.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from cellbench.sweeps import preload, process
+from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.executors import LocalExecutor
+from cellbench.sweeps.gpus import Share, visible_gpus
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import Plan, PlannedRun, State, make_plan
+from cellbench.sweeps.reporting import Progress
+from cellbench.sweeps.slots import Slot, make_slots
+from cellbench.sweeps.sweep import Sweep, View
+from cellbench.sweeps.tasks import Task, config_text
+
+GRID = """\
+base = "{config}"
+axes = [dict(key="schedule.validations", values=[1])]
+datasets = ["{dataset}"]
+protocol = "{protocol}"
+"""
+
+
+class Clock(View):
+    """When runs started, trained first, and ended."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, float] = {}
+        self.start_s: dict[int, float] = {}
+        self.run_s: list[float] = []
+
+    def started(self, run: PlannedRun, place: str) -> None:
+        """A run has been asked for."""
+        self.asked[id(run)] = time.monotonic()
+
+    def moved(self, run: PlannedRun, progress: Progress) -> None:
+        """The first news of a training."""
+        if progress.phase != "starting" and id(run) not in self.start_s:
+            self.start_s[id(run)] = time.monotonic() - self.asked[id(run)]
+
+    def ended(self, run: PlannedRun, seconds: float) -> None:
+        """A run has ended."""
+        self.run_s.append(seconds)
+        if run.state is not State.DONE:
+            raise SystemExit(f"{run.label}: {run.failure.reason if run.failure else run.state}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", default="methods/dla.py")
+    parser.add_argument("--dataset", default="adi")
+    parser.add_argument("--protocol", default="v1")
+    parser.add_argument("--runs", type=int, default=16, help="for each number at a time")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--at-once", default="1,4,8,16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--new-interpreters", action="store_true")
+    given = parser.parse_args()
+    process._POLL_S = 0.05  # of the progress, so that a start is timed to the tenth of a second
+    for number in map(int, given.at_once.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            print(measure(given, number, Path(folder)), flush=True)
+
+
+def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
+    """Do all runs, so many at a time; a line for people."""
+    grid = folder / "grid.py"
+    grid.write_text(
+        GRID.format(config=given.config, dataset=given.dataset, protocol=given.protocol)
+    )
+    wish = Wish(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
+    plan = make_plan(load_grid(str(grid)), wish, folder)
+    slots = slots_for(number, given.device)
+    began = time.monotonic()
+    server = None
+    if not given.new_interpreters:
+        server = preload.start_server((run.config for run in plan.runs), slots[0].environment)
+        if server is not None:
+            server.wait_until_ready()
+    imports_s = time.monotonic() - began
+    clock, executor = Clock(), LocalExecutor(slots, server=server)
+    began = time.monotonic()
+    try:
+        Sweep(plan, executor, lambda run: task(plan, run, given.device), view=clock).run()
+    finally:
+        executor.close()
+    seconds = time.monotonic() - began
+    starts = sorted(clock.start_s.values())
+    how = "new interpreters" if server is None else f"forked, {imports_s:.1f} s of imports before"
+    return (
+        f"{len(slots):3} at a time: {3600 * given.runs / seconds:7.1f} runs an hour; a run takes "
+        f"{statistics.median(clock.run_s):.1f} s, of which {statistics.median(starts):.2f} s "
+        f"(at most {starts[-1]:.2f}) to its first batch ({how})"
+    )
+
+
+def slots_for(number: int, device: str) -> list[Slot]:
+    """So many places, on the first GPU where there is one."""
+    shares = [Share(gpu, number) for gpu in visible_gpus(device)[:1]]
+    return make_slots(device=device, jobs=number, shares=shares)
+
+
+def task(plan: Plan, run: PlannedRun, device: str) -> Task:
+    """The task of a run, as `cellbench compare` makes it."""
+    return Task(
+        label=run.label,
+        dataset=run.dataset,
+        config=config_text(run.config),
+        protocol=run.protocol,
+        split=run.split,
+        seed=run.seed,
+        device=device,
+        store=str(plan.store),
+        folder=str(run.folder),
+        stall_timeout_s=600.0,
+    )
+
+
+if __name__ == "__main__":
+    main()
