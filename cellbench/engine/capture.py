@@ -93,7 +93,7 @@ class Captured:
         def grads_like(outputs: Sequence[Tensor]) -> list[Tensor]:
             return [torch.zeros_like(output) for output in outputs if output.requires_grad]
 
-        with _warming_up(pixels.device):
+        with _side_stream(pixels.device):
             for _ in range(_WARM_UP):
                 outputs = forward()
                 found = backward(outputs, grads_like(outputs))
@@ -159,7 +159,7 @@ def capture(
     Returns:
         None where steps must be eager.
     """
-    with _kept_buffers(counter):
+    with _kept_buffers(counter), _restored(batch.images.pixels.device):
         try:
             captured = Captured(counter, batch.images.pixels, precision=precision)
             apart = _distance(counter, captured, batch, precision=precision, seed=seed)
@@ -224,18 +224,25 @@ def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
 
 
 @contextmanager
-def _warming_up(device: torch.device) -> Iterator[None]:
-    """A side stream, as captures ask for, on which cuDNN measures its algorithms."""
-    chosen = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
+def _side_stream(device: torch.device) -> Iterator[None]:
+    """A stream of its own for the passes before a capture, as captures ask for."""
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
-    try:
-        with torch.cuda.stream(stream):
-            yield
-    finally:
-        torch.backends.cudnn.benchmark = chosen
+    with torch.cuda.stream(stream):
+        yield
     torch.cuda.current_stream(device).wait_stream(stream)
+
+
+@contextmanager
+def _restored(device: torch.device) -> Iterator[None]:
+    """Let cuDNN measure its algorithms; put the stream back, which a failed capture leaves."""
+    measured, stream = torch.backends.cudnn.benchmark, torch.cuda.current_stream(device)
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = measured
+        torch.cuda.set_stream(stream)
 
 
 @contextmanager
