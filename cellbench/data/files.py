@@ -1,6 +1,7 @@
 """Writing files so that a reader finds the old one, the new one, never half of one."""
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from cellbench import paths
 from cellbench.data.limits import FILE
-from cellbench.data.locks import Busy, locked
+from cellbench.data.locks import Busy, abandoned, claimed, locked
 from cellbench.data.reading import open_file
 from cellbench.errors import UserError
 
@@ -92,19 +93,37 @@ def write_atomically(path: Path, data: bytes, *, elsewhere: str | None = None) -
     Raises:
         UserError: it cannot be written; an older file of the name is still there.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with writing(path, elsewhere=elsewhere):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                sync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+            _put(path, data)
+        except FileNotFoundError:  # taken for abandoned while it was not claimed
+            _put(path, data)
+
+
+def _put(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with temporary.open("wb") as stream:
+            with suppress(Busy):  # whoever looks whether it is abandoned has it for a moment
+                claimed(stream.fileno())
+            stream.write(data)
+            stream.flush()
+            sync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of a file that they were about to put in place."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):
+            if abandoned(partial):
+                partial.unlink()
 
 
 def sync(descriptor: int) -> None:

@@ -7,6 +7,7 @@ machine.
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ _NO_LOCKS = frozenset(
 )
 
 _LONGEST_WAIT_S = 60.0
+_ABANDONED_S = 3600.0
 
 HELD = ".held"
 """What the name of the file ends in that stands for a lock where the disk has none."""
@@ -74,6 +76,34 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
         os.close(descriptor)
     with _stand_in(file, wait):
         yield
+
+
+def abandoned(file: Path) -> bool:
+    """Whether no living process writes a file that `claimed` was called for.
+
+    On a disk without locks a file that has not been touched for an hour counts as abandoned.
+
+    Raises:
+        OSError: it is gone or cannot be opened.
+    """
+    descriptor = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if claimed(descriptor):
+            return True
+        return time.time() - os.fstat(descriptor).st_mtime > _ABANDONED_S
+    except Busy:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def claimed(descriptor: int) -> bool:
+    """Lock an open file until it is closed, however its process ends; False without locks.
+
+    Raises:
+        Busy: another process has it.
+    """
+    return fcntl is not None and _flocked(descriptor, wait=False)
 
 
 def _flocked(descriptor: int, wait: bool) -> bool:
