@@ -1,5 +1,6 @@
 """The length of a run as the command line gives it: epochs, or a wall-clock budget."""
 
+import math
 from dataclasses import replace
 
 from cellbench import plugin_index
@@ -7,6 +8,9 @@ from cellbench.config import ResolvedConfig
 from cellbench.config_ranges import RANGES
 from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
+
+# Most of a budget that is spent measuring.
+MEASURING = 0.1
 
 
 def trained_by_steps(config: ResolvedConfig) -> bool:
@@ -44,3 +48,28 @@ def with_length(
     if budget_s is not None:
         config = replace(config, schedule=replace(config.schedule, budget_s=budget_s))
     return config
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time for people: seconds up to two minutes, minutes, then hours."""
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def budget_text(seconds: float) -> str:
+    """A length of time as `--budget` takes it."""
+    for unit, name in ((3600, "h"), (60, "m")):
+        if seconds >= unit and seconds * 10 % unit == 0:
+            return f"{seconds / unit:g}{name}"
+    return f"{seconds:g}s"
+
+
+def rounded_budget(seconds: float) -> float:
+    """A budget rounded up to ten seconds, minutes or half hours, by the length of it.
+
+    A tenth is added first: a measurement of a few steps is not exact.
+    """
+    seconds *= 1.1
+    unit = 10 if seconds <= 120 else 60 if seconds <= 3600 else 1800
+    return float(unit * math.ceil(seconds / unit))

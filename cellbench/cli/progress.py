@@ -1,9 +1,9 @@
-"""How a run looks in a terminal, and in a file that a terminal was not."""
+"""Terminal and log progress of a run."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cellbench.engine.request import Display
+    from cellbench.engine.tasks import Advance
     from cellbench.sweeps.reporting import ProgressFile
 
 # Where there is no terminal, a line this often says that the run is alive.
@@ -37,7 +38,7 @@ class RunProgress:
         self.said_at = 0.0
         self.last_mae: float | None = None
         self.bar: Progress | None = None
-        self.task: Any = None
+        self.steps: Any = None
 
     def start(self, iterations: int, effort: Callable[[int], float] = float) -> None:
         """Begin the bar.
@@ -51,14 +52,14 @@ class RunProgress:
         self.first = None
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("training"),
+                TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]}  validation MAE {task.fields[mae]}"),
+                TextColumn("{task.fields[numbers]}"),
                 TextColumn("{task.fields[left]}"),
                 console=self.console,
             )
-            self.task = self.bar.add_task("training", total=iterations, loss="-", mae="-", left="")
+            self.steps = self.bar.add_task("training", total=iterations, numbers="", left="")
             self.bar.start()
 
     def step(self, done: int, loss: float, mae: float | None) -> None:
@@ -69,7 +70,8 @@ class RunProgress:
         if self.bar is not None:
             shown = "-" if mae is None else f"{mae:.2f}"
             left = self._left(now, done)
-            self.bar.update(self.task, completed=done, loss=f"{loss:.4f}", mae=shown, left=left)
+            numbers = f"loss {loss:.4f}  validation MAE {shown}"
+            self.bar.update(self.steps, completed=done, numbers=numbers, left=left)
             return
         fresh_mae = mae is not None and mae != self.last_mae
         if fresh_mae or now - self.said_at >= LINE_EVERY_S or done == self.total:
@@ -85,6 +87,28 @@ class RunProgress:
         if known <= 0:
             return ""
         return _minutes((now - began) / known * (self.effort(self.total) - self.effort(done)))
+
+    @contextmanager
+    def task(self, label: str, total: float) -> "Iterator[Advance]":
+        """Show other work than steps: a bar of its own, or one under that of the steps.
+
+        Args:
+            label: what is done.
+            total: its amount; 0 where it is not known.
+
+        Yields:
+            What takes how much more is done.
+        """
+        if self.bar is not None:
+            bar = self.bar
+            row = bar.add_task(label, total=total or None, numbers="", left="")
+            try:
+                yield lambda done: bar.advance(row, done)
+            finally:
+                bar.remove_task(row)
+            return
+        with work_progress(self.console, label, f"% of the {label}", total) as advance:
+            yield advance
 
     def stop(self) -> None:
         """End the bar, however the training ended."""
@@ -105,6 +129,7 @@ def terminal_display(console: Console) -> "Display":
         start=progress.start,
         step=progress.step,
         stop=progress.stop,
+        task=progress.task,
     )
 
 
@@ -128,25 +153,40 @@ def reported(display: "Display", file: "ProgressFile") -> "Display":
         display.stop()
         file.update(now=True, phase="scoring")
 
-    return Display(say=say, start=start, step=step, stop=stop)
+    return Display(say=say, start=start, step=step, stop=stop, task=display.task)
+
+
+def pictures_progress(
+    console: Console, pixels: int
+) -> AbstractContextManager[Callable[[float], None]]:
+    """A bar over pictures by their size, with the time left; plain lines without a terminal."""
+    return work_progress(console, "counting", "% of the pictures", pixels)
 
 
 @contextmanager
-def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[float], None]]:
-    """A bar over pictures by their size, with the time left; plain lines without a terminal.
+def work_progress(
+    console: Console, label: str, unit: str, total: float
+) -> Iterator[Callable[[float], None]]:
+    """A bar over work of a known amount, with the time left; plain lines without a terminal.
+
+    Args:
+        console: where to draw.
+        label: before the bar.
+        unit: after the number of a plain line.
+        total: amount of work.
 
     Yields:
-        What is told how many pixels are done since it was told last.
+        What takes how much more is done.
     """
     if console.is_terminal:
         with Progress(
-            TextColumn("counting"),
+            TextColumn(label),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
         ) as bar:
-            task = bar.add_task("counting", total=pixels)
+            task = bar.add_task(label, total=total or None)
             yield lambda done: bar.advance(task, done)
         return
     began = said_at = time.monotonic()
@@ -156,10 +196,10 @@ def pictures_progress(console: Console, pixels: int) -> Iterator[Callable[[float
         nonlocal done, said_at
         done += more
         now = time.monotonic()
-        if now - said_at >= LINE_EVERY_S:
+        if now - said_at >= LINE_EVERY_S and done and total:
             said_at = now
-            left = _minutes((now - began) / done * (pixels - done))
-            console.print(f"{100 * done / pixels:.0f} % of the pictures  {left}")
+            left = _minutes(max(0.0, (now - began) / done * (total - done)))
+            console.print(f"{min(100.0, 100 * done / total):.0f} {unit}  {left}")
 
     yield advance
 

@@ -1,7 +1,9 @@
 """`cellbench run`."""
 
+import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from cellbench.config_ranges import RANGES
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
+    from cellbench.config import ResolvedConfig
     from cellbench.engine.request import Outcome
 
 
@@ -123,6 +126,7 @@ def command(
 
     A finished run shows its row; an interrupted one goes on where it stopped.
     """
+    started = time.monotonic()  # a budget counts from here
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
     from cellbench.sweeps.reporting import ProgressFile, stop_with_parent
@@ -132,13 +136,15 @@ def command(
     # A mistake in the config is told before torch takes its seconds to load.
     from cellbench.config import resolve
 
-    resolve(config, dataset=dataset, overrides=overrides)
+    resolved = resolve(config, dataset=dataset, overrides=overrides)
 
     from rich.console import Console
 
     from cellbench.cli.progress import reported, terminal_display
 
     console = Console(highlight=False)
+    if budget is not None and os.environ.get("RANK", "0") == "0":
+        console.print(_announcement(resolved, split, budget), soft_wrap=True)
     with console.status("Loading torch"):
         from cellbench.engine.request import Request
         from cellbench.engine.run import run
@@ -162,10 +168,23 @@ def command(
     if report is not None:
         file = ProgressFile(Path(report))
         display = reported(display, file)
-    outcome = run(request, display)
+    outcome = run(request, display, started=started)
     _show(console, outcome, no_test=no_test)
     if report is not None and outcome.record_file is not None:
         file.update(now=True, phase="done", record=str(outcome.record_file), fresh=outcome.fresh)
+
+
+def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
+    """What a run with a budget does, before torch takes its seconds to load."""
+    from cellbench.run_length import MEASURING, duration_text, trained_by_steps
+
+    what = f"{config.method.name} on {config.data.set}, split {split}"
+    if not trained_by_steps(config):
+        return f"{what}: this method is not trained by steps, so that --budget changes nothing."
+    return (
+        f"{what}, in {duration_text(budget_s)}: PyTorch is loaded, the first steps are timed for "
+        f"at most {duration_text(MEASURING * budget_s)}, and as many are trained as fit the rest."
+    )
 
 
 def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:

@@ -15,6 +15,7 @@ from cellbench.data.workers import choose_workers, cores_of_run
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
+from cellbench.engine.tasks import Task, silent_task
 from cellbench.engine.training import Training
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
@@ -30,8 +31,17 @@ def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter
     return counter.to(device=prepared.device, memory_format=torch.channels_last)
 
 
-def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Training:
-    """All that the training needs: the counter, its crops, what it is validated on."""
+def make_training(
+    prepared: Prepared, counter: CellCounter, folder: Path, *, task: Task = silent_task
+) -> Training:
+    """All that the training needs: the counter, its crops, what it is validated on.
+
+    Args:
+        prepared: config, images and device of the run.
+        counter: the method, on its device.
+        folder: of the run.
+        task: shows how far a validation is.
+    """
     data = prepared.config.data
     train = TrainingSet(
         _images(prepared),
@@ -64,6 +74,7 @@ def make_training(prepared: Prepared, counter: CellCounter, folder: Path) -> Tra
             cores=cores_of_run(),
         ),
         folder=folder,
+        task=task,
     )
 
 

@@ -60,10 +60,15 @@ def infer(
 
 
 def validate(
-    counter: CellCounter, images: Labelled, *, radius_px: float, precision: str
+    counter: CellCounter,
+    images: Labelled,
+    *,
+    radius_px: float,
+    precision: str,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Validation:
     """Choose the thresholds on these images and say how wrong the counts are with them."""
-    candidates, truth = infer(counter, images, precision=precision)
+    candidates, truth = infer(counter, images, precision=precision, on_batch=on_batch)
     thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
     counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
     wanted = np.array([sample.count for sample in truth], dtype=np.float64)

@@ -1,6 +1,7 @@
 """How many steps a run takes and when it looks at the validation images."""
 
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,10 +14,13 @@ from cellbench.models.counter import Stage
 
 ONE_STAGE = (Stage("training"),)
 
+_MOST_STEPS = 10**9
+_SECONDS = ("step_s", "validation_s", "test_s", "start_s")
+
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the first steps took, in seconds.
+class StepTimings:
+    """Durations that a budget is fitted to, in seconds.
 
     Attributes:
         step_s: a step, the mean over the stages by their shares.
@@ -40,30 +44,30 @@ class Plan:
     Attributes:
         iterations: training steps.
         validate_after: step counts after which the validation images are read, ascending.
-        measured: what a budget was fitted with; it decides nothing any more, but says how long
-            the rest will take.
+        timings: what a budget was fitted with; it decides nothing any more, but gives the time
+            that is left.
     """
 
     iterations: int
     validate_after: tuple[int, ...]
-    measured: Measured | None = field(default=None, compare=False)
+    timings: StepTimings | None = field(default=None, compare=False)
 
 
 def make_plan(
     iterations: int,
     schedule: ScheduleConfig,
     stages: Sequence[Stage] = ONE_STAGE,
-    measured: Measured | None = None,
+    timings: StepTimings | None = None,
 ) -> Plan:
     """Spread the validations evenly from the first to the end of the last stage."""
     begin = spans(stages, iterations)[-1].first
     first = begin + max(1, round(schedule.first_validation * (iterations - begin)))
     count = min(schedule.validations, iterations - first + 1)
     if count == 1:
-        return Plan(iterations, (iterations,), measured)
+        return Plan(iterations, (iterations,), timings)
     span = (iterations - first) / (count - 1)
     moments = {round(first + index * span) for index in range(count)}
-    return Plan(iterations, tuple(sorted(moments)), measured)
+    return Plan(iterations, tuple(sorted(moments)), timings)
 
 
 def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], float]:
@@ -77,7 +81,7 @@ def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], f
         Seconds by the number of steps, as they were measured; the number of steps itself where
         nothing was measured. For the time left, which is a ratio, both will do.
     """
-    took = plan.measured
+    took = plan.timings
     if took is None or len(took.stage_s) != len(stages) or not min(took.stage_s) > 0:
         return float
     cut = spans(stages, plan.iterations)
@@ -92,13 +96,16 @@ def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], f
     return seconds
 
 
-# Most of a budget that may go into looking at validation images.
+# Two per cent of a budget are kept back for checkpoints and the record.
+_USED = 0.98
+
+# Most of a budget that may go into validation.
 _LOOKING = 0.25
 
 
 def fit_budget(
     budget_s: float,
-    measured: Measured,
+    timings: StepTimings,
     schedule: ScheduleConfig,
     stages: Sequence[Stage] = ONE_STAGE,
 ) -> Plan:
@@ -106,20 +113,41 @@ def fit_budget(
 
     Args:
         budget_s: seconds from the start of the command to its row.
-        measured: what a step, a validation, the test and the start take.
+        timings: what a step, a validation, the test and the start take.
         schedule: says how many validations there are at most.
         stages: of the method.
 
     Returns:
         At least one step and one validation, whatever the budget.
     """
-    # Two per cent are kept back for checkpoints and the record.
-    left = 0.98 * budget_s - measured.start_s - measured.test_s
+    left = _USED * budget_s - timings.start_s - timings.test_s
     looks = schedule.validations
-    if measured.validation_s > 0:
-        looks = min(looks, max(1, int(_LOOKING * left / measured.validation_s)))
-    iterations = max(1, int((left - looks * measured.validation_s) / measured.step_s))
-    return make_plan(iterations, replace(schedule, validations=looks), stages, measured)
+    if timings.validation_s > 0:
+        looks = min(looks, max(1, int(_LOOKING * left / timings.validation_s)))
+    iterations = max(1, int((left - looks * timings.validation_s) / timings.step_s))
+    return make_plan(iterations, replace(schedule, validations=looks), stages, timings)
+
+
+def budget_for(
+    iterations: int, timings: StepTimings, schedule: ScheduleConfig, *, measuring: float
+) -> float:
+    """A budget into which so many steps fit, beside the validations that `fit_budget` gives it.
+
+    Args:
+        iterations: steps.
+        timings: of the machine.
+        schedule: gives the most validations.
+        measuring: share of a budget that measuring may take; a longer budget measures for longer.
+
+    Returns:
+        Seconds.
+    """
+    steps_s, look_s = iterations * timings.step_s, timings.validation_s
+    needed_s = min(
+        steps_s + schedule.validations * look_s,
+        max(steps_s + look_s, steps_s / (1 - _LOOKING)),
+    )
+    return (timings.start_s + timings.test_s + needed_s) / (_USED - measuring)
 
 
 def read_plan(
@@ -128,25 +156,34 @@ def read_plan(
     """The plan that an earlier start of this run fixed; None if it did not get there."""
     try:
         kept = json.loads((folder / "plan.json").read_text())
-        iterations, looks = int(kept["iterations"]), int(kept["validations"])
+        iterations, looks = kept["iterations"], kept["validations"]
         took = kept["measured"]
-        took = Measured(**took | {"stage_s": tuple(map(float, took.get("stage_s", ())))})
+        took = StepTimings(**took | {"stage_s": tuple(took.get("stage_s", ()))})
+        _check_kept(iterations, looks, took)
         return make_plan(iterations, replace(schedule, validations=looks), stages, took)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def keep_plan(folder: Path, plan: Plan, measured: Measured) -> None:
+def _check_kept(iterations: object, looks: object, timings: StepTimings) -> None:
+    """Check what a file gives as a plan.
+
+    Raises:
+        ValueError: a number of steps or seconds that no run has.
+    """
+    for number in (iterations, looks):
+        if type(number) is not int or not 1 <= number <= _MOST_STEPS:
+            raise ValueError(f"{number!r} steps or validations")
+    for seconds in (*(getattr(timings, name) for name in _SECONDS), *timings.stage_s):
+        if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds!r} seconds")
+
+
+def keep_plan(folder: Path, plan: Plan, timings: StepTimings) -> None:
     """Store the fixed plan, whole or not at all."""
     kept = {
         "iterations": plan.iterations,
         "validations": len(plan.validate_after),
-        "measured": asdict(measured),
+        "measured": asdict(timings),
     }
     write_atomically(folder / "plan.json", json.dumps(kept).encode())
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle value."""
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]

@@ -22,6 +22,10 @@ class TrainingCrops:
         """Take the stream that the training draws from."""
         self.train = train
 
+    def __len__(self) -> int:
+        """The number of crops."""
+        return len(self.train.ids)
+
     def __iter__(self) -> Iterator[tuple[dict[str, Any], list[CellSample]]]:
         """Crops, and their cells in px of the original image relative to the crop's corner."""
         scale = self.train.input_scale

@@ -19,6 +19,7 @@ from cellbench.engine.devices import (
     choose_precision,
     join_processes,
 )
+from cellbench.engine.tasks import Task, silent_task
 from cellbench.engine.training import Show
 from cellbench.results.trained import run_folder
 from cellbench.run_length import with_length
@@ -71,12 +72,15 @@ class Display:
             any unit.
         step: steps done, loss, last validation MAE.
         stop: after training.
+        task: other work: what it is and its total (images, seconds), to a context that takes how
+            much more is done.
     """
 
     say: Callable[[str], None] = lambda text: None
     start: Callable[[int, Callable[[int], float]], None] = lambda iterations, effort: None
     step: Show = lambda done, loss, mae: None
     stop: Callable[[], None] = lambda: None
+    task: Task = silent_task
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The whole story of a run: config and data in, record out."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,11 +15,11 @@ from cellbench.engine.assembly import (
     starting_weights,
     whole_images,
 )
-from cellbench.engine.budget import measured
-from cellbench.engine.devices import agree, keep_freed_memory, leave_processes, wait_for_main
+from cellbench.engine.budget import plan_run
+from cellbench.engine.devices import keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
 from cellbench.engine.locks import run_lock, start_over
-from cellbench.engine.plan import Plan, effort, fit_budget, keep_plan, make_plan, read_plan
+from cellbench.engine.plan import effort
 from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
 from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import Training, fit, run_training
@@ -28,14 +27,21 @@ from cellbench.results import records
 from cellbench.results.trained import RECORD, are_of
 
 
-def run(request: Request, display: Display | None = None) -> Outcome:
+def run(
+    request: Request, display: Display | None = None, *, started: float | None = None
+) -> Outcome:
     """Train and score what a request asks for, or go on where an earlier start stopped.
+
+    Args:
+        request: what to run.
+        display: is told how far the run is.
+        started: monotonic seconds, from which a budget counts; None for now.
 
     Raises:
         UserError: the request cannot be met; one sentence.
         RunError: the run cannot go on; what was finished stays.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     display = display or Display()
     prepared = prepare(request, display.say)
     try:
@@ -61,8 +67,8 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
     folder = prepared.folder(starting_weights(counter)["sha256"])
     # Of the processes that torchrun starts, the first holds the folder for all.
     with run_lock(folder) if prepared.processes.main else nullcontext():
-        training = make_training(prepared, counter, folder)
-        plan = _plan(prepared, training, started, display.say)
+        training = make_training(prepared, counter, folder, task=display.task)
+        plan = plan_run(prepared, training, started, display)
         run_id = find_run_id(prepared, counter, plan.iterations)
         finished = records.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
@@ -87,7 +93,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if request.no_test:
             return Outcome(folder, state.best_mae)
         display.say(f"Scoring {len(prepared.split.test)} test images.")
-        scored = score_test(prepared, training)
+        scored = score_test(prepared, training, task=display.task)
         file = write_result(prepared, training, state, plan, run_id, scored)
         pictures = draw(prepared, training, scored)
         return Outcome(folder, state.best_mae, _kept_beside(folder, file), file, pictures)
@@ -116,32 +122,6 @@ def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
     elif last.is_file() and (problem := checkpoints.why_unusable(last)):
         say(f"The checkpoint {last} {problem}; the run starts over.")
         start_over(folder)
-
-
-def _plan(
-    prepared: Prepared, training: Training, started: float, say: Callable[[str], None]
-) -> Plan:
-    """As many steps as the epochs have, or as the budget allows, fixed at the first start."""
-    schedule, stages = prepared.config.schedule, training.counter.stages
-    if schedule.budget_s is None or not training.counter.trained_by_steps:
-        iterations = prepared.config.data.epochs * training.train.steps_per_epoch
-        return make_plan(iterations, schedule, stages)
-    kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None
-    if kept is not None:
-        return kept
-    # The steps that are timed change the weights: they are done on a counter of their own.
-    trial = dataclasses.replace(training, counter=start_counter(prepared, lambda text: None))
-    test_share = len(prepared.split.test) / max(1, len(prepared.split.val))
-    took = measured(trial, test_share=test_share, started=started)
-    fitted = fit_budget(schedule.budget_s, took, schedule, stages)
-    # Every process times its own steps; the first one's number holds.
-    iterations = agree(fitted.iterations, prepared.device)
-    looks = agree(len(fitted.validate_after), prepared.device)
-    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages, took)
-    if prepared.processes.main:
-        keep_plan(training.folder, plan, took)
-    say(f"A step takes {took.step_s:.2f} s: {iterations} steps fit the budget.")
-    return plan
 
 
 def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[str, float]:

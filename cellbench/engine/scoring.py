@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from operator import length_hint
 from pathlib import Path
 
 from cellbench.data.splits import find_protocol
@@ -11,6 +12,7 @@ from cellbench.engine.evaluation import Labelled, infer
 from cellbench.engine.plan import Plan
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
+from cellbench.engine.tasks import Task, silent_task
 from cellbench.engine.training import Training, TrainingState
 from cellbench.metrics.scoring import Scores, score
 from cellbench.results import records
@@ -52,13 +54,19 @@ def _scored_images(prepared: Prepared, training: Training) -> Labelled:
     return whole_images(prepared, prepared.split.test)
 
 
-def score_test(prepared: Prepared, training: Training) -> Scored:
-    """Count the cells of the test part with the training's counter, and score the counts."""
+def score_test(prepared: Prepared, training: Training, *, task: Task = silent_task) -> Scored:
+    """Count the cells of the test part with the training's counter, and score the counts.
+
+    Args:
+        prepared: the test part, the device.
+        training: its counter is scored.
+        task: shows how far the images are.
+    """
     counter = training.counter
     began = time.monotonic()
-    candidates, truth = infer(
-        counter, _scored_images(prepared, training), precision=prepared.precision
-    )
+    images = _scored_images(prepared, training)
+    with task("scoring", length_hint(images)) as advance:
+        candidates, truth = infer(counter, images, precision=prepared.precision, on_batch=advance)
     predictions = [counter.select(candidate) for candidate in candidates]
     seconds = time.monotonic() - began
     radius_px = prepared.config.data.radius_px

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.optim import build_optimizer, rate
 from cellbench.engine.plan import Plan
 from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.engine.tasks import Task, silent_task
 from cellbench.models.counter import Batch, CellCounter, total_loss
 
 # Steps done, loss, last validation MAE.
@@ -54,6 +56,7 @@ class Training:
         processes: place among those of torchrun.
         workers: loader processes.
         folder: of the run.
+        task: shows how far a validation is.
     """
 
     counter: CellCounter
@@ -67,6 +70,7 @@ class Training:
     processes: Processes
     workers: int
     folder: Path
+    task: Task = silent_task
 
     def validate(self) -> Validation:
         """Choose thresholds on the validation images and measure the error of the counts.
@@ -76,12 +80,14 @@ class Training:
         """
         if self.validation is None:
             raise ValueError("this training has no validation images")
-        return validate(
-            self.counter,
-            self.validation,
-            radius_px=self.config.data.radius_px,
-            precision=self.precision,
-        )
+        with self.task("validation", length_hint(self.validation)) as advance:
+            return validate(
+                self.counter,
+                self.validation,
+                radius_px=self.config.data.radius_px,
+                precision=self.precision,
+                on_batch=advance,
+            )
 
 
 @dataclass(slots=True)

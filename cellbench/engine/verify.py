@@ -15,7 +15,7 @@ from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import make_training, start_counter, starting_weights
 from cellbench.engine.devices import choose_device, choose_precision, join_processes
-from cellbench.engine.plan import Measured, keep_plan, make_plan
+from cellbench.engine.plan import StepTimings, keep_plan, make_plan
 from cellbench.engine.record import environment
 from cellbench.engine.request import Display, Prepared, Request
 from cellbench.engine.run import run_prepared
@@ -215,7 +215,7 @@ def _train(
             folder = again.folder(found)
             folder.mkdir(parents=True, exist_ok=True)
             plan = make_plan(record["iterations"], schedule, counter.stages)
-            keep_plan(folder, plan, Measured(0.0, 0.0, 0.0, 0.0))
+            keep_plan(folder, plan, StepTimings(0.0, 0.0, 0.0, 0.0))
         outcome = run_prepared(again, display, time.monotonic())
         if outcome.record is None or outcome.record_file is None:
             raise UserError("Only the first process of several can verify a record.")

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from cellbench.cli.run import Duration
@@ -64,3 +67,38 @@ def test_what_only_the_engine_can_tell_is_one_sentence_too(
 )
 def test_a_budget_reads_as_people_write_it(text, seconds):
     assert Duration().convert(text, None, None) == seconds
+
+
+# Prints the first sentence of `cellbench run`, whether torch is loaded by then and the CPU time.
+FIRST_SENTENCE = """
+import sys, time
+import rich.console
+
+def first(self, text, **options):
+    print(text, "torch" in sys.modules, time.process_time(), sep="|")
+    raise SystemExit(0)
+
+rich.console.Console.print = first
+from cellbench.cli.main import main
+main(["run", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("configs/dla_adi.py", "DLA on adi, split 0, in 60 s: "),
+        ("configs/methods/watershed.py", "so that --budget changes nothing"),
+    ],
+)
+def test_a_budget_is_announced_before_torch_is_loaded(config, said):
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_SENTENCE, config, "--dataset", "adi", "--budget", "1m"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text, torch_loaded, seconds = done.stdout.strip().split("|")
+    assert said in text
+    assert torch_loaded == "False"
+    assert float(seconds) < 5  # of a CPU; measured: 0.6

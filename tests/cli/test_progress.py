@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from cellbench.cli import progress as module
-from cellbench.cli.progress import RunProgress, pictures_progress
+from cellbench.cli.progress import RunProgress, pictures_progress, reported, terminal_display
 
 
 def lines(steps, **options):
@@ -64,3 +64,61 @@ def test_a_file_gets_a_line_now_and_then_by_the_pictures_size(monkeypatch):
 
 def test_without_a_picture_that_can_be_read_nothing_is_said():
     assert pictures([]) == ""
+
+
+def test_a_validation_is_a_bar_under_that_of_the_steps():
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120, force_terminal=True))
+    progress.start(3)
+    progress.step(1, 0.5, None)
+    with progress.task("validation", 8) as advance:
+        for _ in range(8):
+            advance(1)
+        progress.bar.refresh()
+    progress.step(2, 0.5, 11.0)
+    assert len(progress.bar.tasks) == 1
+    progress.stop()
+    assert "validation" in out.getvalue()
+    assert "8/8" in out.getvalue()
+    assert "training" in out.getvalue()
+
+
+def test_scoring_is_a_bar_of_its_own():
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120, force_terminal=True))
+    with progress.task("scoring", 4) as advance:
+        advance(4)
+    assert "scoring" in out.getvalue()
+    assert "100%" in out.getvalue()
+
+
+def test_a_log_gets_a_line_of_a_long_validation_and_none_of_a_short_one(monkeypatch):
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120))
+    with progress.task("validation", 8) as advance:
+        advance(8)
+    assert out.getvalue() == ""
+    clock = iter([0.0, 10.0, 40.0, 50.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with progress.task("validation", 8) as advance:
+        advance(2)
+        advance(2)
+        advance(4)
+    assert out.getvalue() == "50 % of the validation  0:40 left\n"
+
+
+def test_a_task_of_unknown_length_is_shown_all_the_same(monkeypatch):
+    out = io.StringIO()
+    progress = RunProgress(Console(file=out, width=120))
+    clock = iter([0.0, 40.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with progress.task("scoring", 0) as advance:
+        advance(2)
+    assert out.getvalue() == ""
+
+
+def test_a_report_passes_tasks_on(tmp_path):
+    from cellbench.sweeps.reporting import ProgressFile
+
+    display = terminal_display(Console(file=io.StringIO()))
+    assert reported(display, ProgressFile(tmp_path / "report.json")).task == display.task

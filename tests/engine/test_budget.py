@@ -1,9 +1,286 @@
 """The length of a run: budgets that are met or refused, and methods without steps."""
 
-import pytest
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cellbench.config import ScheduleConfig
+from cellbench.engine import budget
+from cellbench.engine.plan import StepTimings, budget_for, fit_budget
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
+from cellbench.errors import UserError
+from cellbench.models.counter import Stage
+from cellbench.run_length import budget_text, duration_text, rounded_budget
+
+# A trunk without its deep stages and two crops a step.
+SMALL = (
+    "model.backbone.strides=[2, 4]",
+    "model.backbone.weights=None",
+    "model.backbone.frozen_stages=0",
+    "data.batch_size=2",
+    "data.input_scale=0.5",
+    "data.augment.0.size=64",
+    "schedule.validations=2",
+)
+
+
+def request(**changes):
+    base = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", overrides=SMALL)
+    return dataclasses.replace(base, **changes)
+
+
+class FakeClock:
+    """A monotonic clock that goes on only where a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    fake = FakeClock()
+    monkeypatch.setattr(budget, "time", fake)
+    return fake
+
+
+def limit(clock, seconds):
+    return budget.Clock(clock.now, seconds, torch.device("cpu"))
+
+
+class Staged(nn.Module):
+    """A counter as far as timing needs one: a weight, and stages that steps take seconds in."""
+
+    def __init__(self, stage_s, clock):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.stages = tuple(Stage(name) for name in stage_s)
+        self.stage_s = stage_s
+        self.clock = clock
+        self.done = []
+
+    def begin_step(self, stage, progress):
+        self.clock.now += self.stage_s[stage]
+        self.done.append(stage)
+
+
+@pytest.fixture
+def staged(clock, monkeypatch):
+    """Makes a training whose steps take the given seconds in each stage."""
+
+    class Update:
+        def __init__(self, counter, optimizer, **options):
+            pass
+
+        def forget_capture(self):
+            pass
+
+        def __call__(self, data, *, seed):
+            return torch.zeros(())
+
+    monkeypatch.setattr(budget, "TrainingStep", Update)
+    batch = {"arrays": [np.zeros((8, 4, 3), np.uint8)] * 2}
+    train = SimpleNamespace(batches=lambda first, stop, **options: iter([batch] * stop))
+    return lambda **stage_s: SimpleNamespace(
+        counter=Staged(stage_s, clock),
+        train=train,
+        config=SimpleNamespace(optimizer=None),
+        device=torch.device("cpu"),
+        precision="float32",
+        workers=0,
+        processes=SimpleNamespace(rank=0, world=1),
+    )
+
+
+def test_fast_steps_are_timed_several_times_in_every_stage(staged, clock):
+    training = staged(trunk=0.5, policy=0.125)
+    stage_s, pixels = budget.time_steps(training, limit(clock, 1000), lambda done: None)
+    assert stage_s == pytest.approx((0.5, 0.125))
+    assert pixels == 64
+    assert training.counter.done.count("trunk") == 8
+    assert training.counter.done.count("policy") > 8
+
+
+@pytest.mark.parametrize("limit_s", [0.1, 6, 20, 45])
+def test_timing_stops_after_the_step_that_reaches_the_limit(staged, clock, limit_s):
+    training = staged(trunk=10.0, policy=1.0)
+    began = clock.now
+    budget.time_steps(training, limit(clock, limit_s), lambda done: None)
+    assert clock.now - began <= limit_s + 10.0
+    assert training.counter.done
+
+
+def test_a_stage_without_time_is_taken_to_be_as_slow_as_the_slowest(staged, clock):
+    training = staged(trunk=10.0, policy=1.0)
+    stage_s, _ = budget.time_steps(training, limit(clock, 5), lambda done: None)
+    assert training.counter.done == ["trunk"]
+    assert stage_s == (10.0, 10.0)
+
+
+def test_every_stage_gets_its_part_of_the_time(staged, clock):
+    training = staged(trunk=1.0, policy=1.0)
+    budget.time_steps(training, limit(clock, 6), lambda done: None)
+    assert training.counter.done == ["trunk"] * 3 + ["policy"] * 3
+
+
+def test_the_bar_of_measuring_gets_the_seconds_that_passed(staged, clock):
+    shown = []
+    budget.time_steps(staged(training=2.0), limit(clock, 100), shown.append)
+    assert sum(shown) == pytest.approx(clock.now - 1000)
+
+
+@pytest.mark.parametrize(("left_s", "looked_at"), [(-1.0, 0), (1.0, 1), (35.0, 3), (1000.0, 5)])
+def test_inference_is_timed_on_as_many_images_as_there_is_time_for(
+    clock, monkeypatch, left_s, looked_at
+):
+    """An image of 10,000 px takes 10 s; a batch has two."""
+    seen = []
+
+    def validate(counter, images, **options):
+        for data, _ in images:
+            seen.extend(data["image_ids"])
+            clock.now += 1e-3 * sum(array.shape[0] * array.shape[1] for array in data["arrays"])
+
+    monkeypatch.setattr(budget, "validate", validate)
+    batch = {"arrays": [np.zeros((100, 100, 3), np.uint8)] * 2, "image_ids": ["a", "b"]}
+    training = SimpleNamespace(
+        counter=None,
+        precision="float32",
+        config=SimpleNamespace(data=SimpleNamespace(radius_px=4.0)),
+    )
+    rate = budget.pixel_s(training, [(batch, [1, 2])], limit(clock, left_s), lambda done: None)
+    assert len(seen) == looked_at
+    assert rate is None if looked_at == 0 else rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("validation_s", [0.0, 0.01, 3.0, 200.0])
+@pytest.mark.parametrize("step_s", [0.005, 1.0, 20.0])
+@pytest.mark.parametrize("validations", [1, 10])
+def test_the_budget_that_is_asked_for_has_time_for_the_steps(step_s, validation_s, validations):
+    timings = StepTimings(step_s, validation_s, test_s=9.0, start_s=12.0)
+    schedule = ScheduleConfig(validations=validations)
+    # A longer budget measures for longer: up to a tenth of it.
+    enough = rounded_budget(budget_for(50, timings, schedule, measuring=0.1))
+    later = dataclasses.replace(timings, start_s=timings.start_s + 0.1 * enough)
+    assert fit_budget(enough, later, schedule).iterations >= 50
+    fixed = 12.0 + 9.0 + validation_s + 50 * step_s
+    assert fit_budget(fixed, timings, schedule).iterations < 50
+
+
+def test_a_budget_of_too_few_steps_is_refused_with_one_that_suffices(bench, monkeypatch):
+    timings = StepTimings(3.0, 20.0, test_s=30.0, start_s=25.0, stage_s=(3.0,))
+    monkeypatch.setattr(budget, "_measure", lambda *given: timings)
+    with pytest.raises(UserError) as caught:
+        run(request(budget_s=60.0))
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "A step takes 3 s here, so that hardly one of them fit --budget 1m" in said
+    [asked] = re.findall(r"give --budget ([0-9.]+[smh]) or more", said)
+    from cellbench.cli.run import Duration
+
+    seconds = Duration().convert(asked, None, None)
+    assert fit_budget(seconds, timings, ScheduleConfig(validations=2)).iterations >= 50
+    assert re.search(r"all \d+ steps take about \d+ (s|min)|h\.", said)
+    assert not list(bench.rglob("plan.json"))
+
+
+def test_only_the_first_of_several_processes_gives_the_reason(bench, monkeypatch):
+    from cellbench.engine.assembly import make_training, start_counter
+    from cellbench.engine.devices import Processes
+    from cellbench.engine.request import prepare
+
+    timings = StepTimings(3.0, 20.0, test_s=30.0, start_s=25.0, stage_s=(3.0,))
+    monkeypatch.setattr(budget, "_measure", lambda *given: timings)
+    prepared = prepare(request(budget_s=60.0), lambda text: None)
+    training = make_training(prepared, start_counter(prepared, print), bench / "run")
+    second = dataclasses.replace(prepared, processes=Processes(1, 2))
+    with pytest.raises(SystemExit) as caught:
+        budget.plan_run(second, training, 0.0, Display())
+    assert caught.value.code == 2
+
+
+def test_measuring_leaves_the_counter_as_it_is_and_shows_that_it_goes_on(bench, monkeypatch):
+    from cellbench.engine.assembly import make_training, start_counter
+    from cellbench.engine.request import prepare
+
+    monkeypatch.setattr(budget, "FEWEST_STEPS", 1)
+    prepared = prepare(request(budget_s=600.0), lambda text: None)
+    counter = start_counter(prepared, print)
+    before = {name: value.clone() for name, value in counter.state_dict().items()}
+    learning = [p.requires_grad for p in counter.parameters()]
+    said, tasks = [], Tasks()
+    training = make_training(prepared, counter, bench / "run")
+    display = Display(say=said.append, task=tasks.task)
+    plan = budget.plan_run(prepared, training, budget.time.monotonic(), display)
+    assert plan.iterations > 0
+    assert all(torch.equal(value, before[name]) for name, value in counter.state_dict().items())
+    assert [p.requires_grad for p in counter.parameters()] == learning
+    assert said[0] == "Timing the first steps, for at most 60 s."
+    assert tasks.totals["measuring"] == 60.0
+    assert tasks.done["measuring"] > 0
+    assert plan.timings.step_s > 0
+    assert plan.timings.validation_s > 0
+    # The plan is fixed: a second start measures nothing.
+    monkeypatch.setattr(budget, "_measure", lambda *given: pytest.fail("measured again"))
+    assert budget.plan_run(prepared, training, 0.0, display) == plan
+
+
+class Tasks:
+    """Records what a run shows beside its steps."""
+
+    def __init__(self):
+        self.totals, self.done = {}, {}
+
+    @contextmanager
+    def task(self, label, total) -> Iterator:
+        self.totals[label] = total
+
+        def advance(done):
+            self.done[label] = self.done.get(label, 0) + done
+
+        yield advance
+
+
+def test_validation_and_scoring_show_how_far_they_are(bench):
+    tasks = Tasks()
+    outcome = run(request(epochs=1), Display(task=tasks.task))
+    looks = len(outcome.record["curve"])
+    assert tasks.totals["scoring"] == tasks.done["scoring"] == len(outcome.record["images"])
+    assert tasks.done["validation"] == looks * tasks.totals["validation"] > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounded"),
+    [(3, 10), (50, 60), (110, 180), (400, 480), (3400, 5400), (7200, 9000)],
+)
+def test_a_budget_is_rounded_up_to_what_people_type(seconds, rounded):
+    assert rounded_budget(seconds) == rounded
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(30, "30s"), (60, "1m"), (90, "1.5m"), (5400, "1.5h"), (47.5, "47.5s")]
+)
+def test_a_budget_is_written_as_it_is_read(seconds, text):
+    from cellbench.cli.run import Duration
+
+    assert budget_text(seconds) == text
+    assert Duration().convert(text, None, None) == seconds
+
+
+def test_a_duration_reads_as_people_say_it():
+    assert [duration_text(s) for s in (5.2, 119, 300, 7300)] == ["6 s", "119 s", "5 min", "2.0 h"]
+    assert math.isfinite(rounded_budget(1e7))
 
 
 def test_a_method_without_steps_is_one_run_whatever_its_length(bench):
