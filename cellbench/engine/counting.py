@@ -19,6 +19,7 @@ from cellbench.engine.tiles import Cut, part_of_sum, tiles
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
+from cellbench.models.folding import fold_batch_norms
 from cellbench.results.trained import TrainedRun
 from cellbench.structures import Prediction, no_points
 
@@ -137,7 +138,7 @@ def load_counter(run: TrainedRun, *, device: str = "auto") -> TrainedCounter:
     network.to(device=where, memory_format=torch.channels_last)
     checkpoints.load_weights(network, run.weights)
     return TrainedCounter(
-        network=network,
+        network=fold_batch_norms(network.eval()),  # here once, not for every tile
         transforms=_prepare(config),
         input_scale=config.data.input_scale,
         precision=choose_precision(config.schedule.precision, where),

@@ -9,6 +9,7 @@ import torch
 
 from cellbench.engine.devices import autocast
 from cellbench.models.counter import CellCounter, ValidationSet
+from cellbench.models.folding import fold_batch_norms
 from cellbench.structures import CellSample, Prediction
 
 # Pairs of what a loader yields for a batch and the annotations of its images.
@@ -33,6 +34,7 @@ def infer(
     images: Labelled,
     *,
     precision: str,
+    fold: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[list[Prediction], list[CellSample]]:
     """Every candidate in every image, and the annotations in the same order.
@@ -41,6 +43,8 @@ def infer(
         counter: put into evaluation mode and left in the mode it was in.
         images: whole images; the annotations never reach the counter.
         precision: "float32" or "bfloat16".
+        fold: batch norms into the convolutions before them, in a copy for these images; answers
+            differ from those without by rounding.
         on_batch: told the number of images of each batch that is done.
     """
     training = counter.training
@@ -49,8 +53,10 @@ def infer(
     truth: list[CellSample] = []
     try:
         with torch.inference_mode(), autocast(counter.device, precision):
+            counter.begin_inference()
+            network = fold_batch_norms(counter) if fold else counter
             for data, samples in images:
-                candidates += counter.infer(counter.data_preprocessor(data)["images"])
+                candidates += network.infer(network.data_preprocessor(data)["images"])
                 truth += samples
                 if on_batch is not None:
                     on_batch(len(samples))
@@ -65,10 +71,11 @@ def validate(
     *,
     radius_px: float,
     precision: str,
+    fold: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> Validation:
     """Choose the thresholds on these images and say how wrong the counts are with them."""
-    candidates, truth = infer(counter, images, precision=precision, on_batch=on_batch)
+    candidates, truth = infer(counter, images, precision=precision, fold=fold, on_batch=on_batch)
     thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
     counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
     wanted = np.array([sample.count for sample in truth], dtype=np.float64)

@@ -72,8 +72,10 @@ def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
     return round(total / 1e9, 3) if total else None
 
 
-def environment(device: torch.device, precision: str, processes: Processes) -> dict[str, Any]:
-    """Where a run happened; never part of what identifies it."""
+def environment(
+    device: torch.device, precision: str, processes: Processes, *, fold: bool
+) -> dict[str, Any]:
+    """Where and how a run was computed; never part of what identifies it."""
     import mmengine
     import numpy
     import torchvision
@@ -89,6 +91,7 @@ def environment(device: torch.device, precision: str, processes: Processes) -> d
         "device": device.type,
         "device_name": device_name(device),
         "precision": precision,
+        "batch_norms": "folded" if fold else "separate",  # in inference
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "processes": processes.world,

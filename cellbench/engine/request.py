@@ -106,7 +106,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request with everything it names found."""
+    """A request with everything it names found.
+
+    Attributes:
+        fold: see `cellbench.engine.evaluation.infer`; False for what was made before.
+    """
 
     request: Request
     config: ResolvedConfig
@@ -116,6 +120,7 @@ class Prepared:
     precision: str
     processes: Processes
     store: Path
+    fold: bool = True
 
     def folder(self, weights_sha256: str | None) -> Path:
         """Where the run keeps its log, checkpoints and pictures; see `run_folder`."""

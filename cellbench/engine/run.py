@@ -131,6 +131,7 @@ def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[st
         whole_images(prepared, prepared.split.train),
         radius_px=prepared.config.data.radius_px,
         precision=training.precision,
+        fold=prepared.fold,
     )
     checkpoints.save_weights(training.counter, training.folder / checkpoints.BEST)
     return found.thresholds

@@ -66,7 +66,9 @@ def score_test(prepared: Prepared, training: Training, *, task: Task = silent_ta
     began = time.monotonic()
     images = _scored_images(prepared, training)
     with task("scoring", length_hint(images)) as advance:
-        candidates, truth = infer(counter, images, precision=prepared.precision, on_batch=advance)
+        candidates, truth = infer(
+            counter, images, precision=prepared.precision, fold=prepared.fold, on_batch=advance
+        )
     predictions = [counter.select(candidate) for candidate in candidates]
     seconds = time.monotonic() - began
     radius_px = prepared.config.data.radius_px
@@ -124,7 +126,9 @@ def write_result(
             "images_per_s": round(len(scored.truth) / scored.seconds, 3),
             "peak_memory_mb": record.peak_memory_mb(prepared.device),
         },
-        "environment": record.environment(prepared.device, prepared.precision, prepared.processes),
+        "environment": record.environment(
+            prepared.device, prepared.precision, prepared.processes, fold=prepared.fold
+        ),
     }
     return records.write_record(prepared.store, content, points=scored.points)
 

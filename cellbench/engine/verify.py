@@ -99,7 +99,7 @@ def verify_record(
     differing, differences = compare(record, recorded, images, metrics, points)
     if not is_intact(record):
         differences.insert(0, "The record was changed after it was written: its hash does not fit.")
-    now = environment(prepared.device, prepared.precision, prepared.processes)
+    now = environment(prepared.device, prepared.precision, prepared.processes, fold=prepared.fold)
     return Verification(
         weights=scored,
         images=len(images),
@@ -181,6 +181,8 @@ def _prepare(record: Mapping[str, Any], store: Path, device: str, display: Displ
         precision=choose_precision(config.schedule.precision, where),
         processes=join_processes(where),
         store=store,
+        # records made before norms were folded do not have the key
+        fold=record["environment"].get("batch_norms") == "folded",
     )
 
 

@@ -205,6 +205,14 @@ class CellCounter(BaseModel):
         """
         return
 
+    def begin_inference(self) -> None:
+        """Called in evaluation mode each time before whole images are counted, without gradients.
+
+        What depends on the weights and belongs to the method is brought up to date here: the
+        images themselves may be counted by a copy (see `cellbench.models.folding`).
+        """
+        return
+
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
         """The optimiser's parameter groups: trunks at `trunk_lr`, the rest at `lr`.
 

@@ -24,6 +24,7 @@ from cellbench.engine.stages import Span, StageSwitch
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, CellCounter
+from cellbench.models.folding import fold_batch_norms
 from cellbench.plugin_index import entries
 from cellbench.registry import CONVS, COUNTERS, DECODERS, TARGETS
 from cellbench.structures import CellSample
@@ -360,18 +361,30 @@ def test_an_image_is_counted_alike_alone_and_in_a_batch(counter):
     for name, (array, expected) in enumerate(zip(arrays, together, strict=True)):
         # by its own name: a method that samples draws an image's noise from it
         (alone,) = counter.infer(images_of(counter, [array], names=[str(name)]))
-        if expected.density is not None:
-            atol = 1e-4 * max(float(np.abs(expected.density).max()), 1e-3)
-            np.testing.assert_allclose(alone.density, expected.density, rtol=1e-4, atol=atol)
-        if expected.points is None or expected.density is not None:
-            assert alone.count == pytest.approx(expected.count, rel=1e-4, abs=1e-4)
-        else:
-            assert alone.count == len(alone.points)
-            # of two that overlap, or are near, the better stays: one of some hundred such
-            # choices may be between scores, or at a limit, that are equal up to rounding
-            ties = 2 if len(expected.points) > 100 else 0
-            floor = getattr(counter, "score_floor", None)
-            assert_same_candidates(alone, expected, floor=floor, ties=ties)
+        check_alike(counter, alone, expected)
+
+
+def check_alike(counter, found, expected):
+    """Two predictions of one image are the same up to rounding."""
+    if expected.density is not None:
+        atol = 1e-4 * max(float(np.abs(expected.density).max()), 1e-3)
+        np.testing.assert_allclose(found.density, expected.density, rtol=1e-4, atol=atol)
+    if expected.points is None or expected.density is not None:
+        assert found.count == pytest.approx(expected.count, rel=1e-4, abs=1e-4)
+    else:
+        assert found.count == len(found.points)
+        # of two that overlap, or are near, the better stays: one of some hundred such
+        # choices may be between scores, or at a limit, that are equal up to rounding
+        ties = 2 if len(expected.points) > 100 else 0
+        floor = getattr(counter, "score_floor", None)
+        assert_same_candidates(found, expected, floor=floor, ties=ties)
+
+
+def test_an_image_is_counted_alike_with_and_without_its_norms_folded(counter):
+    images = images_of(counter.eval(), [picture(96, 64)[0]])
+    (expected,) = counter.infer(images)
+    (found,) = fold_batch_norms(counter).infer(images)
+    check_alike(counter, found, expected)
 
 
 def check_equal(first, second):

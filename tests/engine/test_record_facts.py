@@ -58,7 +58,7 @@ def test_the_baseline_has_the_parameters_that_its_layers_add_up_to():
 
 
 def test_the_environment_says_where_but_holds_only_plain_values():
-    facts = environment(torch.device("cpu"), "float32", Processes())
+    facts = environment(torch.device("cpu"), "float32", Processes(), fold=True)
     assert facts["device"] == "cpu"
     assert facts["precision"] == "float32"
     assert facts["threads"] == torch.get_num_threads()

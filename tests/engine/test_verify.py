@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from cellbench.engine import scoring
+from cellbench.engine.evaluation import infer
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
@@ -61,6 +63,23 @@ def test_the_kept_weights_give_the_record_again(copy):
     assert found.weights.name == "best.safetensors"
     assert said == [f"Scoring 2 test images with {found.weights}."]
     assert sorted(p.relative_to(store) for p in store.rglob("*")) == before
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_batch_norms_are_folded_where_they_were_when_the_record_was_made(copy, folded, monkeypatch):
+    store, path = copy
+    assert read_record(path)["environment"]["batch_norms"] == "folded"
+    if not folded:  # as records were before norms were folded
+        spoil(path, lambda record: record["environment"].pop("batch_norms"))
+    seen = []
+
+    def watched(*args, fold, **options):
+        seen.append(fold)
+        return infer(*args, fold=fold, **options)
+
+    monkeypatch.setattr(scoring, "infer", watched)
+    assert verify_record(path, store).same
+    assert seen == [folded]
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ class ResNet(Backbone):
     Differs: torchvision's form, which strides in the 3x3 convolution of a bottleneck.
     """
 
+    conv_norms = (("conv1", "bn1"),)
+
     def __init__(
         self,
         *,

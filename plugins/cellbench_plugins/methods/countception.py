@@ -33,6 +33,8 @@ class _Conv(nn.Module):
         gain = nn.init.calculate_gain("leaky_relu", _SLOPE)
         nn.init.xavier_uniform_(self.conv.weight, gain=gain)
         self.large = kernel >= _LARGE
+        # `fourier_conv2d` has no place for a bias
+        self.conv_norms = () if self.large else (("conv", "norm"),)
 
     def forward(self, x: Tensor) -> Tensor:
         x = fourier_conv2d(x, self.conv.weight) if self.large else self.conv(x)

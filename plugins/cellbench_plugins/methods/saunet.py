@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.data.whole_images import WholeImages
-from cellbench.models.counter import Batch, Images
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS
-from cellbench.structures import Prediction
 from cellbench_plugins.methods._pyramids import HalvingEncoder, SelfAttention, levels_from
 
 
@@ -118,7 +116,6 @@ class SAUNet(DensityCounter):
         super().__init__(**options)
         self.whole_image_statistics = whole_image_statistics
         self._train_images: WholeImages | None = None
-        self._moved = False
 
     def fit(self, train: Any, validation: Any) -> bool:
         """Keep the training images at hand for batch-norm; the training itself is by steps."""
@@ -126,17 +123,10 @@ class SAUNet(DensityCounter):
             self._train_images = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         return False
 
-    def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of the training loss."""
-        self._moved = True
-        return super().terms(outputs, batch)
-
-    def infer(self, images: Images) -> list[Prediction]:
-        """As `DensityCounter`, with fresh statistics where weights have moved since the last."""
-        if self._moved and self._train_images is not None and not self.training:
-            self._moved = False
+    def begin_inference(self) -> None:
+        """Take the statistics of the training images anew: the weights may have moved."""
+        if self._train_images is not None:
             self.refresh_statistics(self._train_images)
-        return super().infer(images)
 
     @torch.no_grad()
     def refresh_statistics(self, images: WholeImages) -> None:

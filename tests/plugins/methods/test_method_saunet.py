@@ -123,7 +123,7 @@ def test_the_extension_gives_batch_norm_the_moments_of_all_training_images_in_on
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_statistics_are_taken_anew_once_after_each_training_step_and_only_if_wanted(wanted):
+def test_statistics_are_taken_anew_before_images_are_counted_and_only_if_wanted(wanted):
     counter = made(whole_image_statistics=wanted, backbone={"channels": [4, 8]})
     train = training_set()
     assert counter.fit(train, None) is False
@@ -132,6 +132,7 @@ def test_statistics_are_taken_anew_once_after_each_training_step_and_only_if_wan
     counter.train().loss(Batch(images, [torch.zeros(0, 2)] * 2))
     counter.eval()
     before = [norm.running_mean.clone() for norm in batch_norms(counter)]
+    counter.begin_inference()
     first = counter.infer(images)
     after = [norm.running_mean.clone() for norm in batch_norms(counter)]
     same = all(a.equal(b) for a, b in zip(before, after, strict=True))
