@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
 Pair = tuple[str, str]
@@ -110,16 +110,12 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     if norm.bias is not None:
         shift = shift + norm.bias
     folded = _with_children(conv, {})
+    # Autocast keeps the bfloat16 copy of what requires a gradient, so that has to stay too.
     folded._parameters = {
-        "weight": _kept(conv.weight * scale[:, None, None, None]),
-        "bias": _kept(shift),
+        "weight": nn.Parameter(conv.weight * scale[:, None, None, None], conv.weight.requires_grad),
+        "bias": nn.Parameter(shift, conv.weight.requires_grad),
     }
     return folded
-
-
-def _kept(values: Tensor) -> nn.Parameter:
-    # Autocast keeps the bfloat16 copy only of leaves that require a gradient.
-    return nn.Parameter(values, requires_grad=True)
 
 
 def _with_children(module: Network, children: dict[str, nn.Module]) -> Network:

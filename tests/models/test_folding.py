@@ -155,3 +155,15 @@ def test_the_layout_of_the_weights_stays():
     made = made.to(memory_format=torch.channels_last)
     folded = fold_batch_norms(made)
     assert folded[0].weight.stride() == made[0].weight.stride()
+
+
+def test_frozen_stages_are_folded_in_training_too_and_follow_a_loaded_state():
+    torch.manual_seed(0)
+    made = moved(BACKBONES.get("VGG16")(weights=None, strides=(2,), frozen_stages=2).double())
+    other = moved(copy.deepcopy(made), seed=2)
+    (expected,) = answers(made.eval())  # no stage is trained, so both modes are the same
+    (found,) = answers(made.train())
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    made.load_state_dict(other.state_dict())
+    (found,), (expected,) = answers(made), answers(other)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

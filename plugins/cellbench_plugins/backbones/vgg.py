@@ -1,11 +1,13 @@
 """VGG-16, the trunk of DLA-Count, P2PNet and most counting networks, and VGG-19."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal, Self
 
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
+from cellbench.models.folding import fold_batch_norms
 from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.registry import BACKBONES
 
@@ -66,11 +68,22 @@ class _VGG(Backbone):
         """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
         maps = []
         features = images
-        for index, layer in enumerate(self.features, start=1):
+        for index, layer in enumerate(self._layers(), start=1):
             features = layer(features)
             if index in self._taps:
                 maps.append(features)
         return maps
+
+    def _layers(self) -> Iterable[nn.Module]:
+        """The layers; in training with the norms of the frozen ones folded into convolutions.
+
+        They are folded anew at each step, which takes no time beside it: a copy that is kept would
+        have to follow whatever is loaded.
+        """
+        if not (self.training and self._frozen):
+            return self.features
+        frozen = fold_batch_norms(self.features[: self._frozen])
+        return chain(frozen, self.features[self._frozen :])
 
     def train(self, mode: bool = True) -> Self:
         """Switch modes; frozen stages stay in evaluation mode."""

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -97,15 +98,26 @@ class PointHead(Head):
         Args:
             features: (B, C, H, W) fused map.
         """
-        hidden = self.tower(features)
-        logits = F.pixel_shuffle(self.scores(hidden).float(), self.per_side)  # (B, 1, h, w)
-        if self.offset_tower is not None:
-            hidden = self.offset_tower(features)
+        scores, moves = self._answers(features)
         # float32 before px are added: bfloat16 cannot tell 300 px from 301
-        moves = F.pixel_shuffle(self.offsets(hidden).float(), self.per_side)  # (B, 2, h, w)
+        logits = F.pixel_shuffle(scores.float(), self.per_side)  # (B, 1, h, w)
+        moves = F.pixel_shuffle(moves.float(), self.per_side)  # (B, 2, h, w)
         references = lattice((logits.shape[2], logits.shape[3]), self.spacing_px, logits.device)
         points = references + self.offset_scale_px * moves.flatten(2).mT  # (B, h * w, 2)
         return Proposals(points, logits.flatten(1), references, self.spacing_px)
+
+    def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, s^2, H, W) and moves (B, 2 s^2, H, W) of s x s references a map cell."""
+        hidden = self.tower(features)
+        if self.offset_tower is not None:
+            return self.scores(hidden), self.offsets(self.offset_tower(features))
+        # One convolution for both: with so few channels out, reading the map is what takes time.
+        both = (self.scores, self.offsets)
+        weight = torch.cat([conv.weight for conv in both])
+        bias = torch.cat([conv.bias for conv in both if conv.bias is not None])
+        answers = F.conv2d(hidden, weight, bias, padding=self.scores.padding)
+        scores, moves = answers.split([conv.out_channels for conv in both], dim=1)
+        return scores, moves
 
 
 def _tower(

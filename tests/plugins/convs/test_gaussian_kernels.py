@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cellbench.models.parts import FeatureShape
+from cellbench.registry import CONVS, DECODERS
 from cellbench_plugins._ops.gaussian import gaussian_imagewise, gaussian_pixelwise
 
 SIZES = (3, 5, 7, 9)
@@ -200,3 +202,34 @@ def test_an_even_size_is_refused():
     x, *grids = draw((4, 4), sizes=(4,))
     with pytest.raises(ValueError, match="odd"):
         gaussian_pixelwise(x, *grids, sizes=(4,))
+
+
+# What copies to or from the host; a CUDA graph can hold none of these.
+HOST = {"aten.lift_fresh.default", "aten._local_scalar_dense.default", "aten.nonzero.default"}
+
+
+class Called(TorchDispatchMode):
+    """Remembers the names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("part", ["MDGC", "GFD"])
+def test_nothing_is_copied_from_or_to_the_host(part):
+    mdgc = CONVS.get("MDGC")
+    if part == "MDGC":
+        module, features = mdgc(16, 16), torch.randn(2, 16, 18, 4)
+    else:
+        shapes = [FeatureShape(8, 4), FeatureShape(8, 8)]
+        module = DECODERS.get("GFD")(shapes, mdgc, channels=16, stride=4)
+        features = [torch.randn(2, 8, 8, 8), torch.randn(2, 8, 4, 4)]
+    with Called() as called:
+        module(features).sum().backward()
+    assert "aten.bmm.out" in called.names
+    assert not called.names & HOST

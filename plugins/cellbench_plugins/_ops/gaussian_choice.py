@@ -1,0 +1,118 @@
+"""Which implementation convolves with Gaussian kernels per pixel: Triton's where it works."""
+
+import logging
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cellbench_plugins._ops import gaussian_tiles
+
+# Of the largest value: a bfloat16 has 8 bits.
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
+
+# What was tried in this process, by all that a kernel is compiled for, and whether it worked.
+_tried: dict[tuple[Any, ...], bool] = {}
+
+
+class PixelKernels(Protocol):
+    """Both passes; see `gaussian_tiles`."""
+
+    def forward(
+        self, rows: Tensor, parameters: Tensor, radii: tuple[int, ...], unit: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Convolve."""
+
+    def backward(
+        self,
+        grad: Tensor,
+        rows: Tensor,
+        parameters: Tensor,
+        factors: Tensor,
+        radii: tuple[int, ...],
+        unit: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of the map and of the parameters."""
+
+
+def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKernels:
+    """The implementation for a map: Triton's on a CUDA device where it works, else PyTorch's.
+
+    At the first use of each kernel its results are compared with PyTorch's on a small map. What
+    fails (no compiler, an old Triton, a wrong result) ends the use of Triton in this process, with
+    one logged sentence. Nothing is tried while a CUDA graph is captured: a step before the capture
+    does.
+
+    Args:
+        rows: (B, H, W, C).
+        radii: of the supports, px.
+        unit: normalise to unit sum.
+    """
+    fake = type(rows) is not Tensor
+    if not rows.is_cuda or fake or not rows.numel() or not torch.cuda.is_available():
+        return gaussian_tiles
+    key = (rows.device, rows.dtype, rows.shape[-1], radii, unit)
+    if key not in _tried:
+        if torch.cuda.is_current_stream_capturing():
+            return gaussian_tiles
+        _tried[key] = all(_tried.values()) and works(*key)
+    if not _tried[key]:
+        return gaussian_tiles
+    from cellbench_plugins._ops import gaussian_triton
+
+    return gaussian_triton
+
+
+@torch.no_grad()
+def works(
+    device: torch.device, dtype: torch.dtype, channels: int, radii: tuple[int, ...], unit: bool
+) -> bool:
+    """Whether Triton's kernels compile, run and agree with PyTorch's; logs a sentence if not."""
+    try:
+        from cellbench_plugins._ops import gaussian_triton
+
+        if not gaussian_triton.supports(dtype, radii):
+            return False
+        worst = _difference(gaussian_triton, device, dtype, channels, radii, unit)
+    except Exception as error:  # whatever an import or a compiler may raise
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+    else:
+        if worst <= _TOLERANCE[dtype]:
+            return True
+        why = f"its results differ from PyTorch's by {worst:.1g} of the largest"
+    logging.getLogger("cellbench").warning(
+        "Gaussian kernels run without Triton in this process, more slowly: %s.", why
+    )
+    return False
+
+
+def _difference(
+    kernels: PixelKernels,
+    device: torch.device,
+    dtype: torch.dtype,
+    channels: int,
+    radii: tuple[int, ...],
+    unit: bool,
+) -> float:
+    """The largest difference from PyTorch's results, in units of the largest of each."""
+    height, width, count = 3, max(radii) + 2, len(radii)
+    rows = _waves((1, height, width, channels), 1.3, device).to(dtype)
+    grad = _waves((1, height, width, count * channels), 2.1, device).to(dtype)
+    sigmas = 2 + _waves((1, height, width, 2 * count), 0.7, device)
+    parameters = torch.cat([sigmas, _waves((1, height, width, 2 * count), 1.9, device)], dim=-1)
+    found, expected = [], []
+    for answers, own in ((found, kernels), (expected, gaussian_tiles)):
+        out, factors = own.forward(rows, parameters, radii, unit)
+        answers.append(out)
+        answers += own.backward(grad, rows, parameters, factors, radii, unit)
+    differences = [
+        float((a - b).abs().max() / b.abs().max().clamp_min(1e-6))
+        for a, b in zip(found, expected, strict=True)
+    ]
+    return max(differences) if all(d == d for d in differences) else float("inf")
+
+
+def _waves(shape: tuple[int, ...], step: float, device: torch.device) -> Tensor:
+    """Numbers in -1..1 that draw nothing from any generator."""
+    number = torch.Size(shape).numel()
+    return torch.arange(number, device=device, dtype=torch.float32).mul_(step).sin_().view(shape)
