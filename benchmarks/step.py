@@ -39,6 +39,7 @@ from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.training import TrainingState, TrainingStep
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
+from cellbench.models.folding import fold_batch_norms
 
 CELLS_PER_PX = 155.1 / 150**2  # of ADI
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -224,13 +225,13 @@ def inference(
     counter: CellCounter, bare: nn.Module, data: Data, device: torch.device, precision: str
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """One whole image through each."""
-    counter.eval()
+    folded = fold_batch_norms(counter.eval())  # as runs infer
     bare.eval()
     pixels = counter.data_preprocessor(dict(data))["images"].pixels
 
     def ours() -> object:
         with torch.inference_mode(), autocast(device, precision):
-            return counter.predict(counter.data_preprocessor(dict(data))["images"])
+            return folded.predict(folded.data_preprocessor(dict(data))["images"])
 
     def forward() -> object:
         with torch.inference_mode(), autocast(device, precision):

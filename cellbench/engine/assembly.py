@@ -12,6 +12,7 @@ from cellbench.data.pipeline import AnnotatedImages, PreparedImages
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
 from cellbench.data.workers import choose_workers, cores_of_run
+from cellbench.engine.devices import whole_image_pixels
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
@@ -75,6 +76,7 @@ def make_training(
         ),
         folder=folder,
         task=task,
+        fold=prepared.fold,
     )
 
 
@@ -87,7 +89,12 @@ def make_transform(options: Any, input_scale: float) -> Any:
 
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
     """Images as they are scored: whole, at the set's scale."""
-    return WholeImages(_images(prepared), image_ids, input_scale=prepared.config.data.input_scale)
+    return WholeImages(
+        _images(prepared),
+        image_ids,
+        input_scale=prepared.config.data.input_scale,
+        batch_pixels=whole_image_pixels(prepared.device),
+    )
 
 
 def _images(prepared: Prepared) -> AnnotatedImages:

@@ -62,6 +62,15 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     return "float32"
 
 
+def whole_image_pixels(device: torch.device) -> int:
+    """Most input px in a batch of whole images, all of one size.
+
+    A CPU's caches hold few; a GPU has few launches with many. A network of stride 1 keeps about
+    1 kB a pixel, so that 2 megapixels are 2 GB of the memory that several runs may share.
+    """
+    return 1 << 21 if device.type == "cuda" else 1 << 18
+
+
 # Numbers of glibc's malloc.h: freed memory at the top that is kept, and the most buffers that may
 # be mapped each for itself.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

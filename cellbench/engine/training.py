@@ -57,6 +57,7 @@ class Training:
         workers: loader processes.
         folder: of the run.
         task: shows how far a validation is.
+        fold: see `cellbench.engine.evaluation.infer`.
     """
 
     counter: CellCounter
@@ -71,6 +72,7 @@ class Training:
     workers: int
     folder: Path
     task: Task = silent_task
+    fold: bool = True
 
     def validate(self) -> Validation:
         """Choose thresholds on the validation images and measure the error of the counts.
@@ -86,6 +88,7 @@ class Training:
                 self.validation,
                 radius_px=self.config.data.radius_px,
                 precision=self.precision,
+                fold=self.fold,
                 on_batch=advance,
             )
 

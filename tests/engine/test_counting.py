@@ -118,8 +118,10 @@ def test_points_are_the_same_whole_and_in_tiles(in_tiles, near, views):
     assert sum(seen) == pytest.approx(1)
     assert parts.count == len(parts.points)
     assert len(whole.points) > 500
-    # where candidates are joined, each is a mean of neighbours that were chosen by their scores
-    assert_same_candidates(parts, whole, floor=float(counter.network.threshold), points_px=1e-2)
+    # Where candidates are joined, each is a mean of neighbours that were chosen by their scores;
+    # one that is as far from two of them, up to rounding, may be joined with either: both differ.
+    floor, ties = float(counter.network.threshold), 4 if views > 1 else 0
+    assert_same_candidates(parts, whole, floor=floor, points_px=1e-2, ties=ties)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.75])

@@ -52,7 +52,8 @@ for case in cases:
     assert max(found) < most, (case, found)
 
 from cellbench_plugins._ops.gaussian_choice import works
-assert works(torch.device("cpu"), torch.float32, 3, (1,), True)
+for dtype in (torch.float32, torch.bfloat16):
+    assert works(torch.device("cpu"), dtype, 3, (1,), True)
 print("agrees")
 """
 
