@@ -162,3 +162,33 @@ def test_a_crash_takes_down_its_run_alone_a_hang_is_mended_and_a_kill_loses_no_s
     assert "--set model.matcher.type=Crashing" in failure["command"]
     [hung] = place.glob("runs/sweeps/adi-sim/hanging-*/log.txt")
     assert "unwanted.py" in hung.read_text()  # where it hung
+
+
+def test_a_forked_run_leaves_the_record_of_one_that_starts_alone(place):
+    grid = place / "two.py"
+    grid.write_text(
+        'base = "methods/dla.py"\ndatasets = ["adi-sim"]\nsplits = [0]\nprotocol = "smoke"\n'
+        'axes = [dict(key="model.matcher.type", values=["Hungarian", "KHM"])]\n'
+    )
+    code, said = finish(start(place, str(grid), "--store", "forked"))
+    assert code == 0, said
+    for file in place.glob("forked/runs/sweeps/*/*/config.py"):
+        subprocess.run(
+            [
+                sys.executable, "-m", "cellbench", "run", str(file), "--protocol", "smoke",
+                "--strict", "--store", "alone",
+            ],
+            cwd=place,
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+    forked, alone = (
+        {f.name: read_record(f) for f in place.glob(f"{store}/leaderboards/records/*/*.json")}
+        for store in ("forked", "alone")
+    )
+    assert len(forked) == 2
+    assert forked.keys() == alone.keys()
+    for name, record in forked.items():
+        for key in record.keys() - {"timing", "environment", "content_hash"}:
+            assert record[key] == alone[name][key], key
+        assert record["environment"]["threads"] == alone[name]["environment"]["threads"]
