@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -180,6 +180,12 @@ class Pairs:
 
 class Matcher(ABC):
     """Says which proposal is which annotated cell, one image at a time."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have training call the `match` of a class that overrides it, not its base's arrays."""
+        super().__init_subclass__(**options)
+        if "match" in vars(cls) and "match_arrays" not in vars(cls):
+            cls.match_arrays = Matcher.match_arrays  # type: ignore[method-assign]
 
     @abstractmethod
     def match(

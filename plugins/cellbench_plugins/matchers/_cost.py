@@ -66,8 +66,9 @@ class CostMatcher(Matcher):
             and their cell rows; empty if either is empty.
         """
         device = proposals.device
-        rows, columns = self.match_arrays(
-            _array(proposals), _array(scores), _array(cells), scale=scale
+        # By name: where a subclass overrides `match`, its `match_arrays` comes back to here.
+        rows, columns = CostMatcher.match_arrays(
+            self, _array(proposals), _array(scores), _array(cells), scale=scale
         )
         return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
 

@@ -262,3 +262,19 @@ def test_radii_shrink_where_cells_lie_densely():
 def test_impossible_options_are_refused_in_one_sentence(config, words):
     with pytest.raises(PartError, match=words):
         MATCHERS.build(config)
+
+
+def test_training_calls_the_match_of_a_class_that_overrides_it_alone():
+    hungarian = MATCHERS.get("Hungarian")
+
+    class Swapped(hungarian):
+        def match(self, proposals, scores, cells, *, scale=1.0):
+            rows, which = super().match(proposals, scores, cells, scale=scale)
+            return rows, which.flip(0)
+
+    points = np.array([[1.0, 1.0], [9.0, 9.0]], dtype=np.float32)
+    scores = np.ones(2, dtype=np.float32)
+    rows, which = hungarian().match_arrays(points, scores, points, scale=1.0)
+    assert (rows.tolist(), which.tolist()) == ([0, 1], [0, 1])
+    rows, which = Swapped().match_arrays(points, scores, points, scale=1.0)
+    assert (rows.tolist(), which.tolist()) == ([0, 1], [1, 0])
