@@ -83,19 +83,19 @@ def block_counts(
     """
     rows, columns = grid
     counts = torch.zeros(len(points), rows, columns, device=sizes.device)
-    for image, (own, size) in enumerate(zip(points, sizes, strict=True)):
-        across = _shares(own[:, 0], float(size[0]), columns, block_px, sigma_px)
-        down = _shares(own[:, 1], float(size[1]), rows, block_px, sigma_px)
+    for image, (own, size) in enumerate(zip(points, sizes.float(), strict=True)):
+        across = _shares(own[:, 0], size[0], columns, block_px, sigma_px)
+        down = _shares(own[:, 1], size[1], rows, block_px, sigma_px)
         counts[image] = down.T @ across
     return counts
 
 
-def _shares(places: Tensor, length: float, blocks: int, block_px: int, sigma_px: float) -> Tensor:
+def _shares(places: Tensor, length: Tensor, blocks: int, block_px: int, sigma_px: float) -> Tensor:
     """(A, blocks): which part of each cell lies in each block along one axis."""
     edges = block_px * torch.arange(blocks + 1, device=places.device, dtype=torch.float32)
     if sigma_px == 0:
         inside = (places[:, None] >= edges[:-1]) & (places[:, None] < edges[1:])
         return inside.float()
-    edges = edges.clamp(max=length)
+    edges = edges.minimum(length)
     below = 0.5 * (1 + torch.erf((edges - places[:, None].float()) / (math.sqrt(2) * sigma_px)))
     return below.diff(dim=1) / (below[:, -1:] - below[:, :1])

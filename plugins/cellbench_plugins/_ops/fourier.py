@@ -205,18 +205,18 @@ def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...
     return torch.matmul(back, both).unflatten(2, (count, -1))
 
 
+@lru_cache(maxsize=64)
 def _waves(
     period: int, frequencies: int, places: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """(2 f, places): cosines, then minus sines, of the frequencies from 0."""
-    return _table(period, frequencies, places).to(device=device, dtype=dtype)
+    """(2 f, places): cosines, then minus sines, of the frequencies from 0.
 
-
-@lru_cache(maxsize=64)
-def _table(period: int, frequencies: int, places: int) -> Tensor:
-    turns = torch.outer(torch.arange(frequencies), torch.arange(places)) % period
-    angle = turns.double() * (2 * math.pi / period)
-    return torch.cat([angle.cos(), -angle.sin()])
+    Made on the CPU in float64 and kept on the device: a copy in every step would wait.
+    """
+    with torch.inference_mode(False):  # what is made in evaluation serves training too
+        turns = torch.outer(torch.arange(frequencies), torch.arange(places)) % period
+        angle = turns.double() * (2 * math.pi / period)
+        return torch.cat([angle.cos(), -angle.sin()]).to(device=device, dtype=dtype)
 
 
 def _even(length: int) -> int:

@@ -56,8 +56,10 @@ class DensityMSE(DensityLoss):
         # where() and not a product: padding may hold anything
         error = torch.where(valid, output.density - target, 0.0)
         squared = (output.scale * error).square().sum()
-        over = int(valid.sum()) if self.reduction == "mean" else len(target)
-        terms = {"loss_density": self.weight * squared / max(over, 1)}
+        # the number of cells stays a tensor: to read it would wait for the device
+        mean = self.reduction == "mean"
+        over = valid.sum().clamp_min(1) if mean else max(len(target), 1)
+        terms = {"loss_density": self.weight * squared / over}
         if self.count_weight:
             counts = error.sum(dim=(1, 2, 3))
             terms["loss_count"] = self.count_weight * counts.abs().mean()

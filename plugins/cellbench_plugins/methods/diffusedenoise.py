@@ -15,6 +15,7 @@ from cellbench.metrics.localisation import detect, pool
 from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
 from cellbench.models.parts import Backbone, Decoder
 from cellbench.models.peaks import local_maxima
+from cellbench.models.preprocess import to_device
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS, PartRegistry
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.diffusion import (
@@ -176,7 +177,8 @@ class DiffuseDenoise(CellCounter):
         number, device = len(inside), inside.device
         grid = (inside.shape[2], inside.shape[3])
         clean = 2 * dot_maps(batch.points, grid, stride=self.stride, sigma=self.sigma) - 1
-        counts = torch.tensor([float(len(points)) for points in batch.points], device=device)
+        numbers = torch.tensor([float(len(points)) for points in batch.points])
+        counts = to_device(numbers, device)
         wanted = counts * (_COUNTED_PX**2 / batch.images.sizes.prod(dim=1))
         denoise = count = torch.zeros((), device=device)
         for _ in range(self.noises):

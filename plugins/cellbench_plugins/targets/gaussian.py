@@ -78,13 +78,14 @@ class GaussianDensity(DensityTarget):
     ) -> Tensor:
         """Make the (B, 1, rows, columns) maps; each sums to the number of its points."""
         maps = sizes.new_zeros((len(points), 1, *grid), dtype=torch.float32)
-        for own, cells, (width, height) in zip(maps, points, sizes.tolist(), strict=True):
+        # lengths stay on the device: to read them there would wait for the network's answer
+        for own, cells, lengths in zip(maps, points, sizes.double(), strict=True):
             if not len(cells):
                 continue
             cells = cells.to(maps.device, torch.float64)
             sigma = self.deviations(cells, scale=scale)
-            along_x = self._shares(cells[:, 0], sigma, width, grid[1], stride)
-            along_y = self._shares(cells[:, 1], sigma, height, grid[0], stride)
+            along_x = self._shares(cells[:, 0], sigma, lengths[0], grid[1], stride)
+            along_y = self._shares(cells[:, 1], sigma, lengths[1], grid[0], stride)
             own[0] = along_y.T @ along_x
         return maps
 
@@ -100,12 +101,12 @@ class GaussianDensity(DensityTarget):
         return (self.adaptive * mean).clamp(self.least * scale, self.most * scale)
 
     def _shares(
-        self, centres: Tensor, sigma: Tensor, length: int, cells: int, stride: int
+        self, centres: Tensor, sigma: Tensor, length: Tensor, cells: int, stride: int
     ) -> Tensor:
         """What each of A Gaussians gives to each cell of an axis, (A, cells), rows sum to 1."""
-        centres = centres.clamp(0, length)[:, None]
+        centres = centres.clamp_min(0).minimum(length)[:, None]
         edges = torch.arange(cells + 1, device=centres.device, dtype=centres.dtype) * stride
-        away = (edges.clamp_max(length) - centres) / sigma[:, None]
+        away = (edges.minimum(length) - centres) / sigma[:, None]
         away = away.clamp(-self.truncate, self.truncate)
         shares = torch.erf(away / math.sqrt(2)).diff(dim=1)
         shares = shares / shares.sum(dim=1, keepdim=True)

@@ -1,0 +1,237 @@
+"""A counter on a GPU that is not there: shapes, dtypes and devices as CUDA has them, no numbers.
+
+PyTorch's fake tensors run every operator's own checks for the device that they claim, and CUDA's
+autocast casts them as it would the real ones. So what stops a method on a GPU because two number
+formats or two devices meet stops it here, on any machine and in seconds.
+
+What reads numbers from the device (`item`, `nonzero`, `if tensor`) raises an error of `READS`:
+there are none, and on a GPU it would wait. Only `numpy` answers, with made-up numbers, so that what
+is done on the host behind one copy, such as matching, is run too.
+"""
+
+import math
+import sys
+from contextlib import contextmanager
+from functools import _lru_cache_wrapper
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cellbench.models.build import build_counter
+from cellbench.models.counter import Batch, Images
+
+DEVICE = torch.device("cuda", 0)
+# What fake tensors raise where a number would have to be known.
+READS = (DataDependentOutputException, DynamicOutputShapeException)
+
+
+@contextmanager
+def fake_cuda():
+    """Make tensors fake; those on "cuda" are then had without a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        # neither is an operator that fake tensors could answer
+        patch.setattr(torch.Tensor, "numpy", _numpy)
+        patch.setattr(torch.Tensor, "tolist", _tolist)
+        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                yield
+        finally:
+            _forget_cached_tensors()
+
+
+@contextmanager
+def cuda_autocast():
+    """CUDA's autocast to bfloat16; `torch.autocast` switches itself off where no GPU is."""
+    was = torch.get_autocast_dtype("cuda"), torch.is_autocast_cache_enabled()
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_cache_enabled(False)
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.set_autocast_dtype("cuda", was[0])
+        torch.set_autocast_cache_enabled(was[1])
+
+
+def build_fake(model):
+    """A counter whose parameters and buffers are fake, on "cuda"; call it within `fake_cuda`.
+
+    Other tensors that a module keeps are not moved by `Module.to` either, and stay elsewhere.
+    """
+    with unset_fake_temporarily(), torch.device("meta"):
+        counter = build_counter(model, load_weights=False)  # without drawing any weights
+    for module in counter.modules():
+        for held in (module._parameters, module._buffers):
+            for name, value in held.items():
+                if value is not None:
+                    held[name] = _moved(value)
+    return counter
+
+
+def _moved(value):
+    fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=DEVICE)
+    if isinstance(value, torch.nn.Parameter):
+        return torch.nn.Parameter(fake, requires_grad=value.requires_grad)
+    return fake
+
+
+def fake_images(side=32, number=2, *, sizes_are_known=False):
+    """Square images; the network input is twice as fine as the originals.
+
+    Where sizes are known, `tolist` gives them: to read them waits, but is no error.
+    """
+    pixels = torch.empty(number, 3, side, side, device=DEVICE)
+    pixels = pixels.to(memory_format=torch.channels_last)
+    sizes = torch.empty(number, 2, dtype=torch.int64, device=DEVICE)
+    if sizes_are_known:
+        sizes.numbers = [[side, side]] * number
+    return Images(pixels, sizes, 2.0, [str(row) for row in range(number)])
+
+
+def fake_batch(side=32, cells=(20, 7)):
+    """A batch with so many cells an image, which are known on the host too."""
+    images = fake_images(side, len(cells))
+    rng = np.random.default_rng(0)
+    on_host = [torch.from_numpy(rng.uniform(0, side, (n, 2)).astype(np.float32)) for n in cells]
+    points = [torch.empty(n, 2, device=DEVICE) for n in cells]
+    return Batch(images, points, on_host)
+
+
+def backward(loss):
+    """Accumulate the gradients of a fake loss, as `loss.backward()` does.
+
+    PyTorch's engine waits in a thread of the CUDA device; this walks through the same graph, and
+    casts and checks what each node answers by the same rules.
+    """
+    nodes, waiting = _in_order(loss.grad_fn), {}
+    waiting[loss.grad_fn] = {0: torch.ones_like(loss)}
+    with torch.no_grad():
+        for node in nodes:
+            given = waiting.pop(node, None)
+            if given is None:  # nothing that was computed from it has a gradient
+                continue
+            if hasattr(node, "variable"):
+                _accumulate(node.variable, given[0])
+                continue
+            for (target, place), gradient in _edges(node, given):
+                if gradient is None:
+                    continue
+                wanted = target._input_metadata[place]
+                gradient = _checked(gradient, wanted, node)
+                held = waiting.setdefault(target, {})
+                held[place] = held[place] + gradient if place in held else gradient
+
+
+def _in_order(root):
+    """Every node that a gradient reaches, each behind all that hand it one."""
+    done, order, stack = set(), [], [(root, False)]
+    while stack:
+        node, left = stack.pop()
+        if left:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            stack.append((node, True))
+            stack += [(target, False) for target, _ in node.next_functions if target is not None]
+    return order[::-1]
+
+
+def _edges(node, given):
+    """Pairs of (node, place) and the gradient for it."""
+    shapes = node._input_metadata
+    own = [given.get(place) for place in range(len(shapes))]
+    if not hasattr(node, "needs_input_grad"):  # of PyTorch
+        answer = node(*own)
+        answer = answer if isinstance(answer, tuple) else (answer,)
+        return [e for e in zip(node.next_functions, answer, strict=True) if e[0][0] is not None]
+    own = [  # a torch.autograd.Function is given zeros for what has no gradient
+        torch.zeros(tuple(wanted.shape), dtype=wanted.dtype, device=wanted.device)
+        if gradient is None
+        else gradient
+        for gradient, wanted in zip(own, shapes, strict=True)
+    ]
+    answer = node.apply(*own)
+    answer = answer if isinstance(answer, tuple) else (answer,)
+    answer = [one for one, needed in zip(answer, node.needs_input_grad, strict=True) if needed]
+    edges = [edge for edge in node.next_functions if edge[0] is not None]
+    return list(zip(edges, answer, strict=True))
+
+
+def _checked(gradient, wanted, node):
+    assert gradient.device == wanted.device, f"{node.name()}: {gradient.device}, {wanted.device}"
+    shape = tuple(wanted.shape)
+    if tuple(gradient.shape) != shape:
+        gradient = gradient.sum_to_size(shape)
+    return gradient.to(wanted.dtype)
+
+
+def _accumulate(leaf, gradient):
+    assert (gradient.device, gradient.shape) == (leaf.device, leaf.shape)
+    leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+
+class HostTensors(TorchDispatchMode):
+    """Lists the operators that make a tensor on the CPU, or copy one from there.
+
+    A single number on the CPU goes along with the launch of a kernel, and is neither.
+
+    Attributes:
+        seen: "operator (shape)" of each.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        answer = func(*args, **(kwargs or {}))
+        leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+        copied = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu"
+        self.seen += [
+            f"{func} {tuple(leaf.shape)}"
+            for leaf in leaves
+            if copied or (leaf.device.type == "cpu" and leaf.ndim)
+        ]
+        return answer
+
+
+_real_numpy, _real_tolist = torch.Tensor.numpy, torch.Tensor.tolist
+
+
+def _tolist(tensor):
+    return tensor.numbers if hasattr(tensor, "numbers") else _real_tolist(tensor)
+
+
+def _numpy(tensor, *, force=False):
+    """Made-up numbers of the right shape and format; the same ones for the same shape."""
+    if not isinstance(tensor, FakeTensor):
+        return _real_numpy(tensor, force=force)
+    if not force and (tensor.device.type != "cpu" or tensor.requires_grad):
+        raise TypeError(f"no array of a tensor on {tensor.device}; copy it to the host first")
+    if tensor.dtype == torch.bfloat16:
+        raise TypeError("NumPy has no bfloat16")
+    number = math.prod(tensor.shape)
+    made = (np.arange(1, number + 1) * 0.6180339887 % 1).reshape(tuple(tensor.shape))
+    kind = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    return made > 0.5 if tensor.dtype == torch.bool else made.astype(kind)
+
+
+def _forget_cached_tensors():
+    """Empty the caches of cellbench's functions: what they hold may be fake."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("cellbench_plugins", "cellbench.models")):
+            for value in list(vars(module).values()):
+                if isinstance(value, _lru_cache_wrapper):
+                    value.cache_clear()
