@@ -69,8 +69,8 @@ def _source(wanted: str, module: str, file: Path) -> Path | None:
             spec = importlib.util.find_spec(top)  # of a top-level package: imports nothing
         except (ImportError, ValueError):
             return None
-        if spec is None or spec.origin is None:
-            return None
+        if spec is None or spec.origin is None or not spec.has_location:
+            return None  # built in or frozen, such as abc
         root = Path(spec.origin).parent
     place = root.joinpath(*below)
     for candidate in (place.with_name(f"{place.name}.py"), place / "__init__.py"):

@@ -54,6 +54,13 @@ def test_a_constant_is_found_in_bases_of_other_files(tmp_path):
     assert class_constant(entry, "missing", 5) == 5
 
 
+def test_a_base_of_the_standard_library_gives_the_default(tmp_path):
+    source = tmp_path / "part.py"
+    source.write_text("from abc import ABC\n\nclass Part(ABC):\n    pass\n")
+    entry = plugin_index.Entry("counter", "Part", "part", source, 3, "", "", "", "")
+    assert class_constant(entry, "trained_by_steps", True) is True
+
+
 def test_a_file_that_cannot_be_read_gives_the_default(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("class :")
