@@ -131,6 +131,7 @@ def command(
     from cellbench.sweeps.grid_files import load_grid
     from cellbench.sweeps.plan import State, make_plan
     from cellbench.sweeps.slots import make_slots
+    from cellbench.sweeps.sweep import remove_stale_claims
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     wish = Wish(
@@ -154,6 +155,7 @@ def command(
         return
     if all(stored.problem for stored in plan.sets):
         raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
+    remove_stale_claims(plan)
     waiting = plan.in_state(State.MISSING) + plan.in_state(State.ELSEWHERE)
     if waiting or (retry_failed and plan.in_state(State.FAILED)):
         from cellbench.sweeps.sets import draw_sets

@@ -21,8 +21,9 @@ from cellbench.engine.evaluation import validate
 from cellbench.engine.locks import run_lock, start_over
 from cellbench.engine.plan import effort
 from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
-from cellbench.engine.scoring import draw, score_test, write_result
+from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import Training, fit, run_training
+from cellbench.errors import UserError
 from cellbench.results import records
 from cellbench.results.trained import RECORD, are_of
 
@@ -94,9 +95,21 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
             return Outcome(folder, state.best_mae)
         display.say(f"Scoring {len(prepared.split.test)} test images.")
         scored = score_test(prepared, training, task=display.task)
+        # Before the record, which ends the run: a kill between the two would leave none.
+        pictures = _drawn(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, plan, run_id, scored)
-        pictures = draw(prepared, training, scored)
         return Outcome(folder, state.best_mae, _kept_beside(folder, file), file, pictures)
+
+
+def _drawn(
+    prepared: Prepared, training: Training, scored: Scored, say: Callable[[str], None]
+) -> list[Path]:
+    """The pictures of the test part; a disk that takes none costs no record."""
+    try:
+        return draw(prepared, training, scored)
+    except UserError as error:
+        say(f"The pictures are left out. {error}")
+        return []
 
 
 def _kept_beside(folder: Path, file: Path) -> dict[str, Any]:

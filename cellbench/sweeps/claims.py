@@ -22,6 +22,7 @@ from pathlib import Path
 
 from cellbench.data.files import only_writer, sync, writing
 from cellbench.data.reading import read_fields
+from cellbench.errors import UserError
 
 HEARTBEAT_S = 15.0
 STALE_S = 120.0
@@ -138,6 +139,15 @@ def holder_of(folder: Path) -> Holder | None:
         return _read(file) if file.exists() and _holds(file) else None
     except OSError:
         return None
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the claim on a run that a killed process left; one that is held stays."""
+    file = folder / _NAME
+    if file.exists():
+        with suppress(UserError, OSError), only_writer(folder, "claim"):
+            if not _holds(file):
+                file.unlink(missing_ok=True)
 
 
 class Heartbeat:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellbench.sweeps.claims import Claim, Heartbeat, take_claim
+from cellbench.sweeps.claims import Claim, Heartbeat, remove_stale, take_claim
 from cellbench.sweeps.executors import Executor
 from cellbench.sweeps.failures import forget_failure, read_failure, write_failure
 from cellbench.sweeps.plan import Plan, PlannedRun, State
@@ -224,3 +224,9 @@ class Sweep:
                         active.run.record = self.plan.finished.add(Path(event.news.record))
                         active.run.state = State.DONE
                     beat.drop(active.claim)
+
+
+def remove_stale_claims(plan: Plan) -> None:
+    """Remove the claims on finished runs of a sweep that was killed before it released them."""
+    for run in plan.in_state(State.DONE):
+        remove_stale(run.folder)

@@ -5,7 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from cellbench.sweeps import claims
-from cellbench.sweeps.claims import Heartbeat, holder_of, take_claim
+from cellbench.sweeps.claims import Heartbeat, holder_of, remove_stale, take_claim
 
 
 def write_claim(folder, **changed):
@@ -58,6 +58,16 @@ def test_a_dead_process_holds_nothing(tmp_path):
     write_claim(tmp_path, **dead_process())
     assert holder_of(tmp_path) is None
     assert take_claim(tmp_path) is not None
+
+
+def test_a_stale_claim_is_removed_and_one_that_is_held_stays(tmp_path):
+    write_claim(tmp_path / "dead", **dead_process())
+    write_claim(tmp_path / "held")
+    for name in ("dead", "held", "none"):
+        remove_stale(tmp_path / name)
+    assert not (tmp_path / "dead" / "claim.json").exists()
+    assert (tmp_path / "held" / "claim.json").exists()
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_holds_nothing(tmp_path):
