@@ -69,7 +69,7 @@ def step(counter, stage, side):
         loss = total(counter.loss(batch))
         loss.backward()
     gradients = {n: p.grad.cpu() for n, p in counter.named_parameters() if p.grad is not None}
-    return float(loss), gradients
+    return float(loss.detach()), gradients
 
 
 def distance(found, expected):
