@@ -7,12 +7,16 @@ costs no import of torch, and a part is known by name even where its module woul
 
 import ast
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 GROUP = "cellbench.plugins"
+
+# Longer files are no source that anyone wrote.
+LARGEST_SOURCE_BYTES = 4 * 2**20
 
 # The variable names under which cellbench.registry holds its registries.
 ROLES = {
@@ -73,7 +77,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class UnreadModule:
-    """A plugin module to import when a name is in no index: it may register in other ways."""
+    """A plugin module to import when a name is in no index: it may register in other ways.
+
+    Attributes:
+        module: dotted name.
+        distribution: that installed it.
+        reason: why its source cannot be read, as the end of a sentence; empty if it was read.
+    """
 
     module: str
     distribution: str
@@ -113,8 +123,10 @@ def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
     root = point.module
     try:
         spec = importlib.util.find_spec(root)
-    except (ImportError, ValueError):
-        spec = None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the packages above it are imported: any failure, sys.exit too
+        return [], [UnreadModule(root, name, f"cannot be found ({type(error).__name__})")]
     if spec is None or spec.origin is None:
         return [], [UnreadModule(root, name, "cannot be found")]
     origin = Path(spec.origin)
@@ -128,25 +140,56 @@ def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
     found: list[Entry] = []
     unread: list[UnreadModule] = []
     for module, file in files.items():
-        parts_here, registers_elsewhere = _read_file(module, file, name, version)
+        try:
+            parts_here, registers_elsewhere = _read_file(module, file, name, version)
+        except _UnreadableSourceError as error:
+            unread.append(UnreadModule(module, name, f"cannot be read ({error})"))
+            continue
         found += parts_here
         if registers_elsewhere:
             unread.append(UnreadModule(module, name))
     return found, unread
 
 
-def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[Entry], bool]:
-    """The parts that a file registers, and whether it must be imported to know all of them."""
+class _UnreadableSourceError(Exception):
+    """A source file that the index cannot read; the message is the reason."""
+
+
+def _parse(file: Path) -> tuple[str, ast.Module | None]:
+    """A source file's text and syntax tree; no tree if it registers nothing.
+
+    Raises:
+        _UnreadableSourceError: it is no regular file, too long, not UTF-8, or not Python.
+    """
     try:
+        if not file.is_file():
+            raise _UnreadableSourceError("it is no regular file")
+        if file.stat().st_size > LARGEST_SOURCE_BYTES:
+            raise _UnreadableSourceError(f"it has more than {LARGEST_SOURCE_BYTES} bytes")
         source = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return [], True
-    if "register_module" not in source:
+        if "register_module" not in source:
+            return source, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
+            return source, ast.parse(source)
+    except OSError as error:
+        raise _UnreadableSourceError((error.strerror or str(error)).lower()) from None
+    except UnicodeDecodeError:
+        raise _UnreadableSourceError("it is not UTF-8") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise _UnreadableSourceError(reason or "it is nested too deeply") from None
+
+
+def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[Entry], bool]:
+    """The parts that a file registers, and whether it must be imported to know all of them.
+
+    Raises:
+        _UnreadableSourceError: see `_parse`.
+    """
+    source, tree = _parse(file)
+    if tree is None:
         return [], False
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return [], True
     found = []
     calls = source.count("register_module(")
     for node in ast.walk(tree):
@@ -158,6 +201,10 @@ def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[E
                 continue
             role, given = registered
             calls -= 1
+            try:
+                signature = _signature(node)
+            except RecursionError:
+                raise _UnreadableSourceError("it is nested too deeply") from None
             found.append(
                 Entry(
                     role=role,
@@ -166,7 +213,7 @@ def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[E
                     file=file,
                     line=node.lineno,
                     docstring=ast.get_docstring(node) or "",
-                    signature=_signature(node),
+                    signature=signature,
                     distribution=name,
                     version=version,
                 )

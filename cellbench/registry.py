@@ -9,7 +9,7 @@ imports torch.
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -57,6 +57,7 @@ class PartRegistry(Registry):
                 f"{key!r} is a dotted name; a {self.role} is named as it is registered: "
                 f"{_listed(self.names())}."
             )
+        broken: list[str] = []
         entries = plugin_index.find(self.role, key)
         if len(entries) > 1:
             places = " and ".join(f"{e.module} ({e.distribution})" for e in entries)
@@ -68,11 +69,10 @@ class PartRegistry(Registry):
             _import(entries[0])
         elif key not in self._module_dict:
             # A plugin may register in ways that the index cannot read (a loop, a helper).
-            for module in plugin_index.unread_modules():
-                _import(module)
+            broken = _import_all(plugin_index.unread_modules())
         found = self._module_dict.get(key)
         if found is None:
-            raise PartError(self._unknown(key))
+            raise PartError(self._unknown(key, broken))
         return found
 
     def build(self, cfg: Mapping[str, Any], **given: Any) -> Any:
@@ -100,13 +100,14 @@ class PartRegistry(Registry):
         indexed = {entry.name for entry in plugin_index.entries() if entry.role == self.role}
         return sorted(indexed | set(self._module_dict))
 
-    def _unknown(self, key: str) -> str:
+    def _unknown(self, key: str, broken: list[str]) -> str:
         names = self.names()
         near = get_close_matches(key, names, n=3, cutoff=0.4)
         folded = [name for name in names if name.casefold() == key.casefold()]
         near = folded + [name for name in near if name not in folded]
         hint = f"did you mean {_listed(near)}?" if near else f"known are {_listed(names)}."
-        return f"There is no {self.role} called {key!r}; {hint}"
+        lost = f" (plugins that failed: {'; '.join(broken)})" if broken else ""
+        return f"There is no {self.role} called {key!r}{lost}; {hint}"
 
 
 def check_arguments(
@@ -184,11 +185,29 @@ def check_options(
 def _import(entry: "plugin_index.Entry | plugin_index.UnreadModule") -> None:
     try:
         importlib.import_module(entry.module)
-    except Exception as error:  # a plugin may fail in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may fail in any way, and may call sys.exit
         raise PartError(
             f"The plugin {entry.module} of {entry.distribution} does not import "
-            f"({type(error).__name__}: {error}); mend or uninstall it."
+            f"({_reason(error)}); mend or uninstall it."
         ) from error
+
+
+def _import_all(modules: "Iterable[plugin_index.UnreadModule]") -> list[str]:
+    """Import modules, each for itself; the name and the reason of every one that fails."""
+    broken = []
+    for module in modules:
+        try:
+            _import(module)
+        except PartError as error:
+            reason = module.reason or _reason(error.__cause__)
+            broken.append(f"{module.module} of {module.distribution}, {reason}")
+    return broken
+
+
+def _reason(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _listed(names: list[str]) -> str:

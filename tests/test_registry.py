@@ -15,7 +15,8 @@ def plugin(tmp_path, monkeypatch):
     points = []
 
     def install(name, source):
-        (tmp_path / f"{name}.py").write_text(source)
+        content = source if isinstance(source, bytes) else source.encode()
+        (tmp_path / f"{name}.py").write_bytes(content)
         points.append(EntryPoint(name, name, plugin_index.GROUP))
         for cached in (plugin_index.entries, plugin_index.unread_modules, plugin_index._read_point):
             cached.cache_clear()
@@ -63,6 +64,40 @@ def test_a_part_registered_in_a_loop_is_found_after_all(plugin):
     add = "    MATCHERS.register_module(name=n, module=type(n, (), {'__module__': __name__}))\n"
     plugin("outside_d", source + add)
     assert MATCHERS.get("Two").__name__ == "Two"
+
+
+BROKEN = {
+    "syntax": b"def (\n",
+    "bytes": b"\xff\xfe",
+    "nul": b"x = 1\0\n",
+    "brackets": b"x = " + b"(" * 5000 + b"\n",
+    "signs": b"x = " + b"-" * 200_000 + b"1\n",
+    "long": b"#" * (plugin_index.LARGEST_SOURCE_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_plugin_whose_source_cannot_be_read_is_named_and_the_others_work(plugin, kind):
+    register = b"" if kind == "bytes" else REGISTER.encode()
+    register += b"@MATCHERS.register_module(name='Never')\nclass X: pass\n"
+    plugin(f"outside_{kind}", register + BROKEN[kind])
+    plugin("outside_whole", REGISTER + "@MATCHERS.register_module()\nclass Whole: pass\n")
+    assert MATCHERS.get("Whole").__name__ == "Whole"
+    assert "KHM" in MATCHERS.names()
+    (unread,) = [m for m in plugin_index.unread_modules() if m.module == f"outside_{kind}"]
+    assert unread.reason.startswith("cannot be read (")
+    if kind == "long":
+        return  # it is Python all the same, so that its import finds what it registers
+    with pytest.raises(PartError, match=rf"no matcher called 'Never'.*outside_{kind}.*known"):
+        MATCHERS.get("Never")
+
+
+def test_a_plugin_that_exits_is_one_sentence(plugin):
+    source = REGISTER + "import sys\n@MATCHERS.register_module()\nclass Gone: pass\nsys.exit(7)\n"
+    plugin("outside_exits", source)
+    assert MATCHERS.get("KHM").__name__ == "KHM"
+    with pytest.raises(PartError, match="outside_exits .*does not import .SystemExit: 7"):
+        MATCHERS.get("Gone")
 
 
 def test_a_dotted_name_is_refused_and_nothing_is_imported():
