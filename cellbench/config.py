@@ -9,16 +9,18 @@ import ast
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from cellbench import plugin_index
+from cellbench.config_files import config_folders, find_config, load_file, read_config
 from cellbench.config_ranges import check_ranges
 from cellbench.errors import UserError
+from cellbench.part_options import check_foreign_parts
 
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
 DATA_KEYS = ("data",)
@@ -161,93 +163,6 @@ class ResolvedConfig:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def config_folders() -> list[Path]:
-    """Where configs are looked for: the working folder's own first, then those shipped."""
-    package = Path(__file__).parent
-    shipped = package / "configs"  # in a wheel
-    if not shipped.is_dir():
-        shipped = package.parent / "configs"  # in a checkout
-    return [Path.cwd() / "configs", shipped]
-
-
-def find_config(name: str | Path) -> Path:
-    """The file that a user means by a config's name.
-
-    Args:
-        name: a path, or a path below a `configs` folder, with or without `configs/` and `.py`.
-
-    Raises:
-        UserError: there is none; the nearest names are offered.
-    """
-    given = Path(name)
-    tries = [given]
-    relative = Path(*given.parts[1:]) if given.parts[:1] == ("configs",) else given
-    if not given.is_absolute():
-        tries += [folder / relative for folder in config_folders()]
-    for path in tries:
-        for candidate in (path, path.with_name(path.name + ".py")):
-            if candidate.is_file():
-                return candidate.resolve()
-    known = sorted(
-        {
-            "configs/" + file.relative_to(folder).as_posix()
-            for folder in config_folders()
-            for file in folder.rglob("*.py")
-            if "grids" not in file.parts
-        }
-    )
-    near = get_close_matches(str(name), known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}."
-    raise UserError(f"There is no config {str(name)!r}; {hint}")
-
-
-# Files that were read inside `loading_once`; None outside.
-_kept: dict[Path, dict[str, Any]] | None = None
-
-
-@contextmanager
-def loading_once() -> Iterator[None]:
-    """Within it a config file is read once, however many combinations are made from it."""
-    global _kept
-    before, _kept = _kept, {}
-    try:
-        yield
-    finally:
-        _kept = before
-
-
-def load_file(path: Path) -> dict[str, Any]:
-    """Compose a config file and its bases into plain dicts.
-
-    Raises:
-        UserError: the file does not run, names a base that is not there, or two bases share a key.
-    """
-    if _kept is None:
-        return _read(path)
-    if path not in _kept:
-        _kept[path] = _read(path)
-    return copy.deepcopy(_kept[path])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from mmengine.config import Config
-
-    try:
-        loaded = Config.fromfile(path, import_custom_modules=False)
-        composed = loaded.to_dict()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: a base is not there ({error}); the shipped bases are in "
-            f"{config_folders()[-1]}."
-        ) from None
-    except Exception as error:  # a config is Python: it may fail in any way
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{path} cannot be read as a config ({type(error).__name__}: {reason})."
-        ) from None
-    return {key: value for key, value in composed.items() if not key.startswith("_")}
-
-
 def resolve(
     name: str | Path,
     *,
@@ -267,10 +182,14 @@ def resolve(
         UserError: one sentence with the path of the key.
     """
     path = find_config(name)
-    raw = load_file(path)
+    loaded = read_config(path)
+    raw = loaded.values
     if dataset is not None:
         wanted = dataset.lower()
-        raw["data"] = load_file(_dataset_file(wanted))["data"]
+        file = _dataset_file(wanted)
+        raw["data"] = load_file(file).get("data")
+        if not isinstance(raw["data"], dict):
+            raise UserError(f"{file} has no `data`, a dict, as the config of a data set has.")
         if wanted.endswith("-sim"):
             raw["data"]["set"] = wanted
     if "data" not in raw:
@@ -290,8 +209,36 @@ def resolve(
             raw["data"]["set"] = f"{set_name}-sim"
     for section in ("optimizer", "schedule"):
         raw.setdefault(section, {})  # all their keys have defaults, which --set may change
+    if loaded.data:
+        check_foreign_parts(raw, f"The config {loaded.data[0]}")
     changed = _apply(raw, overrides)
     return _checked(raw, changed)
+
+
+def config_of_record(plain: Any, source: str) -> ResolvedConfig:
+    """The config in a record, checked as what comes from outside.
+
+    Args:
+        plain: what the record has as its config.
+        source: names the record, as the start of a sentence.
+
+    Raises:
+        UserError: it is not what `ResolvedConfig.plain` gives, names a part that is not registered
+            here, or sets an option that only the user of this machine may set.
+    """
+    if not isinstance(plain, Mapping):
+        raise UserError(f"{source} has no config.")
+    try:
+        wanted = ("method", "recipe", "model", "optimizer", "schedule", "data")
+        _check_keys(plain, wanted, "")
+        missing = [key for key in wanted if key not in plain]
+        if missing:
+            raise UserError(f"its config lacks {missing[0]!r}.")
+        config = _checked(plain, ())
+    except UserError as error:
+        raise UserError(f"{source} cannot be read by this cellbench: {error}") from None
+    check_foreign_parts(config.plain(), source)
+    return config
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,6 +256,10 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dataset_file(name: str) -> Path:
     base = name.removesuffix("-sim")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", base):
+        raise UserError(
+            f"A data set is named in letters, digits, dashes and underscores, not {name[:60]!r}."
+        )
     for folder in config_folders():
         file = folder / "datasets" / f"{base}.py"
         if file.is_file():

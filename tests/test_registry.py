@@ -96,7 +96,7 @@ def test_a_plugin_that_exits_is_one_sentence(plugin):
     source = REGISTER + "import sys\n@MATCHERS.register_module()\nclass Gone: pass\nsys.exit(7)\n"
     plugin("outside_exits", source)
     assert MATCHERS.get("KHM").__name__ == "KHM"
-    with pytest.raises(PartError, match="outside_exits .*does not import .SystemExit: 7"):
+    with pytest.raises(PartError, match=r"outside_exits .*does not import .SystemExit: 7"):
         MATCHERS.get("Gone")
 
 

@@ -14,6 +14,9 @@ from cellbench.errors import UserError
 from cellbench.results.exchange import WRITERS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cellbench.engine.counting import TrainedCounter
     from cellbench.results.trained import TrainedRun
 
 
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @max_picture
 @max_file
+@click.option(
+    "--trust-weights", is_flag=True, help="Count with weights that are not the ones of the record."
+)
 @click.option("--store", metavar="DIR", help="Folder of runs/; the record's or the working one.")
 def command(
     pictures: tuple[str, ...],
@@ -57,6 +63,7 @@ def command(
     no_pictures: bool,
     also: tuple[str, ...],
     device: str,
+    trust_weights: bool,
     store: str | None,
 ) -> None:
     """Count the cells in PICTUREs, files or folders of them, with a run's method.
@@ -69,7 +76,7 @@ def command(
     from cellbench.cli.count_work import Beside, CountWork, show_counts
     from cellbench.data.files import sha256_file
     from cellbench.engine.locks import hold
-    from cellbench.results.counts import CountTables, shown_name
+    from cellbench.results.counts import COUNTS, CountTables, shown_name
     from cellbench.results.trained import find_trained
 
     files = {shown_name(path): path for path in _files(pictures)}
@@ -83,17 +90,20 @@ def command(
             mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
             refused.append(f"{name} cannot be opened ({error.strerror}); {mend}.")
     folder = Path(out)
+    console = Console(highlight=False)
+    # A run that is refused leaves no tables behind; those that are there may need no counting.
+    counter = None
+    if hashes and not (folder / COUNTS).exists():
+        counter = _load(run, device, trust_weights, console)
     busy = f"Another process is counting into {folder}; wait for it, or name another --out."
     with hold(folder, elsewhere="--out", busy=busy):
-        tables = CountTables(folder, _method(run, scale, um_per_px), hashes)
+        method = _method(run, scale, um_per_px, trust_weights)
+        tables = CountTables(folder, method, hashes)
         left = [(name, files[name], hashes[name]) for name in hashes if name not in tables.done]
         beside = Beside(folder, pictures=not no_pictures, programs=also)
         beside.mend(tables, {name: files[name] for name in hashes if name in tables.done})
-        console = Console(highlight=False)
         if left:
-            with console.status("Loading torch"):
-                from cellbench.engine.counting import load_counter
-            counter = load_counter(run, device=device)
+            counter = counter or _load(run, device, trust_weights, console)
             work = CountWork(counter, tables, beside, scale=scale, um_per_px=um_per_px)
             refused += work.all(left, console)
         show_counts(
@@ -158,9 +168,29 @@ def _chosen(named: str | None, store: str | None) -> str:
     raise UserError(f"--with names a finished run; at hand are {listed}.")
 
 
-def _method(run: "TrainedRun", scale: float, um_per_px: float | None) -> dict[str, Any]:
-    """What counts, as a folder of counts remembers it."""
+def _load(
+    run: "TrainedRun", device: str, trust_weights: bool, console: "Console"
+) -> "TrainedCounter":
+    """The run's method with its weights; a sentence where these could not be checked."""
+    from cellbench.results.trained import unbound_notice
+
+    with console.status("Loading torch"):
+        from cellbench.engine.counting import load_counter
+    counter = load_counter(run, device=device, trust_weights=trust_weights)
+    if notice := unbound_notice(run.record):
+        console.print(notice, markup=False, soft_wrap=True)
+    return counter
+
+
+def _method(
+    run: "TrainedRun", scale: float, um_per_px: float | None, trust_weights: bool
+) -> dict[str, Any]:
+    """What counts, as a folder of counts keeps it; weights on trust have their hash there."""
+    from cellbench.data.files import sha256_file
+
     record = run.record
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
     kept = {key: record[key] for key in keys}
+    if trust_weights and sha256_file(run.weights) != run.weights_sha256:
+        kept["trusted_weights"] = sha256_file(run.weights)
     return {**kept, "mae": record["metrics"]["mae"], "scale": scale, "um_per_px": um_per_px}

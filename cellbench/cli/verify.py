@@ -19,18 +19,21 @@ _MOST = 20
 @click.option("--store", metavar="DIR", help="Folder of runs/; the record's own by default.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--train", is_flag=True, help="Train again even if the weights are there.")
-def command(record: str, store: str | None, device: str, train: bool) -> None:
+@click.option(
+    "--trust-weights", is_flag=True, help="Score weights that are not the ones of the record."
+)
+def command(record: str, store: str | None, device: str, train: bool, trust_weights: bool) -> None:
     """Score the test part of RECORD (a file, or a run's id) again and say what differs.
 
     The weights in the run's folder are scored; where they are gone, the method is trained again.
     Exit code 0 if the record was had again, 1 if not.
     """
     # A damaged record is told before torch takes its seconds to load.
-    from cellbench.results.records import read_record
+    from cellbench.results.record_checks import read_foreign_record
     from cellbench.results.trained import find_record_file, store_of
 
     path = find_record_file(record, store)
-    read_record(path)
+    read_foreign_record(path)
 
     from rich.console import Console
 
@@ -40,7 +43,12 @@ def command(record: str, store: str | None, device: str, train: bool) -> None:
     with console.status("Loading torch"):
         from cellbench.engine.verify import verify_record
     found = verify_record(
-        path, store_of(path, store), device=device, train=train, display=terminal_display(console)
+        path,
+        store_of(path, store),
+        device=device,
+        train=train,
+        trust_weights=trust_weights,
+        display=terminal_display(console),
     )
     _show(console, path, found)
     if not found.same:

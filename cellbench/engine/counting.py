@@ -11,15 +11,14 @@ from cellbench.config import ResolvedConfig
 from cellbench.data.contracts import Picture, Transform
 from cellbench.data.pipeline import prepared_pixels
 from cellbench.data.resampling import resample, scaled_length
-from cellbench.engine import checkpoints
 from cellbench.engine.assembly import make_transform
 from cellbench.engine.devices import choose_device, choose_precision
 from cellbench.engine.evaluation import infer
 from cellbench.engine.tiles import Cut, part_of_sum, tiles
 from cellbench.errors import UserError
-from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
+from cellbench.models.kept_weights import load_kept
 from cellbench.results.trained import TrainedRun
 from cellbench.structures import Prediction, no_points
 
@@ -121,22 +120,24 @@ def _inside(found: Prediction, x: Cut, y: Cut, factor: float, name: str) -> Pred
     return Prediction(count, points, scores)
 
 
-def load_counter(run: TrainedRun, *, device: str = "auto") -> TrainedCounter:
+def load_counter(
+    run: TrainedRun, *, device: str = "auto", trust_weights: bool = False
+) -> TrainedCounter:
     """A finished run's method with the weights and thresholds that were kept.
 
     Args:
         run: whose weights are at hand.
         device: "auto", "cpu", "cuda", ...
+        trust_weights: take weights of another hash than the record's.
 
     Raises:
         UserError: the device is not there, a part of the method is not installed, or the file
-            does not hold its weights.
+            does not hold the weights that the record scored, or holds values that are not finite.
     """
     where = choose_device(device)
     config = run.config
-    network = build_counter(config.model, load_weights=False)
+    network = load_kept(config.model, run.weights, sha256=run.weights_sha256, trust=trust_weights)
     network.to(device=where, memory_format=torch.channels_last)
-    checkpoints.load_weights(network, run.weights)
     return TrainedCounter(
         network=fold_batch_norms(network.eval()),  # here once, not for every tile
         transforms=_prepare(config),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
+from cellbench.data.files import sha256_file
 from cellbench.data.splits import find_protocol
 from cellbench.engine import record
 from cellbench.engine.assembly import starting_weights, whole_images
@@ -17,6 +18,7 @@ from cellbench.engine.training import Training, TrainingState
 from cellbench.metrics.scoring import Scores, score
 from cellbench.results import records
 from cellbench.results.points import PointLists
+from cellbench.results.trained import WEIGHTS
 from cellbench.structures import CellSample, Prediction
 
 
@@ -108,6 +110,7 @@ def write_result(
         "iterations": plan.iterations,
         "epochs": round(plan.iterations / training.train.steps_per_epoch, 3),
         "weights": starting_weights(counter),
+        "scored_weights": {"sha256": sha256_file(training.folder / WEIGHTS)},
         "selection": {
             "rule": _selection_rule(request.protocol),
             "step": state.best_step,

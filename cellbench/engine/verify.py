@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from cellbench.config import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
@@ -21,9 +23,11 @@ from cellbench.engine.request import Display, Prepared, Request
 from cellbench.engine.run import run_prepared
 from cellbench.engine.scoring import score_test
 from cellbench.errors import UserError
+from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.results.points import PointLists, read_points
-from cellbench.results.records import is_intact, read_record
-from cellbench.results.trained import are_of, recorded_config
+from cellbench.results.record_checks import read_foreign_record
+from cellbench.results.records import is_intact
+from cellbench.results.trained import are_of, recorded_config, scored_sha256, unbound_notice
 
 # Nearer than that, and no digit that anyone is shown differs.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3
@@ -64,6 +68,7 @@ def verify_record(
     *,
     device: str = "auto",
     train: bool = False,
+    trust_weights: bool = False,
     display: Display | None = None,
 ) -> Verification:
     """Score the test part of a record again and compare it image by image.
@@ -76,17 +81,20 @@ def verify_record(
         store: whose `runs/` may hold its weights.
         device: "auto", "cpu", "cuda", ...
         train: train again even if the weights are there.
+        trust_weights: score weights of another hash than the record's.
         display: how to speak.
 
     Raises:
-        UserError: the record cannot be read, or its data set, pretrained weights or parts are not
+        UserError: the record cannot be read or used, or its data set, weights or parts are not
             what they were, so that there is nothing to compare with.
         RunError: the training cannot go on.
     """
     display = display or Display()
-    record = read_record(path)
+    record = read_foreign_record(path)
+    config = recorded_config(record, f"The record {path}")
+    state_of(config.model)  # refuses what no machine could make
     recorded = read_points(path, record)
-    prepared = _prepare(record, store, device, display)
+    prepared = _prepare(record, config, store, device, display)
     weights = prepared.folder(record["weights"]["sha256"]) / checkpoints.BEST
     if train or not are_of(weights, record):
         display.say(_before_training(record, weights, asked=train))
@@ -94,7 +102,9 @@ def verify_record(
         scored = None
     else:
         display.say(f"Scoring {len(prepared.split.test)} test images with {weights}.")
-        images, metrics, points = _score(prepared, weights, display)
+        if notice := unbound_notice(record):
+            display.say(notice)
+        images, metrics, points = _score(prepared, weights, scored_sha256(record), trust_weights)
         scored = weights
     differing, differences = compare(record, recorded, images, metrics, points)
     if not is_intact(record):
@@ -155,8 +165,9 @@ def compare(
     return differing, told
 
 
-def _prepare(record: Mapping[str, Any], store: Path, device: str, display: Display) -> Prepared:
-    config = recorded_config(record)
+def _prepare(
+    record: Mapping[str, Any], config: ResolvedConfig, store: Path, device: str, display: Display
+) -> Prepared:
     stored = resolve_set(record["dataset"], strict=True, say=display.say)
     if stored.manifest_hash != record["manifest_hash"]:
         raise UserError(
@@ -231,12 +242,12 @@ def _train(
 
 
 def _score(
-    prepared: Prepared, weights: Path, display: Display
+    prepared: Prepared, weights: Path, sha256: str | None, trust: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
     """The kept weights on the test part, as a run scores them."""
-    counter = start_counter(prepared, lambda text: None)
+    counter = load_kept(prepared.config.model, weights, sha256=sha256, trust=trust)
+    counter.to(device=prepared.device, memory_format=torch.channels_last)
     training = make_training(prepared, counter, weights.parent)
-    checkpoints.load_weights(counter, weights)
     scored = score_test(prepared, training)
     return scored.scores.images, scored.scores.metrics, scored.points
 

@@ -53,6 +53,9 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "content_hash": (str,),
 }
 
+# Keys that older records lack: the SHA-256 of the weights that were scored.
+ADDED_FIELDS: dict[str, tuple[type, ...]] = {"scored_weights": (dict,)}
+
 # What may differ between two runs of one experiment, and the hash that covers it.
 _CIRCUMSTANCES = ("timing", "environment", "content_hash")
 
@@ -229,8 +232,12 @@ def find_record(store: Path, run_id: str) -> Path | None:
 
 
 def same_result(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The keys in which two records differ, timing and environment apart; empty if in none."""
-    keys = [k for k in sorted(a.keys() | b.keys()) if k not in _CIRCUMSTANCES]
+    """The keys in which two records differ, timing and environment apart; empty if in none.
+
+    A record that is older than a key does not differ in it.
+    """
+    apart = {*_CIRCUMSTANCES, *(key for key in ADDED_FIELDS if key not in a or key not in b)}
+    keys = [k for k in sorted(a.keys() | b.keys()) if k not in apart]
     absent = object()
     return [k for k in keys if _plain(a.get(k, absent)) != _plain(b.get(k, absent))]
 

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cellbench import paths
-from cellbench.config import (
-    DataConfig,
-    MethodInfo,
-    OptimizerConfig,
-    ResolvedConfig,
-    ScheduleConfig,
-)
+from cellbench.config import ResolvedConfig, config_of_record
+from cellbench.data.reading import MAX_SMALL_BYTES, read_json
 from cellbench.errors import UserError
-from cellbench.results.records import find_record, read_record
+from cellbench.results.record_checks import read_foreign_record
+from cellbench.results.records import find_record, is_intact
 
 WEIGHTS = "best.safetensors"
 RECORD = "record.json"
@@ -36,6 +32,27 @@ class TrainedRun:
     record: dict[str, Any]
     config: ResolvedConfig
     weights: Path
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Hash of the weights that the record's scores are of."""
+        return scored_sha256(self.record)
+
+
+def scored_sha256(record: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the weights that a record scored; None in records older than that entry."""
+    scored = record.get("scored_weights")
+    return None if scored is None else str(scored["sha256"])
+
+
+def unbound_notice(record: Mapping[str, Any]) -> str | None:
+    """A sentence for the user where a record does not say which weights it scored, else None."""
+    if scored_sha256(record) is not None:
+        return None
+    return (
+        "This record was made before records held the hash of their weights, so it was not "
+        "checked that these weights are the ones that it scored."
+    )
 
 
 def run_folder(
@@ -91,31 +108,22 @@ def folder_of(record: Mapping[str, Any], config: ResolvedConfig, store: Path) ->
     )
 
 
-def recorded_config(record: Mapping[str, Any]) -> ResolvedConfig:
+def recorded_config(record: Mapping[str, Any], source: str = "The record") -> ResolvedConfig:
     """The config that was recorded, whatever the config files say today.
 
+    Args:
+        record: from `read_foreign_record`, whoever wrote it.
+        source: names the record, as the start of a sentence.
+
     Raises:
-        UserError: this cellbench cannot read it, or it is not what its hash is of.
+        UserError: this cellbench cannot use it, it sets what only the user of this machine may
+            set, or it is not what its hash is of.
     """
-    plain = record["config"]
-    try:
-        config = ResolvedConfig(
-            method=MethodInfo(**plain["method"]),
-            recipe=plain["recipe"],
-            model=plain["model"],
-            optimizer=OptimizerConfig(**plain["optimizer"]),
-            schedule=ScheduleConfig(**plain["schedule"]),
-            data=DataConfig(**plain["data"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"The record's config cannot be read by this cellbench ({error}); check out the "
-            f"commit {record['environment'].get('commit')} that it was made with."
-        ) from None
+    config = config_of_record(record["config"], source)
     if config.hash != record["config_hash"]:
         raise UserError(
-            "The record's config does not have the hash that the record gives; restore the "
-            "record from version control."
+            f"{source} has a config that does not have the hash that the record gives; restore it "
+            "from version control."
         )
     return config
 
@@ -128,7 +136,8 @@ def are_of(weights: Path, record: Mapping[str, Any]) -> bool:
     if not plan.is_file():
         return True
     try:
-        return bool(json.loads(plan.read_text())["iterations"] == record["iterations"])
+        known = read_json(plan, most=MAX_SMALL_BYTES)
+        return bool(known["iterations"] == record["iterations"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -180,8 +189,9 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 f"{place} holds no {RECORD}, as the folder of a finished run does; finish it with "
                 "`cellbench run`, or name another one."
             )
-        record = read_record(place / RECORD)
-        config, weights = recorded_config(record), place / WEIGHTS
+        path, weights = place / RECORD, place / WEIGHTS
+        record = read_foreign_record(path)
+        config = recorded_config(record, f"The record {path}")
     else:
         try:
             path = find_record_file(named, store)
@@ -190,12 +200,17 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 f"There is no finished run {named!r}; name its folder in runs/, its record in "
                 "leaderboards/records, or its id."
             ) from None
-        record = read_record(path)
-        config = recorded_config(record)
+        record = read_foreign_record(path)
+        config = recorded_config(record, f"The record {path}")
         beside = path.with_name(WEIGHTS)
         weights = folder_of(record, config, store_of(path, store)) / WEIGHTS
         if path.name == RECORD and beside.is_file():
             weights = beside
+    if not is_intact(record):
+        raise UserError(
+            f"The record {path} was changed after it was written: its hash does not fit what it "
+            "says; restore it from version control, or run again."
+        )
     if not are_of(weights, record):
         raise UserError(
             f"The weights of this run are gone from {weights.parent}; train it again there with "

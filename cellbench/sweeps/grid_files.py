@@ -61,6 +61,8 @@ def load_grid(name: str) -> Grid:
         UserError: one sentence that names the file and the axis.
     """
     file = find_grid(name)
+    if file.suffix != ".py":  # it names configs, which are programs, and sets any option of parts
+        raise UserError(f"{file}: a grid is a .py file, and not data; rename it if it is Python.")
     raw = load_file(file)
     try:
         return _grid(file, raw)

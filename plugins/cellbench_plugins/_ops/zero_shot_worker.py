@@ -25,6 +25,21 @@ import numpy as np
 Find = Callable[[Any], Any]
 
 
+# The models that each tool's authors publish under a name. A record may name these and no file.
+MODELS = {
+    "cellpose": (
+        "cpsam",
+        *("cyto", "cyto2", "cyto3", "nuclei"),
+        *("cyto2_cp3", "tissuenet_cp3", "livecell_cp3", "yeast_PhC_cp3", "yeast_BF_cp3"),
+        *("bact_phase_cp3", "bact_fluor_cp3", "deepbacs_cp3"),
+    ),
+    "stardist": ("2D_versatile_fluo", "2D_versatile_he", "2D_paper_dsb2018", "2D_demo"),
+}
+
+# What a tool takes where no model is named; cellpose's depends on its release.
+DEFAULTS = {"cellpose": ("cpsam", "cyto3"), "stardist": ("2D_versatile_fluo",)}
+
+
 class ToolError(Exception):
     """A tool or its weights cannot be had, or it failed on an image; one sentence."""
 
@@ -45,6 +60,13 @@ def open_tool(options: dict[str, Any]) -> tuple[Find, dict[str, Any]]:
         ToolError: the tool does not import or its weights cannot be had.
     """
     tool = options["tool"]
+    weights = options.get("weights")
+    for name in DEFAULTS[tool] if weights is None else {weights}.intersection(MODELS[tool]):
+        if os.path.lexists(name):  # both tools look there first
+            raise ToolError(
+                f"{tool} would take {str(Path(name).absolute())!r} for its model {name!r}; move "
+                "that, or start from another folder."
+            )
     load = {"cellpose": _cellpose, "stardist": _stardist}[tool]
     try:
         find, name, file = load(options)

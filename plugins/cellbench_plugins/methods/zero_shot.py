@@ -1,17 +1,23 @@
 """Cellpose and StarDist as their authors give them away: their packages, their weights."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cellbench.errors import PartError
 from cellbench.models.counter import Batch, CellCounter, Images
 from cellbench.models.scored import original_points, scored
 from cellbench.models.weights import WeightsInfo
 from cellbench.registry import COUNTERS
 from cellbench.structures import Prediction
 from cellbench_plugins._ops.zero_shot import Tool, start_tool
+from cellbench_plugins._ops.zero_shot_worker import MODELS
+
+LONGEST_S = 86400.0
+"""Of a wait for a tool."""
 
 
 class ZeroShotCounter(CellCounter):
@@ -26,6 +32,7 @@ class ZeroShotCounter(CellCounter):
 
     trained_by_steps: ClassVar[bool] = False
     tool: str
+    local_options: ClassVar[Collection[str]] = ("python",)
 
     def __init__(self, *, python: str | None, patience_s: float, **options: Any) -> None:
         """Remember what to start.
@@ -34,7 +41,15 @@ class ZeroShotCounter(CellCounter):
             python: an interpreter that has the tool; None as the class says.
             patience_s: longest wait for the weights, and for an image.
             options: of the tool.
+
+        Raises:
+            PartError: a wait of no or endless length.
         """
+        if not 0 < patience_s <= LONGEST_S:
+            raise PartError(
+                f"model.patience_s: more than 0 and at most {LONGEST_S:g} s are wanted here, not "
+                f"{patience_s!r}."
+            )
         super().__init__(size_multiple=1)
         self._python = python
         self._patience_s = patience_s
@@ -110,6 +125,7 @@ class CellposeZeroShot(ZeroShotCounter):
     """
 
     tool = "cellpose"
+    named_options: ClassVar[Mapping[str, Collection[str]]] = {"weights": MODELS["cellpose"]}
 
     def __init__(
         self,
@@ -146,6 +162,7 @@ class StarDistZeroShot(ZeroShotCounter):
     """
 
     tool = "stardist"
+    named_options: ClassVar[Mapping[str, Collection[str]]] = {"weights": MODELS["stardist"]}
 
     def __init__(
         self,
