@@ -2,15 +2,19 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from cellbench.cli.progress import pictures_progress
 from cellbench.data.files import write_atomically
-from cellbench.data.images import image_size, read_image
+from cellbench.data.images import TooLarge, read_image
+from cellbench.data.large import LargePicture, picture_size, read_picture
+from cellbench.data.limits import PICTURE
 from cellbench.errors import UserError
 from cellbench.results.counts import Counted, CountTables
 from cellbench.results.exchange import WRITERS
@@ -58,7 +62,7 @@ class CountWork:
         areas: dict[str, int] = {}
         for name, path, _ in pictures:
             try:
-                width, height = image_size(path)
+                width, height = picture_size(path)
                 areas[name] = width * height
             except UserError as error:
                 refused.append(str(error))
@@ -81,9 +85,14 @@ class CountWork:
         self, name: str, path: Path, sha256: str, seen: Callable[[float], None]
     ) -> tuple[Counted, Prediction, Any]:
         """Count a picture: its line, what was found, its pixels."""
-        pixels = read_image(path)
+        pixels = read_picture(path)
         height, width = pixels.shape[:2]
-        found = self.counter.count(pixels, scale=self.scale, name=name, seen=seen)
+        if isinstance(pixels, LargePicture) and self.counter.transforms:
+            raise UserError(
+                f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
+                f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
+            )
+        found = self.counter.count(cast(Any, pixels), scale=self.scale, name=name, seen=seen)
         per_mm2 = None
         if self.um_per_px is not None:
             per_mm2 = found.count / (width * height * self.um_per_px**2) * 1e6
@@ -122,9 +131,11 @@ class Beside:
         """
         if found.points is None:
             return
+        found = _as_kept(found)
         for kind, file in self._places(counted, path).items():
             if kind == "pictures":
-                write_atomically(file, _marked(counted, found, path, pixels))
+                with suppress(TooLarge):  # nobody opens a drawing of that size
+                    write_atomically(file, _marked(counted, found, path, pixels), elsewhere="--out")
             else:
                 text = WRITERS[kind][1](found.points, found.scores, name=counted.image)
                 write_atomically(file, text.encode("utf-8"))
@@ -142,11 +153,24 @@ def _marked(counted: Counted, found: Prediction, path: Path, pixels: Any) -> byt
     """A PNG of the picture with its cells marked."""
     from cellbench.drawing import overlay  # fonts take their time
 
-    shown = read_image(path) if pixels is None else pixels
+    shown = read_image(path) if pixels is None or isinstance(pixels, LargePicture) else pixels
     caption = f"{counted.count:.1f} cells: {path.name}"
     stream = io.BytesIO()
     overlay(shown, predicted=found.points, caption=caption).save(stream, "PNG")
     return stream.getvalue()
+
+
+def _as_kept(found: Prediction) -> Prediction:
+    """Points and scores as the tables keep them: what is made from these later is the same."""
+
+    def rounded(values: Any, digits: int) -> Any:
+        return np.array([float(f"{v:.{digits}f}") for v in values.ravel().tolist()], np.float32)
+
+    assert found.points is not None
+    points = rounded(found.points, 2).reshape(-1, 2)
+    return Prediction(
+        found.count, points, None if found.scores is None else rounded(found.scores, 4)
+    )
 
 
 def _part(advance: Callable[[float], None], area: int) -> Callable[[float], None]:

@@ -86,6 +86,8 @@ def main(arguments: list[str] | None = None) -> Any:
         _flush()
         return result
     except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # Rich met it and ends with 1
+            sys.exit(0)
         _end(ending.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())

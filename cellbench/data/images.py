@@ -53,6 +53,19 @@ _BAND_PIXELS = 1 << 20
 _CHUNK = 1 << 20
 
 
+class TooLarge(UserError):
+    """A picture would take more memory than one may.
+
+    Attributes:
+        format: of its file, as Pillow calls it.
+    """
+
+    def __init__(self, message: str, format_: str) -> None:
+        """Keep the format."""
+        super().__init__(message)
+        self.format = format_
+
+
 def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
     """Read a picture as RGB.
 
@@ -159,10 +172,11 @@ def _check_size(image: Image.Image, name: str, *, plain: bool, scans: int) -> No
     buffers = _COEFFICIENTS if scans > 1 else _WHOLE_BUFFERS.get(image.format or "", 0)
     needed = pixels * max(_USED, _STORED.get(image.mode, 4) + 3 + buffers)
     if needed > PICTURE.size:
-        raise UserError(
+        raise TooLarge(
             f"{name} has {width}x{height} px and would take {megabytes(needed)} of memory, more "
             f"than the {megabytes(PICTURE.size)} of one picture; cut it into tiles, or "
-            f"{PICTURE.mend}."
+            f"{PICTURE.mend}.",
+            image.format or "",
         )
     if scans > _MOST_SCANS or scans * pixels > _MOST_SCANNED_PIXELS:
         raise UserError(
@@ -236,7 +250,7 @@ def _as_rgb(image: Image.Image, background: int) -> NDArray[np.uint8]:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         limits = _range(image, bands)
         for top, bottom in bands:
-            grey = _stretched(np.asarray(image.crop((0, top, width, bottom))), limits)
+            grey = stretch(np.asarray(image.crop((0, top, width, bottom))), limits)
             out[top:bottom] = grey[:, :, None]
         return out
     transparent = image.has_transparency_data
@@ -261,8 +275,8 @@ def _range(image: Image.Image, bands: Sequence[tuple[int, int]]) -> tuple[float,
     return (low, high) if low <= high else (0.0, 0.0)
 
 
-def _stretched(grey: NDArray[np.generic], limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """Scale (H, W) numbers of any type from `limits` to 0..255; NaN is black."""
+def stretch(grey: NDArray[np.generic], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """Scale numbers of any type and shape from `limits` to 0..255; NaN is black."""
     low, high = limits
     if high == low:
         return np.zeros(grey.shape, np.uint8)

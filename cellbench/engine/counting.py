@@ -14,7 +14,7 @@ from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine.assembly import make_transform
 from cellbench.engine.devices import choose_device, choose_precision
 from cellbench.engine.evaluation import infer
-from cellbench.engine.tiles import Cut, part_of_sum, tiles
+from cellbench.engine.tiles import Cut, part_of_sum, release_freed_memory, tiles
 from cellbench.errors import UserError
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
@@ -75,6 +75,8 @@ class TrainedCounter:
         parts = []
         for x, y in tiles((width, height)):
             parts.append(self._part(prepared, x, y, factor, name))
+            if len(parts) > 1:
+                release_freed_memory()
             seen((x.last - x.first) * (y.last - y.first) / (width * height))
         points = [found.points for found in parts if found.points is not None]
         scores = [found.scores for found in parts if found.scores is not None]

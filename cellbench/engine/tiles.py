@@ -1,5 +1,7 @@
 """Large pictures cut into tiles that overlap, so that no cell is counted at a border of a tile."""
 
+import ctypes
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -86,6 +88,16 @@ def part_of_sum(density: NDArray[np.floating], x: Cut, y: Cut) -> float:
         _shares(length, cut) for length, cut in zip(density.shape, (y, x), strict=True)
     )
     return float(along_y @ density.astype(np.float64) @ along_x)
+
+
+def release_freed_memory() -> None:
+    """Give back what the work on a tile freed: small results in between keep it else, under glibc.
+
+    Without it the hundreds of tiles of a slide take some 8 MB more each.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _shares(cells: int, cut: Cut) -> NDArray[np.float64]:

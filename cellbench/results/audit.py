@@ -4,12 +4,15 @@ Nothing is trained or predicted here; `cellbench verify` does that for one recor
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellbench.data.limits import FILE
+from cellbench.data.reading import read_file
 from cellbench.data.splits import PROTOCOLS, make_split
 from cellbench.data.store import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
@@ -94,8 +97,8 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
     """
     path = store / "leaderboards" / f"{dataset}.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = list(csv.DictReader(stream))
+        text = read_file(path, most=FILE.size).decode("utf-8")
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
     except FileNotFoundError:
         return Audit(0, [], [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:

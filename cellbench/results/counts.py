@@ -7,6 +7,7 @@ them. A picture's cells are written before its line, so that a picture with a li
 import csv
 import io
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from cellbench.data.files import write_atomically
+from cellbench.data.limits import FILE
+from cellbench.data.reading import read_file
 from cellbench.errors import UserError
 from cellbench.results.tables import csv_cell
 from cellbench.structures import Prediction
@@ -151,7 +154,7 @@ def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
 def _text(path: Path) -> str:
     """What a file says; nothing where there is none, or it is no text."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_file(path, most=FILE.size).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -173,13 +176,31 @@ def _read_counts(path: Path) -> dict[str, Counted]:
         with suppress(ValueError):
             found[image] = Counted(
                 image=image,
-                count=float(count),
-                per_mm2=float(per_mm2) if per_mm2 else None,
-                size=(int(width), int(height)),
-                points=int(points) if points else None,
+                count=_number(count),
+                per_mm2=_number(per_mm2) if per_mm2 else None,
+                size=(_whole(width), _whole(height)),
+                points=_whole(points) if points else None,
                 sha256=sha256,
             )
     return found
+
+
+def _number(text: str) -> float:
+    """A finite number in ASCII.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not text.isascii() or not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise ValueError(text)
+    return int(text)
 
 
 def _prediction(count: float, rows: Sequence[Sequence[str]]) -> Prediction:
@@ -193,6 +214,6 @@ def _read_points(path: Path, known: Mapping[str, Counted]) -> dict[str, list[lis
     for row in _read(path, _POINT_HEAD):
         if row[0] in known:
             with suppress(ValueError):  # a line that somebody changed: the picture is not whole
-                [float(value) for value in row[1:] if value]
+                [_number(value) for value in row[1:] if value]
                 found.setdefault(row[0], []).append(row)
     return found

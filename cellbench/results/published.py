@@ -5,13 +5,16 @@ rule by which each was selected is part of the row.
 """
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import cellbench
+from cellbench.data.reading import read_file
 from cellbench.errors import UserError
 
 COLUMNS = ("method", "dataset", "mae", "rmse", "mae_sd", "selection", "paper", "table", "note")
+MAX_BYTES = 16 * 2**20
 SELECTIONS = ("val", "test", "train crops", "unknown")
 
 
@@ -77,14 +80,21 @@ def read_published(path: Path | None = None) -> list[Published]:
     """
     path = path or published_file()
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise UserError(f"{path} has to have the columns {', '.join(COLUMNS)}.")
-            return [_row(path, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(path, most=MAX_BYTES).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f"{path} has to have the columns {', '.join(COLUMNS)}.")
+        return [_row(path, reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"The published numbers {path} cannot be read ({reason}).") from error
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not text.isascii() or not 0 <= value < 1e9:
+        raise ValueError(f"{text[:40]!r} is no number of cells")
+    return value
 
 
 def _row(path: Path, line: int, row: dict[str, str]) -> Published:
@@ -96,9 +106,9 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Published:
         return Published(
             method=row["method"],
             dataset=row["dataset"],
-            mae=float(row["mae"]),
-            rmse=float(row["rmse"]) if row["rmse"] else None,
-            mae_sd=float(row["mae_sd"]) if row["mae_sd"] else None,
+            mae=_number(row["mae"]),
+            rmse=_number(row["rmse"]) if row["rmse"] else None,
+            mae_sd=_number(row["mae_sd"]) if row["mae_sd"] else None,
             selection=row["selection"],
             paper=row["paper"],
             table=int(row["table"]) if row["table"] else None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cellbench.data.files import write_atomically
+from cellbench.data.reading import read_json
 from cellbench.errors import UserError
 from cellbench.results.clusters import cluster_word
 from cellbench.results.comparisons import Comparison, compare_pairs
@@ -254,7 +255,7 @@ def _key(
 
 def _kept(folder: Path, key: str) -> list[Path] | None:
     try:
-        document = json.loads((folder / "made-from.json").read_bytes())
+        document = read_json(folder / "made-from.json")
         files = [folder / Path(str(name)).name for name in document["files"]]
         same = document["key"] == key and all(path.is_file() for path in files)
     except (OSError, ValueError, KeyError, TypeError):

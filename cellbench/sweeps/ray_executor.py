@@ -27,6 +27,10 @@ from cellbench.sweeps.tasks import Task
 # Workers and nodes that a run may lose before it counts as failed.
 LOSSES = 3
 
+# Without it Ray listens on the loopback address alone, on every system as on Windows: a Ray that
+# other machines may reach is started with `ray start` and named. Read when Ray is imported.
+_REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 # To start a Ray on this machine: its parts wait for each other for some seconds only.
 _TRIES = 3
 
@@ -58,6 +62,8 @@ class RayExecutor(Executor):
         Raises:
             UserError: Ray is not installed or out of reach, or no node has room for one run.
         """
+        if address is None:
+            os.environ.setdefault(_REACHABLE, "0")
         self._ray = import_ray()
         with suppress(Exception):
             self._ray.shutdown()

@@ -15,8 +15,8 @@ class Deformable(nn.Module):
     Source: Deformable ConvNets v2, arXiv:1811.11168, Eq. 1.
 
     Differs: masks are twice a sigmoid, so that the layer starts as the ordinary convolution with
-    the same weights instead of half of it. Runs in float32 under autocast: sampling positions do
-    not fit bfloat16.
+    the same weights instead of half of it. Offsets and masks learn at the layer's full rate, not
+    at a tenth of it. Runs in float32 under autocast: sampling positions do not fit bfloat16.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
