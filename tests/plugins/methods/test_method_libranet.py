@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def batch(counter, sizes=((64, 64), (64, 64)), cells=20):
 
 
 def test_the_parameters_are_those_counted_by_hand():
-    model = {**load_file("configs/methods/libranet.py")["model"], "hidden": 1024}
+    model = {**load_file(Path("configs/methods/libranet.py"))["model"], "hidden": 1024}
     counter = build_counter(model, load_weights=False)
     trunk = inputs = 0
     for channels in (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512):
