@@ -216,15 +216,17 @@ def resolve(
 
 
 def config_of_record(plain: Any, source: str) -> ResolvedConfig:
-    """The config in a record, checked as what comes from outside.
+    """The config in a record, checked as what comes from outside but for the options of its parts.
+
+    These need the parts' classes: whoever builds from it calls `check_foreign_parts` first.
 
     Args:
         plain: what the record has as its config.
         source: names the record, as the start of a sentence.
 
     Raises:
-        UserError: it is not what `ResolvedConfig.plain` gives, names a part that is not registered
-            here, or sets an option that only the user of this machine may set.
+        UserError: it is not what `ResolvedConfig.plain` gives, or names a part or an option that
+            is not registered here.
     """
     if not isinstance(plain, Mapping):
         raise UserError(f"{source} has no config.")
@@ -234,11 +236,9 @@ def config_of_record(plain: Any, source: str) -> ResolvedConfig:
         missing = [key for key in wanted if key not in plain]
         if missing:
             raise UserError(f"its config lacks {missing[0]!r}.")
-        config = _checked(plain, ())
+        return _checked(plain, ())
     except UserError as error:
         raise UserError(f"{source} cannot be read by this cellbench: {error}") from None
-    check_foreign_parts(config.plain(), source)
-    return config
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import errno
 import http.client
 import json
-import os
 import re
 import shutil
 import time
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.files import sha256_file
+from cellbench.data.files import sha256_file, sync
 from cellbench.data.reading import read_fields
 from cellbench.data.web import CHUNK, Dropped, Failed, Stale, Unreachable, ask, reason
 from cellbench.errors import UserError
@@ -250,7 +249,7 @@ class _Transfer:
                     raise Dropped(f"no byte comes for {self.timeout_s:g} s") from error
                 except (OSError, http.client.HTTPException) as error:
                     raise Dropped(f"the connection breaks ({reason(error)})") from error
-            os.fsync(out.fileno())
+            sync(out.fileno())
         if self.size is not None and total is None and done != self.size:
             self.part.discard()
             raise Failed(f"it has {done} bytes where {self.size} are expected")

@@ -1,6 +1,5 @@
 """Files that a kill cannot tear: the checkpoint to resume from and the weights to keep."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from cellbench.data.files import sync
 from cellbench.errors import RunError, UserError
 from cellbench.results.trained import WEIGHTS
 
@@ -19,7 +19,7 @@ BEST = WEIGHTS
 def replace_file(temporary: Path, final: Path) -> None:
     """Put a finished file in its place, durably."""
     with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+        sync(file.fileno())
     temporary.replace(final)
 
 

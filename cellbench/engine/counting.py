@@ -19,6 +19,7 @@ from cellbench.errors import UserError
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
 from cellbench.models.kept_weights import load_kept
+from cellbench.part_options import check_foreign_parts
 from cellbench.results.trained import TrainedRun
 from cellbench.structures import Prediction, no_points
 
@@ -133,11 +134,13 @@ def load_counter(
         trust_weights: take weights of another hash than the record's.
 
     Raises:
-        UserError: the device is not there, a part of the method is not installed, or the file
+        UserError: the device is not there, the record sets what only the user of this machine may
+            set, a part of the method is not installed, or the file
             does not hold the weights that the record scored, or holds values that are not finite.
     """
     where = choose_device(device)
     config = run.config
+    check_foreign_parts(config.plain(), run.source)
     network = load_kept(config.model, run.weights, sha256=run.weights_sha256, trust=trust_weights)
     network.to(device=where, memory_format=torch.channels_last)
     return TrainedCounter(

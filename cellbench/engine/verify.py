@@ -24,6 +24,7 @@ from cellbench.engine.run import run_prepared
 from cellbench.engine.scoring import score_test
 from cellbench.errors import UserError
 from cellbench.models.kept_weights import load_kept, state_of
+from cellbench.part_options import check_foreign_parts
 from cellbench.results.points import PointLists, read_points
 from cellbench.results.record_checks import read_foreign_record
 from cellbench.results.records import is_intact
@@ -92,6 +93,7 @@ def verify_record(
     display = display or Display()
     record = read_foreign_record(path)
     config = recorded_config(record, f"The record {path}")
+    check_foreign_parts(config.plain(), f"The record {path}")
     state_of(config.model)  # refuses what no machine could make
     recorded = read_points(path, record)
     prepared = _prepare(record, config, store, device, display)

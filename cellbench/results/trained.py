@@ -11,6 +11,7 @@ from cellbench import paths
 from cellbench.config import ResolvedConfig, config_of_record
 from cellbench.data.reading import MAX_SMALL_BYTES, read_json
 from cellbench.errors import UserError
+from cellbench.part_options import check_foreign_parts
 from cellbench.results.record_checks import read_foreign_record
 from cellbench.results.records import find_record, is_intact
 
@@ -25,13 +26,16 @@ class TrainedRun:
 
     Attributes:
         record: of the run.
-        config: that it was trained with, whatever the config files say today.
+        config: that it was trained with, whatever the config files say today; see
+            `recorded_config`.
         weights: the file.
+        source: names the record, as the start of a sentence.
     """
 
     record: dict[str, Any]
     config: ResolvedConfig
     weights: Path
+    source: str
 
     @property
     def weights_sha256(self) -> str | None:
@@ -111,13 +115,15 @@ def folder_of(record: Mapping[str, Any], config: ResolvedConfig, store: Path) ->
 def recorded_config(record: Mapping[str, Any], source: str = "The record") -> ResolvedConfig:
     """The config that was recorded, whatever the config files say today.
 
+    Nothing may be built from it before `check_foreign_parts` has passed it: that imports the
+    classes of its parts, and with them torch, which a table of finished counts does not need.
+
     Args:
         record: from `read_foreign_record`, whoever wrote it.
         source: names the record, as the start of a sentence.
 
     Raises:
-        UserError: this cellbench cannot use it, it sets what only the user of this machine may
-            set, or it is not what its hash is of.
+        UserError: this cellbench cannot use it, or it is not what its hash is of.
     """
     config = config_of_record(record["config"], source)
     if config.hash != record["config_hash"]:
@@ -190,8 +196,8 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 "`cellbench run`, or name another one."
             )
         path, weights = place / RECORD, place / WEIGHTS
-        record = read_foreign_record(path)
-        config = recorded_config(record, f"The record {path}")
+        source, record = f"The record {path}", read_foreign_record(path)
+        config = recorded_config(record, source)
     else:
         try:
             path = find_record_file(named, store)
@@ -200,8 +206,8 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 f"There is no finished run {named!r}; name its folder in runs/, its record in "
                 "leaderboards/records, or its id."
             ) from None
-        record = read_foreign_record(path)
-        config = recorded_config(record, f"The record {path}")
+        source, record = f"The record {path}", read_foreign_record(path)
+        config = recorded_config(record, source)
         beside = path.with_name(WEIGHTS)
         weights = folder_of(record, config, store_of(path, store)) / WEIGHTS
         if path.name == RECORD and beside.is_file():
@@ -212,11 +218,12 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             "says; restore it from version control, or run again."
         )
     if not are_of(weights, record):
+        check_foreign_parts(config.plain(), source)  # the first thing to know of a stranger's
         raise UserError(
             f"The weights of this run are gone from {weights.parent}; train it again there with "
             f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."
         )
-    return TrainedRun(record, config, weights)
+    return TrainedRun(record, config, weights, source)
 
 
 def known_runs(store: Path) -> list[Path]:
