@@ -162,6 +162,8 @@ def test_more_cells_than_places_have_a_finite_loss(counter):
     assert torch.isfinite(total(counter.train().loss(batch_of(counter, crowd, crowd))))
 
 
+# Slow where a CPU emulates bfloat16; its types on a GPU are checked in test_cuda_types.py.
+@pytest.mark.slow
 @by_steps
 def test_a_step_in_bfloat16_has_a_finite_loss_and_gradient(counter):
     side = adapted(counter.path).side
