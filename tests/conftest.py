@@ -1,8 +1,10 @@
 """What all tests share: a home and a store of their own, and no network."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from cellbench.data.simulated import simulate_set
 # which reads this once, is not loaded yet.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A background job of a shell starts with Ctrl-C ignored, and so would every process of a test.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure in CI is one at home.
 settings.register_profile("same", derandomize=True)
