@@ -22,11 +22,11 @@ from cellbench.sweeps.combinations import Wish
 from cellbench.sweeps.executors import LocalExecutor
 from cellbench.sweeps.gpus import Share, visible_gpus
 from cellbench.sweeps.grid_files import load_grid
-from cellbench.sweeps.plan import Plan, PlannedRun, State, make_plan
+from cellbench.sweeps.plan import PlannedRun, State, make_plan
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import Slot, make_slots
 from cellbench.sweeps.sweep import Sweep, View
-from cellbench.sweeps.tasks import Task, config_text
+from cellbench.sweeps.tasks import Task, task_of
 
 GRID = """\
 base = "{config}"
@@ -95,9 +95,13 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
             server.wait_until_ready()
     imports_s = time.monotonic() - began
     clock, executor = Clock(), LocalExecutor(slots, server=server)
+
+    def task_for(run: PlannedRun) -> Task:
+        return task_of(run, plan.store, device=given.device, stall_timeout_s=600.0)
+
     began = time.monotonic()
     try:
-        Sweep(plan, executor, lambda run: task(plan, run, given.device), view=clock).run()
+        Sweep(plan, executor, task_for, view=clock).run()
     finally:
         executor.close()
     seconds = time.monotonic() - began
@@ -114,22 +118,6 @@ def slots_for(number: int, device: str) -> list[Slot]:
     """So many places, on the first GPU where there is one."""
     shares = [Share(gpu, number) for gpu in visible_gpus(device)[:1]]
     return make_slots(device=device, jobs=number, shares=shares)
-
-
-def task(plan: Plan, run: PlannedRun, device: str) -> Task:
-    """The task of a run, as `cellbench compare` makes it."""
-    return Task(
-        label=run.label,
-        dataset=run.dataset,
-        config=config_text(run.config),
-        protocol=run.protocol,
-        split=run.split,
-        seed=run.seed,
-        device=device,
-        store=str(plan.store),
-        folder=str(run.folder),
-        stall_timeout_s=600.0,
-    )
 
 
 if __name__ == "__main__":

@@ -242,21 +242,10 @@ def _run(
     wait_for_others: bool,
 ) -> None:
     from cellbench.sweeps.sweep import Sweep
-    from cellbench.sweeps.tasks import Task, config_text
+    from cellbench.sweeps.tasks import task_of
 
     def task_for(run: "PlannedRun") -> "Task":
-        return Task(
-            label=run.label,
-            dataset=run.dataset,
-            config=config_text(run.config),
-            protocol=run.protocol,
-            split=run.split,
-            seed=run.seed,
-            device=device,
-            store=str(plan.store),
-            folder=str(run.folder),
-            stall_timeout_s=stall_timeout_s,
-        )
+        return task_of(run, plan.store, device=device, stall_timeout_s=stall_timeout_s)
 
     # What a cluster sends before it takes a machine away is a Ctrl-C too.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cellbench.config import ScheduleConfig
 from cellbench.data.files import write_atomically
+from cellbench.data.reading import MAX_SMALL_BYTES, read_json
 from cellbench.engine.stages import spans
 from cellbench.models.counter import Stage
 
@@ -155,13 +156,13 @@ def read_plan(
 ) -> Plan | None:
     """The plan that an earlier start of this run fixed; None if it did not get there."""
     try:
-        kept = json.loads((folder / "plan.json").read_text())
+        kept = read_json(folder / "plan.json", most=MAX_SMALL_BYTES)
         iterations, looks = kept["iterations"], kept["validations"]
         took = kept["measured"]
         took = StepTimings(**took | {"stage_s": tuple(took.get("stage_s", ()))})
         _check_kept(iterations, looks, took)
         return make_plan(iterations, replace(schedule, validations=looks), stages, took)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

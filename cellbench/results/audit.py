@@ -25,7 +25,7 @@ from cellbench.results.records import (
     is_intact,
     read_record,
     records_folder,
-    run_id,
+    run_id_of,
 )
 from cellbench.results.runs import check_place, record_stamps, summarise
 from cellbench.results.tables import csv_cell
@@ -148,20 +148,9 @@ def _wrong(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> I
 
 
 def _identity(record: Mapping[str, Any], path: Path) -> Iterator[str]:
-    config = record["config"]
-    if config_hash(config) != record["config_hash"]:
+    if config_hash(record["config"]) != record["config_hash"]:
         yield "its config hash is not its config's"
-    known = run_id(
-        config=config,
-        recipe=record["recipe"],
-        manifest_hash=record["manifest_hash"],
-        weights_hash=record["weights"]["sha256"],
-        protocol=record["protocol"],
-        split=record["split"],
-        seed=record["seed"],
-        iterations=record["iterations"],
-    )
-    if known != record["run_id"]:
+    if run_id_of(record) != record["run_id"]:
         yield "its run id does not follow from config, manifest, weights, split, seed and steps"
     if not path.stem.endswith(f"-{record['run_id'][:16]}"):
         yield "its file is named after another run"

@@ -118,6 +118,20 @@ def run_id(
     )
 
 
+def run_id_of(record: Mapping[str, Any]) -> str:
+    """The run id that follows from what a record says of its run."""
+    return run_id(
+        config=record["config"],
+        recipe=record["recipe"],
+        manifest_hash=record["manifest_hash"],
+        weights_hash=record["weights"]["sha256"],
+        protocol=record["protocol"],
+        split=record["split"],
+        seed=record["seed"],
+        iterations=record["iterations"],
+    )
+
+
 def content_hash(record: Mapping[str, Any]) -> str:
     """SHA-256 of all that a record says, but for this hash itself."""
     return _sha256(canonical({k: v for k, v in record.items() if k != "content_hash"}))

@@ -23,7 +23,7 @@ from cellbench.results.records import (
     is_intact,
     read_record,
     records_folder,
-    run_id,
+    run_id_of,
 )
 
 # Times of change of a file and of its entry in ns, size in bytes: an edit that puts the first of
@@ -225,17 +225,7 @@ def _edited(record: dict[str, Any]) -> str:
         return "was edited after it was written (its content hash does not fit)"
     if config_hash(record["config"]) != record["config_hash"]:
         return "was edited after it was written (its config hash does not fit)"
-    known = run_id(
-        config=record["config"],
-        recipe=record["recipe"],
-        manifest_hash=record["manifest_hash"],
-        weights_hash=record["weights"]["sha256"],
-        protocol=record["protocol"],
-        split=record["split"],
-        seed=record["seed"],
-        iterations=record["iterations"],
-    )
-    if known != record["run_id"]:
+    if run_id_of(record) != record["run_id"]:
         return "was edited after it was written (its run id does not follow from it)"
     return ""
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cellbench.data.files import write_atomically
+from cellbench.data.reading import read_fields
 
 _NAME = "failure.json"
 _TAIL = 20_000
@@ -63,8 +64,8 @@ def write_failure(folder: Path, *, run: str, reason: str, command: str, seconds:
 def read_failure(folder: Path) -> Failure | None:
     """How the run of a folder failed; None if it did not, or the file is not whole."""
     try:
-        return Failure(**json.loads((folder / _NAME).read_text()))
-    except (OSError, ValueError, TypeError):
+        return read_fields(folder / _NAME, Failure)
+    except (OSError, ValueError):
         return None
 
 

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import IO
 
 from cellbench.data.files import writing
+from cellbench.data.reading import read_fields
 from cellbench.errors import UserError
 from cellbench.sweeps.claims import place, process_start
 from cellbench.sweeps.failures import end_of, ran_out_of_memory, reason_for
@@ -60,6 +61,15 @@ class Ending:
     record: str | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """The process of a run, as `end_orphan` finds it again; see `claims.Holder`."""
+
+    pid: int
+    started: str
+    place: str
 
 
 class Stop:
@@ -132,13 +142,14 @@ def _record(folder: Path) -> str | None:
 def end_orphan(folder: Path) -> None:
     """End a process that an earlier sweep left at this run; it is given time to save its step."""
     try:
-        left = json.loads((folder / "child.json").read_text())
-        pid, started = int(left["pid"]), str(left["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+        left = read_fields(folder / "child.json", _Child)
+    except (OSError, ValueError):
         return
+    pid = left.pid
 
     def lives() -> bool:
-        return left["place"] == place() and bool(started) and process_start(pid) == started
+        here = left.place == place() and bool(left.started)
+        return here and process_start(pid) == left.started
 
     for number, grace_s in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, 5.0)):
         if not lives():
@@ -157,8 +168,8 @@ def _start(
     log.write(f"--- {moment} {place().partition(' ')[0]}: {' '.join(task.arguments())}\n".encode())
     log.flush()
     process = launch(task, log, server=server, cancelled=stop.asked.is_set)
-    child = {"pid": process.pid, "started": process_start(process.pid), "place": place()}
-    (folder / "child.json").write_text(json.dumps(child))
+    child = _Child(process.pid, process_start(process.pid), place())
+    (folder / "child.json").write_text(json.dumps(asdict(child)))
     return process
 
 

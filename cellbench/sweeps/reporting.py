@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cellbench.data.reading import read_fields
+
 # No more than this often, so that a step of a few milliseconds is not slowed down by its report.
 EVERY_S = 0.5
 
@@ -76,8 +78,8 @@ class ProgressFile:
 def read_progress(path: Path) -> Progress | None:
     """What a run last wrote; None where there is nothing, or nothing whole."""
     try:
-        return Progress(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return read_fields(path, Progress)
+    except (OSError, ValueError):
         return None
 
 

@@ -5,8 +5,12 @@ import pprint
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellbench.config import ResolvedConfig
+
+if TYPE_CHECKING:
+    from cellbench.sweeps.plan import PlannedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,29 @@ class Task:
             "--report", str(folder / "progress.json"),
             "--with-parent",
         ]  # fmt: skip
+
+
+def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: float) -> Task:
+    """The task of a planned run.
+
+    Args:
+        run: of a plan.
+        store: folder of runs and records.
+        device: as `cellbench run` takes it.
+        stall_timeout_s: a run that shows no progress for so long hangs.
+    """
+    return Task(
+        label=run.label,
+        dataset=run.dataset,
+        config=config_text(run.config),
+        protocol=run.protocol,
+        split=run.split,
+        seed=run.seed,
+        device=device,
+        store=str(store),
+        folder=str(run.folder),
+        stall_timeout_s=stall_timeout_s,
+    )
 
 
 def config_text(config: ResolvedConfig) -> str:
