@@ -54,7 +54,7 @@ def turn(method: str, kept: bool, crop: int) -> tuple[float, int]:
     import numpy as np
     import torch
 
-    from cellbench.config import resolve
+    from cellbench.config.compose import resolve
     from cellbench.engine.devices import autocast, choose_precision, keep_freed_memory
     from cellbench.models.build import build_counter
     from cellbench.models.counter import Batch

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cellbench.metrics.scoring import score
-from cellbench.results.records import FIELDS
+from cellbench.metrics.scores import score
+from cellbench.records.record_file import FIELDS
 from cellbench.structures import CellSample, Prediction
 
 IMAGES = 100

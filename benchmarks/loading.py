@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.data.training_set import TrainingSet
 from cellbench.engine.assembly import make_transform
 from cellbench.structures import CellSample

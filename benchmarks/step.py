@@ -31,7 +31,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.config import ResolvedConfig, resolve
+from cellbench.config.compose import ResolvedConfig, resolve
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import EagerHalves
 from cellbench.engine.devices import autocast, choose_device, choose_precision

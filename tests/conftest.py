@@ -77,3 +77,12 @@ def simulated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Tests on real images and weights exist only where these are; there they must pass.
 collect_ignore_glob = [] if SHARED else ["**/test_real_*.py"]
+
+
+@pytest.fixture
+def bench(simulated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store beside a home with the simulated ADI, and no network."""
+    monkeypatch.setenv("CELLBENCH_HOME", str(simulated_home))
+    monkeypatch.setenv("CELLBENCH_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellbench.config import config_folders, load_file, merge
+from cellbench.config.compose import config_folders, load_file, merge
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
 from cellbench.errors import UserError

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellbench.cli.limits import max_file, max_picture
-from cellbench.data.limits import FILE
+from cellbench.counting.point_exports import WRITERS
 from cellbench.errors import UserError
-from cellbench.results.exchange import WRITERS
+from cellbench.files.limits import FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cellbench.engine.counting import TrainedCounter
-    from cellbench.results.trained import TrainedRun
+    from cellbench.counting.trained_counter import TrainedCounter
+    from cellbench.records.trained_runs import TrainedRun
 
 
 @click.command()
@@ -73,11 +73,11 @@ def command(
     """
     from rich.console import Console
 
-    from cellbench.cli.count_work import Beside, CountWork, show_counts
-    from cellbench.data.files import sha256_file
-    from cellbench.engine.locks import hold
-    from cellbench.results.counts import COUNTS, CountTables, shown_name
-    from cellbench.results.trained import find_trained
+    from cellbench.counting.count_tables import COUNTS, CountTables, shown_name
+    from cellbench.counting.folder_count import Beside, CountWork, show_counts
+    from cellbench.engine.run_lock import hold
+    from cellbench.files.writing import sha256_file
+    from cellbench.records.trained_runs import find_trained
 
     files = {shown_name(path): path for path in _files(pictures)}
     run = find_trained(_chosen(named, store), store)
@@ -156,7 +156,7 @@ def _chosen(named: str | None, store: str | None) -> str:
     if named is not None:
         return named
     from cellbench import paths
-    from cellbench.results.trained import known_runs
+    from cellbench.records.trained_runs import known_runs
 
     runs = known_runs(paths.store(store))
     if not runs:
@@ -172,10 +172,10 @@ def _load(
     run: "TrainedRun", device: str, trust_weights: bool, console: "Console"
 ) -> "TrainedCounter":
     """The run's method with its weights; a sentence where these could not be checked."""
-    from cellbench.results.trained import unbound_notice
+    from cellbench.records.trained_runs import unbound_notice
 
     with console.status("Loading torch"):
-        from cellbench.engine.counting import load_counter
+        from cellbench.counting.trained_counter import load_counter
     counter = load_counter(run, device=device, trust_weights=trust_weights)
     if notice := unbound_notice(run.record):
         console.print(notice, markup=False, soft_wrap=True)
@@ -186,7 +186,7 @@ def _method(
     run: "TrainedRun", scale: float, um_per_px: float | None, trust_weights: bool
 ) -> dict[str, Any]:
     """What counts, as a folder of counts keeps it; weights on trust have their hash there."""
-    from cellbench.data.files import sha256_file
+    from cellbench.files.writing import sha256_file
 
     record = run.record
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")

@@ -101,7 +101,7 @@ def list_sets(as_json: bool) -> None:
 
 
 def _real_row(name: str) -> _Row:
-    from cellbench.data.store import is_on_disk, open_set
+    from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import DATASETS
 
     try:
@@ -130,7 +130,7 @@ def _real_row(name: str) -> _Row:
 def _simulated_row(name: str) -> _Row:
     import numpy as np
 
-    from cellbench.data.store import is_on_disk, open_set
+    from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import SIMULATORS
 
     try:
@@ -182,7 +182,7 @@ def import_command(name: str, source: Path, force: bool) -> None:
 def verify_command(name: str | None) -> None:
     """Compare every file of a set, or of all sets on disk, with its manifest."""
     from cellbench.data.resolve import find_dataset
-    from cellbench.data.store import Damage, open_set, sets_on_disk, verify_set
+    from cellbench.data.stored_set import Damage, open_set, sets_on_disk, verify_set
 
     console = Console()
     names = sets_on_disk() if name is None else [name]

@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
     another server that holds the archives.
     """
     from cellbench.data.fetch import fetch_set
-    from cellbench.data.store import is_on_disk
+    from cellbench.data.stored_set import is_on_disk
     from cellbench.registry import DATASETS
 
     if url and len(names) > 1:

@@ -70,7 +70,7 @@ def command(
 
 def _source(name: str) -> "tuple[list[str], Reader]":
     """The ids of a set, and what reads pixels and points of one."""
-    from cellbench.data.store import is_on_disk, open_set
+    from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import DATASETS, SIMULATORS
 
     if not is_on_disk(name) and name in SIMULATORS.names():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from cellbench.results.leaderboard import Row
-    from cellbench.results.tables import Column
+    from cellbench.ranking.rows import Row
+    from cellbench.ranking.tables import Column
 
 # Columns of text in a table that no terminal limits.
 _UNLIMITED = 260
@@ -52,9 +52,9 @@ def command(
 ) -> None:
     """Show the leaderboard of a data set and write it to leaderboards/."""
     from cellbench import paths
-    from cellbench.results.leaderboard import PROTOCOLS
-    from cellbench.results.ranking import ranked_rows
-    from cellbench.results.runs import datasets_with_records
+    from cellbench.ranking.row_cache import ranked_rows
+    from cellbench.ranking.rows import PROTOCOLS
+    from cellbench.records.summaries import datasets_with_records
 
     folder = paths.store(store)
     if store is not None and not folder.is_dir():
@@ -116,7 +116,7 @@ def _rows(number: int) -> str:
 
 
 def _print(form: str, rows: Sequence["Row"]) -> None:
-    from cellbench.results import tables
+    from cellbench.ranking import tables
 
     if form == "json":
         click.echo(tables.as_json(rows))
@@ -136,8 +136,8 @@ def _print_tables(rows: Sequence["Row"]) -> None:
 
     from rich.console import Console
 
-    from cellbench.results import tables
-    from cellbench.results.leaderboard import PUBLISHED
+    from cellbench.ranking import tables
+    from cellbench.ranking.rows import PUBLISHED
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
     papers = [row for row in rows if row.protocol == PUBLISHED]
@@ -167,7 +167,7 @@ def _rich_table(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) 
     from rich.table import Table
     from rich.text import Text
 
-    from cellbench.results import tables
+    from cellbench.ranking import tables
 
     table = Table(
         title=Text(title),
@@ -187,7 +187,7 @@ def _rich_table(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) 
 
 def _aligned(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> str:
     """A long table as plain text."""
-    from cellbench.results import tables
+    from cellbench.ranking import tables
 
     marks, notes = tables.footnotes(rows)
     lines = [tables.cells(columns, row, mark) for row, mark in zip(rows, marks, strict=True)]
@@ -206,8 +206,8 @@ def _aligned(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> 
 
 def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "list[Row]":
     """Published numbers of the set asked for, or of all that are shown."""
-    from cellbench.results.leaderboard import published_rows
-    from cellbench.results.published import published_file, read_published
+    from cellbench.ranking.published import published_file, read_published
+    from cellbench.ranking.rows import published_rows
 
     shown = {dataset} if dataset else {row.dataset for row in rows}
     numbers = read_published(published_file(folder))
@@ -216,7 +216,7 @@ def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "l
 
 def _check(folder: "Path", datasets: Sequence[str]) -> None:
     """Say what is wrong with the records and tables; exit code 1 if anything is."""
-    from cellbench.results.audit import audit_set
+    from cellbench.ranking.audit import audit_set
 
     wrong = 0
     for dataset in datasets:
@@ -237,13 +237,13 @@ def _check(folder: "Path", datasets: Sequence[str]) -> None:
 
 def _write(folder: "Path", rows: Sequence["Row"]) -> None:
     """The ranked rows of every set that was read, whatever was asked to be shown."""
-    from cellbench.results.tables import write_tables
+    from cellbench.ranking.tables import write_tables
 
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
         write_tables(folder, dataset, [row for row in group if row.rank is not None])
 
 
 def _clean(text: str) -> str:
-    from cellbench.results.tables import plain
+    from cellbench.ranking.tables import plain
 
     return plain(text)

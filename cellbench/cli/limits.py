@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cellbench.data.limits import FILE, PICTURE, POINTS, SIDECAR, Limit
+from cellbench.files.limits import FILE, PICTURE, POINTS, SIDECAR, Limit
 
 
 def _option(limit: Limit) -> Callable[..., Any]:

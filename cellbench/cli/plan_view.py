@@ -12,7 +12,7 @@ from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
 
 if TYPE_CHECKING:
-    from cellbench.results.sheets import Sheet
+    from cellbench.reports.sheets import Sheet
 
 
 def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Share] = ()) -> None:
@@ -87,9 +87,9 @@ def failed_text(run: PlannedRun) -> str:
 
 def print_outcome(console: Console, plan: Plan) -> None:
     """A table of each set, the report, and a sentence for every run that failed."""
-    from cellbench.results.grid_sheets import cells_sheet
-    from cellbench.results.measured import GridRun, measured_sets
-    from cellbench.results.report import write_report
+    from cellbench.reports.comparison import write_report
+    from cellbench.reports.grid_results import GridRun, measured_sets
+    from cellbench.reports.grid_sheets import cells_sheet
 
     done = [
         GridRun(cell.levels, run.record)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cellbench.engine.request import Display
-    from cellbench.engine.tasks import Advance
+    from cellbench.engine.work_progress import Advance
     from cellbench.sweeps.reporting import ProgressFile
 
 # Where there is no terminal, a line this often says that the run is alive.

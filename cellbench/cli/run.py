@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellbench.config_ranges import RANGES
+from cellbench.config.ranges import RANGES
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
-    from cellbench.config import ResolvedConfig
+    from cellbench.config.compose import ResolvedConfig
     from cellbench.engine.request import Outcome
 
 
@@ -134,7 +134,7 @@ def command(
     if with_parent:
         stop_with_parent()
     # A mistake in the config is told before torch takes its seconds to load.
-    from cellbench.config import resolve
+    from cellbench.config.compose import resolve
 
     resolved = resolve(config, dataset=dataset, overrides=overrides)
 
@@ -176,7 +176,7 @@ def command(
 
 def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
     """What a run with a budget does, before torch takes its seconds to load."""
-    from cellbench.run_length import MEASURING, duration_text, trained_by_steps
+    from cellbench.config.run_length import MEASURING, duration_text, trained_by_steps
 
     what = f"{config.method.name} on {config.data.set}, split {split}"
     if not trained_by_steps(config):
@@ -189,7 +189,7 @@ def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
 
 def _show(console: Any, outcome: "Outcome", *, no_test: bool) -> None:
     from cellbench.cli.progress import row_table
-    from cellbench.results.trained import RECORD
+    from cellbench.records.trained_runs import RECORD
 
     if outcome.record is None:
         if no_test and outcome.validation_mae is not None:

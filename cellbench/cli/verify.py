@@ -29,8 +29,8 @@ def command(record: str, store: str | None, device: str, train: bool, trust_weig
     Exit code 0 if the record was had again, 1 if not.
     """
     # A damaged record is told before torch takes its seconds to load.
-    from cellbench.results.record_checks import read_foreign_record
-    from cellbench.results.trained import find_record_file, store_of
+    from cellbench.records.record_checks import read_foreign_record
+    from cellbench.records.trained_runs import find_record_file, store_of
 
     path = find_record_file(record, store)
     read_foreign_record(path)
@@ -56,7 +56,7 @@ def command(record: str, store: str | None, device: str, train: bool, trust_weig
 
 
 def _show(console: "Console", path: Path, found: "Verification") -> None:
-    from cellbench.results.tables import plain
+    from cellbench.ranking.tables import plain
 
     def say(text: str) -> None:
         console.print(plain(text), markup=False, soft_wrap=True)

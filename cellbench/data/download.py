@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.files import sha256_file, sync
-from cellbench.data.reading import read_fields
 from cellbench.data.web import CHUNK, Dropped, Failed, Stale, Unreachable, ask, reason
 from cellbench.errors import UserError
+from cellbench.files.reading import read_fields
+from cellbench.files.writing import sha256_file, sync
 
 MAX_BYTES = 4 * 2**30
 Progress = Callable[[int, int | None], None]

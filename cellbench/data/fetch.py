@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from cellbench.data.archives import unpack
 from cellbench.data.contracts import Archive, DataSet
 from cellbench.data.download import Progress, download
-from cellbench.data.files import only_writer
 from cellbench.data.importing import import_set
 from cellbench.data.manifests import compare_with_published, published_files
-from cellbench.data.store import Progress as ImportProgress
-from cellbench.data.store import StoredSet, is_on_disk, open_set
+from cellbench.data.stored_set import Progress as ImportProgress
+from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
+from cellbench.files.writing import only_writer
 from cellbench.paths import home
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellbench.data.limits import FILE, PICTURE
-from cellbench.data.reading import megabytes, open_file
 from cellbench.errors import UserError
+from cellbench.files.limits import FILE, PICTURE
+from cellbench.files.reading import megabytes, open_file
 
 # No format that runs a helper program (EPS) or holds layers whose merging is anyone's guess.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")

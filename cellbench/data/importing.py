@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
-from cellbench.data.files import safe_id
 from cellbench.data.images import decode_image, stored_size
-from cellbench.data.limits import FILE
 from cellbench.data.manifests import compare_with_published, published_files
-from cellbench.data.reading import check_file, read_file
-from cellbench.data.store import NewItem, Progress, StoredSet, is_on_disk, write_set
+from cellbench.data.stored_set import NewItem, Progress, StoredSet, is_on_disk, write_set
 from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import check_file, read_file
+from cellbench.files.writing import safe_id
 from cellbench.registry import DATASETS
 
 _SHOWN = 3

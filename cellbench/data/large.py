@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.images import TooLarge, image_size, read_image, stretch
-from cellbench.data.limits import FILE
-from cellbench.data.reading import check_file, megabytes
 from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import check_file, megabytes
 
 # Decoded tiles or strips that are kept; a strip is as wide as the picture.
 _KEPT_BYTES = 256 * 2**20

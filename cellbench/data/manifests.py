@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.data.contracts import DataSet
-from cellbench.data.files import safe_id, sha256_file
-from cellbench.data.reading import read_json
 from cellbench.errors import UserError
+from cellbench.files.reading import read_json
+from cellbench.files.writing import safe_id, sha256_file
 
 FORMAT = 1
 # Some 200,000 images.

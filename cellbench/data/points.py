@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cellbench.data.contracts import ReadPoints
-from cellbench.data.files import write_atomically
-from cellbench.data.limits import POINTS
-from cellbench.data.reading import read_file
 from cellbench.errors import UserError
+from cellbench.files.limits import POINTS
+from cellbench.files.reading import read_file
+from cellbench.files.writing import write_atomically
 from cellbench.structures import Points
 
 WHOLE_NUMBERS = "Points in whole numbers only were taken as pixel indices: 0.5 was added."

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cellbench.data.contracts import DataSet
 from cellbench.data.simulated import simulate_set
-from cellbench.data.store import Progress, StoredSet, how_to_get, is_on_disk, open_set
+from cellbench.data.stored_set import Progress, StoredSet, how_to_get, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 

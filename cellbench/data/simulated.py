@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cellbench.data.contracts import SimulatedImage, Simulator
-from cellbench.data.files import sha256
-from cellbench.data.store import NewItem, Progress, StoredSet, is_on_disk, open_set, write_set
+from cellbench.data.stored_set import NewItem, Progress, StoredSet, is_on_disk, open_set, write_set
 from cellbench.errors import UserError
+from cellbench.files.writing import sha256
 from cellbench.registry import SIMULATORS
 
 # Pictures that may wait to be written, per thread: memory stays bounded.

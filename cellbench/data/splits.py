@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellbench.data.contracts import DataSet
-from cellbench.data.store import StoredSet
+from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 

@@ -16,12 +16,12 @@ from cellbench.engine.devices import whole_image_pixels
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
-from cellbench.engine.tasks import Task, silent_task
 from cellbench.engine.training import Training
+from cellbench.engine.work_progress import Task, silent_task
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
+from cellbench.records import record_file
 from cellbench.registry import TRANSFORMS
-from cellbench.results import records
 
 
 def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
@@ -108,7 +108,7 @@ def _images(prepared: Prepared) -> AnnotatedImages:
 
 def find_run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:
     """The hash of all that determines the result of so many steps."""
-    return records.run_id(
+    return record_file.run_id(
         config=prepared.config.plain(),
         recipe=prepared.config.recipe,
         manifest_hash=prepared.stored.manifest_hash,

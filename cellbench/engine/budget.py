@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from cellbench.config.run_length import MEASURING, budget_text, duration_text, rounded_budget
 from cellbench.data.resampling import scaled_length
 from cellbench.data.whole_images import WholeImages
 from cellbench.engine.assembly import start_counter, whole_images
 from cellbench.engine.devices import agree
 from cellbench.engine.evaluation import Labelled, validate
-from cellbench.engine.plan import (
+from cellbench.engine.request import Display, Prepared
+from cellbench.engine.schedule import (
     Plan,
     StepTimings,
     budget_for,
@@ -25,12 +27,10 @@ from cellbench.engine.plan import (
     make_plan,
     read_plan,
 )
-from cellbench.engine.request import Display, Prepared
 from cellbench.engine.stages import Span, StageSwitch
-from cellbench.engine.tasks import Advance
 from cellbench.engine.training import Training, TrainingStep
+from cellbench.engine.work_progress import Advance
 from cellbench.errors import UserError
-from cellbench.run_length import MEASURING, budget_text, duration_text, rounded_budget
 
 # The part of the measuring time that steps may take.
 _STEPS_SHARE = 0.75

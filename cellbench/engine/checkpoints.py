@@ -7,9 +7,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cellbench.data.files import sync
 from cellbench.errors import RunError, UserError
-from cellbench.results.trained import WEIGHTS
+from cellbench.files.writing import sync
+from cellbench.records.trained_runs import WEIGHTS
 
 LAST = "last.pth"
 FORMAT = 2  # of a checkpoint; 1 was that of mmengine's Runner

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellbench.data.files import write_atomically
-from cellbench.data.store import StoredSet
+from cellbench.data.stored_set import StoredSet
 from cellbench.drawing import density_overlay, overlay
+from cellbench.files.writing import write_atomically
 from cellbench.metrics.localisation import match_points
 from cellbench.structures import CellSample, Prediction
 

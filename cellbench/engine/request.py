@@ -9,20 +9,20 @@ from typing import Any
 import torch
 
 from cellbench import paths
-from cellbench.config import ResolvedConfig, resolve
+from cellbench.config.compose import ResolvedConfig, resolve
+from cellbench.config.run_length import with_length
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import Split, find_protocol, make_split
-from cellbench.data.store import StoredSet
+from cellbench.data.stored_set import StoredSet
 from cellbench.engine.devices import (
     Processes,
     choose_device,
     choose_precision,
     join_processes,
 )
-from cellbench.engine.tasks import Task, silent_task
 from cellbench.engine.training import Show
-from cellbench.results.trained import run_folder
-from cellbench.run_length import with_length
+from cellbench.engine.work_progress import Task, silent_task
+from cellbench.records.trained_runs import run_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.files import write_atomically
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import (
     find_run_id,
@@ -18,14 +17,15 @@ from cellbench.engine.assembly import (
 from cellbench.engine.budget import plan_run
 from cellbench.engine.devices import keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
-from cellbench.engine.locks import run_lock, start_over
-from cellbench.engine.plan import effort
 from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
+from cellbench.engine.run_lock import run_lock, start_over
+from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import Training, fit, run_training
 from cellbench.errors import UserError
-from cellbench.results import records
-from cellbench.results.trained import RECORD, are_of
+from cellbench.files.writing import write_atomically
+from cellbench.records import record_file
+from cellbench.records.trained_runs import RECORD, are_of
 
 
 def run(
@@ -71,7 +71,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         training = make_training(prepared, counter, folder, task=display.task)
         plan = plan_run(prepared, training, started, display)
         run_id = find_run_id(prepared, counter, plan.iterations)
-        finished = records.find_record(prepared.store, run_id)
+        finished = record_file.find_record(prepared.store, run_id)
         if finished is not None and not request.no_test:
             return _finished(finished, folder)
         if prepared.processes.main:
@@ -114,7 +114,7 @@ def _drawn(
 
 def _kept_beside(folder: Path, file: Path) -> dict[str, Any]:
     """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
-    record = records.read_record(file)
+    record = record_file.read_record(file)
     if are_of(folder / checkpoints.BEST, record):
         write_atomically(folder / RECORD, file.read_bytes())
     return record

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
-from cellbench.data.files import sha256_file
 from cellbench.data.splits import find_protocol
 from cellbench.engine import record
 from cellbench.engine.assembly import starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, infer
-from cellbench.engine.plan import Plan
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import Prepared
-from cellbench.engine.tasks import Task, silent_task
+from cellbench.engine.schedule import Plan
 from cellbench.engine.training import Training, TrainingState
-from cellbench.metrics.scoring import Scores, score
-from cellbench.results import records
-from cellbench.results.points import PointLists
-from cellbench.results.trained import WEIGHTS
+from cellbench.engine.work_progress import Task, silent_task
+from cellbench.files.writing import sha256_file
+from cellbench.metrics.scores import Scores, score
+from cellbench.records import record_file
+from cellbench.records.point_lists import PointLists
+from cellbench.records.trained_runs import WEIGHTS
 from cellbench.structures import CellSample, Prediction
 
 
@@ -133,7 +133,7 @@ def write_result(
             prepared.device, prepared.precision, prepared.processes, fold=prepared.fold
         ),
     }
-    return records.write_record(prepared.store, content, points=scored.points)
+    return record_file.write_record(prepared.store, content, points=scored.points)
 
 
 def draw(prepared: Prepared, training: Training, scored: Scored) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cellbench.config import OptimizerConfig, ResolvedConfig
+from cellbench.config.compose import OptimizerConfig, ResolvedConfig
 from cellbench.data.seeds import step_seed
 from cellbench.data.training_set import TrainingSet
 from cellbench.engine.average import WeightAverage
@@ -28,9 +28,9 @@ from cellbench.engine.evaluation import Labelled, Validation, validate
 from cellbench.engine.interrupts import deferred_interrupt
 from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.optim import build_optimizer, rate
-from cellbench.engine.plan import Plan
+from cellbench.engine.schedule import Plan
 from cellbench.engine.stages import StageSwitch, span_at, spans
-from cellbench.engine.tasks import Task, silent_task
+from cellbench.engine.work_progress import Task, silent_task
 from cellbench.models.counter import Batch, CellCounter, total_loss
 
 # Steps done, loss, last validation MAE.

@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellbench.config import ResolvedConfig
+from cellbench.config.compose import ResolvedConfig
+from cellbench.config.part_options import check_foreign_parts
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import make_training, start_counter, starting_weights
 from cellbench.engine.devices import choose_device, choose_precision, join_processes
-from cellbench.engine.plan import StepTimings, keep_plan, make_plan
 from cellbench.engine.record import environment
 from cellbench.engine.request import Display, Prepared, Request
 from cellbench.engine.run import run_prepared
+from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
 from cellbench.engine.scoring import score_test
 from cellbench.errors import UserError
 from cellbench.models.kept_weights import load_kept, state_of
-from cellbench.part_options import check_foreign_parts
-from cellbench.results.points import PointLists, read_points
-from cellbench.results.record_checks import read_foreign_record
-from cellbench.results.records import is_intact
-from cellbench.results.trained import are_of, recorded_config, scored_sha256, unbound_notice
+from cellbench.records.point_lists import PointLists, read_points
+from cellbench.records.record_checks import read_foreign_record
+from cellbench.records.record_file import is_intact
+from cellbench.records.trained_runs import are_of, recorded_config, scored_sha256, unbound_notice
 
 # Nearer than that, and no digit that anyone is shown differs.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3

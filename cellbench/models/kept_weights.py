@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cellbench.data.reading import check_file, read_file
 from cellbench.errors import UserError
+from cellbench.files.reading import check_file, read_file
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.data.download import download
-from cellbench.data.files import sha256_file
 from cellbench.errors import UserError
+from cellbench.files.writing import sha256_file
 from cellbench.paths import weights_folder
 
 Say = Callable[[str], None]

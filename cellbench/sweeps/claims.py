@@ -20,14 +20,15 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from cellbench.data.files import only_writer, sync, writing
-from cellbench.data.reading import read_fields
 from cellbench.errors import UserError
+from cellbench.files.reading import read_fields
+from cellbench.files.writing import only_writer, sync, writing
 
 HEARTBEAT_S = 15.0
 STALE_S = 120.0
 
 _NAME = "claim.json"
+_UNFINISHED = f".{_NAME}."
 
 # How a file system answers that it has no hard links.
 _NO_LINKS = frozenset(
@@ -90,10 +91,9 @@ def take_claim(folder: Path) -> Claim | None:
         folder.mkdir(parents=True, exist_ok=True)
     # The lock keeps two recoveries apart; the link alone keeps two claims apart.
     with only_writer(folder, "claim"), writing(file):
+        _remove_abandoned(folder)
         if file.exists():
-            if _holds(file):
-                return None
-            file.unlink(missing_ok=True)
+            return None
         holder = Holder(place(), os.getpid(), process_start(os.getpid()), secrets.token_hex(8))
         if not _put(file, json.dumps(asdict(holder)), holder.token):
             return None
@@ -102,7 +102,7 @@ def take_claim(folder: Path) -> Claim | None:
 
 def _put(file: Path, text: str, token: str) -> bool:
     """Give a claim its name, which one of several processes succeeds in."""
-    finished = file.with_name(f".{file.name}.{token}")
+    finished = file.with_name(f"{_UNFINISHED}{token}")
     finished.write_text(text)
     try:
         os.link(finished, file)
@@ -143,11 +143,26 @@ def holder_of(folder: Path) -> Holder | None:
 
 def remove_stale(folder: Path) -> None:
     """Remove the claim on a run that a killed process left; one that is held stays."""
-    file = folder / _NAME
-    if file.exists():
+    if _files(folder):
         with suppress(UserError, OSError), only_writer(folder, "claim"):
-            if not _holds(file):
-                file.unlink(missing_ok=True)
+            _remove_abandoned(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what a killed process left: its claim, and one that it had not yet given its name."""
+    for file in _files(folder):
+        if not _holds(file):
+            file.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The claim on a run, and claims that are being made or were never finished."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError:
+        return []
+    return [folder / name for name in names if name == _NAME or name.startswith(_UNFINISHED)]
 
 
 class Heartbeat:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.config import ResolvedConfig, find_config, resolve
-from cellbench.config_files import loading_once
+from cellbench.config.compose import ResolvedConfig, find_config, resolve
+from cellbench.config.run_length import with_length
+from cellbench.config.sources import loading_once
 from cellbench.errors import UserError
-from cellbench.run_length import with_length
 from cellbench.sweeps.grids import Cell, Grid, overlap
 
 Base = Callable[[str, str], ResolvedConfig]

@@ -1,8 +1,8 @@
 """How much GPU memory the runs of a plan need, by the records of their configs."""
 
 from cellbench.errors import UserError
-from cellbench.results.records import read_record
-from cellbench.results.runs import Run
+from cellbench.records.record_file import read_record
+from cellbench.records.summaries import Run
 from cellbench.sweeps.gpus import Demand
 from cellbench.sweeps.plan import Plan, State
 

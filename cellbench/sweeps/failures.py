@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cellbench.data.files import write_atomically
-from cellbench.data.reading import read_fields
+from cellbench.files.reading import read_fields
+from cellbench.files.writing import write_atomically
 
 _NAME = "failure.json"
 _TAIL = 20_000

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellbench import paths
-from cellbench.data.files import sha256_file
 from cellbench.errors import UserError
-from cellbench.results.caches import read_cache, write_cache
-from cellbench.results.records import read_record, records_folder
-from cellbench.results.runs import Run, load_records, summarise
+from cellbench.files.writing import sha256_file
+from cellbench.records.caches import read_cache, write_cache
+from cellbench.records.record_file import read_record, records_folder
+from cellbench.records.summaries import Run, load_records, summarise
 
 Key = tuple[str, str, str, int, int]
 """Config hash, manifest hash, protocol, split, seed."""

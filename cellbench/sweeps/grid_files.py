@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cellbench.config import config_folders, load_file
+from cellbench.config.compose import config_folders, load_file
 from cellbench.errors import UserError
 from cellbench.sweeps.grids import SETS, Factor, Grid, Level, overlap
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from cellbench.config import ResolvedConfig
-from cellbench.results.runs import Run
+from cellbench.config.compose import ResolvedConfig
+from cellbench.records.summaries import Run
 from cellbench.sweeps.claims import holder_of
 from cellbench.sweeps.combinations import Combination, Wish, combine, unequal
 from cellbench.sweeps.estimates import Speeds

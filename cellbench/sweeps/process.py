@@ -15,9 +15,9 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
-from cellbench.data.files import writing
-from cellbench.data.reading import read_fields
 from cellbench.errors import UserError
+from cellbench.files.reading import read_fields
+from cellbench.files.writing import writing
 from cellbench.sweeps.claims import place, process_start
 from cellbench.sweeps.failures import end_of, ran_out_of_memory, reason_for
 from cellbench.sweeps.fork_client import LOST, ForkServer

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.files import write_atomically
 from cellbench.errors import UserError
-from cellbench.results.records import records_folder
+from cellbench.files.writing import write_atomically
+from cellbench.records.record_file import records_folder
 from cellbench.sweeps.executors import Event, Executor
 from cellbench.sweeps.process import End, Ending
 from cellbench.sweeps.ray_work import NEWS_S, Board, import_ray, work

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cellbench.data.reading import read_fields
+from cellbench.files.reading import read_fields
 
 # No more than this often, so that a step of a few milliseconds is not slowed down by its report.
 EVERY_S = 0.5

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from cellbench.data.resolve import find_dataset
 from cellbench.data.splits import find_protocol, make_split
-from cellbench.data.store import how_to_get, is_on_disk, open_set
+from cellbench.data.stored_set import how_to_get, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from record_samples import sample_record
 
-from cellbench.results.records import write_record
+from cellbench.records.record_file import write_record
 
 
 @pytest.fixture
@@ -175,9 +175,9 @@ def test_published_rows_are_grey(store):
     from rich.console import Console
 
     from cellbench.cli.leaderboard import _rich_table
-    from cellbench.results.leaderboard import published_rows
-    from cellbench.results.published import read_published
-    from cellbench.results.tables import columns_for
+    from cellbench.ranking.published import read_published
+    from cellbench.ranking.rows import published_rows
+    from cellbench.ranking.tables import columns_for
 
     rows = published_rows(read_published()[:1])
     console = Console(force_terminal=True, color_system="standard", width=300)
@@ -225,32 +225,32 @@ def test_a_long_table_is_aligned_and_complete(command, store):
 
 
 def test_the_rows_come_from_the_cache_and_say_the_same(store, monkeypatch):
-    from cellbench.results import ranking
+    from cellbench.ranking import row_cache
 
-    first = ranking.ranked_rows(store)
-    monkeypatch.setattr(ranking, "load_records", lambda *a: pytest.fail("it reads again"))
-    assert ranking.ranked_rows(store) == first
-    assert ranking.ranked_rows(store, "vgg-sim")[0] == [r for r in first[0] if r.simulated]
+    first = row_cache.ranked_rows(store)
+    monkeypatch.setattr(row_cache, "load_records", lambda *a: pytest.fail("it reads again"))
+    assert row_cache.ranked_rows(store) == first
+    assert row_cache.ranked_rows(store, "vgg-sim")[0] == [r for r in first[0] if r.simulated]
 
 
 def test_the_cache_of_rows_can_be_damaged_and_notices_change(store, home):
-    from cellbench.results import ranking
+    from cellbench.ranking import row_cache
 
-    first = ranking.ranked_rows(store, "adi")
+    first = row_cache.ranked_rows(store, "adi")
     (cache,) = (home / "cache").glob("rows-*.json")
     for content in (b"", b"{", b"[]", b"{}", cache.read_bytes().replace(b'"splits"', b'"x"')):
         cache.write_bytes(content)
-        assert ranking.ranked_rows(store, "adi") == first
+        assert row_cache.ranked_rows(store, "adi") == first
     next((store / "leaderboards/records/adi").glob("p2pnet-*-s1-*.json")).unlink()
-    assert [r.splits for r in ranking.ranked_rows(store, "adi")[0] if r.rank] == [(0,), (0,)]
+    assert [r.splits for r in row_cache.ranked_rows(store, "adi")[0] if r.rank] == [(0,), (0,)]
 
 
 def test_what_is_wrong_with_a_file_is_told_at_every_call(store):
-    from cellbench.results import ranking
+    from cellbench.ranking import row_cache
 
     (store / "leaderboards/records/adi/cut.json").write_text("{")
     for _ in range(2):
-        rows, problems = ranking.ranked_rows(store, "adi")
+        rows, problems = row_cache.ranked_rows(store, "adi")
         assert len(problems) == 1
         assert sum(row.rank is not None for row in rows) == 2
 

@@ -28,7 +28,7 @@ from counter_cases import (
 )
 from safetensors.torch import load, save
 
-from cellbench.config import config_folders, load_file
+from cellbench.config.compose import config_folders, load_file
 from cellbench.engine.devices import autocast
 from cellbench.engine.stages import Span, StageSwitch
 from cellbench.models.build import build_counter

@@ -23,7 +23,7 @@ from fake_cuda import (
     fake_images,
 )
 
-from cellbench.config import config_folders, load_file
+from cellbench.config.compose import config_folders, load_file
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch
 from cellbench.models.density_counter import DensityCounter

@@ -125,7 +125,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, mon
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cellbench.data.files.os.fsync", full)
+    monkeypatch.setattr("cellbench.files.writing.os.fsync", full)
     with pytest.raises(UserError, match="no space left on device"):
         write_points(path, [[3.5, 4.5]])
     assert [p.name for p in tmp_path.iterdir()] == ["p.txt"]

@@ -10,7 +10,7 @@ import pytest
 
 from cellbench.data.images import encode_png
 from cellbench.data.manifests import read_manifest
-from cellbench.data.store import (
+from cellbench.data.stored_set import (
     Damage,
     NewItem,
     is_on_disk,
@@ -90,7 +90,7 @@ def test_the_hash_sees_every_change(home, changed):
 def test_the_hash_of_a_drawn_set_survives_another_png_encoder(home, monkeypatch):
     first = write(items=[item("a", drawn=True)], stands_for="adi")
     monkeypatch.setattr(
-        "cellbench.data.store.encode_png", lambda pixels: encode_png(pixels) + b"\0"
+        "cellbench.data.stored_set.encode_png", lambda pixels: encode_png(pixels) + b"\0"
     )
     second = write(items=[item("a", drawn=True)], stands_for="adi", force=True)
     assert first.manifest.entries != second.manifest.entries
@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_set(home, monkeypatch):
         if next(calls) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cellbench.data.files.os.fsync", fsync)
+    monkeypatch.setattr("cellbench.files.writing.os.fsync", fsync)
     with pytest.raises(UserError, match="no space left on device") as caught:
         write(items=[item("y"), item("z")], force=True)
     assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@ import pytest
 
 from cellbench.data.contracts import SimulatedImage, Simulator
 from cellbench.data.simulated import simulate_set
-from cellbench.data.store import is_on_disk, open_set, verify_set
+from cellbench.data.stored_set import is_on_disk, open_set, verify_set
 from cellbench.errors import UserError
 from cellbench.registry import SIMULATORS
 

@@ -5,7 +5,7 @@ import pytest
 
 from cellbench.data.manifests import Entry, Manifest
 from cellbench.data.splits import PROTOCOLS, SPLITS, make_split
-from cellbench.data.store import StoredSet
+from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 

@@ -109,7 +109,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
 
 def test_a_worker_process_does_not_load_torch():
     code = (
-        "import sys, cellbench.data.training_set, cellbench.data.store\n"
+        "import sys, cellbench.data.training_set, cellbench.data.stored_set\n"
         "import cellbench_plugins.transforms.colour, cellbench_plugins.transforms.stain\n"
         "import cellbench_plugins.transforms.crop, cellbench_plugins.transforms.orientation\n"
         "sys.exit('torch' in sys.modules)"

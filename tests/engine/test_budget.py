@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from cellbench.config import ScheduleConfig
+from cellbench.config.compose import ScheduleConfig
+from cellbench.config.run_length import budget_text, duration_text, rounded_budget
 from cellbench.engine import budget
-from cellbench.engine.plan import StepTimings, budget_for, fit_budget
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
+from cellbench.engine.schedule import StepTimings, budget_for, fit_budget
 from cellbench.errors import UserError
 from cellbench.models.counter import Stage
-from cellbench.run_length import budget_text, duration_text, rounded_budget
 
 # A trunk without its deep stages and two crops a step.
 SMALL = (

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import EagerHalves
 from cellbench.engine.devices import ALONE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cellbench.results.records import find_record, read_record, same_result
+from cellbench.records.record_file import find_record, read_record, same_result
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 import torch
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes
 from cellbench.engine.record import environment, gflops, parameter_count, plugins_of
 from cellbench.models.build import build_counter

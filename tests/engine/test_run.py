@@ -7,7 +7,7 @@ import torch
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.errors import RunError, UserError
-from cellbench.results.records import same_result
+from cellbench.records.record_file import same_result
 
 # A trunk without its deep stages and two crops a step: seconds, and every part still there.
 SMALL = (
@@ -84,7 +84,7 @@ def test_an_interrupted_run_goes_on_to_the_same_record(finished, bench):
 
 
 def test_no_test_leaves_the_test_part_unread_and_writes_no_record(bench, monkeypatch):
-    from cellbench.data.store import StoredSet
+    from cellbench.data.stored_set import StoredSet
 
     read = set()
     pixels = StoredSet.pixels
@@ -153,8 +153,8 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 
 def test_two_processes_never_share_a_run(bench):
-    from cellbench.engine.locks import run_lock
     from cellbench.engine.request import prepare
+    from cellbench.engine.run_lock import run_lock
 
     with (
         run_lock(prepare(request(), print).folder(None)),

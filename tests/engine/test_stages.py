@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from cellbench.config import ScheduleConfig
+from cellbench.config.compose import ScheduleConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.optim import rate
 from cellbench.engine.request import Display, Request
@@ -13,7 +13,7 @@ from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch, span_at, spans
 from cellbench.models.counter import CellCounter, Stage
 from cellbench.models.point_counter import PointCounter
-from cellbench.results.records import same_result
+from cellbench.records.record_file import same_result
 
 TWO = (Stage("trunk", share=1.0, trained=("first",)), Stage("policy", share=3.0))
 

@@ -12,9 +12,9 @@ from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.errors import UserError
-from cellbench.results.points import read_points
-from cellbench.results.records import content_hash, read_record
-from cellbench.results.trained import are_of
+from cellbench.records.point_lists import read_points
+from cellbench.records.record_file import content_hash, read_record
+from cellbench.records.trained_runs import are_of
 
 SMALL = (
     "model.backbone.strides=[2, 4]",

@@ -11,14 +11,14 @@ import torch
 from counter_cases import STEPPED, adapted, build, picture
 from safetensors.torch import load_file as load_tensors
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes, agree
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import Span, StageSwitch
 from cellbench.engine.training import TrainingStep
 from cellbench.models.build import build_counter
-from cellbench.results.records import read_record
+from cellbench.records.record_file import read_record
 
 # Some backward kernels of a GPU add in another order each time, so that two runs part slowly: the
 # relative L2 distance of what the weights moved.

@@ -24,18 +24,20 @@ from mutators import mutated_bytes, mutated_json, mutated_png
 from PIL import Image
 from record_samples import sample_images, sample_points, sample_record
 
+from cellbench.counting import count_tables
 from cellbench.data.archives import unpack
 from cellbench.data.images import read_image
 from cellbench.data.large import LargePicture
 from cellbench.data.manifests import Entry, Manifest, read_manifest
 from cellbench.data.points import read_points
-from cellbench.data.reading import read_fields
 from cellbench.errors import UserError
-from cellbench.results import caches, counts, published
-from cellbench.results.points import pack_points
-from cellbench.results.points import read_points as read_sidecar
-from cellbench.results.records import content_hash, read_record, write_record
-from cellbench.results.runs import summarise
+from cellbench.files.reading import read_fields
+from cellbench.ranking import published
+from cellbench.records import caches
+from cellbench.records.point_lists import pack_points
+from cellbench.records.point_lists import read_points as read_sidecar
+from cellbench.records.record_file import content_hash, read_record, write_record
+from cellbench.records.summaries import summarise
 from cellbench.sweeps.claims import Holder
 
 Mutate = Callable[[bytes, random.Random], bytes]
@@ -263,15 +265,15 @@ def _use_cache(path: Path) -> bool:
 
 
 def _use_counts(path: Path) -> bool:
-    for counted in counts._read_counts(path).values():
+    for counted in count_tables._read_counts(path).values():
         require(math.isfinite(counted.count), "a count that is not finite")
         require(min(counted.size) >= 0, "a negative size")
     return True
 
 
 def _counts() -> list[bytes]:
-    row = counts.Counted("a.png", 12.5, 3.25, (30, 40), 2, "c" * 64)
-    return [counts._lines([counts._COUNT_HEAD, counts._count_row(row)])]
+    row = count_tables.Counted("a.png", 12.5, 3.25, (30, 40), 2, "c" * 64)
+    return [count_tables._lines([count_tables._COUNT_HEAD, count_tables._count_row(row)])]
 
 
 def _use_published(path: Path) -> bool:

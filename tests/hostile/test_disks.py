@@ -17,8 +17,8 @@ FAULTS = [
 WORK = """
 import os, sys
 from pathlib import Path
-from cellbench.data.files import only_writer, write_atomically
-from cellbench.engine.locks import hold
+from cellbench.files.writing import only_writer, write_atomically
+from cellbench.engine.run_lock import hold
 from cellbench.errors import UserError
 from cellbench.sweeps.claims import holder_of, take_claim
 
@@ -71,7 +71,7 @@ def test_locks_claims_and_writes_work_without_locks_and_links(shim, tmp_path, fa
 
 def test_the_lock_of_a_killed_process_is_free(shim, tmp_path):
     environment = {**os.environ, "LD_PRELOAD": str(shim), "SHIM": FAULTS[0]}
-    holding = "import os, sys; from pathlib import Path; from cellbench.data.locks import locked\n"
+    holding = "import os, sys; from pathlib import Path; from cellbench.files.locks import locked\n"
     holding += "with locked(Path(sys.argv[1]), wait=False):\n    os.kill(os.getpid(), 9)"
     for _ in range(2):
         done = subprocess.run(

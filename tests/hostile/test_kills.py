@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellbench.results.records import read_record, same_result
+from cellbench.records.record_file import read_record, same_result
 
 pytestmark = pytest.mark.slow
 

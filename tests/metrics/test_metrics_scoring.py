@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellbench.errors import UserError
-from cellbench.metrics.scoring import score
+from cellbench.metrics.scores import score
 from cellbench.structures import CellSample, Prediction, no_points
 
 SIZE = (64, 48)

@@ -16,7 +16,7 @@ from cellbench.models.kept_weights import load_kept, read_kept, state_of
 
 @pytest.fixture(scope="module")
 def model():
-    from cellbench.config import resolve
+    from cellbench.config.compose import resolve
 
     return resolve("methods/unet.py", dataset="adi").model
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from cellbench.data.store import open_set
-from cellbench.results.records import config_hash, run_id, write_record
+from cellbench.data.stored_set import open_set
+from cellbench.records.record_file import config_hash, run_id, write_record
 
 
 def light_record(

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 from cellbench.sweeps import claims
 from cellbench.sweeps.claims import Heartbeat, holder_of, remove_stale, take_claim
@@ -116,3 +117,15 @@ def test_a_heartbeat_keeps_claims_young_and_releases_them_at_the_end(tmp_path, m
 def test_nothing_but_the_claim_is_left_beside_it(tmp_path):
     take_claim(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".claim.lock", "claim.json"]
+
+
+def test_a_claim_that_a_kill_left_unfinished_is_removed(tmp_path):
+    gone = claims.Holder(claims.place(), 2**22, "1", "gone")
+    left = tmp_path / ".claim.json.gone"
+    left.write_text(json.dumps(asdict(gone)))
+    alive = claims.Holder(claims.place(), os.getpid(), claims.process_start(os.getpid()), "me")
+    being_made = tmp_path / ".claim.json.me"
+    being_made.write_text(json.dumps(asdict(alive)))
+    claims.remove_stale(tmp_path)
+    assert not left.exists()
+    assert being_made.exists()

@@ -1,6 +1,6 @@
 import pytest
 
-from cellbench.config import find_config, resolve
+from cellbench.config.compose import find_config, resolve
 from cellbench.errors import UserError
 from cellbench.sweeps.combinations import Wish
 from cellbench.sweeps.grid_files import load_grid

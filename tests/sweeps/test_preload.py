@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.sweeps.preload import LIBRARIES, modules_for
 
 CODE = """
@@ -53,7 +53,7 @@ def test_the_list_is_of_names_each_once_the_libraries_first():
 def test_making_the_list_loads_none_of_it():
     code = (
         "import sys\n"
-        "from cellbench.config import resolve\n"
+        "from cellbench.config.compose import resolve\n"
         "from cellbench.sweeps.preload import modules_for\n"
         "assert len(modules_for([resolve('methods/dla', dataset='adi')])) > 15\n"
         "sys.exit('torch' in sys.modules)\n"

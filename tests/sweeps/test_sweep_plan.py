@@ -4,7 +4,7 @@ import json
 import pytest
 from record_samples_light import light_record
 
-from cellbench.config import resolve
+from cellbench.config.compose import resolve
 from cellbench.data.splits import SPLITS
 from cellbench.errors import UserError
 from cellbench.sweeps.combinations import Wish

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from cellbench.errors import UserError
-from cellbench.results.records import is_intact, read_record
+from cellbench.records.record_file import is_intact, read_record
 from cellbench.sweeps import ray_executor, ray_work
 from cellbench.sweeps.combinations import Wish
 from cellbench.sweeps.grid_files import load_grid

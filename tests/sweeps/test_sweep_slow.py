@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cellbench.results.records import read_record
+from cellbench.records.record_file import read_record
 
 pytestmark = pytest.mark.slow
 

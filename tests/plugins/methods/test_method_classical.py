@@ -12,7 +12,7 @@ from cellbench.engine.evaluation import infer, validate
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.errors import PartError, UserError
-from cellbench.metrics.scoring import score
+from cellbench.metrics.scores import score
 from cellbench.models.build import build_counter
 from cellbench.structures import CellSample
 from cellbench_plugins._ops.views import VIEWS, views

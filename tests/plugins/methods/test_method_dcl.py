@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config import config_folders, load_file, merge
+from cellbench.config.compose import config_folders, load_file, merge
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch

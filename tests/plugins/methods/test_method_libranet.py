@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config import load_file
+from cellbench.config.compose import load_file
 from cellbench.engine.request import Display, Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch
 from cellbench.models.parts import Backbone, FeatureShape
-from cellbench.results.records import same_result
+from cellbench.records.record_file import same_result
 from cellbench_plugins._ops.weighing import END, WEIGHTS, added, rewards
 from cellbench_plugins.methods.libranet import LibraNet
 

@@ -1,0 +1,120 @@
+"""YAML and JSON configs: plain values, of limited size and depth, whoever wrote them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cellbench.errors import UserError
+from cellbench.files.reading import read_file
+
+LARGEST_BYTES = 256 * 2**10
+DEEPEST = 20
+LARGEST_NUMBER = 2**53
+"""Beyond it a float no longer holds every whole number."""
+
+
+def read_data(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON config.
+
+    Args:
+        path: its suffix says which of the two it is.
+
+    Returns:
+        Text keys; values of JSON's types.
+
+    Raises:
+        UserError: it is no regular file, too large, not UTF-8, damaged, or more than plain data.
+    """
+    try:
+        text = read_file(path, most=LARGEST_BYTES).decode("utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"The config {path} cannot be read ({reason}).") from None
+    except UnicodeDecodeError:
+        raise UserError(f"The config {path} is not UTF-8 text; save it as that.") from None
+    return parse_data(text, path.suffix, str(path))
+
+
+def parse_data(text: str, suffix: str, name: str) -> dict[str, Any]:
+    """The values in the text of a YAML or JSON config.
+
+    Args:
+        text: of the file.
+        suffix: one of `config_files.DATA_SUFFIXES`.
+        name: of the file, for messages.
+
+    Raises:
+        UserError: as `read_data`.
+    """
+    if len(text) > LARGEST_BYTES:
+        raise UserError(f"{name} is no config: it has more than {LARGEST_BYTES} characters.")
+    try:
+        values = json.loads(text) if suffix == ".json" else yaml.load(text, Loader=_PlainLoader)
+    except yaml.constructor.ConstructorError as error:
+        raise UserError(
+            f"{name} holds more than plain values ({' '.join(str(error.problem).split())[:200]}); "
+            "tags and aliases of YAML are not followed: write a .py config for more."
+        ) from None
+    except (RecursionError, MemoryError):
+        raise UserError(f"{name} is nested more than {DEEPEST} deep, as no config is.") from None
+    except Exception as error:  # damage shows in any way
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{name} cannot be read as a config ({reason}).") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{name} holds no keys with values, as a config does.")
+    check_plain(values, name)
+    return values
+
+
+def check_plain(value: Any, name: str, path: str = "", depth: int = 0) -> None:
+    """Refuse all but what JSON has: text, numbers, true, false, null, lists, and keys of text.
+
+    Args:
+        value: of a config.
+        name: of the file, for messages.
+        path: dotted key of `value`.
+        depth: of `value` in the file.
+
+    Raises:
+        UserError: it is of another type, nested too deeply, or a number that is not finite or
+            too large.
+    """
+    where = f"{name}: {path}" if path else name
+    if depth > DEEPEST:
+        raise UserError(f"{name} is nested more than {DEEPEST} deep, as no config is.")
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where} has the key {key!r}, where text is wanted.")
+            check_plain(child, name, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            check_plain(child, name, f"{path}.{index}", depth + 1)
+    elif type(value) in (int, float):
+        if not abs(value) <= LARGEST_NUMBER:  # nor a value that is no number
+            raise UserError(f"{where} is {str(value)[:40]}: finite numbers up to 2^53 are wanted.")
+    elif value is not None and type(value) not in (str, bool):
+        raise UserError(f"{where} is a {type(value).__name__}: a config holds plain values.")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML's own types alone; no anchors, whose few bytes may stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                problem=f"the alias *{event.anchor} is not read", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+# As people write it: YAML 1.1 takes 1e-4 for text.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)

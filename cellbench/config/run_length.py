@@ -1,0 +1,75 @@
+"""The length of a run as the command line gives it: epochs, or a wall-clock budget."""
+
+import math
+from dataclasses import replace
+
+from cellbench import plugin_index
+from cellbench.config.compose import ResolvedConfig
+from cellbench.config.ranges import RANGES
+from cellbench.errors import UserError
+from cellbench.plugin_classes import class_constant
+
+# Most of a budget that is spent measuring.
+MEASURING = 0.1
+
+
+def trained_by_steps(config: ResolvedConfig) -> bool:
+    """Whether the method of a config is trained by gradient steps; imports no plugin."""
+    entries = plugin_index.find("counter", str(config.model.get("type")))
+    return len(entries) != 1 or class_constant(entries[0], "trained_by_steps", True) is not False
+
+
+def with_length(
+    config: ResolvedConfig, *, epochs: int | None = None, budget_s: float | None = None
+) -> ResolvedConfig:
+    """The config with the length that the command line gives.
+
+    A method that is not trained by steps gives one result whatever the length, so that it keeps
+    its config, and with it its run id, as it is.
+
+    Args:
+        config: resolved.
+        epochs: passes over the training images; None for the config's.
+        budget_s: wall-clock seconds to fit the steps to; None for no budget.
+
+    Raises:
+        UserError: a number that no run can have.
+    """
+    for option, key, value in (
+        ("--epochs", "data.epochs", epochs),
+        ("--budget", "schedule.budget_s", budget_s),
+    ):
+        if value is not None and value not in RANGES[key]:
+            raise UserError(f"{option}: {RANGES[key]} is wanted here, not {value!r}.")
+    if (epochs is None and budget_s is None) or not trained_by_steps(config):
+        return config
+    if epochs is not None:
+        config = replace(config, data=replace(config.data, epochs=epochs))
+    if budget_s is not None:
+        config = replace(config, schedule=replace(config.schedule, budget_s=budget_s))
+    return config
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time for people: seconds up to two minutes, minutes, then hours."""
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def budget_text(seconds: float) -> str:
+    """A length of time as `--budget` takes it."""
+    for unit, name in ((3600, "h"), (60, "m")):
+        if seconds >= unit and seconds * 10 % unit == 0:
+            return f"{seconds / unit:g}{name}"
+    return f"{seconds:g}s"
+
+
+def rounded_budget(seconds: float) -> float:
+    """A budget rounded up to ten seconds, minutes or half hours, by the length of it.
+
+    A tenth is added first: a measurement of a few steps is not exact.
+    """
+    seconds *= 1.1
+    unit = 10 if seconds <= 120 else 60 if seconds <= 3600 else 1800
+    return float(unit * math.ceil(seconds / unit))

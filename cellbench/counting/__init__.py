@@ -1,0 +1,1 @@
+"""Counting a user's own pictures with a trained method."""

@@ -1,0 +1,219 @@
+"""The counts of a user's pictures: two tidy tables that a kill cannot tear, and that go on.
+
+`counts.csv` has a line a picture, `points.csv` a line a cell, and `method.json` says what counted
+them. A picture's cells are written before its line, so that a picture with a line is whole.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import read_file
+from cellbench.files.writing import write_atomically
+from cellbench.ranking.tables import csv_cell
+from cellbench.structures import Prediction
+
+COUNTS, POINTS, METHOD = "counts.csv", "points.csv", "method.json"
+
+_COUNT_HEAD = ("image", "count", "per_mm2", "width_px", "height_px", "points", "sha256")
+_POINT_HEAD = ("image", "x_px", "y_px", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A picture that has been counted.
+
+    Attributes:
+        image: what the tables call it, see `shown_name`.
+        count: cells, not rounded.
+        per_mm2: cells a square millimetre; None where the size of a pixel is not known.
+        size: (width, height), px.
+        points: how many cells `points.csv` has of it; None for a method without points.
+        sha256: of its file.
+    """
+
+    image: str
+    count: float
+    per_mm2: float | None
+    size: tuple[int, int]
+    points: int | None
+    sha256: str
+
+
+def shown_name(path: Path) -> str:
+    """What the tables call a picture: its path, safe in a spreadsheet and in any encoding."""
+    text = str(csv_cell(str(path)))
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class CountTables:
+    """The tables of a folder; what was counted before with the same method is kept.
+
+    Attributes:
+        folder: of the tables.
+        done: the pictures in them, by name.
+    """
+
+    def __init__(self, folder: Path, method: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+        """Open the tables, or begin them.
+
+        Args:
+            folder: made if it is not there.
+            method: what counts, and with which settings; JSON-able.
+            hashes: SHA-256 of the pictures that are at hand, by name; the counts of a picture
+                that has become another one are dropped.
+
+        Raises:
+            UserError: the folder has counts of something else, or cannot be written.
+        """
+        self.folder = folder
+        wanted = json.dumps(method, indent=2, sort_keys=True) + "\n"
+        file = folder / METHOD
+        if _text(file) != wanted and (file.exists() or (folder / COUNTS).exists()):
+            raise UserError(
+                f"{folder} holds counts of another method, scale or pixel size, or another's "
+                f"{COUNTS}; name another folder with --out."
+            )
+        write_atomically(file, wanted.encode("utf-8"))
+        self.done = _read_counts(folder / COUNTS)
+        # What a kill tore, or wrote without coming to the picture's line, is left out.
+        points = _read_points(folder / POINTS, self.done)
+        self.done = {
+            name: counted
+            for name, counted in self.done.items()
+            if hashes.get(name, counted.sha256) == counted.sha256
+            and (counted.points is None or len(points.get(name, ())) == counted.points)
+        }
+        whole = [row for name in self.done for row in points.get(name, ())]
+        write_atomically(folder / POINTS, _lines([_POINT_HEAD, *whole]))
+        write_atomically(
+            folder / COUNTS, _lines([_COUNT_HEAD, *map(_count_row, self.done.values())])
+        )
+
+    def add(self, counted: Counted, found: Prediction) -> None:
+        """Write a picture's cells, then its line.
+
+        Raises:
+            UserError: the disk is full or not writable; the pictures before stay.
+        """
+        if found.points is not None:
+            scores = found.scores if found.scores is not None else [None] * len(found.points)
+            rows = [
+                (counted.image, f"{x:.2f}", f"{y:.2f}", "" if score is None else f"{score:.4f}")
+                for (x, y), score in zip(found.points.tolist(), scores, strict=True)
+            ]
+            self._append(POINTS, rows)
+        self._append(COUNTS, [_count_row(counted)])
+        self.done[counted.image] = counted
+
+    def found(self, names: Collection[str]) -> dict[str, Prediction]:
+        """What the tables have of those pictures that have points, to a hundredth of a px."""
+        kept = {name: self.done[name] for name in names if self.done[name].points is not None}
+        rows = _read_points(self.folder / POINTS, kept) if kept else {}
+        return {name: _prediction(kept[name].count, rows.get(name, [])) for name in kept}
+
+    def _append(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        path = self.folder / name
+        try:
+            with path.open("ab") as stream:
+                stream.write(_lines(rows))
+        except OSError as error:
+            raise UserError(
+                f"{path} could not be written ({(error.strerror or str(error)).lower()}); make "
+                "room, and the same command goes on."
+            ) from error
+
+
+def _count_row(counted: Counted) -> tuple[Any, ...]:
+    return (
+        counted.image,
+        f"{counted.count:.10g}",
+        "" if counted.per_mm2 is None else f"{counted.per_mm2:.6g}",
+        *counted.size,
+        "" if counted.points is None else counted.points,
+        counted.sha256,
+    )
+
+
+def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _text(path: Path) -> str:
+    """What a file says; nothing where there is none, or it is no text."""
+    try:
+        return read_file(path, most=FILE.size).decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _read(path: Path, head: Sequence[str]) -> list[list[str]]:
+    """The whole lines of a table; none where there is no such table."""
+    text = _text(path)
+    whole = text[: text.rfind("\n") + 1]  # a line without its end was torn
+    with suppress(csv.Error):
+        rows = list(csv.reader(io.StringIO(whole)))
+        if rows and rows[0] == list(head):
+            return [row for row in rows[1:] if len(row) == len(head)]
+    return []
+
+
+def _read_counts(path: Path) -> dict[str, Counted]:
+    found = {}
+    for image, count, per_mm2, width, height, points, sha256 in _read(path, _COUNT_HEAD):
+        with suppress(ValueError):
+            found[image] = Counted(
+                image=image,
+                count=_number(count),
+                per_mm2=_number(per_mm2) if per_mm2 else None,
+                size=(_whole(width), _whole(height)),
+                points=_whole(points) if points else None,
+                sha256=sha256,
+            )
+    return found
+
+
+def _number(text: str) -> float:
+    """A finite number in ASCII.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not text.isascii() or not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise ValueError(text)
+    return int(text)
+
+
+def _prediction(count: float, rows: Sequence[Sequence[str]]) -> Prediction:
+    numbers = [[float(value) for value in row[1:] if value] for row in rows]
+    table = np.array(numbers, dtype=np.float32).reshape(len(rows), -1 if rows else 2)
+    return Prediction(count, table[:, :2], table[:, 2] if table.shape[1] > 2 else None)
+
+
+def _read_points(path: Path, known: Mapping[str, Counted]) -> dict[str, list[list[str]]]:
+    found: dict[str, list[list[str]]] = {}
+    for row in _read(path, _POINT_HEAD):
+        if row[0] in known:
+            with suppress(ValueError):  # a line that somebody changed: the picture is not whole
+                [_number(value) for value in row[1:] if value]
+                found.setdefault(row[0], []).append(row)
+    return found

@@ -1,0 +1,1 @@
+"""From records to ranks: rows, statistics, tables and their audit; no torch."""

@@ -1,0 +1,248 @@
+"""Whether records and tables still say what was measured: everything that follows is computed anew.
+
+Nothing is trained or predicted here; `cellbench verify` does that for one record.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.splits import PROTOCOLS, make_split
+from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import read_file
+from cellbench.metrics import counting
+from cellbench.metrics.localisation import Detection, detect_over_radii, pool
+from cellbench.ranking.rows import Row, rank_runs
+from cellbench.ranking.tables import csv_cell
+from cellbench.records.point_lists import read_points
+from cellbench.records.record_file import (
+    config_hash,
+    is_intact,
+    read_record,
+    records_folder,
+    run_id_of,
+)
+from cellbench.records.summaries import check_place, record_stamps, summarise
+
+# Sums in another order differ in their last digits.
+_RELATIVE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What looking at every record of a set gave.
+
+    Attributes:
+        records: how many were looked at.
+        findings: one sentence for everything that is wrong.
+        remarks: one sentence for everything that could not be checked here.
+    """
+
+    records: int
+    findings: list[str]
+    remarks: list[str]
+
+
+def audit_set(store: Path, dataset: str) -> Audit:
+    """Check every record of a set, then the set's table.
+
+    Args:
+        store: see `cellbench.paths.store`.
+        dataset: name of a set; without records there is nothing wrong.
+
+    Raises:
+        UserError: the folder of records cannot be read.
+    """
+    folder = records_folder(store) / dataset
+    findings: list[str] = []
+    remarks: list[str] = []
+    stored: StoredSet | None = None
+    files = record_stamps(folder)
+    if files and is_on_disk(dataset):
+        stored = open_set(dataset)
+    elif files:
+        remarks.append(
+            f"{dataset} is not on disk, so its manifest, annotations and splits were not compared."
+        )
+    runs = []
+    for name in files:
+        path = folder / name
+        try:
+            record = read_record(path)
+            run = summarise(record, path)
+            check_place(run, folder)
+        except UserError as error:
+            findings.append(str(error))
+            continue
+        wrong = list(_wrong(record, path, stored))
+        if wrong:
+            findings.append(f"{path}: {'; '.join(wrong)}.")
+        runs.append(run)
+    of_table = audit_table(store, dataset, rank_runs(runs))
+    return Audit(len(files), findings + of_table.findings, remarks + of_table.remarks)
+
+
+def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
+    """Compare `leaderboards/<set>.csv` with the rows that the records give.
+
+    Returns:
+        A finding for each line whose record is gone or whose numbers are not the record's; a
+        remark if the table is merely older than the records. Nothing without a table.
+    """
+    path = store / "leaderboards" / f"{dataset}.csv"
+    try:
+        text = read_file(path, most=FILE.size).decode("utf-8")
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+    except FileNotFoundError:
+        return Audit(0, [], [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return Audit(0, [f"The table {path} cannot be read ({error})."], [])
+    findings = []
+    fresh = len(lines) == sum(row.rank is not None for row in rows)
+    for line in lines:
+        what = f"{line.get('method')} under {line.get('protocol')} in {path}"
+        own = [row for row in rows if _same(line, row, ("method", "protocol", "config_hash"))]
+        if not own:
+            findings.append(f"The row of {what} has no record.")
+            continue
+        same = [row for row in own if _same(line, row, ("splits", "seeds", "recipe", "weights"))]
+        fresh = fresh and bool(same)
+        numbers = ("mae", "rmse", "f1", "iterations")
+        wrong = [key for key in numbers if same and not any(_same(line, r, (key,)) for r in same)]
+        if wrong:
+            findings.append(f"The row of {what} says other {', '.join(wrong)} than its records.")
+    remarks = (
+        [] if fresh else [f"{path} is older than the records; cellbench leaderboard mends it."]
+    )
+    return Audit(0, findings, remarks)
+
+
+def _same(line: Mapping[str, str], row: Row, keys: Sequence[str]) -> bool:
+    return all(line.get(key) == _text(csv_cell(getattr(row, key))) for key in keys)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _wrong(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> Iterator[str]:
+    """What is wrong with one record, in the words of a list."""
+    try:
+        if not is_intact(record):
+            yield "it was changed after it was written (its hash does not fit its content)"
+        yield from _identity(record, path)
+        yield from _metrics(record["images"], record["metrics"])
+        yield from _sidecar(record, path, stored)
+        if stored is not None:
+            yield from _data(record, stored)
+    except UserError as error:
+        yield str(error).rstrip(".")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        yield f"it is damaged ({type(error).__name__}: {error})"
+
+
+def _identity(record: Mapping[str, Any], path: Path) -> Iterator[str]:
+    if config_hash(record["config"]) != record["config_hash"]:
+        yield "its config hash is not its config's"
+    if run_id_of(record) != record["run_id"]:
+        yield "its run id does not follow from config, manifest, weights, split, seed and steps"
+    if not path.stem.endswith(f"-{record['run_id'][:16]}"):
+        yield "its file is named after another run"
+
+
+def _metrics(images: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The metrics that do not follow from the values of the images."""
+    truth = [image["truth"] for image in images]
+    prediction = [image["prediction"] for image in images]
+    relative = counting.mape(truth, prediction)
+    agreement = counting.bland_altman(truth, prediction)
+    expected: dict[str, float | None] = {
+        "images": len(images),
+        "cells": sum(truth),
+        "mae": counting.mae(truth, prediction),
+        "rmse": counting.rmse(truth, prediction),
+        "bias": counting.bias(truth, prediction),
+        "r2": counting.r2(truth, prediction),
+        "mape": relative.percent,
+        "empty_images": relative.empty_images,
+        "empty_mae": relative.empty_mae,
+        "agreement_low": agreement.low if agreement else None,
+        "agreement_high": agreement.high if agreement else None,
+    }
+    for key in ("game1", "game2", "game3"):
+        values = [image[key] for image in images]
+        known = bool(values) and None not in values
+        expected[key] = math.fsum(values) / len(values) if known else None
+    pairs = [(image["tp"], image["fp"], image["fn"]) for image in images]
+    if pairs and not any(None in pair for pair in pairs):
+        found = pool(Detection(*pair) for pair in pairs)
+        expected |= {"precision": found.precision, "recall": found.recall, "f1": found.f1}
+        off = [image["id"] for image in images if image["tp"] + image["fn"] != image["truth"]]
+        if off:
+            yield f"found and missed cells of {_some(off)} do not add up to the annotated ones"
+    else:
+        expected |= dict.fromkeys(("precision", "recall", "f1"))
+    wrong = [key for key, value in expected.items() if not _close(metrics[key], value)]
+    if wrong:
+        yield f"{', '.join(wrong)} do not follow from its images"
+
+
+def _sidecar(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> Iterator[str]:
+    """Its points: the file that was written, and what the record says of them."""
+    lists = read_points(path, record)
+    if not lists:
+        return
+    images = record["images"]
+    if list(lists) != [image["id"] for image in images]:
+        yield "its points are of other images"
+        return
+    own = {image["id"]: image for image in images}
+    off = [i for i, (xy, _) in lists.items() if len(xy) != own[i]["tp"] + own[i]["fp"]]
+    if off:
+        yield f"it has more or fewer points than it counts for {_some(off)}"
+    held_out = record["protocol"] in PROTOCOLS and PROTOCOLS[record["protocol"]].held_out
+    if stored is None or stored.manifest_hash != record["manifest_hash"] or not held_out:
+        return
+    # Wider radii cost seconds each; the one that ranks is enough to tie points to numbers.
+    radius, f1 = record["metrics"]["radius_px"], record["metrics"]["f1"]
+    truth = [stored.sample(image_id).points for image_id in lists]
+    (found,) = detect_over_radii([xy for xy, _ in lists.values()], truth, [radius])
+    curve = record["metrics"]["f1_by_radius"]
+    same = [point["f1"] for point in curve if point["radius_px"] == radius]
+    if not all(_close(value, found.f1) for value in (f1, *same)):
+        yield "its F1 does not follow from its points and the annotations"
+
+
+def _data(record: Mapping[str, Any], stored: StoredSet) -> Iterator[str]:
+    """Whether it was scored on the data that are here, and on the part that its split names."""
+    if record["manifest_hash"] != stored.manifest_hash:
+        yield f"it is of another revision of {stored.name} than the one on disk"
+        return
+    protocol = record["protocol"]
+    if protocol not in PROTOCOLS or not PROTOCOLS[protocol].held_out:
+        return
+    images = {image["id"]: image["truth"] for image in record["images"]}
+    test = make_split(stored, protocol=protocol, split=record["split"]).test
+    if len(images) != len(record["images"]) or set(images) != set(test):
+        yield f"its images are not the test part of split {record['split']} of {protocol}"
+        return
+    off = [image_id for image_id, n in images.items() if n != stored.entry(image_id).count]
+    if off:
+        yield f"its true counts of {_some(off)} are not the annotated ones"
+
+
+def _close(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more

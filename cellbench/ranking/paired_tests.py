@@ -1,0 +1,143 @@
+"""Whether one experiment is better than another: paired differences, and a test for many pairs."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellbench.ranking.statistics import (
+    LEVEL,
+    RESAMPLES,
+    Floats,
+    ImageErrors,
+    intervals,
+    mean_over_images,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two experiments on the images that both scored.
+
+    Attributes:
+        first: row of the one.
+        second: row of the other.
+        images: how many both scored.
+        clusters: how many independent things (images, or slides) these are.
+        difference: mean error of the first minus that of the second, cells; None without images.
+        low: lower end of its interval; None with fewer than two clusters.
+        high: its upper end.
+        p: two-sided, of the paired Wilcoxon test over clusters; None where it could not tell.
+        p_holm: the same after Holm's correction for all pairs that could be tested.
+        reason: why there is no p; empty where there is.
+    """
+
+    first: int
+    second: int
+    images: int
+    clusters: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    reason: str = ""
+
+
+def compare_pairs(
+    errors: ImageErrors, *, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[Comparison]:
+    """Every pair of experiments: difference with its interval, and Wilcoxon's test after Holm.
+
+    What is paired are images, each with its errors averaged over seeds and splits; where images
+    share slides, the means of the slides. A test is done only if enough clusters differ for the
+    smallest p that it can give to pass Holm's first step: with n pairs that is 2 / 2**n.
+
+    Args:
+        errors: of the experiments.
+        resamples: of the bootstrap.
+        level: of the intervals; 1 - level is what p is held against.
+
+    Returns:
+        The pairs in order, (0, 1), (0, 2), ...; empty for fewer than two experiments.
+
+    Source: Wilcoxon, Biometrics Bulletin 1:80, 1945; Holm, Scand. J. Statist. 6:65, 1979; both as
+        in SciPy and statsmodels.
+    """
+    pairs = list(itertools.combinations(range(len(errors.absolute)), 2))
+    if not pairs:
+        return []
+    differences = np.stack([errors.absolute[a] - errors.absolute[b] for a, b in pairs])
+    means = mean_over_images(differences)
+    ranges = intervals(differences, errors.clusters, resamples=resamples, level=level)
+    by_cluster = [_cluster_means(row, errors.clusters) for row in differences]
+    p_values, reasons = _wilcoxon(by_cluster, alpha=1 - level)
+    corrected = iter(_holm([p for p in p_values if p is not None]))
+    return [
+        Comparison(
+            first=a,
+            second=b,
+            images=int(np.isfinite(row).sum()),
+            clusters=len(own),
+            difference=mean,
+            low=None if span is None else span[0],
+            high=None if span is None else span[1],
+            p=p,
+            p_holm=None if p is None else next(corrected),
+            reason=reason,
+        )
+        for (a, b), row, own, mean, span, p, reason in zip(
+            pairs, differences, by_cluster, means, ranges, p_values, reasons, strict=True
+        )
+    ]
+
+
+def pairs_needed(comparisons: int, *, alpha: float = 0.05) -> int:
+    """How many pairs must differ before Wilcoxon's test can pass Holm's first step.
+
+    Args:
+        comparisons: how many tests are corrected for, at least 1.
+        alpha: the level.
+    """
+    return int(np.ceil(1 + np.log2(comparisons / alpha) - 1e-12))
+
+
+def _wilcoxon(rows: Sequence[Floats], *, alpha: float) -> tuple[list[float | None], list[str]]:
+    from scipy.stats import wilcoxon
+
+    needed = pairs_needed(len(rows), alpha=alpha)
+    p_values: list[float | None] = []
+    reasons = []
+    for row in rows:
+        differing = int(np.count_nonzero(row))
+        if differing < needed:
+            p_values.append(None)
+            reasons.append(
+                f"{differing} pairs differ and {needed} are needed to tell anything from chance"
+            )
+            continue
+        p_values.append(float(wilcoxon(row, zero_method="wilcox").pvalue))
+        reasons.append("")
+    return p_values, reasons
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    corrected: list[float] = multipletests(p_values, method="holm")[1].tolist()
+    return corrected
+
+
+def _cluster_means(row: Floats, clusters: Sequence[str]) -> Floats:
+    """The mean of every cluster that has a score; differences below rounding are none."""
+    known = np.flatnonzero(np.isfinite(row))
+    names = sorted({clusters[index] for index in known.tolist()})
+    place = {name: index for index, name in enumerate(names)}
+    where = [place[clusters[index]] for index in known.tolist()]
+    sums = np.bincount(where, weights=row[known], minlength=len(names))
+    means = sums / np.bincount(where, minlength=len(names))
+    means[np.abs(means) < 1e-9] = 0.0
+    return means

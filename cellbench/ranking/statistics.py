@@ -1,0 +1,240 @@
+"""How sure a mean error is: one estimand, and a bootstrap over whole images.
+
+What is estimated is the error of the trained models on images like these. The errors of one image
+are averaged first, over seeds and then over splits, and images weigh the same: several runs that
+score one image are not several images. What is resampled are whole images (of MBM whole slides),
+the same ones for every experiment, so that differences are paired. An interval says how much the
+choice of images matters; the chance in training is the spread over seeds, shown apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.ranking.clusters import cluster_names
+from cellbench.records.summaries import Run
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+# What is held in memory at once: resampled means of so many rows, ranks in all.
+_ROWS_AT_ONCE = 256
+_MOST_RANKS = 2_000_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageErrors:
+    """The average errors of some experiments, image by image.
+
+    Attributes:
+        image_ids: (N,) of all images that any of them scored, sorted.
+        clusters: (N,) names of what is resampled as one.
+        absolute: (E, N) mean absolute error in cells; NaN where an experiment has no score.
+        squared: (E, N) mean squared error.
+        signed: (E, N) mean of prediction minus truth.
+        truth: (N,) annotated cells.
+    """
+
+    image_ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    absolute: Floats
+    squared: Floats
+    signed: Floats
+    truth: Floats
+
+    @property
+    def cluster_count(self) -> int:
+        """How many independent things were scored."""
+        return len(set(self.clusters))
+
+
+def image_errors(experiments: Sequence[Sequence[Run]]) -> ImageErrors:
+    """Average every image's errors over seeds, then over splits.
+
+    Args:
+        experiments: per experiment its runs, all of one set.
+
+    Returns:
+        See `ImageErrors`; (E, 0) arrays without images.
+    """
+    lists = {run.image_ids for runs in experiments for run in runs}
+    names = sorted(set[str]().union(*lists))
+    row = {name: index for index, name in enumerate(names)}
+    rows_of = {ids: np.array([row[n] for n in ids], dtype=np.int64) for ids in lists}
+    shape = (len(experiments), len(names))
+    sums = np.zeros((3, *shape))
+    splits = np.zeros(shape)
+    truth = np.zeros(len(names))
+    dataset = ""
+    for e, runs in enumerate(experiments):
+        for split in sorted({run.split for run in runs}):
+            own, times = np.zeros((3, len(names))), np.zeros(len(names))
+            for run in (run for run in runs if run.split == split):
+                dataset = run.dataset
+                rows, off = rows_of[run.image_ids], run.prediction - run.truth
+                truth[rows] = run.truth
+                # An image may come several times (crops of it), which plain indexing forgets.
+                times += np.bincount(rows, minlength=len(names))
+                for k, values in enumerate((np.abs(off), np.square(off), off)):
+                    own[k] += np.bincount(rows, weights=values, minlength=len(names))
+            scored = times > 0
+            sums[:, e, scored] += own[:, scored] / times[scored]
+            splits[e] += scored
+    mean = np.divide(sums, splits, out=np.full_like(sums, np.nan), where=splits > 0)
+    return ImageErrors(
+        image_ids=tuple(names),
+        clusters=tuple(cluster_names(dataset, names)),
+        absolute=mean[0],
+        squared=mean[1],
+        signed=mean[2],
+        truth=truth,
+    )
+
+
+def mean_over_images(values: Floats) -> list[float | None]:
+    """The mean of every row over the images it has; None where it has none.
+
+    Args:
+        values: (E, N), NaN where there is no score.
+    """
+    known = np.isfinite(values)
+    return [
+        float(row[has].mean()) if has.any() else None
+        for row, has in zip(values, known, strict=True)
+    ]
+
+
+@lru_cache(maxsize=8)
+def cluster_weights(clusters: int, resamples: int, seed: int) -> Floats:
+    """How often each cluster is in each resample, (resamples, clusters); kept, so read-only."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, clusters, size=(resamples, clusters))
+    drawn += clusters * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * clusters)
+    weights = counts.reshape(resamples, clusters).astype(np.float64)
+    weights.setflags(write=False)
+    return weights
+
+
+def resampled_means(
+    values: Floats, clusters: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """The mean of every row under the same resamples of whole clusters.
+
+    Args:
+        values: (E, N), NaN where a row has no score of an image.
+        clusters: (N,) names.
+        resamples: how many.
+        seed: of the resampling.
+
+    Returns:
+        (resamples, E); NaN where a resample has no image of a row; (resamples, 0) without rows.
+    """
+    sums, counts = _by_cluster(values, clusters)
+    if not sums.size:
+        return np.full((resamples, len(values)), np.nan)
+    weights = cluster_weights(sums.shape[1], resamples, seed)
+    total = weights @ sums.T
+    if (counts == counts[0]).all():
+        drawn = np.broadcast_to((weights @ counts[0])[:, None], total.shape)
+    else:
+        drawn = weights @ counts.T
+    return np.divide(total, drawn, out=np.full_like(total, np.nan), where=drawn > 0)
+
+
+def intervals(
+    values: Floats,
+    clusters: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> list[tuple[float, float] | None]:
+    """Intervals of the mean of every row: bootstrap percentiles, widened to the t distribution.
+
+    Args:
+        values: (E, N), NaN where a row has no score of an image; differences where a difference
+            is asked for.
+        clusters: (N,) names.
+        resamples: how many.
+        level: share of intervals that are to hold the truth.
+
+    Returns:
+        (low, high); None with fewer than two clusters.
+
+    Source: Hesterberg, What teachers should know about the bootstrap, arXiv:1411.5279: expanded
+        percentile intervals.
+    Differs: from what `scipy.stats.bootstrap` offers. In 4,000 trials each with normal, gamma
+        times normal and exponential errors, and with differences of two such, these intervals
+        held the truth in 93.8-95.0 % with 100 images and 91.9-94.9 % with 14; BCa in 93.4-94.7 %
+        and 87.6-91.8 %, plain percentiles in 93.5-94.6 % and 88.4-91.8 %.
+    """
+    _, counts = _by_cluster(values, clusters)
+    found: list[tuple[float, float] | None] = []
+    for first in range(0, len(values), _ROWS_AT_ONCE):
+        part = slice(first, first + _ROWS_AT_ONCE)
+        drawn = resampled_means(values[part], clusters, resamples=resamples)
+        known = np.count_nonzero(counts[part], axis=1).tolist()
+        found += [_interval(*pair, level) for pair in zip(drawn.T, known, strict=True)]
+    return found
+
+
+def _interval(drawn: Floats, clusters: int, level: float) -> tuple[float, float] | None:
+    """The interval of one row, from its resampled means and the number of its clusters."""
+    if clusters < 2:
+        return None
+    from scipy.special import ndtr, stdtrit
+
+    reach = np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 + level) / 2)
+    low, high = np.quantile(drawn[np.isfinite(drawn)], ndtr([-reach, reach]))
+    return float(low), float(high)
+
+
+def rank_intervals(
+    values: Floats,
+    clusters: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> list[tuple[int, int]]:
+    """Between which ranks every row lies in most resamples; the least mean is rank 1.
+
+    Args:
+        values: (E, N), scores of the same images in all rows.
+        clusters: (N,) names.
+        resamples: how many, at most: with hundreds of rows fewer will do.
+        level: share of resamples inside.
+
+    Returns:
+        (best, worst); equal means share the better rank.
+    """
+    if not values.size:
+        return [(1, len(values))] * len(values)
+    resamples = max(200, min(resamples, _MOST_RANKS // len(values)))
+    drawn = resampled_means(values, clusters, resamples=resamples)
+    ranks = np.empty(drawn.shape, dtype=np.int32)
+    for index, (ordered, own) in enumerate(zip(np.sort(drawn, axis=1), drawn, strict=True)):
+        ranks[index] = np.searchsorted(ordered, own)
+    ranks.sort(axis=0)
+    tail = (1 - level) / 2
+    best = ranks[int(np.floor(tail * (resamples - 1)))] + 1
+    worst = ranks[int(np.ceil((1 - tail) * (resamples - 1)))] + 1
+    return list(zip(best.tolist(), worst.tolist(), strict=True))
+
+
+def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
+    """Sums and numbers of scores of every row by cluster, (E, C) both."""
+    names = sorted(set(clusters))
+    place = {name: index for index, name in enumerate(names)}
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    if len(names) == len(clusters):
+        order = np.argsort([place[name] for name in clusters], kind="stable")
+        return filled[:, order], known[:, order].astype(np.float64)
+    member = np.zeros((len(clusters), len(names)))
+    member[np.arange(len(clusters)), [place[name] for name in clusters]] = 1
+    return filled @ member, known.astype(np.float64) @ member

@@ -1,0 +1,264 @@
+"""Leaderboards as text: Markdown, CSV and JSON, safe whatever a method is called."""
+
+import csv
+import html
+import io
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import UserError
+from cellbench.files.writing import write_atomically
+from cellbench.ranking.clusters import cluster_word
+from cellbench.ranking.rows import PUBLISHED, Row
+
+SIMULATED = "Simulated images: these numbers say nothing about real cells."
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that people see.
+
+    Attributes:
+        title: its head.
+        text: what it shows of a row.
+        left: whether it is text, not a number.
+        level: 0 is always shown, 1 where there is room, 2 where there is much of it.
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    left: bool = False
+    level: int = 0
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _large(value: float | None) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value is not None and value >= size:
+            return f"{value / size:.1f} {unit}"
+    return "–" if value is None else f"{value:.0f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _interval(row: Row) -> str:
+    if row.mae_low is None or row.mae_high is None:
+        return "–"
+    return f"{row.mae_low:.1f}–{row.mae_high:.1f}"
+
+
+def _ranks(row: Row) -> str:
+    if row.rank_low is None or row.rank_high is None:
+        return "–"
+    same = row.rank_low == row.rank_high
+    return str(row.rank_low) if same else f"{row.rank_low}–{row.rank_high}"
+
+
+def _splits(row: Row) -> str:
+    if not row.splits:
+        return "–"
+    listed = ranges(row.splits)
+    return listed if len(row.splits) == 1 else f"{len(row.splits)} ({listed})"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with runs of them shortened, such as `0-2 4`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return " ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+
+
+COLUMNS = (
+    Column("#", lambda r: "–" if r.rank is None else str(r.rank)),
+    Column("# 95 %", _ranks),
+    Column("Method", lambda r: plain(r.method), left=True),
+    Column("MAE", lambda r: _number(r.mae, 1 if r.source else 2)),
+    Column("95 %", _interval),
+    Column("SD splits", lambda r: _number(r.mae_sd, 2), level=2),
+    Column("SD seeds", lambda r: _number(r.mae_seed_sd, 2), level=2),
+    Column("RMSE", lambda r: _number(r.rmse, 1 if r.source else 2)),
+    Column("MAPE", lambda r: _number(r.mape, 1), level=2),
+    Column("R²", lambda r: _number(r.r2, 3), level=2),
+    Column("Bias", lambda r: _number(r.bias, 2), level=2),
+    Column("F1", lambda r: _number(r.f1, 3)),
+    Column("GAME(3)", lambda r: _number(r.game3, 1), level=2),
+    Column("Shared", lambda r: _number(r.shared, 2), level=2),
+    Column("Splits", _splits, left=True),
+    Column("Seeds", lambda r: ranges(r.seeds) or "–", left=True, level=2),
+    Column("Parameters", lambda r: _large(r.parameters), level=1),
+    Column("GFLOPs", lambda r: _number(r.gflops, 1), level=1),
+    Column("Images/s", lambda r: _number(r.images_per_s, 1), level=1),
+    Column("Training", lambda r: _duration(r.train_s), level=1),
+    Column("Steps", lambda r: str(r.iterations) if r.iterations and r.parameters else "–", level=2),
+    Column("Selection", lambda r: plain(r.selection) or "–", left=True, level=1),
+    Column(
+        "Weights",
+        lambda r: plain(r.weights) if r.weights and r.parameters else "–",
+        left=True,
+        level=1,
+    ),
+)
+
+
+def columns_for(rows: Sequence[Row], *, width: int | None = None) -> list[Column]:
+    """The columns of a table, as many as there is room for.
+
+    Args:
+        rows: of the table.
+        width: characters of a line; None for all columns.
+    """
+    for level in (2, 1, 0):
+        columns = [column for column in COLUMNS if column.level <= level]
+        if width is None or sum(widths(columns, rows)) + 3 * len(columns) + 1 <= width:
+            return columns
+    return columns
+
+
+def widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Characters that every column takes."""
+    return [
+        max(len(column.title), *(len(column.text(row)) for row in rows), 1) for column in columns
+    ]
+
+
+def footnotes(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Why rows are not ranked and in what they depart, each reason once.
+
+    Returns:
+        A mark for every row, "" where there is nothing to say; the notes, each after its mark.
+    """
+    known: dict[str, str] = {}
+    marks = [
+        known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
+        for row in rows
+    ]
+    return marks, [f"{mark} {plain(note)}" for note, mark in known.items()]
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(text: str) -> str:
+    """Text without control, direction and other unseen characters, on one line."""
+    spaced = " ".join(text.split())
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list of objects with the fields of `Row`; `[]` without rows."""
+    return json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line a row with the fields of `Row`, after a header."""
+    names = [field.name for field in fields(Row)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([csv_cell(getattr(row, name)) for name in names])
+    return text.getvalue()
+
+
+def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
+    """A page with a table for every protocol of one set."""
+    lines = [f"# {markdown(dataset)}", ""]
+    if any(row.simulated for row in rows):
+        lines += [f"**{SIMULATED}**", ""]
+    for protocol, group in groupby(rows, key=lambda row: row.protocol):
+        title = "Published" if protocol == PUBLISHED else f"Protocol {markdown(protocol)}"
+        lines += [f"## {title}", "", *_table(list(group)), ""]
+    if not rows:
+        lines += ["No ranked row yet.", ""]
+    lines += [
+        "MAE: mean over test images, each averaged over seeds and splits; 95 %: by bootstrap over "
+        f"{cluster_word(dataset)}s, the rank's too. Written by `cellbench leaderboard` from "
+        "`records/`; the columns are explained in [README.md](README.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_tables(store: Path, dataset: str, rows: Sequence[Row]) -> list[Path]:
+    """Write `leaderboards/<set>.md` and `.csv` where they have changed.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    written = []
+    for suffix, text in (("md", as_markdown(dataset, rows)), ("csv", as_csv(rows))):
+        path, data = store / "leaderboards" / f"{dataset}.{suffix}", text.encode("utf-8")
+        try:
+            if path.is_file() and path.read_bytes() == data:
+                continue
+            write_atomically(path, data)
+        except (OSError, UserError) as error:
+            cause = error.__cause__ if isinstance(error, UserError) else error
+            reason = (getattr(cause, "strerror", None) or str(cause)).lower()
+            raise UserError(
+                f"The table {path} could not be written ({reason}); make room, or say --no-write "
+                "to see the table only."
+            ) from error
+        written.append(path)
+    return written
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    columns = columns_for(rows)
+    heads = " | ".join(markdown(column.title) for column in columns)
+    rule = " | ".join(":--" if column.left else "--:" for column in columns)
+    marks, notes = footnotes(rows)
+    body = [
+        " | ".join(markdown(text) for text in cells(columns, row, mark))
+        for row, mark in zip(rows, marks, strict=True)
+    ]
+    lines = [f"| {line} |" for line in (heads, rule, *body)]
+    return lines + [part for note in notes for part in ("", markdown(note))]
+
+
+def cells(columns: Sequence[Column], row: Row, mark: str = "") -> list[str]:
+    """The texts of a row, its method with the mark of its footnote."""
+    texts = [column.text(row) for column in columns]
+    where = [column.title for column in columns].index("Method")
+    texts[where] += f" {mark}" if mark else ""
+    return texts
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is, in a table or outside."""
+    shown = html.escape(plain(text), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in shown)
+
+
+def csv_cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet takes for a formula."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, str):
+        text = plain(value)
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+    return value

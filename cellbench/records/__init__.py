@@ -1,0 +1,1 @@
+"""Records of runs: their files, hashes and summaries; no torch."""

@@ -1,0 +1,233 @@
+"""Finished runs as they can be used again: where their weights are, and what config they had."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench import paths
+from cellbench.config.compose import ResolvedConfig, config_of_record
+from cellbench.config.part_options import check_foreign_parts
+from cellbench.errors import UserError
+from cellbench.files.reading import MAX_SMALL_BYTES, read_json
+from cellbench.records.record_checks import read_foreign_record
+from cellbench.records.record_file import find_record, is_intact
+
+WEIGHTS = "best.safetensors"
+RECORD = "record.json"
+"""A copy of the record beside the weights: with both, the folder of a run can be carried about."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """A finished run whose weights are at hand.
+
+    Attributes:
+        record: of the run.
+        config: that it was trained with, whatever the config files say today; see
+            `recorded_config`.
+        weights: the file.
+        source: names the record, as the start of a sentence.
+    """
+
+    record: dict[str, Any]
+    config: ResolvedConfig
+    weights: Path
+    source: str
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Hash of the weights that the record's scores are of."""
+        return scored_sha256(self.record)
+
+
+def scored_sha256(record: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the weights that a record scored; None in records older than that entry."""
+    scored = record.get("scored_weights")
+    return None if scored is None else str(scored["sha256"])
+
+
+def unbound_notice(record: Mapping[str, Any]) -> str | None:
+    """A sentence for the user where a record does not say which weights it scored, else None."""
+    if scored_sha256(record) is not None:
+        return None
+    return (
+        "This record was made before records held the hash of their weights, so it was not "
+        "checked that these weights are the ones that it scored."
+    )
+
+
+def run_folder(
+    store: Path,
+    *,
+    config: ResolvedConfig,
+    dataset: str,
+    manifest_hash: str,
+    weights_sha256: str | None,
+    protocol: str,
+    split: int,
+    seed: int,
+) -> Path:
+    """Where a run keeps its log, checkpoints and pictures.
+
+    Its name ends in a hash of all that determines the result, but for the number of steps, which
+    a budget fixes only later.
+
+    Args:
+        store: see `cellbench.paths.store`.
+        config: resolved.
+        dataset: name of the set that is on disk.
+        manifest_hash: of its revision.
+        weights_sha256: of the pretrained weights; None for random ones.
+        protocol: name.
+        split: of the protocol.
+        seed: of every draw.
+    """
+    known = {
+        "config": config.hash,
+        "manifest": manifest_hash,
+        "weights": weights_sha256,
+        "protocol": protocol,
+        "split": split,
+        "seed": seed,
+    }
+    key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
+    slug = "".join(c if c.isalnum() else "-" for c in config.method.name.lower())[:40]
+    return store / "runs" / dataset / f"{slug}-{protocol}-s{split}-r{seed}-{key}"
+
+
+def folder_of(record: Mapping[str, Any], config: ResolvedConfig, store: Path) -> Path:
+    """The folder of the run that left a record."""
+    return run_folder(
+        store,
+        config=config,
+        dataset=record["dataset"],
+        manifest_hash=record["manifest_hash"],
+        weights_sha256=record["weights"]["sha256"],
+        protocol=record["protocol"],
+        split=record["split"],
+        seed=record["seed"],
+    )
+
+
+def recorded_config(record: Mapping[str, Any], source: str = "The record") -> ResolvedConfig:
+    """The config that was recorded, whatever the config files say today.
+
+    Nothing may be built from it before `check_foreign_parts` has passed it: that imports the
+    classes of its parts, and with them torch, which a table of finished counts does not need.
+
+    Args:
+        record: from `read_foreign_record`, whoever wrote it.
+        source: names the record, as the start of a sentence.
+
+    Raises:
+        UserError: this cellbench cannot use it, or it is not what its hash is of.
+    """
+    config = config_of_record(record["config"], source)
+    if config.hash != record["config_hash"]:
+        raise UserError(
+            f"{source} has a config that does not have the hash that the record gives; restore it "
+            "from version control."
+        )
+    return config
+
+
+def are_of(weights: Path, record: Mapping[str, Any]) -> bool:
+    """Whether weights are there and of a training of the recorded length."""
+    if not weights.is_file():
+        return False
+    plan = weights.with_name("plan.json")
+    if not plan.is_file():
+        return True
+    try:
+        known = read_json(plan, most=MAX_SMALL_BYTES)
+        return bool(known["iterations"] == record["iterations"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def find_record_file(named: str, store: str | None) -> Path:
+    """A record by its file or by its run's id.
+
+    Args:
+        named: by the user.
+        store: named by the user; None for the working one.
+
+    Raises:
+        UserError: there is no such record.
+    """
+    path = Path(named)
+    if path.is_file():
+        return path
+    if len(named) >= 16 and set(named) <= set("0123456789abcdef"):
+        known = find_record(paths.store(store), named)
+        if known is not None:
+            return known
+    raise UserError(
+        f"There is no record {named!r}; name a file in leaderboards/records, or a run's id."
+    )
+
+
+def store_of(path: Path, store: str | None) -> Path:
+    """The store that a record lies in, unless one is named."""
+    whole = path.resolve()
+    if store is None and whole.parts[-4:-2] == ("leaderboards", "records"):
+        return whole.parents[3]
+    return paths.store(store)
+
+
+def find_trained(named: str, store: str | None) -> TrainedRun:
+    """A finished run by its folder, its record's file or its id.
+
+    Args:
+        named: by the user.
+        store: named by the user; None for the record's own or the working one.
+
+    Raises:
+        UserError: there is no such run, or its weights are gone.
+    """
+    place = Path(named)
+    if place.is_dir():
+        if not (place / RECORD).is_file():
+            raise UserError(
+                f"{place} holds no {RECORD}, as the folder of a finished run does; finish it with "
+                "`cellbench run`, or name another one."
+            )
+        path, weights = place / RECORD, place / WEIGHTS
+        source, record = f"The record {path}", read_foreign_record(path)
+        config = recorded_config(record, source)
+    else:
+        try:
+            path = find_record_file(named, store)
+        except UserError:
+            raise UserError(
+                f"There is no finished run {named!r}; name its folder in runs/, its record in "
+                "leaderboards/records, or its id."
+            ) from None
+        source, record = f"The record {path}", read_foreign_record(path)
+        config = recorded_config(record, source)
+        beside = path.with_name(WEIGHTS)
+        weights = folder_of(record, config, store_of(path, store)) / WEIGHTS
+        if path.name == RECORD and beside.is_file():
+            weights = beside
+    if not is_intact(record):
+        raise UserError(
+            f"The record {path} was changed after it was written: its hash does not fit what it "
+            "says; restore it from version control, or run again."
+        )
+    if not are_of(weights, record):
+        check_foreign_parts(config.plain(), source)  # the first thing to know of a stranger's
+        raise UserError(
+            f"The weights of this run are gone from {weights.parent}; train it again there with "
+            f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."
+        )
+    return TrainedRun(record, config, weights, source)
+
+
+def known_runs(store: Path) -> list[Path]:
+    """Folders of finished runs with their weights, the newest first."""
+    found = [file.parent for file in (store / "runs").glob(f"*/*/{RECORD}")]
+    whole = [folder for folder in found if (folder / WEIGHTS).is_file()]
+    return sorted(whole, key=lambda folder: -(folder / RECORD).stat().st_mtime)

@@ -1,0 +1,112 @@
+"""Tables of text, written as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from cellbench.ranking.tables import csv_cell, markdown, plain
+
+# What LaTeX takes for a command, and how it is written as text.
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "²": r"$^2$",
+    "→": r"$\rightarrow$",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        heads: of every column: the group that it belongs to ("" for none) and its own name.
+        rows: one text a column.
+        left: how many columns from the left are text.
+    """
+
+    heads: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+    def markdown(self) -> list[str]:
+        """Lines of a Markdown table."""
+        heads = [markdown(_joined(head)) for head in self.heads]
+        rule = [":--" if index < self.left else "--:" for index in range(len(heads))]
+        body = [[markdown(text) for text in row] for row in self.rows]
+        return [f"| {' | '.join(line)} |" for line in (heads, rule, *body)]
+
+    def csv(self) -> str:
+        """One line a row after a header; a dash is an empty cell."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_joined(head) for head in self.heads)
+        for row in self.rows:
+            writer.writerow("" if cell == "–" else _csv_text(cell) for cell in row)
+        return text.getvalue()
+
+    def latex(self, *, caption: str) -> str:
+        """A `table` environment that needs the booktabs package.
+
+        Args:
+            caption: below the table, as plain text.
+        """
+        columns = "l" * self.left + "r" * (len(self.heads) - self.left)
+        lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        if any(group for group, _ in self.heads):
+            lines += list(_group_line(self.heads))
+        lines += [_latex_line(name for _, name in self.heads), r"\midrule"]
+        lines += [_latex_line(row) for row in self.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(caption)}}}"]
+        return "\n".join([*lines, r"\end{table}", ""])
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX shows as it is."""
+    return "".join(_LATEX.get(c, c) for c in plain(text))
+
+
+def _joined(head: tuple[str, str]) -> str:
+    return " ".join(filter(None, head))
+
+
+def _csv_text(text: str) -> str:
+    """A number stays as it is: the sign before it is no formula."""
+    try:
+        float(text)
+    except ValueError:
+        return str(csv_cell(text))
+    return text
+
+
+def _latex_line(texts: Iterator[str] | Sequence[str]) -> str:
+    return " & ".join(latex(text) for text in texts) + r" \\"
+
+
+def _group_line(heads: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The groups above their columns, and a rule below each."""
+    cells: list[str] = []
+    rules: list[str] = []
+    start = 1
+    for group, members in groupby(heads, key=lambda head: head[0]):
+        wide = len(list(members))
+        if group:
+            cells.append(rf"\multicolumn{{{wide}}}{{c}}{{{latex(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + wide - 1}}}")
+        else:
+            cells += [""] * wide
+        start += wide
+    yield " & ".join(cells) + r" \\"
+    yield " ".join(rules)

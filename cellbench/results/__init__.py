@@ -1,1 +1,0 @@
-"""Records, statistics and leaderboards; never imports torch."""

@@ -1,0 +1,178 @@
+"""Claims about the tables of a user's pictures: tidy, resumable, untorn, safe in a spreadsheet."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellbench.counting.count_tables import Counted, CountTables, shown_name
+from cellbench.errors import UserError
+from cellbench.structures import Prediction
+
+METHOD = {"run_id": "ab", "scale": 1.0}
+
+
+def prediction(count, seed=0):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 90, (count, 2)).astype(np.float32)
+    return Prediction(float(count), points, rng.random(count).astype(np.float32))
+
+
+def counted(image, points, sha256="s", per_mm2=None):
+    return Counted(image, float(points), per_mm2, (100, 90), points, sha256)
+
+
+def lines(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def tables(folder, **hashes):
+    return CountTables(folder / "counts", METHOD, hashes)
+
+
+def test_a_line_a_picture_and_a_line_a_cell(tmp_path):
+    first = tables(tmp_path)
+    found = prediction(3)
+    first.add(counted("a.png", 3, per_mm2=12.5), found)
+    first.add(counted("b.png", 0), prediction(0))
+    shown = lines(first.folder / "counts.csv")
+    assert [row["image"] for row in shown] == ["a.png", "b.png"]
+    assert [row["count"] for row in shown] == ["3", "0"]
+    assert [row["per_mm2"] for row in shown] == ["12.5", ""]
+    points = lines(first.folder / "points.csv")
+    read = [[float(row["x_px"]), float(row["y_px"])] for row in points]
+    np.testing.assert_allclose(read, found.points, atol=0.006)
+    assert {row["image"] for row in points} == {"a.png"}
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_what_was_found_is_known_again(tmp_path, scored):
+    first = tables(tmp_path)
+    found = prediction(5)
+    if not scored:
+        found = Prediction(found.count, found.points)
+    first.add(counted("a", 5), found)
+    first.add(counted("b", 0), prediction(0))
+    first.add(Counted("c", 1.5, None, (9, 9), None, "s"), Prediction(1.5))
+    again = tables(tmp_path).found(["a", "b", "c"])
+    assert list(again) == ["a", "b"]
+    np.testing.assert_allclose(again["a"].points, found.points, atol=0.006)
+    if scored:
+        np.testing.assert_allclose(again["a"].scores, found.scores, atol=6e-5)
+    else:
+        assert again["a"].scores is None
+    assert again["b"].points.shape == (0, 2)
+
+
+def test_a_method_without_points_has_a_count_alone(tmp_path):
+    first = tables(tmp_path)
+    first.add(Counted("a.png", 12.25, None, (10, 10), None, "s"), Prediction(12.25))
+    assert lines(first.folder / "counts.csv")[0]["count"] == "12.25"
+    assert tables(tmp_path).done["a.png"].points is None
+
+
+def test_what_is_counted_stays(tmp_path):
+    first = tables(tmp_path)
+    for index, name in enumerate("abc"):
+        first.add(counted(name, 4), prediction(4, index))
+    before = [(first.folder / name).read_bytes() for name in ("counts.csv", "points.csv")]
+    again = tables(tmp_path)
+    assert again.done == first.done
+    assert before == [(first.folder / name).read_bytes() for name in ("counts.csv", "points.csv")]
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "points.csv"])
+def test_wherever_a_kill_cuts_a_table_whole_pictures_stay(tmp_path, name):
+    first = tables(tmp_path)
+    for index, image in enumerate("abc"):
+        first.add(counted(image, 4), prediction(4, index))
+    path = first.folder / name
+    whole = {p: (first.folder / p).read_bytes() for p in ("counts.csv", "points.csv")}
+    for cut in range(0, len(whole[name]), 7):
+        for p, data in whole.items():
+            (first.folder / p).write_bytes(data)
+        path.write_bytes(whole[name][:cut])
+        again = tables(tmp_path)
+        assert set(again.done) <= set("abc")
+        points = lines(again.folder / "points.csv")
+        assert len(points) == 4 * len(again.done)
+        assert [row["image"] for row in lines(again.folder / "counts.csv")] == list(again.done)
+        for index, image in enumerate("abc"):
+            if image not in again.done:
+                again.add(counted(image, 4), prediction(4, index))
+        assert sorted(map(str, lines(again.folder / "points.csv"))) == sorted(
+            str(row) for row in csv.DictReader(whole["points.csv"].decode().splitlines())
+        )
+
+
+def test_cells_without_their_pictures_line_are_dropped(tmp_path):
+    first = tables(tmp_path)
+    first.add(counted("a", 2), prediction(2))
+    with (first.folder / "points.csv").open("a") as stream:
+        stream.write("b,1.00,1.00,0.5000\n")
+    assert len(lines(tables(tmp_path).folder / "points.csv")) == 2
+
+
+def test_a_table_that_somebody_edited_is_not_believed(tmp_path):
+    first = tables(tmp_path)
+    for image in "ab":
+        first.add(counted(image, 2), prediction(2))
+    path = first.folder / "points.csv"
+    lines = path.read_text().splitlines()
+    lines[1] = "a,here,there,1.0"
+    path.write_text("\n".join(lines) + "\n")
+    assert list(tables(tmp_path).done) == ["b"]
+
+
+def test_a_picture_that_has_changed_is_counted_again(tmp_path):
+    tables(tmp_path).add(counted("a", 2, sha256="old"), prediction(2))
+    assert "a" in tables(tmp_path, b="x").done
+    again = tables(tmp_path, a="new")
+    assert again.done == {}
+    assert lines(again.folder / "points.csv") == []
+
+
+def test_counts_of_another_method_are_not_mixed_in(tmp_path):
+    tables(tmp_path).add(counted("a", 2), prediction(2))
+    with pytest.raises(UserError, match="another method, scale or pixel size"):
+        CountTables(tmp_path / "counts", METHOD | {"scale": 2.0}, {})
+
+
+def test_a_table_of_someone_elses_is_not_written_over(tmp_path):
+    (tmp_path / "counts").mkdir()
+    (tmp_path / "counts" / "counts.csv").write_text("mine\n")
+    with pytest.raises(UserError, match=r"name another folder with --out"):
+        tables(tmp_path)
+    assert (tmp_path / "counts" / "counts.csv").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("=cmd().png", "'=cmd().png"),
+        ("a\nb.png", "a b.png"),
+        ("a\x1b[31m.png", "a[31m.png"),
+        ("zellen ä.png", "zellen ä.png"),
+        ("bad\udcff.png", "bad.png"),
+    ],
+)
+def test_names_are_safe_in_a_spreadsheet_and_a_terminal(tmp_path, name, shown):
+    assert shown_name(Path(name)) == shown
+    first = tables(tmp_path)
+    first.add(counted(shown_name(Path(name)), 1), prediction(1))
+    assert list(tables(tmp_path).done) == [shown]
+
+
+def test_a_full_disk_is_one_sentence_and_the_pictures_before_stay(tmp_path):
+    first = tables(tmp_path)
+    first.add(counted("a", 2), prediction(2))
+    points = first.folder / "points.csv"
+    points.rename(tmp_path / "kept")
+    points.symlink_to("/dev/full")
+    with pytest.raises(UserError, match="no space left"):
+        first.add(counted("b", 2), prediction(2))
+    points.unlink()
+    (tmp_path / "kept").rename(points)
+    assert list(tables(tmp_path).done) == ["a"]

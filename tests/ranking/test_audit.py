@@ -1,0 +1,138 @@
+"""Claims about `leaderboard --check`: what was changed by hand is found and named."""
+
+import json
+
+import pytest
+from record_samples import sample_images, sample_points, sample_record
+
+from cellbench.ranking import audit
+from cellbench.ranking.audit import audit_set
+from cellbench.ranking.rows import rank_runs
+from cellbench.ranking.tables import write_tables
+from cellbench.records.record_file import content_hash, read_record, write_record
+from cellbench.records.summaries import load_records
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def file(tmp_path):
+    images = sample_images()
+    path = write_record(tmp_path, sample_record(images=images), points=sample_points(images))
+    write_record(tmp_path, sample_record(split=1))
+    return path
+
+
+def change(path, edit, *, rehash=True):
+    """Edit a record as a hand would; a careful one mends the hash."""
+    record = json.loads(path.read_text())
+    edit(record)
+    if rehash:
+        record["content_hash"] = content_hash(record)
+    path.write_text(json.dumps(record))
+    return read_record(path)
+
+
+def findings(tmp_path):
+    found = audit_set(tmp_path, "adi")
+    assert found.records == 2
+    return found.findings
+
+
+def test_untouched_records_are_well(file, tmp_path):
+    found = audit_set(tmp_path, "adi")
+    assert (found.records, found.findings) == (2, [])
+    assert "not on disk" in found.remarks[0]
+    assert audit_set(tmp_path, "mbm") == audit.Audit(0, [], [])
+
+
+def test_a_flipped_digit_is_named(file, tmp_path):
+    change(file, lambda r: r["images"][0].update(prediction=1.0), rehash=False)
+    (finding,) = findings(tmp_path)
+    assert str(file) in finding
+    assert "changed after it was written" in finding
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda r: r["metrics"].update(mae=0.1), "mae do not follow from its images"),
+        (lambda r: r["metrics"].update(rmse=0.1), "rmse do not follow"),
+        (lambda r: r["metrics"].update(f1=1.0), "f1 do not follow"),
+        (lambda r: r["metrics"].update(game2=None), "game2 do not follow"),
+        (lambda r: r["metrics"].pop("bias"), "damaged"),
+        (lambda r: r["images"].pop(), "do not follow from its images"),
+        (lambda r: r["images"][1].update(tp=0), "img001 do not add up"),
+        (lambda r: r["images"][1].update(fp=50), "more or fewer points than it counts for img001"),
+        (lambda r: r.update(split=3), "its run id does not follow"),
+        (lambda r: r.update(iterations=999), "its run id does not follow"),
+        (lambda r: r.update(run_id="f" * 64), "named after another run"),
+        (lambda r: r["config"].update(lucky=True), "its config hash is not its config's"),
+        (lambda r: r.update(points={"file": "gone.npz", "sha256": "0"}), "cannot be read"),
+    ],
+)
+def test_a_forgery_with_a_mended_hash_is_named(file, tmp_path, edit, words):
+    change(file, edit)
+    (finding,) = findings(tmp_path)
+    assert str(file) in finding
+    assert words in finding
+
+
+def test_changed_points_are_named(file, tmp_path):
+    sidecar = file.with_suffix("").with_name(file.stem + ".points.npz")
+    sidecar.write_bytes(sidecar.read_bytes()[:-1] + b"x")
+    (finding,) = findings(tmp_path)
+    assert "not those that were recorded" in finding
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema": 1,', "cut off"),
+        ('{"schema": 7}', "of schema 7 and this cellbench reads 1; upgrade it"),
+        ('{"schema": 0}', "of schema 0 and this cellbench reads 1; run again"),
+        ("[]", "list"),
+    ],
+)
+def test_a_truncated_or_foreign_record_is_one_sentence_and_loses_nothing_else(
+    file, tmp_path, text, words
+):
+    (file.parent / "odd.json").write_text(text)
+    found = audit_set(tmp_path, "adi")
+    assert found.records == 3
+    (finding,) = found.findings
+    assert words in finding
+    assert "odd.json" in finding
+    loaded = load_records(tmp_path, "adi")
+    assert len(loaded.runs) == 2
+    assert loaded.problems == [finding]
+
+
+def test_a_row_without_its_record_is_named(file, tmp_path):
+    write_record(tmp_path, sample_record(method="gone"))
+    write_tables(tmp_path, "adi", rank_runs(load_records(tmp_path).runs))
+    assert audit_set(tmp_path, "adi").findings == []
+    next(file.parent.glob("gone-*.json")).unlink()
+    (finding,) = findings(tmp_path)
+    assert finding.startswith("The row of gone under v1")
+    assert "has no record" in finding
+
+
+def test_a_number_that_was_changed_in_the_table_is_named(file, tmp_path):
+    (table,) = [p for p in write(tmp_path) if p.suffix == ".csv"]
+    row = rank_runs(load_records(tmp_path).runs)[0]
+    table.write_text(table.read_text().replace(f"{row.mae:.6g}", "0.1"))
+    (finding,) = findings(tmp_path)
+    assert "says other mae than its records" in finding
+
+
+def test_a_table_that_is_merely_older_is_a_remark(file, tmp_path):
+    write(tmp_path)
+    write_record(tmp_path, sample_record(split=2))
+    found = audit_set(tmp_path, "adi")
+    assert found.findings == []
+    assert any("older than the records" in remark for remark in found.remarks)
+
+
+def write(tmp_path):
+    return write_tables(tmp_path, "adi", rank_runs(load_records(tmp_path).runs))

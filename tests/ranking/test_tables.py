@@ -1,0 +1,142 @@
+"""Claims about tables that people and programs read."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import fields, replace
+
+import pytest
+from record_samples import sample_record
+
+from cellbench.errors import UserError
+from cellbench.ranking import tables
+from cellbench.ranking.rows import Row, rank_runs
+from cellbench.records.record_file import write_record
+from cellbench.records.summaries import load_records
+
+pytestmark = pytest.mark.usefixtures("home")
+
+HOSTILE = [
+    "=cmd|'/c calc'!A1",
+    "+1+1",
+    "@SUM(A1)",
+    "-2",
+    "a|b",
+    "<script>alert(1)</script>",
+    "[x](http://evil)",
+    "`rm -rf`",
+    'say "hi", bye',
+    "two\nlines\r\nof | text",
+    "\x1b[2J\x1b]0;title\x07red",
+    "\u202egnp.exe",
+    "\x9b31m",
+    "$x^2$",
+]
+
+
+@pytest.fixture
+def row(tmp_path) -> Row:
+    write_record(tmp_path, sample_record())
+    return rank_runs(load_records(tmp_path).runs)[0]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_only_text(row, name):
+    bad = replace(row, method=name, method_title=name, weights=name, note=name)
+    page, sheet = tables.as_markdown(name, [bad]), tables.as_csv([bad])
+    for text in (page, sheet):
+        assert not any(ord(c) < 32 and c != "\n" for c in text)
+        assert not any(c in text for c in "\x7f\x9b\u202e")
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(lines) == 3
+    bars = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
+    assert len(bars) == 1
+    assert "<script" not in page
+    cells = list(csv.DictReader(io.StringIO(sheet)))
+    assert len(cells) == 1
+    assert cells[0]["method"][:1] not in ("=", "+", "-", "@")
+    assert json.loads(tables.as_json([bad]))[0]["method"] == name
+
+
+def test_a_negative_number_is_no_formula(row):
+    cells = list(csv.DictReader(io.StringIO(tables.as_csv([replace(row, bias=-1.25)]))))
+    assert cells[0]["bias"] == "-1.25"
+
+
+def test_csv_and_json_have_every_field(row):
+    names = [field.name for field in fields(Row)]
+    assert next(csv.reader(io.StringIO(tables.as_csv([])))) == names
+    assert tables.as_json([]) == "[]"
+    found = json.loads(tables.as_json([row]))[0]
+    assert list(found) == names
+    assert found["mae"] == row.mae
+    assert found["splits"] == [0]
+
+
+def test_what_is_unknown_is_a_dash_in_tables_and_empty_in_csv(row):
+    bare = replace(row, **dict.fromkeys(("mae", "rmse", "f1", "gflops", "train_s", "rank"), None))
+    for column in tables.columns_for([bare]):
+        assert column.text(bare)
+    assert "nan" not in tables.as_markdown("adi", [bare]).lower()
+    assert "None" not in tables.as_csv([bare])
+    assert json.loads(tables.as_json([bare]))[0]["f1"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (3.4, "3 s"), (119, "119 s"), (300, "5 min"), (10_800, "3.0 h")],
+)
+def test_durations_are_said_in_a_fitting_unit(seconds, text):
+    assert tables._duration(seconds) == text
+
+
+def test_a_simulated_page_says_so(row):
+    assert tables.SIMULATED in tables.as_markdown("adi-sim", [replace(row, simulated=True)])
+    assert tables.SIMULATED not in tables.as_markdown("adi", [row])
+
+
+def test_tables_are_written_once_and_only_when_they_change(tmp_path, row):
+    written = tables.write_tables(tmp_path, "adi", [row])
+    assert [path.name for path in written] == ["adi.md", "adi.csv"]
+    assert tables.write_tables(tmp_path, "adi", [row]) == []
+    changed = tables.write_tables(tmp_path, "adi", [replace(row, mae_sd=1.0)])
+    assert changed == written
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path, row, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"adi\.md could not be written \(no space"):
+        tables.write_tables(tmp_path, "adi", [row])
+
+
+def test_a_table_has_as_many_columns_as_there_is_room_for(row):
+    wide, middle, narrow = (
+        {column.title for column in tables.columns_for([row], width=width)}
+        for width in (300, 170, 80)
+    )
+    assert narrow < middle < wide
+    assert {"#", "# 95 %", "Method", "MAE", "95 %", "RMSE", "F1", "Splits"} <= narrow
+    asked = {"Parameters", "GFLOPs", "Images/s", "Training", "Selection", "Weights"}
+    assert asked <= middle
+    assert tables.columns_for([row]) == list(tables.COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 4), "0-2 4"), ((2, 0), "0 2")]
+)
+def test_runs_of_numbers_are_shortened(numbers, text):
+    assert tables.ranges(numbers) == text
+
+
+def test_a_reason_is_told_once_for_all_its_rows(row):
+    rows = [replace(row, note="slow"), row, replace(row, note="fast"), replace(row, note="slow")]
+    marks, notes = tables.footnotes(rows)
+    assert marks == ["¹", "", "²", "¹"]
+    assert notes == ["¹ slow", "² fast"]
+    page = tables.as_markdown("adi", rows)
+    assert page.count("slow") == 1
+    assert "dla ¹" in page
