@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from cellbench.sweeps import preload, process
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.executors import LocalExecutor
 from cellbench.sweeps.gpus import Share, visible_gpus
 from cellbench.sweeps.grid_files import load_grid
@@ -84,7 +84,7 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
     grid.write_text(
         GRID.format(config=given.config, dataset=given.dataset, protocol=given.protocol)
     )
-    wish = Wish(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
+    wish = GridOverrides(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
     plan = make_plan(load_grid(str(grid)), wish, folder)
     slots = slots_for(number, given.device)
     began = time.monotonic()

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import make_plan
 
@@ -55,7 +55,7 @@ def main() -> None:
         os.environ.setdefault("CELLBENCH_HOME", str(folder / "home"))
         grid = folder / "grid.py"
         grid.write_text(GRID)
-        wish = Wish(epochs=given.epochs, splits=tuple(range(given.splits)))
+        wish = GridOverrides(epochs=given.epochs, splits=tuple(range(given.splits)))
         runs = make_plan(load_grid(str(grid)), wish, folder).runs
         # Once beforehand: the set is drawn, and every file of the libraries has been read.
         cellbench(shlex.split(runs[0].command)[1:], folder / "first")

@@ -127,14 +127,14 @@ def command(
     from cellbench import paths
     from cellbench.cli.plan_view import print_left_out, print_plan
     from cellbench.cli.sweep_view import TerminalView
-    from cellbench.sweeps.combinations import Wish
+    from cellbench.sweeps.combinations import GridOverrides
     from cellbench.sweeps.grid_files import load_grid
     from cellbench.sweeps.plan import State, make_plan
     from cellbench.sweeps.slots import make_slots
     from cellbench.sweeps.sweep import remove_stale_claims
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
-    wish = Wish(
+    wish = GridOverrides(
         datasets=tuple(name.strip() for name in (datasets or "").split(",") if name.strip()),
         splits=splits or (),
         seeds=seeds or (),

@@ -74,7 +74,7 @@ def command(
     from rich.console import Console
 
     from cellbench.counting.count_tables import COUNTS, CountTables, shown_name
-    from cellbench.counting.folder_count import Beside, CountWork, show_counts
+    from cellbench.counting.folder_count import CountWork, Exporter, show_counts
     from cellbench.engine.run_lock import hold
     from cellbench.files.writing import sha256_file
     from cellbench.records.trained_runs import find_trained
@@ -100,8 +100,8 @@ def command(
         method = _method(run, scale, um_per_px, trust_weights)
         tables = CountTables(folder, method, hashes)
         left = [(name, files[name], hashes[name]) for name in hashes if name not in tables.done]
-        beside = Beside(folder, pictures=not no_pictures, programs=also)
-        beside.mend(tables, {name: files[name] for name in hashes if name in tables.done})
+        beside = Exporter(folder, pictures=not no_pictures, programs=also)
+        beside.write_missing(tables, {name: files[name] for name in hashes if name in tables.done})
         if left:
             counter = counter or _load(run, device, trust_weights, console)
             work = CountWork(counter, tables, beside, scale=scale, um_per_px=um_per_px)

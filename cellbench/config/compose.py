@@ -26,7 +26,7 @@ METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_datase
 DATA_KEYS = ("data",)
 
 # What the assembly hands to a part, so that a config must not.
-GIVEN = {
+INJECTED = {
     "decoder": {"in_shapes"},
     "head": {"in_shape"},
     "conv": {"in_channels", "out_channels"},
@@ -34,7 +34,7 @@ GIVEN = {
 }
 
 # What the assembly makes where a config is silent: a decoder's convolution is a `Standard` one.
-MADE = {"decoder": {"conv"}}
+DEFAULTED = {"decoder": {"conv"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,8 +442,8 @@ def _check_part(node: Mapping[str, Any], path: str, role: str) -> None:
     parameters = _parameters(role, name)
     if parameters is None:
         return
-    given = GIVEN.get(role, set())
-    silent = given | MADE.get(role, set())
+    given = INJECTED.get(role, set())
+    silent = given | DEFAULTED.get(role, set())
     allowed = [key for key in parameters if key not in given]
     _check_keys({k: v for k, v in node.items() if k != "type"}, allowed, path, owner=name)
     for key, needed in parameters.items():

@@ -36,7 +36,7 @@ class CountWork:
         self,
         counter: "TrainedCounter",
         tables: CountTables,
-        beside: "Beside",
+        beside: "Exporter",
         *,
         scale: float,
         um_per_px: float | None,
@@ -100,7 +100,7 @@ class CountWork:
         return Counted(name, found.count, per_mm2, (width, height), points, sha256), found, pixels
 
 
-class Beside:
+class Exporter:
     """What is written beside the tables: marked pictures, and points for other programs."""
 
     def __init__(self, folder: Path, *, pictures: bool, programs: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ class Beside:
         self.pictures = pictures
         self.programs = programs
 
-    def mend(self, tables: CountTables, files: Mapping[str, Path]) -> None:
+    def write_missing(self, tables: CountTables, files: Mapping[str, Path]) -> None:
         """Write what is missing of pictures that were counted before."""
         lacking = [
             name

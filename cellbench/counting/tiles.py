@@ -19,7 +19,7 @@ MARGIN_PX = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Tile:
     """A tile along one axis, in input px.
 
     Attributes:
@@ -35,8 +35,8 @@ class Cut:
     last: int
 
 
-def cuts(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> list[Cut]:
-    """Cut an axis into tiles whose parts that count cover it once.
+def cuts(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> list[Tile]:
+    """Tile an axis into tiles whose parts that count cover it once.
 
     Args:
         length: of the axis, px.
@@ -44,13 +44,13 @@ def cuts(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> list[C
         margin: px around the part that counts, but for the ends of the axis.
     """
     if length <= tile:
-        return [Cut(0, length, 0, length)]
+        return [Tile(0, length, 0, length)]
     step = tile - 2 * margin
-    found = [Cut(0, tile, 0, tile - margin)]
+    found = [Tile(0, tile, 0, tile - margin)]
     while found[-1].stop < length:
         first = found[-1].last
         stop = min(first + step + margin, length)
-        found.append(Cut(first - margin, stop, first, stop if stop == length else first + step))
+        found.append(Tile(first - margin, stop, first, stop if stop == length else first + step))
     return found
 
 
@@ -60,7 +60,7 @@ def tiles(
     whole: int = WHOLE_PIXELS,
     tile: int = TILE_PX,
     margin: int = MARGIN_PX,
-) -> Iterator[tuple[Cut, Cut]]:
+) -> Iterator[tuple[Tile, Tile]]:
     """The tiles of a picture as cuts along x and y, row by row; a small one is a single tile.
 
     Args:
@@ -75,7 +75,7 @@ def tiles(
     return ((x, y) for y, x in product(down, across))
 
 
-def part_of_sum(density: NDArray[np.floating], x: Cut, y: Cut) -> float:
+def part_of_sum(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
     """What a tile's density map holds in the part of the tile that counts.
 
     Args:
@@ -100,7 +100,7 @@ def release_freed_memory() -> None:
         trim(0)
 
 
-def _shares(cells: int, cut: Cut) -> NDArray[np.float64]:
+def _shares(cells: int, cut: Tile) -> NDArray[np.float64]:
     """Which share of each of so many cells of equal length lies in the part that counts."""
     edges = np.linspace(cut.start, cut.stop, cells + 1).clip(cut.first, cut.last)
     return np.diff(edges) * cells / (cut.stop - cut.start)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cellbench.config.compose import ResolvedConfig
 from cellbench.config.part_options import check_foreign_parts
-from cellbench.counting.tiles import Cut, part_of_sum, release_freed_memory, tiles
+from cellbench.counting.tiles import Tile, part_of_sum, release_freed_memory, tiles
 from cellbench.data.contracts import Picture, Transform
 from cellbench.data.pipeline import prepared_pixels
 from cellbench.data.resampling import resample, scaled_length
@@ -88,7 +88,7 @@ class TrainedCounter:
         )
 
     def _part(
-        self, pixels: NDArray[np.uint8], x: Cut, y: Cut, factor: float, name: str
+        self, pixels: NDArray[np.uint8], x: Tile, y: Tile, factor: float, name: str
     ) -> Prediction:
         """What a tile holds in the part of it that counts."""
         size = (x.stop - x.start, y.stop - y.start)
@@ -102,7 +102,7 @@ class TrainedCounter:
         return _inside(found, x, y, factor, name)
 
 
-def _inside(found: Prediction, x: Cut, y: Cut, factor: float, name: str) -> Prediction:
+def _inside(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
     """Of what was found in a tile that which counts, in px of the picture."""
     if found.points is None and found.density is None:
         raise UserError(

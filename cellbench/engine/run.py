@@ -25,7 +25,7 @@ from cellbench.engine.training import Training, fit, run_training
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.records import record_file
-from cellbench.records.trained_runs import RECORD, are_of
+from cellbench.records.trained_runs import RECORD, weights_match_record
 
 
 def run(
@@ -98,7 +98,9 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         # Before the record, which ends the run: a kill between the two would leave none.
         pictures = _drawn(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, plan, run_id, scored)
-        return Outcome(folder, state.best_mae, _kept_beside(folder, file), file, pictures)
+        return Outcome(
+            folder, state.best_mae, _copy_record_to_run_folder(folder, file), file, pictures
+        )
 
 
 def _drawn(
@@ -112,16 +114,16 @@ def _drawn(
         return []
 
 
-def _kept_beside(folder: Path, file: Path) -> dict[str, Any]:
+def _copy_record_to_run_folder(folder: Path, file: Path) -> dict[str, Any]:
     """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
     record = record_file.read_record(file)
-    if are_of(folder / checkpoints.BEST, record):
+    if weights_match_record(folder / checkpoints.BEST, record):
         write_atomically(folder / RECORD, file.read_bytes())
     return record
 
 
 def _finished(file: Path, folder: Path) -> Outcome:
-    found = _kept_beside(folder, file)
+    found = _copy_record_to_run_folder(folder, file)
     pictures = sorted((folder / "pictures").glob("*.png"))
     validation_mae = found["selection"]["validation_mae"]
     return Outcome(folder, validation_mae, found, file, pictures, fresh=False)

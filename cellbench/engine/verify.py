@@ -28,7 +28,12 @@ from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.records.point_lists import PointLists, read_points
 from cellbench.records.record_checks import read_foreign_record
 from cellbench.records.record_file import is_intact
-from cellbench.records.trained_runs import are_of, recorded_config, scored_sha256, unbound_notice
+from cellbench.records.trained_runs import (
+    recorded_config,
+    scored_sha256,
+    unbound_notice,
+    weights_match_record,
+)
 
 # Nearer than that, and no digit that anyone is shown differs.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3
@@ -98,7 +103,7 @@ def verify_record(
     recorded = read_points(path, record)
     prepared = _prepare(record, config, store, device, display)
     weights = prepared.folder(record["weights"]["sha256"]) / checkpoints.BEST
-    if train or not are_of(weights, record):
+    if train or not weights_match_record(weights, record):
         display.say(_before_training(record, weights, asked=train))
         images, metrics, points = _train(record, prepared, display)
         scored = None

@@ -23,7 +23,7 @@ from cellbench.models.parts import (
     in_image,
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
-from cellbench.models.suppression import best_of_neighbours, one_for_all
+from cellbench.models.suppression import best_of_neighbours, merge_neighbours
 from cellbench.models.views import VIEWS, View
 from cellbench.registry import BACKBONES, COUNTERS, DECODERS, HEADS, LOSSES, MATCHERS, PartRegistry
 from cellbench.structures import Prediction
@@ -86,7 +86,7 @@ class PointCounter(ScoredCounter):
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
             apart_px: of candidates at most so many px of the network input apart the best alone
                 is one; 0 lets all be, also two that stand in one place.
-            near: what becomes of the others: dropped, or added to it (see `one_for_all`).
+            near: what becomes of the others: dropped, or added to it (see `merge_neighbours`).
             views: in how many ways an image is seen: as it is, turned by quarters (4), and
                 flipped too (8). Each view's candidates have their share of the score, and those
                 near each other add up.
@@ -182,7 +182,7 @@ class PointCounter(ScoredCounter):
         self, points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
     ) -> Candidates:
         if self.near == "add":
-            return one_for_all(points, scores, radius_px)
+            return merge_neighbours(points, scores, radius_px)
         stay = best_of_neighbours(points, scores, radius_px)
         return points[stay], scores[stay]
 

@@ -38,7 +38,7 @@ def best_of_neighbours(
     return stays
 
 
-def one_for_all(
+def merge_neighbours(
     points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Candidates with the scores of the worse ones near them added to theirs.

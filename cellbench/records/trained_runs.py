@@ -134,7 +134,7 @@ def recorded_config(record: Mapping[str, Any], source: str = "The record") -> Re
     return config
 
 
-def are_of(weights: Path, record: Mapping[str, Any]) -> bool:
+def weights_match_record(weights: Path, record: Mapping[str, Any]) -> bool:
     """Whether weights are there and of a training of the recorded length."""
     if not weights.is_file():
         return False
@@ -217,7 +217,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             f"The record {path} was changed after it was written: its hash does not fit what it "
             "says; restore it from version control, or run again."
         )
-    if not are_of(weights, record):
+    if not weights_match_record(weights, record):
         check_foreign_parts(config.plain(), source)  # the first thing to know of a stranger's
         raise UserError(
             f"The weights of this run are gone from {weights.parent}; train it again there with "

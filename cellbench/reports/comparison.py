@@ -13,7 +13,7 @@ from cellbench.ranking.paired_tests import Comparison, compare_pairs
 from cellbench.ranking.published import published_file, read_published
 from cellbench.ranking.tables import SIMULATED, markdown
 from cellbench.reports.effects import Effect, grid_effects
-from cellbench.reports.grid_results import GridRun, Measured, measured_sets
+from cellbench.reports.grid_results import GridResults, GridRun, measured_sets
 from cellbench.reports.grid_sheets import (
     cells_sheet,
     comparisons_sheet,
@@ -100,7 +100,7 @@ def _page(
     grid_name: str,
     layout: str | None,
     main: Sheet,
-    sets: Sequence[Measured],
+    sets: Sequence[GridResults],
     effects: Sequence[Sequence[Effect]],
     pairs: Sequence[Sequence[Comparison]],
     pictures: Sequence[Path] | None,
@@ -137,7 +137,9 @@ def _page(
     return "\n".join(lines) + "\n"
 
 
-def _set_lines(part: Measured, effects: Sequence[Effect], pairs: Sequence[Comparison]) -> list[str]:
+def _set_lines(
+    part: GridResults, effects: Sequence[Effect], pairs: Sequence[Comparison]
+) -> list[str]:
     word = cluster_word(part.dataset)
     count = len(part.errors.image_ids)
     of = f"{part.errors.cluster_count} {word}s" if word != "image" else ""
@@ -164,7 +166,7 @@ def _set_lines(part: Measured, effects: Sequence[Effect], pairs: Sequence[Compar
     return lines
 
 
-def _pair_lines(part: Measured, pairs: Sequence[Comparison]) -> list[str]:
+def _pair_lines(part: GridResults, pairs: Sequence[Comparison]) -> list[str]:
     untested = [pair for pair in pairs if pair.p is None]
     if len(untested) == len(pairs):
         reasons = sorted({pair.reason for pair in untested})
@@ -186,11 +188,11 @@ def _pair_lines(part: Measured, pairs: Sequence[Comparison]) -> list[str]:
     return lines
 
 
-def _effect_sheets(sets: Sequence[Measured], effects: Sequence[Sequence[Effect]]) -> list[Sheet]:
+def _effect_sheets(sets: Sequence[GridResults], effects: Sequence[Sequence[Effect]]) -> list[Sheet]:
     return [effects_sheet(own, dataset=p.title) for p, own in zip(sets, effects, strict=True)]
 
 
-def _pair_sheets(sets: Sequence[Measured], pairs: Sequence[Sequence[Comparison]]) -> list[Sheet]:
+def _pair_sheets(sets: Sequence[GridResults], pairs: Sequence[Sequence[Comparison]]) -> list[Sheet]:
     return [
         comparisons_sheet(own, part.labels(), dataset=part.title)
         for part, own in zip(sets, pairs, strict=True)
@@ -205,7 +207,7 @@ def _stacked(sheets: Sequence[Sheet]) -> str:
 
 def _pictures(
     folder: Path,
-    sets: Sequence[Measured],
+    sets: Sequence[GridResults],
     effects: Sequence[Sequence[Effect]],
     images: Mapping[str, Sequence[str]] | None,
 ) -> list[Path] | None:

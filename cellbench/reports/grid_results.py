@@ -29,7 +29,7 @@ class GridRun:
 
 
 @dataclass(frozen=True)
-class Measured:
+class GridResults:
     """The cells of a grid on one set under one protocol, on the splits that all of them have.
 
     Attributes:
@@ -74,7 +74,7 @@ def label_of(levels: Levels) -> str:
     return " / ".join(label for _, label in levels)
 
 
-def measured_sets(runs: Sequence[GridRun]) -> list[Measured]:
+def measured_sets(runs: Sequence[GridRun]) -> list[GridResults]:
     """Sort the runs of a grid by set and protocol, and find what can be compared.
 
     Returns:
@@ -92,7 +92,7 @@ def _place(key: tuple[str, str]) -> tuple[int, str, str]:
     return (_ORDER.index(known) if known in _ORDER else len(_ORDER), dataset, protocol)
 
 
-def _measured(runs: Sequence[GridRun]) -> Measured:
+def _measured(runs: Sequence[GridRun]) -> GridResults:
     by_cell: dict[Levels, list[Run]] = {}
     for entry in runs:
         own = by_cell.setdefault(entry.levels, [])
@@ -116,7 +116,7 @@ def _measured(runs: Sequence[GridRun]) -> Measured:
             left_out.append(f"{label_of(cell)} also ran on split {listed}, which others lack.")
         kept[cell] = compared
     first = runs[0].run
-    return Measured(
+    return GridResults(
         dataset=first.dataset,
         protocol=first.protocol,
         simulated=first.simulated,

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from cellbench.ranking.paired_tests import Comparison
 from cellbench.ranking.tables import ranges
 from cellbench.reports.effects import Effect
-from cellbench.reports.grid_results import Measured
+from cellbench.reports.grid_results import GridResults
 from cellbench.reports.sheets import Sheet
 
 
-def grid_sheet(measured: Sequence[Measured]) -> Sheet:
+def grid_sheet(measured: Sequence[GridResults]) -> Sheet:
     """Every cell of a grid: its levels, then MAE with interval, RMSE and F1 on every set."""
     factors = list(dict.fromkeys(f for part in measured for cell in part.cells for f, _ in cell))
     cells = list(dict.fromkeys(cell for part in measured for cell in part.cells))
@@ -35,7 +35,7 @@ def grid_sheet(measured: Sequence[Measured]) -> Sheet:
     return Sheet(heads=tuple(heads), rows=tuple(rows), left=len(factors))
 
 
-def cells_sheet(part: Measured) -> Sheet:
+def cells_sheet(part: GridResults) -> Sheet:
     """The cells on one set with all that says how far to trust them, the best first."""
     heads = [
         "Cell", "MAE", "95 %", "Rank 95 %", "SD splits", "SD seeds", "RMSE", "F1", "Splits",

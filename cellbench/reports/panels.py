@@ -13,14 +13,14 @@ from cellbench.metrics.localisation import match_points
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import read_record
 from cellbench.records.summaries import Run
-from cellbench.reports.grid_results import Measured
+from cellbench.reports.grid_results import GridResults
 
 # As many methods as a page has room for.
 MOST_METHODS = 6
 IMAGES = 2
 
 
-def stored_set(part: Measured) -> StoredSet | None:
+def stored_set(part: GridResults) -> StoredSet | None:
     """The set of some runs, if it is on disk in the revision that they were scored on."""
     if not is_on_disk(part.dataset):
         return None
@@ -30,7 +30,7 @@ def stored_set(part: Measured) -> StoredSet | None:
 
 
 def panel_rows(
-    part: Measured, stored: StoredSet, image_ids: Sequence[str] | None = None
+    part: GridResults, stored: StoredSet, image_ids: Sequence[str] | None = None
 ) -> tuple[list[list[tuple[Any, str]]], list[str]]:
     """The pictures of some images of one set.
 
@@ -66,7 +66,7 @@ def panel_rows(
     return rows, ["image", "annotation", *(labels[index] for index in chosen)]
 
 
-def choose_images(part: Measured) -> list[str]:
+def choose_images(part: GridResults) -> list[str]:
     """The image with the median number of cells and the hardest one, of those that all scored."""
     errors = part.errors
     known = np.flatnonzero(np.isfinite(errors.absolute).all(axis=0))
@@ -78,7 +78,7 @@ def choose_images(part: Measured) -> list[str]:
     return [errors.image_ids[index] for index in dict.fromkeys(found)][:IMAGES]
 
 
-def f1_curves(part: Measured) -> list[list[tuple[float, float]]]:
+def f1_curves(part: GridResults) -> list[list[tuple[float, float]]]:
     """Of every cell the mean F1 of its runs by radius; empty where one of them has no points."""
     curves: list[list[tuple[float, float]]] = []
     for runs in part.runs:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cellbench.ranking.published import Published
-from cellbench.reports.grid_results import Measured, label_of
+from cellbench.reports.grid_results import GridResults, label_of
 from cellbench.reports.sheets import Sheet
 
 _OURS = "Ours"
@@ -39,7 +39,7 @@ LAYOUTS = {
 
 
 def paper_sheet(
-    layout: Layout, measured: Sequence[Measured], published: Sequence[Published]
+    layout: Layout, measured: Sequence[GridResults], published: Sequence[Published]
 ) -> Sheet:
     """A table of the paper, with two columns for each of its own: measured and published.
 

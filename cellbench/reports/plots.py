@@ -19,7 +19,7 @@ from cellbench.files.writing import write_atomically
 from cellbench.metrics.counting import bland_altman
 from cellbench.ranking.statistics import Floats
 from cellbench.reports.effects import Effect
-from cellbench.reports.grid_results import Measured
+from cellbench.reports.grid_results import GridResults
 from cellbench.reports.grid_sheets import effect_label
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, then the same with dashes.
@@ -53,7 +53,7 @@ def draw_effects(folder: Path, effects: Sequence[Effect], *, title: str, stem: s
     return _save(figure, folder, stem)
 
 
-def draw_counts(folder: Path, part: Measured) -> list[Path]:
+def draw_counts(folder: Path, part: GridResults) -> list[Path]:
     """Predicted against true counts, one point an image, averaged over its splits and seeds."""
 
     def panel(axes: Any, truth: Floats, difference: Floats) -> None:
@@ -66,7 +66,7 @@ def draw_counts(folder: Path, part: Measured) -> list[Path]:
     return _panels(folder, part, panel, "true count", "predicted count", "counts")
 
 
-def draw_agreement(folder: Path, part: Measured) -> list[Path]:
+def draw_agreement(folder: Path, part: GridResults) -> list[Path]:
     """Bland and Altman's plot: difference against the mean of prediction and truth."""
 
     def panel(axes: Any, truth: Floats, difference: Floats) -> None:
@@ -86,7 +86,7 @@ def draw_agreement(folder: Path, part: Measured) -> list[Path]:
 
 
 def draw_density(
-    folder: Path, part: Measured, areas_px: Mapping[str, float] | None = None
+    folder: Path, part: GridResults, areas_px: Mapping[str, float] | None = None
 ) -> list[Path]:
     """Mean absolute error against how densely the cells lie, in up to six groups of images.
 
@@ -118,7 +118,7 @@ def draw_density(
 
 
 def draw_f1(
-    folder: Path, part: Measured, curves: Sequence[Sequence[tuple[float, float]]]
+    folder: Path, part: GridResults, curves: Sequence[Sequence[tuple[float, float]]]
 ) -> list[Path]:
     """F1 over the match radius.
 
@@ -179,7 +179,7 @@ def draw_panel(
 
 def _panels(
     folder: Path,
-    part: Measured,
+    part: GridResults,
     panel: Callable[[Any, Floats, Floats], None],
     x: str,
     y: str,
@@ -210,7 +210,7 @@ def _panels(
     return _save(figure, folder, f"{kind}-{stem_of(part)}")
 
 
-def _one(part: Measured, what: str) -> tuple[Figure, Any]:
+def _one(part: GridResults, what: str) -> tuple[Figure, Any]:
     figure = _figure(7.5, 4.2)
     axes = figure.add_subplot()
     axes.set_title(f"{part.title}: {what}", fontsize=10)
@@ -241,7 +241,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def stem_of(part: Measured) -> str:
+def stem_of(part: GridResults) -> str:
     """How the files of a set are called."""
     return part.dataset if part.protocol == "v1" else f"{part.dataset}-{part.protocol}"
 

@@ -94,7 +94,7 @@ def take_claim(folder: Path) -> Claim | None:
         _remove_abandoned(folder)
         if file.exists():
             return None
-        holder = Holder(place(), os.getpid(), process_start(os.getpid()), secrets.token_hex(8))
+        holder = Holder(host_id(), os.getpid(), process_start(os.getpid()), secrets.token_hex(8))
         if not _put(file, json.dumps(asdict(holder)), holder.token):
             return None
     return Claim(file, holder.token)
@@ -199,7 +199,7 @@ class Heartbeat:
 
 
 @cache
-def place() -> str:
+def host_id() -> str:
     """Where a pid of this process is what it says: host, start of the machine, namespace."""
     parts = [platform.node() or "unknown"]
     for file in ("/proc/sys/kernel/random/boot_id",):
@@ -229,7 +229,7 @@ def process_start(pid: int) -> str:
 def _holds(file: Path) -> bool:
     """Whether the holder of a claim lives."""
     holder = _read(file)
-    if holder is not None and holder.place == place():
+    if holder is not None and holder.place == host_id():
         return bool(holder.started) and process_start(holder.pid) == holder.started
     with suppress(FileNotFoundError):
         return _now(file.parent) - file.stat().st_mtime < STALE_S

@@ -19,7 +19,7 @@ Base = Callable[[str, str], ResolvedConfig]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class GridOverrides:
     """What the command line says instead of the grid; None and empty leave the grid's.
 
     Attributes:
@@ -58,23 +58,25 @@ Combinations = dict[tuple[Cell, str], Combination]
 """By cell and name of the set."""
 
 
-def combine(grid: Grid, datasets: Sequence[str], wish: Wish, notes: list[str]) -> Combinations:
+def combine(
+    grid: Grid, datasets: Sequence[str], overrides: GridOverrides, notes: list[str]
+) -> Combinations:
     """Resolve every cell of a grid on every set.
 
     Args:
         grid: what is compared.
         datasets: names.
-        wish: of the command line.
+        overrides: of the command line.
         notes: gets a sentence for every method that cannot be had; the others go on.
 
     Raises:
         UserError: a key of an axis does not exist, its value is not allowed, or the command line
             changes what an axis varies.
     """
-    _check_apart(grid, wish.overrides)
+    _check_apart(grid, overrides.overrides)
     with loading_once():
         base = functools.cache(
-            lambda config, dataset: resolve(config, dataset=dataset, overrides=wish.overrides)
+            lambda config, dataset: resolve(config, dataset=dataset, overrides=overrides.overrides)
         )
         cells = _usable_cells(grid, notes)
         if grid.base:
@@ -84,7 +86,7 @@ def combine(grid: Grid, datasets: Sequence[str], wish: Wish, notes: list[str]) -
             (cell, name): found
             for cell in cells
             for name in datasets
-            if (found := _combination(grid, cell, name, wish, base, notes)) is not None
+            if (found := _combination(grid, cell, name, overrides, base, notes)) is not None
         }
 
 
@@ -116,23 +118,23 @@ def _usable_cells(grid: Grid, notes: list[str]) -> list[Cell]:
 
 
 def _combination(
-    grid: Grid, cell: Cell, dataset: str, wish: Wish, base: Base, notes: list[str]
+    grid: Grid, cell: Cell, dataset: str, overrides: GridOverrides, base: Base, notes: list[str]
 ) -> Combination | None:
     """A cell on a set; None, with a note, for a method that the set does not suit."""
     try:
-        config, changes = _changed(cell, dataset, base, wish.overrides)
+        config, changes = _changed(cell, dataset, base, overrides.overrides)
     except UserError as error:
         said = str(error).removeprefix("--set ")
         if grid.base:
             raise UserError(f"{grid.file.name}: {cell.label}: {said}") from None
         notes.append(f"{cell.label} is left out on {dataset}: {said}")
         return None
-    options = [text for change in (*wish.overrides, *changes) for text in ("--set", change)]
-    if wish.epochs is not None:
-        options += ["--epochs", str(wish.epochs)]
-    if wish.budget_s is not None:
-        options += ["--budget", f"{wish.budget_s:g}s"]
-    config = with_length(config, epochs=wish.epochs, budget_s=wish.budget_s)
+    options = [text for change in (*overrides.overrides, *changes) for text in ("--set", change)]
+    if overrides.epochs is not None:
+        options += ["--epochs", str(overrides.epochs)]
+    if overrides.budget_s is not None:
+        options += ["--budget", f"{overrides.budget_s:g}s"]
+    config = with_length(config, epochs=overrides.epochs, budget_s=overrides.budget_s)
     words = ["cellbench", "run", cell.config, "--dataset", dataset, *options]
     return Combination(config, shlex.join(words))
 
@@ -190,9 +192,9 @@ def _text(value: Any) -> str:
     return repr(value)
 
 
-def unequal(grid: Grid, combinations: Combinations, wish: Wish) -> list[str]:
+def unequal(grid: Grid, combinations: Combinations, overrides: GridOverrides) -> list[str]:
     """Where the combinations of a base do not get the same number of steps."""
-    if wish.budget_s is not None:
+    if overrides.budget_s is not None:
         return [
             "With --budget every run fits its own number of steps: the time is equal, the steps "
             "are not; --epochs N makes them so."

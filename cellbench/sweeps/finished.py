@@ -36,7 +36,7 @@ class Finished:
             UserError: a folder of records cannot be read.
         """
         self.store = store
-        self.weights = WeightsHere()
+        self.weights = LocalWeights()
         self.runs: list[Run] = []
         self.problems: list[str] = []
         self._found: dict[Key, Run] = {}
@@ -53,7 +53,7 @@ class Finished:
         """The record of a run; of several with one budget, the one with most steps."""
         return self._found.get(key)
 
-    def look_again(self, dataset: str, key: Key) -> Run | None:
+    def update(self, dataset: str, key: Key) -> Run | None:
         """As `find`, with what others have written since."""
         _, _, protocol, split, seed = key
         folder = records_folder(self.store) / dataset
@@ -103,7 +103,7 @@ class Finished:
         return wanted not in self.weights.digests()
 
 
-class WeightsHere:
+class LocalWeights:
     """The weights files of this machine and their SHA-256; a file is read once while it stays."""
 
     def __init__(self) -> None:

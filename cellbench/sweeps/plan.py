@@ -9,12 +9,12 @@ from pathlib import Path
 from cellbench.config.compose import ResolvedConfig
 from cellbench.records.summaries import Run
 from cellbench.sweeps.claims import holder_of
-from cellbench.sweeps.combinations import Combination, Wish, combine, unequal
+from cellbench.sweeps.combinations import Combination, GridOverrides, combine, unequal
 from cellbench.sweeps.estimates import Speeds
 from cellbench.sweeps.failures import Failure, read_failure
 from cellbench.sweeps.finished import Finished, Key
 from cellbench.sweeps.grids import Cell, Grid
-from cellbench.sweeps.sets import SetHere, find_sets
+from cellbench.sweeps.sets import DatasetAvailability, find_sets
 
 
 class State(Enum):
@@ -87,7 +87,7 @@ class Plan:
 
     grid: Grid
     store: Path
-    sets: list[SetHere]
+    sets: list[DatasetAvailability]
     runs: list[PlannedRun]
     cells: dict[tuple[Cell, str], list[PlannedRun]]
     finished: Finished
@@ -99,22 +99,22 @@ class Plan:
         return [run for run in self.runs if run.state is state]
 
 
-def make_plan(grid: Grid, wish: Wish, store: Path) -> Plan:
+def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
     """Resolve every combination and see where each of its runs stands.
 
     Raises:
         UserError: a key that does not exist, an unknown set or protocol.
     """
-    protocol = wish.protocol or grid.protocol
-    splits = wish.splits or grid.splits
-    sets = find_sets(wish.datasets or grid.datasets, protocol=protocol, splits=splits)
+    protocol = overrides.protocol or grid.protocol
+    splits = overrides.splits or grid.splits
+    sets = find_sets(overrides.datasets or grid.datasets, protocol=protocol, splits=splits)
     notes: list[str] = []
-    combinations = combine(grid, [stored.name for stored in sets], wish, notes)
-    notes += unequal(grid, combinations, wish)
+    combinations = combine(grid, [stored.name for stored in sets], overrides, notes)
+    notes += unequal(grid, combinations, overrides)
     finished = Finished(store, [stored.name for stored in sets if not stored.problem])
     runs: dict[tuple[str, int, int], PlannedRun] = {}
     cells: dict[tuple[Cell, str], list[PlannedRun]] = {}
-    for seed in wish.seeds or grid.seeds:
+    for seed in overrides.seeds or grid.seeds:
         for split in splits:
             for stored in sets:
                 for cell in grid.cells():
@@ -127,13 +127,20 @@ def make_plan(grid: Grid, wish: Wish, store: Path) -> Plan:
                     )
                     cells.setdefault((cell, stored.name), []).append(run)
     plan = Plan(
-        grid, store, sets, list(runs.values()), cells, finished, notes, wish.budget_s is not None
+        grid,
+        store,
+        sets,
+        list(runs.values()),
+        cells,
+        finished,
+        notes,
+        overrides.budget_s is not None,
     )
-    look(plan)
+    update_states(plan)
     return plan
 
 
-def look(plan: Plan) -> None:
+def update_states(plan: Plan) -> None:
     """See where every run stands, and how long the missing ones take."""
     speeds = Speeds(plan.finished.runs)
     unusable = {stored.name for stored in plan.sets if stored.problem}
@@ -156,7 +163,7 @@ def _run(
     store: Path,
     cell: Cell,
     found: Combination,
-    stored: SetHere,
+    stored: DatasetAvailability,
     protocol: str,
     split: int,
     seed: int,

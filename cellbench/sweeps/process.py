@@ -18,7 +18,7 @@ from typing import IO
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import writing
-from cellbench.sweeps.claims import place, process_start
+from cellbench.sweeps.claims import host_id, process_start
 from cellbench.sweeps.failures import end_of, ran_out_of_memory, reason_for
 from cellbench.sweeps.fork_client import LOST, ForkServer
 from cellbench.sweeps.launch import RunProcess, launch
@@ -148,7 +148,7 @@ def end_orphan(folder: Path) -> None:
     pid = left.pid
 
     def lives() -> bool:
-        here = left.place == place() and bool(left.started)
+        here = left.place == host_id() and bool(left.started)
         return here and process_start(pid) == left.started
 
     for number, grace_s in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, 5.0)):
@@ -165,10 +165,12 @@ def _start(
     task: Task, folder: Path, log: IO[bytes], stop: Stop, server: ForkServer | None
 ) -> RunProcess:
     moment = datetime.now(UTC).isoformat(timespec="seconds")
-    log.write(f"--- {moment} {place().partition(' ')[0]}: {' '.join(task.arguments())}\n".encode())
+    log.write(
+        f"--- {moment} {host_id().partition(' ')[0]}: {' '.join(task.arguments())}\n".encode()
+    )
     log.flush()
     process = launch(task, log, server=server, cancelled=stop.asked.is_set)
-    child = _Child(process.pid, process_start(process.pid), place())
+    child = _Child(process.pid, process_start(process.pid), host_id())
     (folder / "child.json").write_text(json.dumps(asdict(child)))
     return process
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cellbench import paths
 from cellbench.errors import UserError
-from cellbench.sweeps.claims import place
+from cellbench.sweeps.claims import host_id
 from cellbench.sweeps.failures import end_of
 from cellbench.sweeps.process import End, Ending, Stop, supervise
 from cellbench.sweeps.reporting import Progress
@@ -118,7 +118,7 @@ def _moved(task: Task) -> Task:
 def _packed(ending: Ending, task: Task) -> Ending:
     """With the files that the head has to have: the record's, or the end of the log."""
     if ending.record is None:
-        host = place().partition(" ")[0]
+        host = host_id().partition(" ")[0]
         log = end_of(Path(task.folder) / "log.txt").encode()
         reason = f"{ending.reason} (on {host}, in {task.folder})"
         return replace(ending, reason=reason, files={"log.txt": log})

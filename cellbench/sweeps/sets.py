@@ -12,7 +12,7 @@ from cellbench.registry import DATASETS, SIMULATORS
 
 
 @dataclass(frozen=True, slots=True)
-class SetHere:
+class DatasetAvailability:
     """A set that a comparison asks for.
 
     Attributes:
@@ -27,7 +27,9 @@ class SetHere:
     problem: str = ""
 
 
-def find_sets(names: Sequence[str], *, protocol: str, splits: Sequence[int]) -> list[SetHere]:
+def find_sets(
+    names: Sequence[str], *, protocol: str, splits: Sequence[int]
+) -> list[DatasetAvailability]:
     """Look for sets on disk.
 
     Args:
@@ -48,22 +50,24 @@ def find_sets(names: Sequence[str], *, protocol: str, splits: Sequence[int]) -> 
     return [_find(name.casefold(), protocol, splits) for name in dict.fromkeys(names)]
 
 
-def _find(name: str, protocol: str, splits: Sequence[int]) -> SetHere:
+def _find(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailability:
     if not is_on_disk(name):
         if name in SIMULATORS.names():
-            return SetHere(name)
+            return DatasetAvailability(name)
         dataset = find_dataset(name)
-        return SetHere(name, problem=f"{dataset.title} is not on disk; {how_to_get(name)}.")
+        return DatasetAvailability(
+            name, problem=f"{dataset.title} is not on disk; {how_to_get(name)}."
+        )
     try:
         stored = open_set(name)
         for split in splits:
             make_split(stored, protocol=protocol, split=split)
     except UserError as error:
-        return SetHere(name, problem=str(error))
-    return SetHere(name, stored.manifest_hash)
+        return DatasetAvailability(name, problem=str(error))
+    return DatasetAvailability(name, stored.manifest_hash)
 
 
-def draw_sets(sets: Sequence[SetHere], say: Callable[[str], None]) -> bool:
+def draw_sets(sets: Sequence[DatasetAvailability], say: Callable[[str], None]) -> bool:
     """Draw the simulated sets that are not on disk, once, before many runs would want to.
 
     Returns:

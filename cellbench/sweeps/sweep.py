@@ -143,7 +143,7 @@ class Sweep:
     def _settled(self, run: PlannedRun) -> bool:
         """Whether another sweep has finished a run, or failed at it, since the plan was made."""
         if run.key is not None:
-            run.record = self.plan.finished.look_again(run.dataset, run.key)
+            run.record = self.plan.finished.update(run.dataset, run.key)
         if run.record is not None:
             run.state = State.DONE
             return True

@@ -14,7 +14,7 @@ from cellbench.engine.verify import compare, verify_record
 from cellbench.errors import UserError
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import content_hash, read_record
-from cellbench.records.trained_runs import are_of
+from cellbench.records.trained_runs import weights_match_record
 
 SMALL = (
     "model.backbone.strides=[2, 4]",
@@ -99,11 +99,11 @@ def test_weights_of_a_training_of_another_length_are_not_the_records(copy):
     store, path = copy
     (weights,) = store.rglob("best.safetensors")
     record = read_record(path)
-    assert are_of(weights, record)
+    assert weights_match_record(weights, record)
     (weights.parent / "plan.json").write_text('{"iterations": 5}')
-    assert not are_of(weights, record)
+    assert not weights_match_record(weights, record)
     (weights.parent / "plan.json").write_text('{"iterations": 4}')
-    assert are_of(weights, record)
+    assert weights_match_record(weights, record)
 
 
 def test_a_forged_count_is_named_with_both_values(copy):

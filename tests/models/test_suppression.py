@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cellbench.models.suppression import best_of_neighbours, one_for_all
+from cellbench.models.suppression import best_of_neighbours, merge_neighbours
 
 
 def one_by_one(points, scores, radius):
@@ -61,7 +61,7 @@ def test_scores_are_added_and_points_averaged_as_the_definition_goes(number, see
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 10, (number, 2)).astype(np.float32)
     scores = rng.uniform(0.01, 0.6, number).astype(np.float32)
-    moved, sums = one_for_all(points, scores, radius)
+    moved, sums = merge_neighbours(points, scores, radius)
     means, wanted = added_one_by_one(points, scores, radius)
     assert moved.dtype == sums.dtype == np.float32
     np.testing.assert_allclose(moved, means, atol=1e-4)
@@ -72,19 +72,19 @@ def test_no_score_is_lost_below_one():
     rng = np.random.default_rng(3)
     points = rng.uniform(0, 100, (500, 2)).astype(np.float32)
     scores = rng.uniform(0, 0.05, 500).astype(np.float32)
-    _, sums = one_for_all(points, scores, 3.0)
+    _, sums = merge_neighbours(points, scores, 3.0)
     assert len(sums) < 500
     assert sums.sum() == pytest.approx(scores.sum(), rel=1e-5)
 
 
 def test_two_sure_candidates_of_one_place_are_one_sure_cell():
     points = np.array([[4, 4], [4, 4], [20, 4]], dtype=np.float32)
-    moved, sums = one_for_all(points, np.array([0.9, 0.8, 0.3], dtype=np.float32), 2.0)
+    moved, sums = merge_neighbours(points, np.array([0.9, 0.8, 0.3], dtype=np.float32), 2.0)
     assert moved.tolist() == [[4, 4], [20, 4]]
     assert sums.tolist() == [1.0, pytest.approx(0.3)]
 
 
 def test_candidates_without_any_score_stay_where_the_first_is():
     points = np.array([[4, 4], [5, 4]], dtype=np.float32)
-    moved, sums = one_for_all(points, np.zeros(2, dtype=np.float32), 2.0)
+    moved, sums = merge_neighbours(points, np.zeros(2, dtype=np.float32), 2.0)
     assert (moved.tolist(), sums.tolist()) == ([[4, 4]], [0])

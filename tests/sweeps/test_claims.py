@@ -12,7 +12,7 @@ from cellbench.sweeps.claims import Heartbeat, holder_of, remove_stale, take_cla
 def write_claim(folder, **changed):
     folder.mkdir(parents=True, exist_ok=True)
     mine = {
-        "place": claims.place(),
+        "place": claims.host_id(),
         "pid": os.getpid(),
         "started": claims.process_start(os.getpid()),
         "token": "t",
@@ -120,10 +120,10 @@ def test_nothing_but_the_claim_is_left_beside_it(tmp_path):
 
 
 def test_a_claim_that_a_kill_left_unfinished_is_removed(tmp_path):
-    gone = claims.Holder(claims.place(), 2**22, "1", "gone")
+    gone = claims.Holder(claims.host_id(), 2**22, "1", "gone")
     left = tmp_path / ".claim.json.gone"
     left.write_text(json.dumps(asdict(gone)))
-    alive = claims.Holder(claims.place(), os.getpid(), claims.process_start(os.getpid()), "me")
+    alive = claims.Holder(claims.host_id(), os.getpid(), claims.process_start(os.getpid()), "me")
     being_made = tmp_path / ".claim.json.me"
     being_made.write_text(json.dumps(asdict(alive)))
     claims.remove_stale(tmp_path)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cellbench.sweeps import executors
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.executors import LocalExecutor
 from cellbench.sweeps.failures import read_failure
 from cellbench.sweeps.grid_files import load_grid
@@ -115,7 +115,7 @@ class Said(View):
 
 def sweep(fake, endings, slots, lacking):
     """A sweep over four runs, of which the first lacks memory so often."""
-    plan = make_plan(load_grid(str(fake.grid)), Wish(splits=(0,)), fake.store)
+    plan = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store)
     labels = [run.label for run in plan.runs]
     for label in labels:
         endings[label] = [Ending(End.STOPPED, 1.0, "enough")]

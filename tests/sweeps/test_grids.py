@@ -2,7 +2,7 @@ import pytest
 
 from cellbench.config.compose import find_config, resolve
 from cellbench.errors import UserError
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import make_plan
 
@@ -13,7 +13,7 @@ def parts(config):
 
 
 def planned(name, store, **wish):
-    plan = make_plan(load_grid(name), Wish(splits=(0,), **wish), store)
+    plan = make_plan(load_grid(name), GridOverrides(splits=(0,), **wish), store)
     return plan, {cell.label: runs[0].config for (cell, _), runs in plan.cells.items()}
 
 
@@ -129,7 +129,7 @@ def test_a_wrong_grid_is_one_sentence_that_names_the_file(text, said, tmp_path, 
     file = tmp_path / "mine.py"
     file.write_text(text)
     with pytest.raises(UserError) as caught:
-        make_plan(load_grid(str(file)), Wish(datasets=("adi",)), tmp_path)
+        make_plan(load_grid(str(file)), GridOverrides(datasets=("adi",)), tmp_path)
     assert said in str(caught.value)
     assert str(caught.value).startswith("mine.py: ")
     assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellbench.sweeps import pulse
-from cellbench.sweeps.claims import place, process_start
+from cellbench.sweeps.claims import host_id, process_start
 from cellbench.sweeps.failures import reason_for
 from cellbench.sweeps.process import End, Stop, supervise
 from cellbench.sweeps.pulse import Pulse
@@ -126,7 +126,7 @@ def test_a_run_ends_when_whoever_started_it_is_killed(tmp_path):
 def test_what_an_earlier_sweep_left_running_is_ended_first(tmp_path):
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     (tmp_path / "run").mkdir()
-    facts = {"pid": orphan.pid, "started": process_start(orphan.pid), "place": place()}
+    facts = {"pid": orphan.pid, "started": process_start(orphan.pid), "place": host_id()}
     (tmp_path / "run" / "child.json").write_text(json.dumps(facts))
     assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
     assert orphan.wait(30) == -signal.SIGINT
@@ -134,7 +134,7 @@ def test_what_an_earlier_sweep_left_running_is_ended_first(tmp_path):
 
 def test_a_process_that_has_nothing_to_do_with_it_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
-    facts = {"pid": os.getpid(), "started": "1", "place": place()}
+    facts = {"pid": os.getpid(), "started": "1", "place": host_id()}
     (tmp_path / "run" / "child.json").write_text(json.dumps(facts))
     assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
 

@@ -7,7 +7,7 @@ import time
 from record_samples_light import light_record
 
 from cellbench.sweeps.claims import holder_of
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import make_plan
 
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on(fake):
 
 
 def test_a_truncated_record_is_one_sentence_and_nothing_else_is_lost(fake):
-    plan = make_plan(load_grid(str(fake.grid)), Wish(splits=(0,)), fake.store)
+    plan = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store)
     files = [
         light_record(run.config.plain(), dataset="adi-sim", store=fake.store) for run in plan.runs
     ]

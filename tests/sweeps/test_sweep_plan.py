@@ -7,13 +7,13 @@ from record_samples_light import light_record
 from cellbench.config.compose import resolve
 from cellbench.data.splits import SPLITS
 from cellbench.errors import UserError
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.grids import SETS
 from cellbench.sweeps.plan import State, make_plan
 from cellbench.sweeps.tasks import config_text
 
-SMOKE = Wish(datasets=("adi-sim",), protocol="smoke")
+SMOKE = GridOverrides(datasets=("adi-sim",), protocol="smoke")
 FIRST = dataclasses.replace(SMOKE, splits=(0,))
 
 
@@ -22,7 +22,7 @@ def states(plan):
 
 
 def test_without_any_set_the_whole_plan_is_there_and_says_how_to_get_them(home, tmp_path):
-    plan = make_plan(load_grid("components"), Wish(), tmp_path)
+    plan = make_plan(load_grid("components"), GridOverrides(), tmp_path)
     assert states(plan) == {State.NO_SET: 12 * len(SETS) * len(SPLITS)}
     assert all("cellbench data import" in stored.problem for stored in plan.sets)
 
@@ -135,8 +135,8 @@ def test_a_grid_that_changes_the_length_says_so(tiny_home, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (Wish(datasets=("ady",)), "There is no data set 'ady'; did you mean 'adi'?"),
-        (Wish(protocol="v2"), "There is no protocol 'v2'"),
+        (GridOverrides(datasets=("ady",)), "There is no data set 'ady'; did you mean 'adi'?"),
+        (GridOverrides(protocol="v2"), "There is no protocol 'v2'"),
     ],
 )
 def test_a_wrong_wish_is_one_sentence(home, tmp_path, wish, said):
@@ -146,7 +146,7 @@ def test_a_wrong_wish_is_one_sentence(home, tmp_path, wish, said):
 
 
 def test_a_protocol_that_a_set_has_not_is_a_problem_of_that_set(tiny_home, tmp_path):
-    wish = Wish(datasets=("adi-sim",), protocol="mbm-donor")
+    wish = GridOverrides(datasets=("adi-sim",), protocol="mbm-donor")
     plan = make_plan(load_grid("table3"), wish, tmp_path)
     assert "Protocol mbm-donor is for mbm" in plan.sets[0].problem
     assert states(plan) == {State.NO_SET: 20}

@@ -14,7 +14,7 @@ import pytest
 from cellbench.errors import UserError
 from cellbench.records.record_file import is_intact, read_record
 from cellbench.sweeps import ray_executor, ray_work
-from cellbench.sweeps.combinations import Wish
+from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import make_plan
 from cellbench.sweeps.process import End
@@ -40,7 +40,7 @@ def board(stop=False):
 
 
 def task(fake, monkeypatch):
-    run = make_plan(load_grid(str(fake.grid)), Wish(splits=(0,)), fake.store).runs[0]
+    run = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store).runs[0]
     monkeypatch.setenv("FAKE_FOLDER", str(fake.folder))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     return Task(
