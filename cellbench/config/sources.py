@@ -4,23 +4,32 @@ A `.py` config is a program: it runs because the user typed its name, or a `.py`
 typed names it as a base. YAML and JSON configs are data, which may come from anyone: no tag of
 theirs is followed, their size and depth are limited, and what they may name as a base is data in
 their own folder or a config that cellbench ships.
+
+A plugin package ships configs in a folder `configs/` beside its modules. `package:methods/x.py`
+names one of them, `cellbench:methods/dla.py` one of cellbench's own, as a config and as a base.
 """
 
 import ast
 import copy
-import traceback
-import warnings
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from cellbench.errors import UserError
+from cellbench.plugin_index import GROUP
 
 BASES = "_base_"
 DATA_SUFFIXES = (".yaml", ".yml", ".json")
+# Two letters at least: a single one is a drive of Windows.
+_NAMED = re.compile(r"([A-Za-z_]\w+):([^:]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +46,61 @@ class ConfigFile:
 
 
 def config_folders() -> list[Path]:
-    """Where configs are looked for: the working folder's own first, then those shipped."""
+    """Where configs are looked for: the working folder, plugin packages, those shipped here."""
+    return [Path.cwd() / "configs", *package_folders().values()]
+
+
+@cache
+def package_folders() -> dict[str, Path]:
+    """The `configs` folder of every installed plugin package, that of cellbench last.
+
+    Packages are located by their entry points; none of them is imported.
+    """
+    found: dict[str, Path] = {}
+    for name in sorted({point.module.partition(".")[0] for point in entry_points(group=GROUP)}):
+        try:
+            spec = find_spec(name)  # of a top-level package: imports nothing
+        except (ImportError, ValueError, AttributeError):
+            continue
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(place) / "configs").is_dir():
+                found.setdefault(name, Path(place) / "configs")
     package = Path(__file__).parents[1]
+    found.pop(package.name, None)
     shipped = package / "configs"  # in a wheel
-    if not shipped.is_dir():
-        shipped = package.parent / "configs"  # in a checkout
-    return [Path.cwd() / "configs", shipped]
+    return found | {package.name: shipped if shipped.is_dir() else package.parent / "configs"}
+
+
+def _packaged(name: str) -> Path | None:
+    """The file that `package:path` names; None for another kind of name.
+
+    Raises:
+        UserError: no such package has configs, or the path leads out of them.
+    """
+    parts = _NAMED.fullmatch(name)
+    if parts is None:
+        return None
+    folder = package_folders().get(parts[1])
+    if folder is None:
+        known = ", ".join(package_folders())
+        raise UserError(f"{name!r}: no package {parts[1]!r} with configs is installed; {known} is.")
+    place = (folder / parts[2]).resolve()
+    if not place.is_relative_to(folder.resolve()):
+        raise UserError(f"{name!r} leads out of {folder}; name a config in it.")
+    return place
 
 
 def find_config(name: str | Path) -> Path:
     """The file that a user means by a config's name.
 
     Args:
-        name: a path, or a path below a `configs` folder, with or without `configs/` and `.py`.
+        name: a path, or a path below a `configs` folder, with or without `configs/` and `.py`;
+            `package:path` for the one of a package.
 
     Raises:
         UserError: there is none; the nearest names are offered.
     """
-    given = Path(name)
+    given = _packaged(str(name)) or Path(name)
     tries = [given]
     relative = Path(*given.parts[1:]) if given.parts[:1] == ("configs",) else given
     if not given.is_absolute():
@@ -117,65 +163,71 @@ def read_config(path: Path) -> ConfigFile:
     return copy.deepcopy(_kept[path])
 
 
-def _read(path: Path) -> ConfigFile:
-    if path.suffix in DATA_SUFFIXES:
-        return _compose_data(path)
-    if path.suffix != ".py":
-        raise UserError(f"{path} is no config: these end in .py, .yaml, .yml or .json.")
-    return _run_program(path)
-
-
-def _compose_data(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
-    """A YAML or JSON config over its bases.
+def _read(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
+    """A config over its bases.
 
     Args:
         path: of the file.
         below: the files that name it as a base.
     """
-    from mmengine.config import Config
+    from mmengine.config import Config, ConfigDict
 
-    from cellbench.config.plain_data import read_data
+    if path.suffix in DATA_SUFFIXES:
+        from cellbench.config.plain_data import read_data
 
-    own = read_data(path)
-    named = own.pop(BASES, [])
-    bases = named if isinstance(named, list) else [named]
+        own = read_data(path)
+        named = own.pop(BASES, [])
+        if named and below and below[-1].suffix == ".py":
+            raise UserError(
+                f"{path}: YAML and JSON that are the base of a .py config have no bases of their "
+                "own; name them in the .py config."
+            )
+        find_base, data = _base_of_data, [path.name]
+    elif path.suffix == ".py":
+        with _program(path):
+            program, named = _parse(path)
+        find_base, data = _base_of_program, []
+    else:
+        raise UserError(f"{path} is no config: these end in .py, .yaml, .yml or .json.")
     composed: dict[str, Any] = {}
-    data = [path.name]
-    for base in bases:
-        place = _base_of_data(path, base)
-        if place == path or place in below:
+    for base in named if isinstance(named, list | tuple) else [named]:
+        if not isinstance(base, str) or not base or "\0" in base:
+            raise UserError(f"{path}: a base is the name of a file, not {base!r}.")
+        place = find_base(path, base)
+        if place in (path.resolve(), *below):
             raise UserError(f"{path}: {base!r} is a base of itself; take it out of {BASES}.")
-        if place.suffix == ".py":
-            found = _run_program(place)
-        else:
-            found = _compose_data(place, (*below, path))
+        found = _read(place, (*below, path.resolve()))
         shared = sorted(composed.keys() & found.values.keys())
         if shared:
             raise UserError(f"{path}: two of its bases have the key {shared[0]!r}; take one out.")
         composed |= found.values
         data += found.data
+    if path.suffix == ".py":
+        names: dict[str, Any] = {BASES: ConfigDict(copy.deepcopy(composed)), "__file__": str(path)}
+        with _program(path):
+            exec(program, names)
+        own = {k: v for k, v in names.items() if not isinstance(v, FunctionType | ModuleType)}
     try:
         # mmengine's merge, so that `_delete_` does in data what it does in a program
         merged = Config(composed)
-        merged.merge_from_dict(own)
+        merged.merge_from_dict(_public(own))
         values = merged.to_dict()
-    except Exception as error:  # keys and values of data may meet in any way
+    except Exception as error:  # keys and values may meet in any way
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not fit its bases ({reason}).") from None
-    return ConfigFile(_public(values), tuple(data))
+    return ConfigFile(_public(values), tuple(dict.fromkeys(data)))
 
 
-def _base_of_data(path: Path, named: Any) -> Path:
+def _base_of_data(path: Path, named: str) -> Path:
     """The file that data name as a base, if they may.
 
     Raises:
         UserError: it is not there, a program that is not shipped, or outside the folder of `path`.
     """
-    if not isinstance(named, str) or not named or "\0" in named:
-        raise UserError(f"{path}: a base is the name of a file, not {named!r}.")
     shipped = config_folders()[-1].resolve()
-    for folder in (path.parent, shipped, shipped.parent):
-        place = (folder / named).resolve()
+    packaged = _packaged(named)
+    folders = (path.parent, shipped, shipped.parent)
+    for place in [packaged] if packaged else [(folder / named).resolve() for folder in folders]:
         if not _is_file(place):
             continue
         if place.is_relative_to(shipped) and place.suffix == ".py":
@@ -188,116 +240,45 @@ def _base_of_data(path: Path, named: Any) -> Path:
     )
 
 
-def _run_program(path: Path) -> ConfigFile:
-    """Run a `.py` config and compose it with its bases, as mmengine does."""
-    from mmengine.config import Config
+def _base_of_program(path: Path, named: str) -> Path:
+    """The file that a program names as a base.
 
-    data = _data_bases(path)
-    _read_data_safely()
-    _data_read.clear()
-    with warnings.catch_warnings():
-        # mmengine leaves its copy of a program that fails open until the failure is forgotten.
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            composed = Config.fromfile(path, import_custom_modules=False).to_dict()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a config is Python: it may fail in any way, and may exit
-            failure = _failure(path, error)
-            traceback.clear_frames(error.__traceback__)
-            raise failure from None
-    return ConfigFile(_public(composed), tuple(dict.fromkeys([*data, *_data_read])))
-
-
-def _failure(path: Path, error: BaseException) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        shipped = config_folders()[-1]
-        return UserError(
-            f"{path}: a base is not there ({error}); the shipped bases are in {shipped}."
+    Raises:
+        UserError: it is not there.
+    """
+    place = _packaged(named) or (path.parent / named).resolve()
+    if not _is_file(place):
+        raise UserError(
+            f"{path}: the base {named!r} is not there; those of cellbench go by names such as "
+            f"cellbench:methods/dla.py ({config_folders()[-1]})."
         )
-    if isinstance(error, UserError):
-        return UserError(f"{path} cannot be read as a config: {error}")
-    reason = " ".join(str(error).split())[:300]
-    return UserError(f"{path} cannot be read as a config ({type(error).__name__}: {reason}).")
+    return place
+
+
+def _parse(path: Path) -> tuple[Any, Any]:
+    """A program's code without the assignment of its bases, and what that assigns."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named: Any = []
+    for node in list(tree.body):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == BASES:
+            named = eval(compile(ast.Expression(node.value), str(path), "eval"), {})
+            tree.body.remove(node)
+    return compile(tree, str(path), "exec"), named
+
+
+@contextmanager
+def _program(path: Path) -> Iterator[None]:
+    """Say in one sentence why a config that is a program does not run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config is Python: it may fail in any way, and may exit
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{path} cannot be read as a config ({type(error).__name__}: {reason})."
+        ) from None
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not key.startswith("_")}
-
-
-def _data_bases(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
-    """Names of the YAML and JSON files that a program has as bases, each of them checked.
-
-    Bases that are no literals are left to `_read_data_safely`.
-
-    Raises:
-        UserError: one of them is no plain data, or has bases itself.
-    """
-    from cellbench.config.plain_data import read_data
-
-    found: list[str] = []
-    for name in _literal_bases(path):
-        base = (path.parent / name).resolve()
-        if base.suffix in DATA_SUFFIXES and _is_file(base):
-            _without_bases(read_data(base), str(base))
-            found.append(base.name)
-        elif base.suffix == ".py" and base not in seen and _is_file(base):
-            found += _data_bases(base, seen | {base})
-    return found
-
-
-def _literal_bases(path: Path) -> list[str]:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == BASES:
-                named = ast.literal_eval(node.value)
-                names = named if isinstance(named, list) else [named]
-                return [n for n in names if isinstance(n, str) and n and "\0" not in n]
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        pass  # running it gives the reason
-    return []
-
-
-# Kinds of data that mmengine has read since a program was started.
-_data_read: list[str] = []
-
-
-def _read_data_safely() -> None:
-    """Have mmengine read YAML and JSON as data: its own reader of YAML follows tags to any call."""
-    from mmengine.fileio import BaseFileHandler, register_handler
-    from mmengine.fileio.handlers.registry_utils import file_handlers
-
-    from cellbench.config.plain_data import parse_data
-
-    if getattr(file_handlers.get("yaml"), "reads_plain_data", False):
-        return
-
-    class PlainData(BaseFileHandler):
-        reads_plain_data = True
-
-        def __init__(self, suffix: str) -> None:
-            self.suffix = suffix
-
-        def load_from_fileobj(self, file: Any, **_: Any) -> dict[str, Any]:
-            name = f"a {self.suffix} base"
-            _data_read.append(name)
-            return _without_bases(parse_data(file.read(), self.suffix, name), name)
-
-        def dump_to_fileobj(self, obj: Any, file: Any, **_: Any) -> None:
-            raise NotImplementedError("configs are not written in this form")
-
-        def dump_to_str(self, obj: Any, **_: Any) -> str:
-            raise NotImplementedError("configs are not written in this form")
-
-    for suffix in DATA_SUFFIXES:
-        register_handler(suffix.removeprefix("."), suffix=suffix)(PlainData)
-
-
-def _without_bases(values: dict[str, Any], name: str) -> dict[str, Any]:
-    if BASES in values:
-        raise UserError(
-            f"{name}: YAML and JSON that are the base of a .py config have no bases of their own; "
-            f"name them in the .py config."
-        )
-    return values
