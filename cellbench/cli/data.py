@@ -113,14 +113,14 @@ def _real_row(name: str) -> _Row:
     if stored is None:
         fetch = f"`cellbench data fetch {name}`, or " if dataset.archives else ""
         to_do = f"{fetch}`cellbench data import {name} --from DIR`; {dataset.instructions}"
-    elif len(stored) != dataset.images:
+    elif dataset.images not in (None, len(stored)):
         to_do = f"incomplete; `cellbench data import {name} --from DIR --force` takes a whole copy"
     return _Row(
         set=name,
-        images=dataset.images,
+        images=dataset.images or (0 if stored is None else len(stored)),
         cells_per_image=dataset.count,
         on_disk=None if stored is None else len(stored),
-        simulator=dataset.simulator,
+        simulator=dataset.simulator or None,
         manifest_hash=None if stored is None else stored.manifest_hash,
         licence=_UNSTATED,
         to_do=to_do,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,36 +60,43 @@ class ReadPoints:
 
 
 class DataSet(ABC):
-    """A published data set: its raw layout, its dots, its protocol constants.
+    """A data set: its raw layout and its dots, and of its protocol constants those that it has.
+
+    The match radius stands in the set's config, `configs/datasets/<name>.py`.
 
     Attributes:
-        name: lower case, the name users type.
-        title: as the literature writes it.
+        name: lower case, the name users type, under which it is registered.
+        title: as the literature writes it; by default its name.
         summary: one line for `cellbench data list`.
-        images: number of images as distributed.
-        count: mean and standard deviation of cells an image, as distributed.
+        images: number of images as distributed; None where any number may come.
+        count: mean and standard deviation of cells an image, as distributed; None if not known.
         image_size: "150x150", for people.
-        radius_px: match radius of protocol v1.
         parts: sizes of train, validation and test under v1; a test of None is the set's own.
+            Without sizes 60, 20 and 20 % of the images are taken, whole groups at a time.
         archives: where to fetch it, tried in order; empty if it cannot be fetched.
         instructions: how to get it where it cannot be fetched; one sentence.
-        simulator: registered name of the simulator that stands in for it.
+        simulator: registered name of the simulator that stands in for it; empty if none does.
         manifest: relative name, inside the plugin package, of the shipped per-file SHA-256 list;
             None where no copy was available to us.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    summary: ClassVar[str]
-    images: ClassVar[int]
-    count: ClassVar[tuple[float, float]]
-    image_size: ClassVar[str]
-    radius_px: ClassVar[float]
-    parts: ClassVar[tuple[int, int, int | None]]
+    summary: ClassVar[str] = ""
+    images: ClassVar[int | None] = None
+    count: ClassVar[tuple[float, float] | None] = None
+    image_size: ClassVar[str] = ""
+    parts: ClassVar[tuple[int, int, int | None] | None] = None
     archives: ClassVar[tuple[Archive, ...]] = ()
     instructions: ClassVar[str] = ""
-    simulator: ClassVar[str]
+    simulator: ClassVar[str] = ""
     manifest: ClassVar[Path | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Title a set by its name where it states no title."""
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "title") and hasattr(cls, "name"):
+            cls.title = cls.name
 
     @abstractmethod
     def scan(self, folder: Path) -> list[RawItem]:

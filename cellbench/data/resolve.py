@@ -41,7 +41,7 @@ def resolve_set(
     if is_on_disk(name):
         say(f"{dataset.title} was downloaded.")
         return open_set(name)
-    if strict or not allow_simulator:
+    if strict or not allow_simulator or not dataset.simulator:
         raise failure or UserError(f"{name} is not on disk; {how_to_get(name)}.")
     if failure is not None:
         say(str(failure))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -108,8 +109,8 @@ def make_split(
     """Part a set.
 
     Every protocol starts from `numpy.random.default_rng(split).permutation(sorted ids)`; of a set
-    that has its own test part, only the others are permuted. `smoke` takes the head of that
-    order, so it never shows a test image of v1.
+    that has its own test part, only the others are permuted; of one that states no sizes, its
+    groups. `smoke` takes the head of that order, so it never shows a test image of v1.
 
     Args:
         stored: the set on disk, real or simulated.
@@ -136,16 +137,56 @@ def make_split(
 
 def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
     pool, own_test = _pool(stored, dataset, "v1")
+    if dataset.parts is None:
+        train, val, test = _by_shares(stored, pool, rng, own_test=bool(own_test))
+        return Split(train, val, own_test or test)
     order = _permuted(pool, rng)
-    train, val, test = dataset.parts
+    first, second, third = dataset.parts
     return Split(
-        train=order[:train],
-        val=order[train : train + val],
-        test=own_test if test is None else order[train + val : train + val + test],
+        train=order[:first],
+        val=order[first : first + second],
+        test=own_test if third is None else order[first + second : first + second + third],
     )
 
 
+def _by_shares(
+    stored: StoredSet, pool: list[str], rng: np.random.Generator, *, own_test: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Train, validation and test of a set that states no sizes: 60, 20 and 20 % of its images.
+
+    Images of one group are in one part; the cuts are where the shares are met best. Of a set with
+    a test part of its own, three quarters and one quarter of the rest.
+    """
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for image_id in pool:
+        group = stored.group(image_id)
+        groups.setdefault((group is None, group or image_id), []).append(image_id)
+    needed = 2 if own_test else 3
+    if len(groups) < needed:
+        what = "image" if len(groups) == len(pool) else "group of images"
+        raise UserError(
+            f"{stored.name} has {len(groups)} {what}{'' if len(groups) == 1 else 's'} to part and "
+            f"{needed} are needed; import more."
+        )
+    keys = sorted(groups)
+    order = [groups[keys[i]] for i in rng.permutation(len(keys))]
+    ends = np.cumsum([len(images) for images in order])
+    cuts = [0]
+    for share in (0.75,) if own_test else (0.6, 0.8):
+        last = len(order) - needed + len(cuts) + 1  # one group at least is left for each part
+        among = np.arange(cuts[-1] + 1, last)
+        cuts.append(int(among[np.abs(ends[among - 1] - share * len(pool)).argmin()]))
+    cuts += [len(order)] * (4 - len(cuts))
+    first, second, third = (
+        [image_id for images in order[a:b] for image_id in images] for a, b in pairwise(cuts)
+    )
+    return first, second, third
+
+
 def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+    if dataset.parts is None:
+        parts = _v1(stored, dataset, rng)
+        return Split(train=parts.train, val=[], test=parts.val + parts.test)
     pool, own_test = _pool(stored, dataset, "literature")
     order = _permuted(pool, rng)
     train = dataset.parts[0]
@@ -158,13 +199,16 @@ def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> 
 
 
 def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
-    pool, _ = _parts(stored, dataset)
-    if len(pool) < sum(_SMOKE):
+    if dataset.parts is None:
+        parts = _v1(stored, dataset, rng)
+        order = parts.train + parts.val
+    else:
+        order = _permuted(_parts(stored, dataset)[0], rng)
+    if len(order) < sum(_SMOKE):
         raise UserError(
-            f"{stored.name} has {len(pool)} images to choose from and protocol smoke needs "
+            f"{stored.name} has {len(order)} images to choose from and protocol smoke needs "
             f"{sum(_SMOKE)}; import the whole set."
         )
-    order = _permuted(pool, rng)
     train, val, test = _SMOKE
     return Split(
         train=order[:train],
@@ -210,7 +254,11 @@ def _permuted(names: list[str], rng: np.random.Generator) -> list[str]:
 
 def _parts(stored: StoredSet, dataset: DataSet) -> tuple[list[str], list[str]]:
     """Sorted ids to part, and those of the set's own test part, empty where it has none."""
-    if dataset.parts[2] is not None:
+    if dataset.parts is None:
+        in_parts = any(stored.part(image_id) == "test" for image_id in stored.ids)
+    else:
+        in_parts = dataset.parts[2] is None
+    if not in_parts:
         return stored.ids, []
     unknown = [i for i in stored.ids if stored.part(i) not in ("train", "test")]
     if unknown:
@@ -225,6 +273,8 @@ def _parts(stored: StoredSet, dataset: DataSet) -> tuple[list[str], list[str]]:
 def _pool(stored: StoredSet, dataset: DataSet, protocol: str) -> tuple[list[str], list[str]]:
     """As `_parts`, for protocols that are defined on the whole set alone."""
     pool, own_test = _parts(stored, dataset)
+    if dataset.parts is None:
+        return pool, own_test
     train, val, test = dataset.parts
     wanted = train + val + (test or 0)
     if len(pool) != wanted or len(stored) != dataset.images:

@@ -18,7 +18,6 @@ class ToySet(DataSet):
     images = 3
     count = (0.0, 0.0)
     image_size = "8x8"
-    radius_px = 1.0
     parts = (1, 1, 1)
     instructions = "ask its authors."
     simulator = "toy-sim"
@@ -119,3 +118,10 @@ def test_an_unknown_name_offers_near_ones(said):
 def test_a_simulator_has_the_protocol_of_what_it_stands_for(said):
     assert isinstance(find_dataset("toy-sim"), ToySet)
     assert isinstance(find_dataset("toy"), ToySet)
+
+
+def test_a_set_without_simulator_is_asked_for_with_the_command_that_brings_it(said, monkeypatch):
+    monkeypatch.setattr(ToySet, "simulator", "")
+    with pytest.raises(UserError, match="toy is not on disk; `cellbench data import toy"):
+        resolve_set("toy", strict=False, offline=True, say=said.append)
+    assert said == []

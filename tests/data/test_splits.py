@@ -121,3 +121,63 @@ def test_what_cannot_be_parted_is_one_sentence():
         make_split(stored("adi", keep=7), protocol="smoke")
     with pytest.raises(UserError, match="parts 8"):
         make_split(stored("mbm", keep=20), protocol="mbm-donor")
+
+
+class Unstated:
+    """A set that states no sizes of parts."""
+
+    name = title = "ours"
+    parts = images = None
+
+
+def own(entries):
+    return StoredSet(Path("nowhere"), Manifest("ours", tuple(entries)))
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(20, [12, 4, 4]), (10, [6, 2, 2]), (3, [1, 1, 1])])
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_set_without_sizes_is_parted_in_60_20_and_20_percent(images, sizes, split):
+    stored = own(entry(f"{i:02}") for i in range(images))
+    parts = make_split(stored, Unstated, "v1", split)
+    assert [len(part) for part in (parts.train, parts.val, parts.test)] == sizes
+    assert sorted(parts.train + parts.val + parts.test) == stored.ids
+    order = np.random.default_rng(split).permutation(stored.ids).tolist()
+    assert parts.train + parts.val + parts.test == order
+    literature = make_split(stored, Unstated, "literature", split)
+    assert (literature.train, literature.val) == (parts.train, [])
+    assert sorted(literature.test) == sorted(parts.val + parts.test)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_no_group_of_a_set_without_sizes_is_in_two_parts(split):
+    sizes = {"a": 30, "b": 3, "c": 4, "d": 2, "e": 1}
+    stored = own(entry(f"{g}{i}", group=g) for g, n in sizes.items() for i in range(n))
+    parts = make_split(stored, Unstated, "v1", split)
+    groups = [{name[0] for name in part} for part in (parts.train, parts.val, parts.test)]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups)) == len(sizes)
+
+
+def test_a_set_without_sizes_keeps_its_own_test_part():
+    stored = own(
+        [entry(f"t{i}", "test") for i in range(5)] + [entry(f"l{i}", "train") for i in range(8)]
+    )
+    parts = make_split(stored, Unstated, "v1", 1)
+    assert [len(part) for part in (parts.train, parts.val, parts.test)] == [6, 2, 5]
+    assert all(name.startswith("t") for name in parts.test)
+
+
+def test_smoke_shows_no_test_image_of_a_set_without_sizes():
+    stored = own(entry(f"{i:02}") for i in range(20))
+    for split in SPLITS:
+        smoke, v1 = (make_split(stored, Unstated, name, split) for name in ("smoke", "v1"))
+        assert not set(smoke.train + smoke.val + smoke.test) & set(v1.test)
+
+
+def test_too_few_images_or_groups_are_one_sentence():
+    with pytest.raises(UserError, match="ours has 2 images to part and 3 are needed"):
+        make_split(own([entry("a"), entry("b")]), Unstated)
+    with pytest.raises(UserError, match="ours has 1 group of images to part and 3 are needed"):
+        make_split(own(entry(f"{i}", group="g") for i in range(9)), Unstated)
+    with pytest.raises(UserError, match="protocol smoke needs 8"):
+        make_split(own(entry(f"{i}") for i in range(9)), Unstated, "smoke")

@@ -33,7 +33,6 @@ class Adi(DottedSet):
     images = 200
     count = (155.1, 35.9)
     image_size = "150x150"
-    radius_px = 4.0
     parts = (50, 50, 100)
     archives = (Archive("https://github.com/ieee8023/countception/raw/master/adipocyte_data.zip"),)
     instructions = (

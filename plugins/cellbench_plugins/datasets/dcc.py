@@ -39,7 +39,6 @@ class Dcc(DottedSet):
     images = 177
     count = (34.1, 21.8)
     image_size = "306x322 to 798x788"
-    radius_px = 10.0
     parts = (70, 30, None)
     instructions = (
         "its raw copy is trainval/ and test/ with *cell.* beside *dots.*, in the Google Drive "

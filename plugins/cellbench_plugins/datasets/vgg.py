@@ -34,7 +34,6 @@ class Vgg(DottedSet):
     images = 200
     count = (176.0, 61.2)
     image_size = "256x256"
-    radius_px = 4.0
     parts = (64, 36, 100)
     archives = (
         Archive("https://www.robots.ox.ac.uk/~vgg/research/counting/cells.zip"),
