@@ -109,7 +109,7 @@ class CountTables:
         if found.points is not None:
             scores = found.scores if found.scores is not None else [None] * len(found.points)
             rows = [
-                (counted.image, f"{x:.2f}", f"{y:.2f}", "" if score is None else f"{score:.4f}")
+                (counted.image, f"{x:.4f}", f"{y:.4f}", "" if score is None else f"{score:.4f}")
                 for (x, y), score in zip(found.points.tolist(), scores, strict=True)
             ]
             self._append(POINTS, rows)
@@ -117,7 +117,7 @@ class CountTables:
         self.done[counted.image] = counted
 
     def found(self, names: Collection[str]) -> dict[str, Prediction]:
-        """What the tables have of those pictures that have points, to a hundredth of a px."""
+        """The cells of those pictures that have points, to 1e-4 px."""
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
         rows = _read_points(self.folder / POINTS, kept) if kept else {}
         return {name: _prediction(kept[name].count, rows.get(name, [])) for name in kept}

@@ -92,7 +92,7 @@ class CountWork:
                 f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
                 f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
             )
-        found = self.counter.count(cast(Any, pixels), scale=self.scale, name=name, seen=seen)
+        found = self.counter.count(cast(Any, pixels), scale=self.scale, name=name, progress=seen)
         per_mm2 = None
         if self.um_per_px is not None:
             per_mm2 = found.count / (width * height * self.um_per_px**2) * 1e6
@@ -167,7 +167,7 @@ def _as_kept(found: Prediction) -> Prediction:
         return np.array([float(f"{v:.{digits}f}") for v in values.ravel().tolist()], np.float32)
 
     assert found.points is not None
-    points = rounded(found.points, 2).reshape(-1, 2)
+    points = rounded(found.points, 4).reshape(-1, 2)
     return Prediction(
         found.count, points, None if found.scores is None else rounded(found.scores, 4)
     )

@@ -1,4 +1,4 @@
-"""Points in the formats of the programs that people look at cells with."""
+"""Export points for napari and QuPath, see `cellbench.data.point_conventions`."""
 
 import csv
 import io
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.data.point_conventions import NAPARI, QUPATH
 from cellbench.structures import Points
+
+# Digits of a coordinate after the point, px.
+_DIGITS = 4
 
 Scores = NDArray[np.floating[Any]]
 
 
 def napari_csv(points: Points, scores: Scores | None, *, name: str) -> str:
-    """A points layer of napari, with the scores as a feature.
-
-    napari's pixel has its centre, and ours its corner, at whole numbers.
+    """Write a points layer of napari, with the scores as a feature.
 
     Args:
         points: (N, 2), (x, y) px.
@@ -27,17 +29,15 @@ def napari_csv(points: Points, scores: Scores | None, *, name: str) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "axis-0", "axis-1", *([] if scores is None else ["score"])])
-    for index, (x, y) in enumerate(points.tolist()):
+    writer.writerow(["index", NAPARI.y, NAPARI.x, *([] if scores is None else ["score"])])
+    for index, (x, y) in enumerate((points.astype(np.float64) - NAPARI.shift_px).tolist()):
         score = [] if scores is None else [f"{scores[index]:.4f}"]
-        writer.writerow([index, f"{y - 0.5:.2f}", f"{x - 0.5:.2f}", *score])
+        writer.writerow([index, round(y, _DIGITS), round(x, _DIGITS), *score])
     return text.getvalue()
 
 
 def qupath_geojson(points: Points, scores: Scores | None, *, name: str) -> str:
-    """An annotation of QuPath: all points as one object of the class Cell.
-
-    QuPath's coordinates are ours: px of the full picture, corners at whole numbers.
+    """Write an annotation of QuPath: all points as one object of the class Cell.
 
     Args:
         points: (N, 2), (x, y) px; without one the collection is empty, since QuPath takes no
@@ -47,12 +47,13 @@ def qupath_geojson(points: Points, scores: Scores | None, *, name: str) -> str:
     """
     # The same picture and points give the same bytes.
     identity = uuid.uuid5(uuid.NAMESPACE_OID, name + points.astype("<f4").tobytes().hex())
+    places = (points.astype(np.float64) - QUPATH.shift_px).tolist()
     cells = {
         "type": "Feature",
         "id": str(identity),
         "geometry": {
             "type": "MultiPoint",
-            "coordinates": [[round(x, 2), round(y, 2)] for x, y in points.tolist()],
+            "coordinates": [[round(x, _DIGITS), round(y, _DIGITS)] for x, y in places],
         },
         "properties": {
             "objectType": "annotation",
@@ -68,4 +69,4 @@ WRITERS: dict[str, tuple[str, Callable[..., str]]] = {
     "napari": (".csv", napari_csv),
     "qupath": (".geojson", qupath_geojson),
 }
-"""Suffix and writer of each program's format."""
+"""Suffix and writer of each format that `--also` takes."""

@@ -1,56 +1,52 @@
-"""Large pictures cut into tiles that overlap, so that no cell is counted at a border of a tile."""
+"""Overlapping tiles of large pictures; each cell counts in the one tile whose core holds it."""
 
 import ctypes
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Input px of a picture that is seen whole: the first maps of a VGG-16 then take half a gigabyte.
+# Most input px that are not divided: the first maps of a VGG-16 then take half a gigabyte.
 WHOLE_PIXELS = 1 << 21
-# Edge of a tile, and what it sees beyond the part that counts, in input px; both are multiples of
-# every stride, so that a tile's maps lie on the grid of the whole picture's. Twelve images of MBM
-# in one, seen whole, had 1694 cells by DLA, and 1693 in tiles of 640 px with margins of 64 to 192.
+# Edge of a tile, and the margin around its core, in input px; both are multiples of every stride,
+# so that a tile's maps lie on the grid of the whole picture's. Twelve images of MBM in one picture
+# had 1694 cells by DLA undivided, and 1693 in tiles of 640 px with margins of 64 to 192.
 TILE_PX = 1408
 MARGIN_PX = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile along one axis, in input px.
+    """A tile along one axis: two half-open intervals of input px.
 
     Attributes:
-        start: first px that is seen.
-        stop: one past the last.
-        first: where the part that counts begins; those of all tiles meet without a gap.
-        last: where it ends.
+        read: px that the network is given.
+        core: px whose cells count, within `read`; those of successive tiles meet without a gap.
     """
 
-    start: int
-    stop: int
-    first: int
-    last: int
+    read: range
+    core: range
 
 
-def cuts(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> list[Tile]:
-    """Tile an axis into tiles whose parts that count cover it once.
+def tile_axis(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> list[Tile]:
+    """Divide an axis into overlapping tiles whose cores cover it once.
 
     Args:
         length: of the axis, px.
         tile: most px of a tile; more than twice the margin.
-        margin: px around the part that counts, but for the ends of the axis.
+        margin: px around a core, except at the ends of the axis.
     """
     if length <= tile:
-        return [Tile(0, length, 0, length)]
+        return [Tile(range(length), range(length))]
     step = tile - 2 * margin
-    found = [Tile(0, tile, 0, tile - margin)]
-    while found[-1].stop < length:
-        first = found[-1].last
+    found = [Tile(range(tile), range(tile - margin))]
+    while found[-1].read.stop < length:
+        first = found[-1].core.stop
         stop = min(first + step + margin, length)
-        found.append(Tile(first - margin, stop, first, stop if stop == length else first + step))
+        last = stop if stop == length else first + step
+        found.append(Tile(range(first - margin, stop), range(first, last)))
     return found
 
 
@@ -60,47 +56,47 @@ def tiles(
     whole: int = WHOLE_PIXELS,
     tile: int = TILE_PX,
     margin: int = MARGIN_PX,
-) -> Iterator[tuple[Tile, Tile]]:
-    """The tiles of a picture as cuts along x and y, row by row; a small one is a single tile.
+) -> list[tuple[Tile, Tile]]:
+    """Divide a picture into tiles along x and y, row by row; a small one is a single tile.
 
     Args:
         size: (width, height) in input px.
-        whole: most px of a picture that is not cut.
+        whole: most px of a picture that is not divided.
         tile: edge of a tile.
-        margin: see `cuts`.
+        margin: see `tile_axis`.
     """
     if size[0] * size[1] <= whole:
         tile = max(size)
-    across, down = (cuts(length, tile=tile, margin=margin) for length in size)
-    return ((x, y) for y, x in product(down, across))
+    across, down = (tile_axis(length, tile=tile, margin=margin) for length in size)
+    return [(x, y) for y, x in product(down, across)]
 
 
 def part_of_sum(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
-    """What a tile's density map holds in the part of the tile that counts.
+    """Integrate a tile's density map over the tile's core.
 
     Args:
-        density: (h, w), whose cells tile the tile evenly; a cell that only in part lies there
-            gives that share.
+        density: (h, w), whose cells divide the tile evenly; a cell that lies in the core in part
+            contributes that share.
         x: the tile along x.
         y: along y.
     """
     along_y, along_x = (
-        _shares(length, cut) for length, cut in zip(density.shape, (y, x), strict=True)
+        _core_shares(cells, tile) for cells, tile in zip(density.shape, (y, x), strict=True)
     )
     return float(along_y @ density.astype(np.float64) @ along_x)
 
 
 def release_freed_memory() -> None:
-    """Give back what the work on a tile freed: small results in between keep it else, under glibc.
+    """Return the memory that a tile freed to the system.
 
-    Without it the hundreds of tiles of a slide take some 8 MB more each.
+    glibc keeps it otherwise, and each of the hundreds of tiles of a slide takes some 8 MB more.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
-def _shares(cells: int, cut: Tile) -> NDArray[np.float64]:
-    """Which share of each of so many cells of equal length lies in the part that counts."""
-    edges = np.linspace(cut.start, cut.stop, cells + 1).clip(cut.first, cut.last)
-    return np.diff(edges) * cells / (cut.stop - cut.start)
+def _core_shares(cells: int, tile: Tile) -> NDArray[np.float64]:
+    """Which share of each of so many cells of equal length lies in the core."""
+    edges = np.linspace(tile.read.start, tile.read.stop, cells + 1)
+    return np.diff(edges.clip(tile.core.start, tile.core.stop)) * cells / len(tile.read)

@@ -1,4 +1,4 @@
-"""A trained method at work: cells in pictures that nobody annotated."""
+"""Count cells in a picture with a trained method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cellbench.config.compose import ResolvedConfig
 from cellbench.config.part_options import check_foreign_parts
 from cellbench.counting.tiles import Tile, part_of_sum, release_freed_memory, tiles
 from cellbench.data.contracts import Picture, Transform
@@ -23,8 +22,8 @@ from cellbench.models.kept_weights import load_kept
 from cellbench.records.trained_runs import TrainedRun
 from cellbench.structures import Prediction, no_points
 
-# Told which share of a picture has been seen since it was told last.
-Seen = Callable[[float], None]
+# Called with the share of a picture that was processed since the last call.
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +48,47 @@ class TrainedCounter:
         *,
         scale: float = 1.0,
         name: str = "",
-        seen: Seen = lambda share: None,
+        progress: Progress = lambda share: None,
     ) -> Prediction:
-        """Count the cells of a picture as the images of a test part are counted.
+        """Count the cells of a picture as those of a test image are counted.
 
-        What prepares an image sees the whole of it; one that is too large for the network is then
-        seen in tiles that overlap. A method that looks at a whole picture at once (and not at
-        each place's surroundings) sees the tile instead.
+        The transforms of `data.prepare` are applied to the whole picture; a picture that is too
+        large for the network is then processed in overlapping tiles. A method that uses the
+        whole picture at once (and not the surroundings of each place) is given the tile instead.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
             scale: px that a cell should have per px that it has: 2 where the picture's cells are
                 half as wide as those that the method was trained on.
             name: of the picture, for messages.
-            seen: told of progress.
+            progress: called after every tile.
 
         Returns:
             Points in px of the picture as it was given; no density.
 
         Raises:
-            UserError: the picture is too large for a method that says a number and not where.
+            UserError: the picture is too large for a method that gives a number and no places.
         """
         prepared = prepared_pixels(Picture(pixels, no_points()), self.transforms)
         factor = self.input_scale * scale
         height, width = (scaled_length(edge, factor) for edge in pixels.shape[:2])
+        grid = tiles((width, height))
         parts = []
-        for x, y in tiles((width, height)):
-            parts.append(self._part(prepared, x, y, factor, name))
-            if len(parts) > 1:
+        for x, y in grid:
+            box = (
+                x.read.start / factor,
+                y.read.start / factor,
+                x.read.stop / factor,
+                y.read.stop / factor,
+            )
+            array = resample(prepared, box=box, size=(len(x.read), len(y.read)))
+            data = {"arrays": [array], "scale": factor, "image_ids": [name]}
+            (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
+            found = self.network.select(candidates)
+            parts.append(found if len(grid) == 1 else core_of(found, x, y, factor, name))
+            if len(grid) > 1:
                 release_freed_memory()
-            seen((x.last - x.first) * (y.last - y.first) / (width * height))
+            progress(len(x.core) * len(y.core) / (width * height))
         points = [found.points for found in parts if found.points is not None]
         scores = [found.scores for found in parts if found.scores is not None]
         return Prediction(
@@ -87,36 +97,39 @@ class TrainedCounter:
             scores=np.concatenate(scores) if scores else None,
         )
 
-    def _part(
-        self, pixels: NDArray[np.uint8], x: Tile, y: Tile, factor: float, name: str
-    ) -> Prediction:
-        """What a tile holds in the part of it that counts."""
-        size = (x.stop - x.start, y.stop - y.start)
-        box = (x.start / factor, y.start / factor, x.stop / factor, y.stop / factor)
-        array = resample(pixels, box=box, size=size)
-        data = {"arrays": [array], "scale": factor, "image_ids": [name]}
-        (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
-        found = self.network.select(candidates)
-        if (x.first, x.last, y.first, y.last) == (x.start, x.stop, y.start, y.stop):
-            return found
-        return _inside(found, x, y, factor, name)
 
+def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
+    """Keep the cells of a tile that lie in its core.
 
-def _inside(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
-    """Of what was found in a tile that which counts, in px of the picture."""
+    Args:
+        found: points in px of the picture, from the tile's corner; density of the tile.
+        x: the tile along x.
+        y: along y.
+        factor: input px per px of the picture.
+        name: of the picture, for messages.
+
+    Returns:
+        Points from the picture's corner. A point on the border of two cores is in the second:
+        cores are half-open.
+
+    Raises:
+        UserError: neither points nor a density say where the cells are.
+    """
     if found.points is None and found.density is None:
         raise UserError(
-            f"{name} is too large to be seen whole, and this method says how many cells there "
-            "are but not where; cut it into pieces, or count with another method."
+            f"{name} is too large to be processed whole, and this method gives a number of cells "
+            "and no places; cut it into pieces, or count with another method."
         )
     count, points, scores = found.count, found.points, found.scores
     if points is not None:
-        at_x, at_y = points[:, 0] + x.start / factor, points[:, 1] + y.start / factor
-        keep = (at_x >= x.first / factor) & (at_x < x.last / factor)
-        keep &= (at_y >= y.first / factor) & (at_y < y.last / factor)
+        corner = np.array([x.read.start, y.read.start]) / factor
+        low = np.array([x.core.start, y.core.start]) / factor
+        high = np.array([x.core.stop, y.core.stop]) / factor
+        placed = points + corner
+        keep = ((placed >= low) & (placed < high)).all(axis=1)
         # of a count that is not that of the points, the points' share
         count = found.count * int(keep.sum()) / len(keep) if len(keep) else 0.0
-        points = np.stack([at_x, at_y], axis=1)[keep].astype(np.float32)
+        points = placed[keep].astype(np.float32)
         scores = None if scores is None else scores[keep]
     if found.density is not None:
         count = part_of_sum(found.density, x, y)
@@ -126,7 +139,7 @@ def _inside(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Pr
 def load_counter(
     run: TrainedRun, *, device: str = "auto", trust_weights: bool = False
 ) -> TrainedCounter:
-    """A finished run's method with the weights and thresholds that were kept.
+    """Load a finished run's method with the weights and thresholds that it kept.
 
     Args:
         run: whose weights are at hand.
@@ -135,8 +148,8 @@ def load_counter(
 
     Raises:
         UserError: the device is not there, the record sets what only the user of this machine may
-            set, a part of the method is not installed, or the file
-            does not hold the weights that the record scored, or holds values that are not finite.
+            set, a part of the method is not installed, or the file does not hold the weights that
+            the record scored, or holds values that are not finite.
     """
     where = choose_device(device)
     config = run.config
@@ -145,13 +158,7 @@ def load_counter(
     network.to(device=where, memory_format=torch.channels_last)
     return TrainedCounter(
         network=fold_batch_norms(network.eval()),  # here once, not for every tile
-        transforms=_prepare(config),
+        transforms=tuple(make_transform(t, config.data.input_scale) for t in config.data.prepare),
         input_scale=config.data.input_scale,
         precision=choose_precision(config.schedule.precision, where),
-    )
-
-
-def _prepare(config: ResolvedConfig) -> tuple[Transform, ...]:
-    return tuple(
-        make_transform(options, config.data.input_scale) for options in config.data.prepare
     )

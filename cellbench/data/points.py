@@ -1,4 +1,4 @@
-"""Point files: one cell a line, `x y` in pixels."""
+"""Files of points: one cell a line, `x y` in pixels, or a table with a header."""
 
 import errno
 import re
@@ -8,30 +8,38 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cellbench.data.contracts import ReadPoints
+from cellbench.data.point_conventions import (
+    IMAGEJ_AREA,
+    IMAGEJ_POINT,
+    NAPARI,
+    PIXEL_INDICES,
+    TEXT,
+    PointConvention,
+)
 from cellbench.errors import UserError
 from cellbench.files.limits import POINTS
 from cellbench.files.reading import read_file
-from cellbench.files.writing import write_atomically
 from cellbench.structures import Points
 
 WHOLE_NUMBERS = "Points in whole numbers only were taken as pixel indices: 0.5 was added."
+PROGRAM_POINTS = "{program} has the centres of pixels at whole numbers: 0.5 was added."
 
 _SEPARATOR = re.compile(r" *[,;\t] *| +")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# napari names the axes of an array: axis-0 is the row.
-_X_NAMES = ("x", "axis-1")
-_Y_NAMES = ("y", "axis-0")
+# Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
+_IMAGEJ_COLUMNS = {"area", "counter", "mean", "slice"}
 
 
-def read_points(path: str | Path) -> ReadPoints:
-    """Read a point file.
+def read_point_file(path: str | Path) -> ReadPoints:
+    """Read a file of points.
 
-    A line holds x and y, parted by blanks, a comma, a semicolon or a tab; empty lines and what
-    follows a `#` are passed over. A first line of words is a header: it says which columns are x
-    and y (or axis-1 and axis-0, as napari writes), and further columns are allowed then.
+    A line holds x and y, separated by blanks, a comma, a semicolon or a tab; empty lines and what
+    follows a `#` are skipped. A first line of words is a header that names the columns: x and y
+    (in ImageJ's Results.csv too), or axis-1 and axis-0 (napari); further columns are allowed then.
 
-    A file of whole numbers only holds pixel indices: 0.5 is added to reach the pixels' centres,
-    and a note says so. Other numbers are taken as they are.
+    Where the centre of the first pixel lies depends on the format, see `point_conventions`: a
+    note says where 0.5 was added. A file without header, or with x and y alone, that holds whole
+    numbers only holds pixel indices.
 
     Args:
         path: a text file in UTF-8.
@@ -44,8 +52,9 @@ def read_points(path: str | Path) -> ReadPoints:
     """
     path = Path(path)
     header: list[str] | None = None
-    columns = (0, 1)
+    convention, columns, area = TEXT, (0, 1), None
     rows: list[tuple[float, float]] = []
+    shifts: list[float] = []
     whole = True
     for number, line in enumerate(_text(path).splitlines(), start=1):
         content = line.partition("#")[0].rstrip().lstrip(" ")
@@ -55,37 +64,41 @@ def read_points(path: str | Path) -> ReadPoints:
         fields = [field.strip("\"'") for field in _SEPARATOR.split(content)]
         if header is None and not rows and _is_header(fields):
             header = [field.casefold() for field in fields]
-            columns = _columns(header, path, number)
+            convention = _convention(header, path, number)
+            columns = header.index(convention.x), header.index(convention.y)
+            area = header.index("area") if "area" in header else None
             continue
         if len(fields) != (2 if header is None else len(header)):
             raise _malformed(path, number, line)
         x, y = fields[columns[0]], fields[columns[1]]
         whole = whole and bool(_INTEGER.fullmatch(x) and _INTEGER.fullmatch(y))
         rows.append((_number(x, path, number, line), _number(y, path, number, line)))
-    points = np.array(rows, dtype=np.float64).reshape(-1, 2)
+        is_area = area is not None and _number(fields[area], path, number, line) > 0
+        shifts.append((IMAGEJ_AREA if is_area else convention).shift_px)
+    notes: tuple[str, ...] = ()
+    if rows and whole and convention is TEXT:
+        shifts, notes = [PIXEL_INDICES.shift_px] * len(rows), (WHOLE_NUMBERS,)
+    elif any(shifts):
+        program = "napari" if convention is NAPARI else "ImageJ"
+        notes = (PROGRAM_POINTS.format(program=program),)
+    points = np.array(rows, dtype=np.float64).reshape(-1, 2) + np.array(shifts).reshape(-1, 1)
     if not np.isfinite(points.astype(np.float32)).all():
         raise UserError(f"{path} holds a coordinate beyond any image; write pixels.")
-    if rows and whole:
-        return ReadPoints((points + 0.5).astype(np.float32), (WHOLE_NUMBERS,))
-    return ReadPoints(points.astype(np.float32))
-
-
-def write_points(path: str | Path, points: ArrayLike) -> None:
-    """Write a point file that `read_points` reads back exactly, as a whole or not at all.
-
-    Args:
-        path: the file.
-        points: (N, 2) finite numbers, (x, y) px, stored as float32; none give an empty file.
-
-    Raises:
-        UserError: the file cannot be written.
-        ValueError: `points` is no (N, 2) array of finite numbers.
-    """
-    write_atomically(Path(path), format_points(points))
+    return ReadPoints(points.astype(np.float32), notes)
 
 
 def format_points(points: ArrayLike) -> bytes:
-    """The bytes of a point file: the fewest digits that give back each float32."""
+    """Format points as a file that `read_point_file` reads back exactly.
+
+    Args:
+        points: (N, 2) finite numbers, (x, y) px, as float32; none give an empty file.
+
+    Returns:
+        The bytes, with the fewest digits that give back each float32.
+
+    Raises:
+        ValueError: `points` is no (N, 2) array of finite numbers.
+    """
     array: Points = np.asarray(points, dtype=np.float32)
     if array.size == 0:
         return b""
@@ -95,7 +108,7 @@ def format_points(points: ArrayLike) -> bytes:
 
 
 def _shortest(value: np.float32) -> str:
-    """Always with a point or an exponent, so that the file is never taken for pixel indices."""
+    """Digits with a point or an exponent, so that the file is never read as pixel indices."""
     text = str(value)
     # A reader rounds twice, to double and to float32; the digits of the double are always exact.
     return text if np.float32(float(text)) == value else repr(float(value))
@@ -124,10 +137,10 @@ def _is_header(fields: list[str]) -> bool:
     return len(fields) >= 2
 
 
-def _columns(header: list[str], path: Path, number: int) -> tuple[int, int]:
-    for x, y in zip(_X_NAMES, _Y_NAMES, strict=True):
-        if header.count(x) == 1 and header.count(y) == 1:
-            return header.index(x), header.index(y)
+def _convention(header: list[str], path: Path, number: int) -> PointConvention:
+    for known in (TEXT, NAPARI):
+        if header.count(known.x) == 1 and header.count(known.y) == 1:
+            return IMAGEJ_POINT if known is TEXT and _IMAGEJ_COLUMNS & set(header) else known
     raise UserError(
         f"{path}, line {number}: the header names {', '.join(header)}; it must name one column "
         "x and one y."

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cellbench import paths
 from cellbench.data.images import decode_image, encode_png
 from cellbench.data.manifests import Entry, Manifest, read_manifest
-from cellbench.data.points import format_points, read_points
+from cellbench.data.points import format_points, read_point_file
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
@@ -136,7 +136,7 @@ class StoredSet:
         """
         entry = self.entry(image_id)
         self._checked(entry.points, entry.points_sha256)
-        points = read_points(self.folder / entry.points).points
+        points = read_point_file(self.folder / entry.points).points
         return CellSample(image_id=entry.id, points=points, size=entry.size)
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:

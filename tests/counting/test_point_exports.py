@@ -1,4 +1,4 @@
-"""Claims about points for other programs, read back by what those programs expect."""
+"""Claims about points for other programs, read back as those programs place them."""
 
 import csv
 import json
@@ -7,8 +7,10 @@ import uuid
 import numpy as np
 import pytest
 
+from cellbench.counting.count_tables import Counted, CountTables
 from cellbench.counting.point_exports import WRITERS, napari_csv, qupath_geojson
-from cellbench.structures import no_points
+from cellbench.data.points import format_points, read_point_file
+from cellbench.structures import Prediction, no_points
 
 # The centre of the picture's first pixel, and a place in the fourth column of the third row.
 POINTS = np.array([[0.5, 0.5], [3.25, 2.75]], np.float32)
@@ -49,3 +51,32 @@ def test_a_picture_without_cells_is_a_file_without_points(program):
         assert text == "index,axis-0,axis-1\n"
     else:
         assert json.loads(text) == {"type": "FeatureCollection", "features": []}
+
+
+def read_napari(points, tmp_path):
+    (tmp_path / "p.csv").write_text(napari_csv(points, None, name="a"))
+    return read_point_file(tmp_path / "p.csv").points
+
+
+def read_qupath(points, tmp_path):
+    (feature,) = json.loads(qupath_geojson(points, None, name="a"))["features"]
+    return np.array(feature["geometry"]["coordinates"])
+
+
+def read_text(points, tmp_path):
+    (tmp_path / "p.txt").write_bytes(format_points(points))
+    return read_point_file(tmp_path / "p.txt").points
+
+
+def read_tables(points, tmp_path):
+    counted = Counted("a", float(len(points)), None, (900, 900), len(points), "0" * 64)
+    tables = CountTables(tmp_path / "counts", {}, {"a": "0" * 64})
+    tables.add(counted, Prediction(counted.count, points))
+    return tables.found(["a"])["a"].points
+
+
+@pytest.mark.parametrize("written_and_read", [read_napari, read_qupath, read_text, read_tables])
+def test_points_come_back_to_a_ten_thousandth_of_a_pixel(written_and_read, tmp_path):
+    points = np.random.default_rng(0).uniform(0, 800, (50, 2)).astype(np.float32)
+    points = np.concatenate([points, np.array([[10.25, 20.75], [3, 4], [0.5, 0.5]], np.float32)])
+    np.testing.assert_allclose(written_and_read(points, tmp_path), points, rtol=0, atol=1e-4)

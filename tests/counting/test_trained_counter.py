@@ -9,8 +9,8 @@ import torch
 from agreement import assert_same_candidates
 
 from cellbench.counting import trained_counter
-from cellbench.counting.tiles import tiles
-from cellbench.counting.trained_counter import TrainedCounter, load_counter
+from cellbench.counting.tiles import tile_axis, tiles
+from cellbench.counting.trained_counter import TrainedCounter, core_of, load_counter
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -113,7 +113,7 @@ def test_points_are_the_same_whole_and_in_tiles(in_tiles, near, views):
     whole = counter.count(PIXELS)
     in_tiles()
     seen = []
-    parts = counter.count(PIXELS, seen=seen.append)
+    parts = counter.count(PIXELS, progress=seen.append)
     assert len(seen) > 1
     assert sum(seen) == pytest.approx(1)
     assert parts.count == len(parts.points)
@@ -142,11 +142,28 @@ def test_a_density_sums_to_the_same_whole_and_in_tiles(in_tiles, scale):
     assert whole.count > 0
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.5, 2.0])
+def test_a_cell_on_the_border_of_two_tiles_counts_once(factor):
+    left, right = tile_axis(250, tile=192, margin=64)
+    border = left.core.stop / factor
+    (whole,) = tile_axis(100)
+    for at, counts in ((border, (0, 1)), (np.nextafter(np.float32(border), np.float32(0)), (1, 0))):
+        found = []
+        for x in (left, right):
+            # as the network gives it: from the corner of its tile
+            point = np.array([[at - x.read.start / factor, 50 / factor]], np.float32)
+            one = Prediction(1.0, point, np.ones(1, np.float32))
+            found.append(core_of(one, x, whole, factor, "photo"))
+        assert tuple(one.count for one in found) == counts
+        kept = np.concatenate([one.points for one in found])
+        np.testing.assert_allclose(kept, [[at, 50 / factor]], atol=1e-4)
+
+
 def test_a_number_without_places_cannot_be_cut(in_tiles):
     counter = trained({"type": "MeanCount"})
     assert counter.count(PIXELS).points is None
     in_tiles()
-    with pytest.raises(UserError, match="photo is too large to be seen whole"):
+    with pytest.raises(UserError, match="photo is too large to be processed whole"):
         counter.count(PIXELS, name="photo")
 
 

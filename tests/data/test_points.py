@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cellbench.data.points import WHOLE_NUMBERS, format_points, read_points, write_points
+from cellbench.data.points import (
+    PROGRAM_POINTS,
+    WHOLE_NUMBERS,
+    format_points,
+    read_point_file,
+)
 from cellbench.errors import UserError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -13,15 +18,15 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 def read_text(tmp_path, text):
     path = tmp_path / "p.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_points(path)
+    return read_point_file(path)
 
 
 @settings(max_examples=200, deadline=None)
 @given(points=arrays(np.float32, st.tuples(st.integers(0, 8), st.just(2)), elements=FINITE))
 def test_written_points_come_back_exactly(tmp_path_factory, points):
     path = tmp_path_factory.mktemp("points") / "p.txt"
-    write_points(path, points)
-    read = read_points(path)
+    path.write_bytes(format_points(points))
+    read = read_point_file(path)
     assert read.points.dtype == np.float32
     assert read.points.shape == points.shape
     np.testing.assert_array_equal(read.points, points)
@@ -71,13 +76,28 @@ def test_no_lines_are_no_cells(tmp_path, text):
         "  1.5   2.5  \n 3.5 4.5 # a cell\n# the end\n",
         "X,Y\n1.5,2.5\n3.5,4.5\n",
         "y x\n2.5 1.5\n4.5 3.5\n",
-        'index,"axis-0","axis-1",label\n0,2.5,1.5,1\n1,4.5,3.5,1\n',
+        'index,"axis-0","axis-1",label\n0,2.0,1.0,1\n1,4,3,1\n',
+        " \tArea\tX\tY\n1\t0\t1\t2\n2\t0\t3\t4\n",
+        " ,X,Y,Counter\n1,1,2,0\n2,3.0,4.0,0\n",
         " \tArea\tX\tY\n1\t9\t1.5\t2.5\n2\t9\t3.5\t4.5\n",
         "\ufeffx,y\n1.5e0,2.5\n+3.5,.45e1\n",
     ],
 )
 def test_what_people_write_is_understood(tmp_path, text):
     np.testing.assert_array_equal(read_text(tmp_path, text).points, [[1.5, 2.5], [3.5, 4.5]])
+
+
+def test_programs_that_number_pixels_are_shifted_by_half_a_pixel_and_a_note_says_so(tmp_path):
+    napari = read_text(tmp_path, "index,axis-0,axis-1\n0,20.25,9.75\n")
+    np.testing.assert_array_equal(napari.points, [[10.25, 20.75]])
+    assert napari.notes == (PROGRAM_POINTS.format(program="napari"),)
+    # a point where it was clicked, and the centroid of a particle of nine pixels
+    imagej = read_text(tmp_path, " ,Area,X,Y\n1,0,9.75,20.25\n2,9,10.25,20.75\n")
+    np.testing.assert_array_equal(imagej.points, [[10.25, 20.75]] * 2)
+    assert imagej.notes == (PROGRAM_POINTS.format(program="ImageJ"),)
+    plain = read_text(tmp_path, "x,y\n10.25,20.75\n")
+    np.testing.assert_array_equal(plain.points, [[10.25, 20.75]])
+    assert plain.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -115,25 +135,11 @@ def test_a_number_beyond_float32_is_refused(tmp_path):
 
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        read_points(tmp_path / "none.txt")
+        read_point_file(tmp_path / "none.txt")
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "p.txt"
-    write_points(path, [[1.5, 2.5]])
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("cellbench.files.writing.os.fsync", full)
-    with pytest.raises(UserError, match="no space left on device"):
-        write_points(path, [[3.5, 4.5]])
-    assert [p.name for p in tmp_path.iterdir()] == ["p.txt"]
-    np.testing.assert_array_equal(read_points(path).points, [[1.5, 2.5]])
-
-
-def test_what_is_no_list_of_points_is_a_programming_error(tmp_path):
+def test_what_is_no_list_of_points_is_a_programming_error():
     with pytest.raises(ValueError, match=r"\(N, 2\)"):
-        write_points(tmp_path / "p.txt", np.zeros((3, 3)))
+        format_points(np.zeros((3, 3)))
     with pytest.raises(ValueError, match="finite"):
-        write_points(tmp_path / "p.txt", [[np.nan, 1]])
+        format_points([[np.nan, 1]])

@@ -29,7 +29,7 @@ from cellbench.data.archives import unpack
 from cellbench.data.images import read_image
 from cellbench.data.large import LargePicture
 from cellbench.data.manifests import Entry, Manifest, read_manifest
-from cellbench.data.points import read_points
+from cellbench.data.points import read_point_file
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.ranking import published
@@ -160,7 +160,7 @@ def _points() -> list[bytes]:
 
 
 def _use_points(path: Path) -> bool:
-    points = read_points(path).points
+    points = read_point_file(path).points
     require(points.dtype == np.float32 and points.shape[1:] == (2,), "another shape")
     require(np.isfinite(points).all(), "a point that is not finite")
     text = path.read_bytes().decode("utf-8-sig")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.images import image_size, is_named_as_picture, read_image
-from cellbench.data.points import read_points
+from cellbench.data.points import read_point_file
 from cellbench.errors import UserError
 from cellbench.structures import Points
 
@@ -70,7 +70,7 @@ class DottedSet(DataSet):
         if item.annotation is None:
             raise UserError(f"{item.image} has no annotation; put it beside the others.")
         if item.annotation.suffix.lower() in _TEXT:
-            return read_points(item.annotation)
+            return read_point_file(item.annotation)
         found = image_size(item.annotation)
         if found != size:
             raise UserError(

@@ -1,0 +1,43 @@
+"""The half pixel and the order of the axes in every format of points, decided once.
+
+cellbench's points are (x, y) px from the corner of the picture: the centre of the first pixel is
+(0.5, 0.5). Programs that number pixels put it at (0, 0). Readers and writers of points both go
+through this table.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PointConvention:
+    """How a format writes the place of a cell.
+
+    Attributes:
+        x: name of the horizontal coordinate, lower case.
+        y: name of the vertical coordinate.
+        first_pixel: both coordinates of the centre of the first pixel.
+    """
+
+    x: str = "x"
+    y: str = "y"
+    first_pixel: float = 0.5
+
+    @property
+    def shift_px(self) -> float:
+        """What a reader adds to both coordinates, and a writer takes away."""
+        return 0.5 - self.first_pixel
+
+
+# `x y` lines, cellbench's own format; read so if one number of a file has a fraction.
+TEXT = PointConvention()
+# `x y` lines in whole numbers only are column and row of a pixel.
+PIXEL_INDICES = PointConvention(first_pixel=0.0)
+# A points layer is placed by array indices, rows (axis-0) first; the centre of an array's first
+# element has the world coordinates (0, 0).
+NAPARI = PointConvention(x="axis-1", y="axis-0", first_pixel=0.0)
+# Whole coordinates of points and lines are centres of pixels, those of areas are corners, and
+# `Measure` writes them as they are: the two differ by half a pixel within one Results.csv.
+IMAGEJ_POINT = PointConvention(first_pixel=0.0)
+IMAGEJ_AREA = PointConvention()
+# Shapes are geometry in px of the full picture: a rectangle at (0, 0) begins at the corner.
+QUPATH = PointConvention()
