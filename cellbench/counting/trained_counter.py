@@ -126,7 +126,8 @@ def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Pr
         low = np.array([x.core.start, y.core.start]) / factor
         high = np.array([x.core.stop, y.core.stop]) / factor
         placed = points + corner
-        keep = ((placed >= low) & (placed < high)).all(axis=1)
+        inside = (placed >= low) & (placed < high)
+        keep = inside[:, 0] & inside[:, 1]
         # of a count that is not that of the points, the points' share
         count = found.count * int(keep.sum()) / len(keep) if len(keep) else 0.0
         points = placed[keep].astype(np.float32)
