@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,9 +18,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from cellbench.engine.work_progress import Advance, Display
+
 if TYPE_CHECKING:
-    from cellbench.engine.request import Display
-    from cellbench.engine.work_progress import Advance
     from cellbench.sweeps.reporting import ProgressFile
 
 # Where there is no terminal, a line this often says that the run is alive.
@@ -89,7 +90,7 @@ class RunProgress:
         return _minutes((now - began) / known * (self.effort(self.total) - self.effort(done)))
 
     @contextmanager
-    def task(self, label: str, total: float) -> "Iterator[Advance]":
+    def task(self, label: str, total: float) -> Iterator[Advance]:
         """Show other work than steps: a bar of its own, or one under that of the steps.
 
         Args:
@@ -117,15 +118,14 @@ class RunProgress:
             self.bar = None
 
 
-def terminal_display(console: Console) -> "Display":
+def terminal_display(console: Console) -> Display:
     """The display of `cellbench run`; silent in all but the first process of torchrun."""
-    from cellbench.engine.request import Display
-
     if os.environ.get("RANK", "0") != "0":
         return Display()
     progress = RunProgress(console)
     return Display(
         say=lambda text: console.print(text, soft_wrap=True),
+        status=console.status,
         start=progress.start,
         step=progress.step,
         stop=progress.stop,
@@ -133,9 +133,8 @@ def terminal_display(console: Console) -> "Display":
     )
 
 
-def reported(display: "Display", file: "ProgressFile") -> "Display":
+def reported(display: Display, file: "ProgressFile") -> Display:
     """A display that also keeps a progress file up to date."""
-    from cellbench.engine.request import Display
 
     def say(text: str) -> None:
         display.say(text)
@@ -153,7 +152,7 @@ def reported(display: "Display", file: "ProgressFile") -> "Display":
         display.stop()
         file.update(now=True, phase="scoring")
 
-    return Display(say=say, start=start, step=step, stop=stop, task=display.task)
+    return replace(display, say=say, start=start, step=step, stop=stop)
 
 
 def pictures_progress(

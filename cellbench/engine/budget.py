@@ -17,7 +17,7 @@ from cellbench.data.whole_images import WholeImages
 from cellbench.engine.assembly import start_counter, whole_images
 from cellbench.engine.devices import agree
 from cellbench.engine.evaluation import Labelled, validate
-from cellbench.engine.request import Display, Prepared
+from cellbench.engine.request import Prepared
 from cellbench.engine.schedule import (
     Plan,
     StepTimings,
@@ -29,7 +29,7 @@ from cellbench.engine.schedule import (
 )
 from cellbench.engine.stages import Span, StageSwitch
 from cellbench.engine.training import Training, TrainingStep
-from cellbench.engine.work_progress import Advance
+from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 
 # The part of the measuring time that steps may take.

@@ -20,8 +20,6 @@ from cellbench.engine.devices import (
     choose_precision,
     join_processes,
 )
-from cellbench.engine.training import Show
-from cellbench.engine.work_progress import Task, silent_task
 from cellbench.records.trained_runs import run_folder
 
 
@@ -60,27 +58,6 @@ class Request:
     resume: bool = True
     workers: int | None = None
     store: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Display:
-    """How a run speaks: the terminal, or nothing.
-
-    Attributes:
-        say: a sentence.
-        start: before training: number of steps, and how long the first so many of them take, in
-            any unit.
-        step: steps done, loss, last validation MAE.
-        stop: after training.
-        task: other work: what it is and its total (images, seconds), to a context that takes how
-            much more is done.
-    """
-
-    say: Callable[[str], None] = lambda text: None
-    start: Callable[[int, Callable[[int], float]], None] = lambda iterations, effort: None
-    step: Show = lambda done, loss, mae: None
-    stop: Callable[[], None] = lambda: None
-    task: Task = silent_task
 
 
 @dataclass(frozen=True, slots=True)

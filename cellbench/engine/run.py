@@ -17,11 +17,12 @@ from cellbench.engine.assembly import (
 from cellbench.engine.budget import plan_run
 from cellbench.engine.devices import keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
-from cellbench.engine.request import Display, Outcome, Prepared, Request, prepare
+from cellbench.engine.request import Outcome, Prepared, Request, prepare
 from cellbench.engine.run_lock import run_lock, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import Training, fit, run_training
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.records import record_file

@@ -30,11 +30,8 @@ from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.optim import build_optimizer, rate
 from cellbench.engine.schedule import Plan
 from cellbench.engine.stages import StageSwitch, span_at, spans
-from cellbench.engine.work_progress import Task, silent_task
+from cellbench.engine.work_progress import Show, Task, silent_task
 from cellbench.models.counter import Batch, CellCounter, total_loss
-
-# Steps done, loss, last validation MAE.
-Show = Callable[[int, float, float | None], None]
 
 # Seconds between checkpoints; when one is written has no influence on what is computed.
 CHECKPOINT_EVERY_S = 45.0

@@ -19,10 +19,11 @@ from cellbench.engine import checkpoints
 from cellbench.engine.assembly import make_training, start_counter, starting_weights
 from cellbench.engine.devices import choose_device, choose_precision, join_processes
 from cellbench.engine.record import environment
-from cellbench.engine.request import Display, Prepared, Request
+from cellbench.engine.request import Prepared, Request
 from cellbench.engine.run import run_prepared
 from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
 from cellbench.engine.scoring import score_test
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.records.point_lists import PointLists, read_points

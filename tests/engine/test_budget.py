@@ -15,9 +15,10 @@ from torch import nn
 from cellbench.config.compose import ScheduleConfig
 from cellbench.config.run_length import budget_text, duration_text, rounded_budget
 from cellbench.engine import budget
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.schedule import StepTimings, budget_for, fit_budget
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.models.counter import Stage
 

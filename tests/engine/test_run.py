@@ -4,8 +4,9 @@ import json
 import pytest
 import torch
 
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
+from cellbench.engine.work_progress import Display
 from cellbench.errors import RunError, UserError
 from cellbench.records.record_file import same_result
 

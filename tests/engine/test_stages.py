@@ -8,9 +8,10 @@ import torch
 from cellbench.config.compose import ScheduleConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.optim import rate
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.engine.work_progress import Display
 from cellbench.models.counter import CellCounter, Stage
 from cellbench.models.point_counter import PointCounter
 from cellbench.records.record_file import same_result

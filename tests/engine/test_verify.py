@@ -8,9 +8,10 @@ import pytest
 
 from cellbench.engine import scoring
 from cellbench.engine.evaluation import infer
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import content_hash, read_record

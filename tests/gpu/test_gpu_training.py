@@ -13,10 +13,11 @@ from safetensors.torch import load_file as load_tensors
 
 from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes, agree
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import Span, StageSwitch
 from cellbench.engine.training import TrainingStep
+from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
 from cellbench.records.record_file import read_record
 

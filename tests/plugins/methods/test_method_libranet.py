@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from cellbench.config.compose import load_file
-from cellbench.engine.request import Display, Request
+from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch
+from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch
 from cellbench.models.parts import Backbone, FeatureShape
