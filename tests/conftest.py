@@ -67,8 +67,9 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def simulated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `CELLBENCH_HOME` with the simulated ADI."""
-    folder = tmp_path_factory.mktemp("simulated-home")
+    """A `CELLBENCH_HOME` with the simulated ADI; `$CELLBENCH_SIMULATED` keeps it between runs."""
+    kept = os.environ.get("CELLBENCH_SIMULATED")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("simulated-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLBENCH_HOME", str(folder))
         simulate_set("adi-sim")

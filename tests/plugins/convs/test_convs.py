@@ -151,3 +151,19 @@ def test_mdgc_starts_near_its_shortcut():
     torch.manual_seed(0)
     x = picture(4, 64, 8, 8)
     assert (MDGC(64, 64)(x) - x).square().mean().sqrt() < 0.3
+
+
+def test_attention_is_alpha_plus_the_mean_of_the_features():
+    """Eq. 4 of DLA-Count: alpha' = alpha + GAP(F_cat), and alpha' weighs F_cat."""
+    torch.manual_seed(0)
+    conv = MDGC(24, 24)
+    nn.init.zeros_(conv.attention[-2].weight)
+    nn.init.zeros_(conv.attention[-2].bias)  # alpha is 1/2 everywhere
+    seen = {}
+    conv.pointwise.register_forward_hook(lambda _, inputs, out: seen.update(features=out.relu()))
+    conv.project.register_forward_hook(lambda _, inputs, out: seen.update(weighed=inputs[0]))
+    conv(picture(2, 24, 9, 7))
+    features = seen["features"]
+    means = features.sum(dim=(2, 3), keepdim=True) / (9 * 7)
+    assert means.mean() > 0.05, "too small to be missed"
+    torch.testing.assert_close(seen["weighed"], features * (0.5 + means))
