@@ -26,7 +26,7 @@ def test_a_cell_on_a_border_of_two_tiles_is_counted_once():
     pixels = np.zeros((800, 3000, 3), dtype=np.uint8)
     pixels[400], pixels[:, 1500] = 255, 255
     counter = TrainedCounter(BrightPixels(size_multiple=1).eval(), (), 1.0, "float32")
-    found = counter.count(pixels, seen=seen.append)
+    found = counter.count(pixels, progress=seen.append)
     assert len(seen) > 1, "the picture was seen whole"
     assert found.count == 3000 + 800 - 1
     assert len({tuple(point) for point in found.points.tolist()}) == len(found.points) == 3799
