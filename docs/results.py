@@ -9,7 +9,7 @@ from cellbench.records.summaries import load_records
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: docs/results.py writes them -->\n", "<!-- /results -->\n"
-SETS = ("adi", "mbm", "vgg", "dcc")
+SETS = ("adi", "mbm", "vgg", "nuclei", "dcc")
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def _real_row(name: str) -> _Row:
         on_disk=None if stored is None else len(stored),
         simulator=dataset.simulator or None,
         manifest_hash=None if stored is None else stored.manifest_hash,
-        licence=_UNSTATED,
+        licence=dataset.licence or _UNSTATED,
         to_do=to_do,
     )
 

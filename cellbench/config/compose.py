@@ -193,7 +193,9 @@ def resolve(
         if wanted.endswith("-sim"):
             raw["data"]["set"] = wanted
     if "data" not in raw:
-        raise UserError(f"{path.name} names no data set; add --dataset adi (or mbm, vgg, dcc).")
+        raise UserError(
+            f"{path.name} names no data set; add --dataset adi (or mbm, vgg, nuclei, dcc)."
+        )
     _check_keys(raw, [*METHOD_KEYS, *DATA_KEYS], "")
     for key in ("method", "model"):
         if key not in raw:

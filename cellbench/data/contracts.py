@@ -73,11 +73,15 @@ class DataSet(ABC):
         image_size: "150x150", for people.
         parts: sizes of train, validation and test under v1; a test of None is the set's own.
             Without sizes 60, 20 and 20 % of the images are taken, whole groups at a time.
+        by_group: whether `parts` counts groups of images, which no split divides.
         archives: where to fetch it, tried in order; empty if it cannot be fetched.
         instructions: how to get it where it cannot be fetched; one sentence.
         simulator: registered name of the simulator that stands in for it; empty if none does.
         manifest: relative name, inside the plugin package, of the shipped per-file SHA-256 list;
             None where no copy was available to us.
+        shipped: relative name, inside the plugin package, of the set in its canonical form; None
+            where its licence forbids to pass it on.
+        licence: under which its images may be used; None where its authors state none.
     """
 
     name: ClassVar[str]
@@ -87,10 +91,13 @@ class DataSet(ABC):
     count: ClassVar[tuple[float, float] | None] = None
     image_size: ClassVar[str] = ""
     parts: ClassVar[tuple[int, int, int | None] | None] = None
+    by_group: ClassVar[bool] = False
     archives: ClassVar[tuple[Archive, ...]] = ()
     instructions: ClassVar[str] = ""
     simulator: ClassVar[str] = ""
     manifest: ClassVar[Path | None] = None
+    shipped: ClassVar[Path | None] = None
+    licence: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Title a set by its name where it states no title."""

@@ -1,8 +1,9 @@
 """Protocols: which images a method learns from, is chosen on, and is scored on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 
 SPLITS = range(5)
+
+# What no split divides: (whether it is a single image, name of the group or image).
+Unit = tuple[bool, str]
+_Unit = TypeVar("_Unit", str, Unit)
+
 _SMOKE = (4, 2, 2)
 _DONORS = (3, 2, 3)
 
@@ -109,8 +115,9 @@ def make_split(
     """Part a set.
 
     Every protocol starts from `numpy.random.default_rng(split).permutation(sorted ids)`; of a set
-    that has its own test part, only the others are permuted; of one that states no sizes, its
-    groups. `smoke` takes the head of that order, so it never shows a test image of v1.
+    that has its own test part, only the others are permuted; of one that is parted by groups or
+    states no sizes, its groups. `smoke` takes the head of that order, so it never shows a test
+    image of v1.
 
     Args:
         stored: the set on disk, real or simulated.
@@ -137,60 +144,52 @@ def make_split(
 
 def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
     pool, own_test = _pool(stored, dataset, "v1")
-    if dataset.parts is None:
-        train, val, test = _by_shares(stored, pool, rng, own_test=bool(own_test))
-        return Split(train, val, own_test or test)
     order = _permuted(pool, rng)
-    first, second, third = dataset.parts
+    parts: tuple[int, int, int | None]
+    if dataset.parts is None:
+        parts = _shares(stored, [len(pool[unit]) for unit in order], own_test)
+    else:
+        parts = dataset.parts
+    first, second, third = parts
     return Split(
-        train=order[:first],
-        val=order[first : first + second],
-        test=own_test if third is None else order[first + second : first + second + third],
+        train=_images(pool, order[:first]),
+        val=_images(pool, order[first : first + second]),
+        test=own_test or _images(pool, order[first + second : first + second + (third or 0)]),
     )
 
 
-def _by_shares(
-    stored: StoredSet, pool: list[str], rng: np.random.Generator, *, own_test: bool
-) -> tuple[list[str], list[str], list[str]]:
-    """Train, validation and test of a set that states no sizes: 60, 20 and 20 % of its images.
+def _shares(stored: StoredSet, sizes: list[int], own_test: list[str]) -> tuple[int, int, int]:
+    """The units of train, validation and test of a set that states no sizes: 60, 20 and 20 %.
 
-    Images of one group are in one part; the cuts are where the shares are met best. Of a set with
-    a test part of its own, three quarters and one quarter of the rest.
+    The cuts are where the shares of the images are met best. Of a set with a test part of its own,
+    three quarters and one quarter of the rest.
+
+    Args:
+        stored: named where it is too small.
+        sizes: images of every unit, in their order.
+        own_test: the set's test part; empty if it has none.
     """
-    groups: dict[tuple[bool, str], list[str]] = {}
-    for image_id in pool:
-        group = stored.group(image_id)
-        groups.setdefault((group is None, group or image_id), []).append(image_id)
     needed = 2 if own_test else 3
-    if len(groups) < needed:
-        what = "image" if len(groups) == len(pool) else "group of images"
+    if len(sizes) < needed:
+        what = "image" if len(sizes) == sum(sizes) else "group of images"
         raise UserError(
-            f"{stored.name} has {len(groups)} {what}{'' if len(groups) == 1 else 's'} to part and "
+            f"{stored.name} has {len(sizes)} {what}{'' if len(sizes) == 1 else 's'} to part and "
             f"{needed} are needed; import more."
         )
-    keys = sorted(groups)
-    order = [groups[keys[i]] for i in rng.permutation(len(keys))]
-    ends = np.cumsum([len(images) for images in order])
+    ends = np.cumsum(sizes)
     cuts = [0]
     for share in (0.75,) if own_test else (0.6, 0.8):
-        last = len(order) - needed + len(cuts) + 1  # one group at least is left for each part
+        last = len(sizes) - needed + len(cuts) + 1  # one unit at least is left for each part
         among = np.arange(cuts[-1] + 1, last)
-        cuts.append(int(among[np.abs(ends[among - 1] - share * len(pool)).argmin()]))
-    cuts += [len(order)] * (4 - len(cuts))
-    first, second, third = (
-        [image_id for images in order[a:b] for image_id in images] for a, b in pairwise(cuts)
-    )
+        cuts.append(int(among[np.abs(ends[among - 1] - share * ends[-1]).argmin()]))
+    cuts += [len(sizes)] * (4 - len(cuts))
+    first, second, third = (b - a for a, b in pairwise(cuts))
     return first, second, third
 
 
 def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
-    if dataset.parts is None:
-        parts = _v1(stored, dataset, rng)
-        return Split(train=parts.train, val=[], test=parts.val + parts.test)
-    pool, own_test = _pool(stored, dataset, "literature")
-    order = _permuted(pool, rng)
-    train = dataset.parts[0]
-    return Split(train=order[:train], val=[], test=order[train:] + own_test)
+    parts = _v1(stored, dataset, rng)
+    return Split(train=parts.train, val=[], test=parts.val + parts.test)
 
 
 def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
@@ -201,20 +200,20 @@ def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> 
 def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
     if dataset.parts is None:
         parts = _v1(stored, dataset, rng)
-        order = parts.train + parts.val
+        order = [[image_id] for image_id in parts.train + parts.val]
     else:
-        order = _permuted(_parts(stored, dataset)[0], rng)
+        pool, _ = _parts(stored, dataset)
+        order = [pool[unit] for unit in _permuted(pool, rng)]
     if len(order) < sum(_SMOKE):
+        what = "groups of images" if dataset.by_group else "images"
         raise UserError(
-            f"{stored.name} has {len(order)} images to choose from and protocol smoke needs "
+            f"{stored.name} has {len(order)} {what} to choose from and protocol smoke needs "
             f"{sum(_SMOKE)}; import the whole set."
         )
-    train, val, test = _SMOKE
-    return Split(
-        train=order[:train],
-        val=order[train : train + val],
-        test=order[train + val : train + val + test],
-    )
+    # Of a group the first image: a few images, not all of a few groups.
+    images = [unit[0] for unit in order[: sum(_SMOKE)]]
+    train, val, _ = _SMOKE
+    return Split(images[:train], images[train : train + val], images[train + val :])
 
 
 def _by_donor(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
@@ -247,30 +246,48 @@ _MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator], Split]] =
 }
 
 
-def _permuted(names: list[str], rng: np.random.Generator) -> list[str]:
+def _permuted(units: Iterable[_Unit], rng: np.random.Generator) -> list[_Unit]:
     # The positions are permuted: the draw is that of the list, and str stays str.
-    return [names[i] for i in rng.permutation(len(names))]
+    known = list(units)
+    return [known[i] for i in rng.permutation(len(known))]
 
 
-def _parts(stored: StoredSet, dataset: DataSet) -> tuple[list[str], list[str]]:
-    """Sorted ids to part, and those of the set's own test part, empty where it has none."""
+def _images(pool: Mapping[Unit, list[str]], units: list[Unit]) -> list[str]:
+    """The images of some units of a pool, in their order."""
+    return [image_id for unit in units for image_id in pool[unit]]
+
+
+def _parts(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], list[str]]:
+    """What is parted, and the ids of the set's own test part, empty where it has none.
+
+    Returns:
+        The images of each unit that no split divides, an image or where they count a group, in the
+        order of the units' names; sorted ids.
+    """
+    ids, own_test = stored.ids, []
     if dataset.parts is None:
-        in_parts = any(stored.part(image_id) == "test" for image_id in stored.ids)
+        in_parts = any(stored.part(image_id) == "test" for image_id in ids)
     else:
         in_parts = dataset.parts[2] is None
-    if not in_parts:
-        return stored.ids, []
-    unknown = [i for i in stored.ids if stored.part(i) not in ("train", "test")]
-    if unknown:
-        raise UserError(
-            f"{stored.name} is distributed in parts, but {unknown[0]} is in none; "
-            "import it from folders trainval/ and test/."
-        )
-    pool = [i for i in stored.ids if stored.part(i) == "train"]
-    return pool, [i for i in stored.ids if stored.part(i) == "test"]
+    if in_parts:
+        unknown = [i for i in ids if stored.part(i) not in ("train", "test")]
+        if unknown:
+            raise UserError(
+                f"{stored.name} is distributed in parts, but {unknown[0]} is in none; "
+                "import it from folders trainval/ and test/."
+            )
+        own_test = [i for i in ids if stored.part(i) == "test"]
+        ids = [i for i in ids if stored.part(i) == "train"]
+    pool: dict[Unit, list[str]] = {}
+    for image_id in ids:
+        group = stored.group(image_id) if dataset.by_group or dataset.parts is None else None
+        pool.setdefault((group is None, group or image_id), []).append(image_id)
+    return {unit: pool[unit] for unit in sorted(pool)}, own_test
 
 
-def _pool(stored: StoredSet, dataset: DataSet, protocol: str) -> tuple[list[str], list[str]]:
+def _pool(
+    stored: StoredSet, dataset: DataSet, protocol: str
+) -> tuple[dict[Unit, list[str]], list[str]]:
     """As `_parts`, for protocols that are defined on the whole set alone."""
     pool, own_test = _parts(stored, dataset)
     if dataset.parts is None:

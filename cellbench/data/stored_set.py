@@ -2,10 +2,13 @@
 
     $CELLBENCH_HOME/data/<set>/{manifest.json, images/<id>.<ext>, points/<id>.txt}
 
+or, of a set that may be passed on, the same folder inside the package of its plugin.
+
 A set is written into a temporary sibling folder that gets its name at the end, so that a process
 that is killed leaves no set or a whole one. What is read is checked against the manifest.
 """
 
+import inspect
 import re
 import secrets
 import shutil
@@ -13,11 +16,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellbench import paths
+from cellbench.data.contracts import DataSet
 from cellbench.data.images import decode_image, encode_png
 from cellbench.data.manifests import Entry, Manifest, read_manifest
 from cellbench.data.points import format_points, read_point_file
@@ -25,6 +30,7 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
 from cellbench.files.writing import only_writer, sha256, sha256_file, sync, writing
+from cellbench.registry import DATASETS
 from cellbench.structures import CellSample, Points, no_points
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -167,7 +173,7 @@ class StoredSet:
 
 
 def is_on_disk(name: str) -> bool:
-    """Whether a set of this name is in `$CELLBENCH_HOME`."""
+    """Whether a set of this name is in `$CELLBENCH_HOME`, or shipped with its plugin."""
     return _manifest_path(name).is_file()
 
 
@@ -230,7 +236,7 @@ def write_set(
     Raises:
         UserError: a set of this name is there already; two items have one id; the disk is full.
     """
-    target = _manifest_path(name).parent
+    target = _own_folder(name)
     with only_writer(target.parent, name):
         _sweep(target)
         if is_on_disk(name) and not force:
@@ -296,11 +302,25 @@ def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Dama
 
 
 def _manifest_path(name: str) -> Path:
+    """The manifest of the user's copy; without one, that of the copy that the plugin ships."""
+    own = _own_folder(name) / "manifest.json"
+    if own.is_file() or name not in DATASETS.names():
+        return own
+    try:
+        dataset = cast(type[DataSet], DATASETS.get(name))
+    except UserError:  # a plugin that fails to import ships nothing
+        return own
+    if dataset.shipped is None:
+        return own
+    return Path(inspect.getfile(dataset)).parent / dataset.shipped / "manifest.json"
+
+
+def _own_folder(name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{name!r} is no name of a data set; they are lower-case letters, digits and dashes."
         )
-    return paths.data_folder(name) / "manifest.json"
+    return paths.data_folder(name)
 
 
 def _write_items(

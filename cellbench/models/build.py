@@ -156,10 +156,14 @@ def _make_parts(kind: type[CellCounter], options: Mapping[str, Any]) -> dict[str
 
 
 def _load_trunks(counter: CellCounter, say: Say | None) -> WeightsInfo:
-    """Load every trunk that asks for weights; what the first one got goes into the record."""
-    infos = [
-        load_trunk_weights(module, module.arch, say=say)
-        for module in counter.modules()
-        if isinstance(module, Backbone) and module.pretrained is not None
-    ]
+    """Load every trunk that asks for weights; what the first one got goes into the record.
+
+    Frozen random filters would be of no use, so a trunk without its weights is trained whole.
+    """
+    infos = []
+    for module in counter.modules():
+        if isinstance(module, Backbone) and module.pretrained is not None:
+            infos.append(load_trunk_weights(module, module.arch, say=say))
+            if infos[-1].sha256 is None:
+                module.unfreeze()
     return infos[0] if infos else counter.weights_info

@@ -54,6 +54,9 @@ class Backbone(nn.Module, ABC):
         Images come padded to a multiple of every stride, so nothing is rounded.
         """
 
+    def unfreeze(self) -> None:
+        """Train every stage; called where the wanted weights were not found."""
+
 
 def check_strides(backbone: Backbone, size_multiple: int) -> None:
     """Refuse a padding that a stride of the backbone does not divide.

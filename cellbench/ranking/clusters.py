@@ -9,15 +9,18 @@ import re
 from collections.abc import Sequence
 
 # Real set -> (the part of an id that two images of one cluster share, what a cluster is).
-_CLUSTERS = {"mbm": (re.compile(r"(BM_GRAZ_HE_\d+_\d+)_\d+"), "slide")}
+_CLUSTERS = {
+    "mbm": (re.compile(r"(BM_GRAZ_HE_\d+_\d+)_\d+"), "slide"),
+    "nuclei": (re.compile(r"(\d{3})_[0-9a-f]{16}"), "field"),
+}
 
 
 def cluster_names(dataset: str, image_ids: Sequence[str]) -> list[str]:
-    """The cluster of every image: its slide where the set has slides, else the image itself.
+    """The cluster of every image: its slide or field where the set has them, else itself.
 
     Args:
         dataset: name of a set.
-        image_ids: of its images; an id that does not tell its slide is a cluster of its own.
+        image_ids: of its images; an id that does not name its cluster is one of its own.
 
     Returns:
         One name an image; empty without images.
@@ -30,5 +33,5 @@ def cluster_names(dataset: str, image_ids: Sequence[str]) -> list[str]:
 
 
 def cluster_word(dataset: str) -> str:
-    """What is resampled in a set, for people: "image" or "slide"."""
+    """What is resampled in a set, for people: "image", "slide" or "field"."""
     return _CLUSTERS[dataset][1] if dataset in _CLUSTERS else "image"

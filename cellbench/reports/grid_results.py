@@ -12,7 +12,7 @@ from cellbench.records.summaries import Run
 Levels = tuple[tuple[str, str], ...]
 
 # The order in which the literature lists the sets; others follow by name.
-_ORDER = ("adi", "mbm", "vgg", "dcc")
+_ORDER = ("adi", "mbm", "vgg", "nuclei", "dcc")
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ class Unstated:
 
     name = title = "ours"
     parts = images = None
+    by_group = False
 
 
 def own(entries):

@@ -85,12 +85,19 @@ class ResNet(Backbone):
             FeatureShape(64 * 2**tap * expansion, stride)
             for tap, stride in zip(self.taps, strides, strict=True)
         )
-        self.frozen = ["conv1", "bn1", *self.layers][: frozen_stages + 1 if frozen_stages else 0]
-        for name in self.frozen:
-            getattr(self, name).requires_grad_(False)
-        why = f"frozen by frozen_stages={frozen_stages}"
-        self.untrained = {f"{name}.": why for name in self.frozen}
-        self.train()
+        self._freeze(["conv1", "bn1", *self.layers][: frozen_stages + 1 if frozen_stages else 0])
+
+    def unfreeze(self) -> None:
+        """Train every stage."""
+        self._freeze([])
+
+    def _freeze(self, names: Sequence[str]) -> None:
+        """Leave the stem and stages of these names untrained."""
+        self.frozen = names
+        for name in ("conv1", "bn1", *self.layers):
+            getattr(self, name).requires_grad_(name not in names)
+        self.untrained = {f"{name}.": "frozen by frozen_stages" for name in names}
+        self.train(self.training)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) images to (B, C_i, H / s_i, W / s_i), finest first."""

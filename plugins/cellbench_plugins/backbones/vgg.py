@@ -50,19 +50,26 @@ class _VGG(Backbone):
         self.shapes = tuple(FeatureShape(stages[known.index(s)][0], s) for s in strides)
         self.features, ends = _build(stages[:depth], batch_norm=batch_norm)
         self._taps = frozenset(ends[known.index(s)] for s in strides)
-        self._frozen = ends[frozen_stages - 1] if frozen_stages else 0
+        self._batch_norm = batch_norm
+        self._freeze(ends[frozen_stages - 1] if frozen_stages else 0, frozen_stages)
+
+    def unfreeze(self) -> None:
+        """Train every stage."""
+        self._freeze(0, 0)
+
+    def _freeze(self, layers: int, stages: int) -> None:
+        """Leave the first layers untrained, and of all others the biases that a norm subtracts."""
+        self._frozen = layers
         untrained = {}
-        if batch_norm:
-            for index, layer in enumerate(self.features):
-                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                    layer.bias.requires_grad_(False)
-                    untrained[f"features.{index}.bias"] = _SHIFTED
-        for index, layer in enumerate(self.features[: self._frozen]):
-            layer.requires_grad_(False)
-            if next(layer.parameters(), None) is not None:
-                untrained[f"features.{index}."] = f"frozen by frozen_stages={frozen_stages}"
+        for index, layer in enumerate(self.features):
+            layer.requires_grad_(index >= layers)
+            if index < layers and next(layer.parameters(), None) is not None:
+                untrained[f"features.{index}."] = f"frozen by frozen_stages={stages}"
+            elif self._batch_norm and isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                layer.bias.requires_grad_(False)
+                untrained[f"features.{index}.bias"] = _SHIFTED
         self.untrained = untrained
-        self.train()
+        self.train(self.training)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
@@ -127,7 +134,7 @@ class VGG16(_VGG):
             strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
             weights: what `cellbench.models.build` loads; None for random filters.
             frozen_stages: this many stages, from the image on, are never trained, and their
-                batch-norm keeps its statistics.
+                batch-norm keeps its statistics; none where the weights are not found.
 
         Raises:
             PartError: strides that VGG-16 has not, or more frozen stages than there are.
@@ -168,7 +175,7 @@ class VGG19(_VGG):
             strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
             weights: what `cellbench.models.build` loads; None for random filters.
             frozen_stages: this many stages, from the image on, are never trained, and their
-                batch-norm keeps its statistics.
+                batch-norm keeps its statistics; none where the weights are not found.
 
         Raises:
             PartError: strides that VGG-19 has not, or more frozen stages than there are.

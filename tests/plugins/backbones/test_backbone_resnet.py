@@ -63,3 +63,12 @@ def test_frozen_stages_keep_weights_and_statistics():
 def test_what_resnet_has_not_is_named(options):
     with pytest.raises(PartError, match=r"ResNet (with|has)"):
         ResNet(**{"depth": 18, "weights": None, **options})
+
+
+def test_an_unfrozen_trunk_trains_every_stage():
+    trunk = ResNet(weights=None, frozen_stages=2)
+    trunk.unfreeze()
+    assert dict(trunk.untrained) == {}
+    assert all(parameter.requires_grad for parameter in trunk.parameters())
+    trunk.train()
+    assert all(module.training for module in trunk.modules())

@@ -78,3 +78,16 @@ def test_strides_that_vgg_has_not_are_named(strides):
 def test_more_frozen_stages_than_there_are_is_an_error():
     with pytest.raises(PartError, match="3 stages, so 0 to 3 can be frozen, not 4"):
         VGG16(strides=(4,), weights=None, frozen_stages=4)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_an_unfrozen_trunk_trains_every_stage(batch_norm):
+    frozen = VGG16(batch_norm=batch_norm, weights=None, frozen_stages=2)
+    never = VGG16(batch_norm=batch_norm, weights=None)
+    frozen.unfreeze()
+    assert dict(frozen.untrained) == dict(never.untrained)
+    assert [p.requires_grad for p in frozen.parameters()] == [
+        p.requires_grad for p in never.parameters()
+    ]
+    frozen.train()
+    assert all(module.training for module in frozen.modules())

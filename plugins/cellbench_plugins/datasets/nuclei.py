@@ -1,0 +1,91 @@
+"""Nuclei: fluorescence images that may be passed on, and so are shipped."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
+from cellbench.data.points import read_point_file
+from cellbench.errors import UserError
+from cellbench.files.reading import read_file
+from cellbench.registry import DATASETS
+from cellbench_plugins.datasets._dots import candidates, converted
+
+_GROUPS = "groups.csv"
+
+
+@DATASETS.register_module(name="nuclei")
+class Nuclei(DataSet):
+    """Stained nuclei on a dark ground, 256x256 px, 8-bit grey; a point in each nucleus.
+
+    The images are tiles of larger fields, up to 2x2 of one: whoever parts them image by image
+    trains on the neighbours of test images, so they are parted by field. An image is named by its
+    field and the first 16 digits of its original name.
+
+    Source: Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science
+        Bowl, Nature Methods 16, 2019; BBBC038 of the Broad Institute, CC0.
+    Differs: of its stage 1 training images only those of 256x256 px with a dark ground and no
+        colour, with masks that were mended since; of each mask the pixel nearest to its centroid
+        that lies in it. Which tiles make a field was found by correlating their borders.
+    """
+
+    name = "nuclei"
+    title = "Nuclei"
+    summary = "fluorescence, nuclei of many sizes and brightnesses"
+    images = 334
+    count = (28.6, 21.3)
+    image_size = "256x256"
+    parts = (70, 28, 42)
+    by_group = True
+    shipped = Path("shipped/nuclei")
+    licence = "CC0"
+    instructions = "it is shipped with cellbench."
+
+    def scan(self, folder: Path) -> list[RawItem]:
+        """Find images/, points/ and groups.csv (columns `image_id` and `field`).
+
+        Raises:
+            UserError: they are not there, or an image is in no field.
+        """
+        for place in candidates(folder):
+            if (place / _GROUPS).is_file():
+                fields = _fields(place / _GROUPS)
+                items = converted(place)
+                alone = [item.image_id for item in items if item.image_id not in fields]
+                if alone:
+                    raise UserError(
+                        f"{place / _GROUPS} has no field of {alone[0]}; add a line for each image."
+                    )
+                return [
+                    replace(item, image_id=f"{field}_{item.image_id}", group=field)
+                    for item in items
+                    for field in (fields[item.image_id],)
+                ]
+        raise UserError(
+            f"{folder} and the folders in it hold no images/, points/ and {_GROUPS}, as "
+            f"{self.title} has them; name the raw copy."
+        )
+
+    def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
+        """Read `x y` lines.
+
+        Raises:
+            UserError: there is no annotation, or it cannot be read.
+        """
+        if item.annotation is None:
+            raise UserError(f"{item.image} has no annotation; put it beside the others.")
+        return read_point_file(item.annotation)
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """The field of each image."""
+    try:
+        text = read_file(path, most=2**20).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        # Of one length, so that their order as texts is that as numbers.
+        return {row["image_id"]: row["field"].zfill(3) for row in rows}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); it has columns image_id and field."
+        ) from error
