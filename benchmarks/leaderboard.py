@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cellbench.metrics.scores import score
-from cellbench.records.record_file import FIELDS
+from cellbench.records.hashes import config_hash, content_hash, run_id_of
 from cellbench.structures import CellSample, Prediction
 
 IMAGES = 100
@@ -75,14 +76,13 @@ def generate(store: Path, records: int, methods: int) -> None:
     cells = rng.uniform(0, 150, (IMAGES, 150, 2)).astype(np.float32)
     truth = [CellSample(f"GTEX-{i:04d}", xy, (150, 150)) for i, xy in enumerate(cells)]
     base = score(truth, [Prediction(150.0, xy) for xy in cells], radius_px=4.0)
-    values: dict[str, object] = {
-        "schema": 1, "method_title": "A method", "config": {"schedule": {}}, "recipe": 1,
-        "plugins": [], "dataset": "adi", "simulated": False, "manifest_hash": "m" * 64,
-        "protocol": "v1", "iterations": 1000, "epochs": 10.0,
-        "weights": {"source": "vgg16", "sha256": "w" * 64}, "selection": {"rule": "val"},
-        "thresholds": {}, "parameters": 1_000_000, "gflops": 1.0, "curve": [], "points": None,
-        "timing": {"train_s": 100.0, "images_per_s": 3.0}, "environment": {}, "content_hash": "",
-        "metrics": base.metrics,
+    values: dict[str, Any] = {
+        "schema": 2, "method_title": "A method", "recipe": 1, "plugins": [], "dataset": "adi",
+        "simulated": False, "manifest_hash": "m" * 64, "protocol": "v1", "iterations": 1000,
+        "epochs": 10.0, "weights": {"source": "vgg16", "sha256": "e" * 64},
+        "selection": {"rule": "val", "step": 900}, "thresholds": {}, "parameters": 1_000_000,
+        "gflops": 1.0, "curve": [], "points": None, "environment": {}, "metrics": base.metrics,
+        "timing": {"train_s": 100.0, "images_per_s": 3.0},
     }  # fmt: skip
     for index in range(records):
         method, rest = index % methods, index // methods
@@ -91,12 +91,15 @@ def generate(store: Path, records: int, methods: int) -> None:
         images = [
             row | {"prediction": row["truth"] + d} for row, d in zip(base.images, off, strict=True)
         ]
+        config = {"method": method, "schedule": {}}
         own = values | {
-            "method": f"m{method:05d}", "config_hash": f"{method:064x}", "split": split,
-            "seed": seed, "run_id": f"{index:064x}", "images": images,
+            "method": f"m{method:05d}", "config": config, "config_hash": config_hash(config),
+            "split": split, "seed": seed, "images": images,
         }  # fmt: skip
-        text = json.dumps({key: own[key] for key in FIELDS})
-        (folder / f"m{method:05d}-v1-s{split}-r{seed}-{index:016x}.json").write_text(text)
+        own["run_id"] = run_id_of(own)
+        own["content_hash"] = content_hash(own)
+        name = f"m{method:05d}-v1-s{split}-r{seed}-{own['run_id'][:16]}.json"
+        (folder / name).write_text(json.dumps(own))
 
 
 if __name__ == "__main__":

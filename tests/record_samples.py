@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cellbench.metrics.scores import score
-from cellbench.records.record_file import config_hash, run_id
+from cellbench.records.hashes import config_hash, run_id
 from cellbench.structures import CellSample, Prediction
 
 SIZE = (150, 100)
@@ -61,7 +61,7 @@ def sample_record(
         "seed": seed,
         "iterations": iterations,
         "epochs": 10,
-        "weights": {"source": "file", "sha256": "w" * 64},
+        "weights": {"source": "file", "sha256": "e" * 64},
         "selection": {"rule": "least validation MAE", "step": 90, "validation_mae": 1.5},
         "thresholds": {"score": 0.5},
         "parameters": 15_000_000,

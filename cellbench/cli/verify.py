@@ -29,11 +29,11 @@ def command(record: str, store: str | None, device: str, train: bool, trust_weig
     Exit code 0 if the record was had again, 1 if not.
     """
     # A damaged record is told before torch takes its seconds to load.
-    from cellbench.records.record_checks import read_foreign_record
+    from cellbench.records.record_file import read_record
     from cellbench.records.trained_runs import find_record_file, store_of
 
     path = find_record_file(record, store)
-    read_foreign_record(path)
+    read_record(path)
 
     from rich.console import Console
 

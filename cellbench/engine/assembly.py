@@ -20,7 +20,7 @@ from cellbench.engine.training import Training
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
-from cellbench.records import record_file
+from cellbench.records import hashes
 from cellbench.registry import TRANSFORMS
 
 
@@ -108,7 +108,7 @@ def _images(prepared: Prepared) -> AnnotatedImages:
 
 def find_run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:
     """The hash of all that determines the result of so many steps."""
-    return record_file.run_id(
+    return hashes.run_id(
         config=prepared.config.plain(),
         recipe=prepared.config.recipe,
         manifest_hash=prepared.stored.manifest_hash,

@@ -21,7 +21,8 @@ def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
     for role, name in _parts(config["model"], "counter"):
         for entry in plugin_index.find(role, name):
             found[role, name] = entry
-    for transform in config["data"].get("augment", []):
+    data = config["data"]
+    for transform in [*data.get("augment", []), *data.get("prepare", [])]:
         for entry in plugin_index.find("transform", transform["type"]):
             found["transform", entry.name] = entry
     return [

@@ -26,9 +26,9 @@ from cellbench.engine.scoring import score_test
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.models.kept_weights import load_kept, state_of
+from cellbench.records.hashes import is_intact
 from cellbench.records.point_lists import PointLists, read_points
-from cellbench.records.record_checks import read_foreign_record
-from cellbench.records.record_file import is_intact
+from cellbench.records.record_file import read_record
 from cellbench.records.trained_runs import (
     recorded_config,
     scored_sha256,
@@ -97,7 +97,7 @@ def verify_record(
         RunError: the training cannot go on.
     """
     display = display or Display()
-    record = read_foreign_record(path)
+    record = read_record(path)
     config = recorded_config(record, f"The record {path}")
     check_foreign_parts(config.plain(), f"The record {path}")
     state_of(config.model)  # refuses what no machine could make

@@ -20,14 +20,10 @@ from cellbench.metrics import counting
 from cellbench.metrics.localisation import Detection, detect_over_radii, pool
 from cellbench.ranking.rows import Row, rank_runs
 from cellbench.ranking.tables import csv_cell
-from cellbench.records.point_lists import read_points
-from cellbench.records.record_file import (
-    config_hash,
-    is_intact,
-    read_record,
-    records_folder,
-    run_id_of,
-)
+from cellbench.records.hashes import config_hash, is_intact, run_id_of
+from cellbench.records.model import Record
+from cellbench.records.point_lists import STEP_PX, read_points
+from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.summaries import check_place, record_stamps, summarise
 
 # Sums in another order differ in their last digits.
@@ -74,7 +70,7 @@ def audit_set(store: Path, dataset: str) -> Audit:
     for name in files:
         path = folder / name
         try:
-            record = read_record(path)
+            record = parse_record(path)
             run = summarise(record, path)
             check_place(run, folder)
         except UserError as error:
@@ -131,13 +127,13 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _wrong(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> Iterator[str]:
+def _wrong(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
     """What is wrong with one record, in the words of a list."""
     try:
-        if not is_intact(record):
+        if not is_intact(record.raw):
             yield "it was changed after it was written (its hash does not fit its content)"
         yield from _identity(record, path)
-        yield from _metrics(record["images"], record["metrics"])
+        yield from _metrics(record)
         yield from _sidecar(record, path, stored)
         if stored is not None:
             yield from _data(record, stored)
@@ -147,19 +143,20 @@ def _wrong(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> I
         yield f"it is damaged ({type(error).__name__}: {error})"
 
 
-def _identity(record: Mapping[str, Any], path: Path) -> Iterator[str]:
-    if config_hash(record["config"]) != record["config_hash"]:
+def _identity(record: Record, path: Path) -> Iterator[str]:
+    if config_hash(record.config) != record.config_hash:
         yield "its config hash is not its config's"
-    if run_id_of(record) != record["run_id"]:
+    if run_id_of(record.raw) != record.run_id:
         yield "its run id does not follow from config, manifest, weights, split, seed and steps"
-    if not path.stem.endswith(f"-{record['run_id'][:16]}"):
+    if not path.stem.endswith(f"-{record.run_id[:16]}"):
         yield "its file is named after another run"
 
 
-def _metrics(images: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Iterator[str]:
+def _metrics(record: Record) -> Iterator[str]:
     """The metrics that do not follow from the values of the images."""
-    truth = [image["truth"] for image in images]
-    prediction = [image["prediction"] for image in images]
+    images = record.images
+    truth = [image.truth for image in images]
+    prediction = [image.prediction for image in images]
     relative = counting.mape(truth, prediction)
     agreement = counting.bland_altman(truth, prediction)
     expected: dict[str, float | None] = {
@@ -176,61 +173,69 @@ def _metrics(images: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) ->
         "agreement_high": agreement.high if agreement else None,
     }
     for key in ("game1", "game2", "game3"):
-        values = [image[key] for image in images]
+        values = [getattr(image, key) for image in images]
         known = bool(values) and None not in values
         expected[key] = math.fsum(values) / len(values) if known else None
-    pairs = [(image["tp"], image["fp"], image["fn"]) for image in images]
+    pairs = [(image.tp, image.fp, image.fn) for image in images]
     if pairs and not any(None in pair for pair in pairs):
-        found = pool(Detection(*pair) for pair in pairs)
+        found = pool(Detection(*pair) for pair in pairs)  # type: ignore[arg-type]
         expected |= {"precision": found.precision, "recall": found.recall, "f1": found.f1}
-        off = [image["id"] for image in images if image["tp"] + image["fn"] != image["truth"]]
+        off = [i.id for i in images if (i.tp or 0) + (i.fn or 0) != i.truth]
         if off:
             yield f"found and missed cells of {_some(off)} do not add up to the annotated ones"
     else:
         expected |= dict.fromkeys(("precision", "recall", "f1"))
-    wrong = [key for key, value in expected.items() if not _close(metrics[key], value)]
+    given = record.raw["metrics"]
+    wrong = [key for key, value in expected.items() if not _close(given[key], value)]
     if wrong:
         yield f"{', '.join(wrong)} do not follow from its images"
 
 
-def _sidecar(record: Mapping[str, Any], path: Path, stored: StoredSet | None) -> Iterator[str]:
+def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
     """Its points: the file that was written, and what the record says of them."""
-    lists = read_points(path, record)
+    lists = read_points(path, record.raw)
     if not lists:
         return
-    images = record["images"]
-    if list(lists) != [image["id"] for image in images]:
+    if list(lists) != [image.id for image in record.images]:
         yield "its points are of other images"
         return
-    own = {image["id"]: image for image in images}
-    off = [i for i, (xy, _) in lists.items() if len(xy) != own[i]["tp"] + own[i]["fp"]]
+    found = {image.id: (image.tp or 0) + (image.fp or 0) for image in record.images}
+    off = [image_id for image_id, (xy, _) in lists.items() if len(xy) != found[image_id]]
     if off:
         yield f"it has more or fewer points than it counts for {_some(off)}"
-    held_out = record["protocol"] in PROTOCOLS and PROTOCOLS[record["protocol"]].held_out
-    if stored is None or stored.manifest_hash != record["manifest_hash"] or not held_out:
+    held_out = record.protocol in PROTOCOLS and PROTOCOLS[record.protocol].held_out
+    if stored is None or stored.manifest_hash != record.manifest_hash or not held_out:
         return
     # Wider radii cost seconds each; the one that ranks is enough to tie points to numbers.
-    radius, f1 = record["metrics"]["radius_px"], record["metrics"]["f1"]
+    radius, f1 = record.raw["metrics"]["radius_px"], record.raw["metrics"]["f1"]
     truth = [stored.sample(image_id).points for image_id in lists]
-    (found,) = detect_over_radii([xy for xy, _ in lists.values()], truth, [radius])
-    curve = record["metrics"]["f1_by_radius"]
-    same = [point["f1"] for point in curve if point["radius_px"] == radius]
-    if not all(_close(value, found.f1) for value in (f1, *same)):
-        yield "its F1 does not follow from its points and the annotations"
+    # The kept points are off by half a step in x and y: a wider radius has more pairs, never fewer.
+    off_px = 0.0 if record.schema_version < 2 else STEP_PX / 2**0.5
+    radii = [max(0.0, radius - off_px), radius + off_px]
+    low, high = (d.f1 for d in detect_over_radii([xy for xy, _ in lists.values()], truth, radii))
+    same = [row.f1 for row in record.metrics.f1_by_radius or [] if row.radius_px == radius]
+    for value in (f1, *same):
+        if value is None or low is None or high is None:
+            wrong = value is not low
+        else:
+            wrong = not low - _RELATIVE <= value <= high + _RELATIVE
+        if wrong:
+            yield "its F1 does not follow from its points and the annotations"
+            return
 
 
-def _data(record: Mapping[str, Any], stored: StoredSet) -> Iterator[str]:
+def _data(record: Record, stored: StoredSet) -> Iterator[str]:
     """Whether it was scored on the data that are here, and on the part that its split names."""
-    if record["manifest_hash"] != stored.manifest_hash:
+    if record.manifest_hash != stored.manifest_hash:
         yield f"it is of another revision of {stored.name} than the one on disk"
         return
-    protocol = record["protocol"]
+    protocol = record.protocol
     if protocol not in PROTOCOLS or not PROTOCOLS[protocol].held_out:
         return
-    images = {image["id"]: image["truth"] for image in record["images"]}
-    test = make_split(stored, protocol=protocol, split=record["split"]).test
-    if len(images) != len(record["images"]) or set(images) != set(test):
-        yield f"its images are not the test part of split {record['split']} of {protocol}"
+    images = {image.id: image.truth for image in record.images}
+    test = make_split(stored, protocol=protocol, split=record.split).test
+    if set(images) != set(test):
+        yield f"its images are not the test part of split {record.split} of {protocol}"
         return
     off = [image_id for image_id, n in images.items() if n != stored.entry(image_id).count]
     if off:

@@ -1,12 +1,20 @@
 """Predicted points of a run, in one file beside its record.
 
-An uncompressed .npz without pickles, with fixed dates and order: NumPy reads it anywhere, and the
-same points give the same bytes, so that the record can hold the file's SHA-256.
+A compressed .npz without pickles, with fixed dates and order, that NumPy reads anywhere:
+- `image_ids`, (M,) text;
+- `starts`, (M + 1,) int64, the first point of every image;
+- `coordinates`, (2, 4, N) uint8: x and y of every point in 1/32 px, int32, the bytes of one
+  significance together, the least first, which compress better so;
+- `score_bytes`, (2, N) uint8: the scores as float16, likewise; NaN where a method has none.
+
+Files of records of version 1 are not compressed and hold `points`, (N, 2) float32 px, and `scores`,
+(N,) float32, in place of the last two; they take three times the space.
 """
 
 import errno
 import hashlib
 import io
+import json
 import math
 import zipfile
 from collections.abc import Mapping
@@ -23,8 +31,13 @@ from cellbench.structures import Points
 
 PointLists = Mapping[str, tuple[Points, NDArray[np.float32] | None]]
 
-# Kind of NumPy type and number of dimensions.
-_ARRAYS = {"image_ids": ("U", 1), "starts": ("i", 1), "points": ("f", 2), "scores": ("f", 1)}
+STEP_PX = 1 / 32
+"""Distance between two coordinates that a file can hold: a tenth of an annotator's precision."""
+
+# Kind of NumPy type and number of dimensions, of version 2 and of version 1.
+_LISTS = {"image_ids": ("U", 1), "starts": ("i", 1)}
+_ARRAYS = _LISTS | {"coordinates": ("u", 3), "score_bytes": ("u", 2)}
+_ARRAYS_1 = _LISTS | {"points": ("f", 2), "scores": ("f", 1)}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can give
 _RESTORE = "restore the file from version control"
 _REGULAR_FILE = 0o644 << 16
@@ -36,38 +49,67 @@ def pack_points(points: PointLists) -> bytes:
     Args:
         points: per image id the (N, 2) points, (x, y) px, and their (N,) scores or None.
 
-    Returns:
-        An .npz with `image_ids` (M,) text; `starts` (M + 1,) int64, the first row of every
-        image; `points` (N, 2) float32; `scores` (N,) float32, NaN where a method has none.
-
     Raises:
-        ValueError: an image has more or fewer scores than points.
+        ValueError: an image has more or fewer scores than points, or a point is beyond 2**26 px.
     """
-    lists, scores = [], []
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in _arrays(points).items():
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+            member.external_attr = _REGULAR_FILE
+            member.create_system = 3  # else the system that writes it shows in the bytes
+            member.compress_type = zipfile.ZIP_DEFLATED
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(member, content.getvalue(), compresslevel=9)
+    return buffer.getvalue()
+
+
+def points_sha256(points: PointLists) -> str:
+    """SHA-256 of what a points file holds, whichever zlib compressed it."""
+    ids, *arrays = _arrays(points).values()
+    head = json.dumps(ids.tolist()).encode("ascii")
+    return hashlib.sha256(head + b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def _arrays(points: PointLists) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, little-endian."""
+    lists: list[NDArray[Any]] = [np.zeros((0, 2))]
+    scores: list[NDArray[Any]] = [np.zeros(0)]
     for image_id, (xy, score) in points.items():
-        rows = np.asarray(xy, dtype=np.float32).reshape(-1, 2)
+        rows = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         own = np.full(len(rows), np.nan) if score is None else np.asarray(score).reshape(-1)
         if len(own) != len(rows):
             raise ValueError(f"{image_id} has {len(rows)} points but {len(own)} scores")
         lists.append(rows)
-        scores.append(own.astype(np.float32))
-    arrays = {
-        "image_ids": np.array(list(points), dtype=np.str_),
-        "starts": np.cumsum([0, *map(len, lists)], dtype=np.int64),
-        "points": np.concatenate([np.zeros((0, 2), np.float32), *lists]),
-        "scores": np.concatenate([np.zeros(0, np.float32), *scores]),
+        scores.append(own)
+    steps = np.rint(np.concatenate(lists) / STEP_PX)
+    if not (np.abs(steps) < 2**31).all():
+        raise ValueError("a point is not finite or beyond 2**26 px")
+    most = float(np.finfo(np.float16).max)
+    return {
+        "image_ids": np.array(list(points), dtype="<U"),
+        "starts": np.cumsum([0, *map(len, lists[1:])], dtype="<i8"),
+        "coordinates": np.stack([_planes(steps[:, axis].astype("<i4")) for axis in (0, 1)]),
+        "score_bytes": _planes(np.clip(np.concatenate(scores), -most, most).astype("<f2")),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
-            member.external_attr = _REGULAR_FILE
-            member.create_system = 3  # else the system that writes it shows in the bytes
-            content = io.BytesIO()
-            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            np.lib.format.write_array(content, little, version=(1, 0), allow_pickle=False)
-            archive.writestr(member, content.getvalue())
-    return buffer.getvalue()
+
+
+def _planes(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    """(N,) numbers of B bytes as (B, N) bytes."""
+    rows = numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize)
+    return np.ascontiguousarray(rows.T)
+
+
+def _numbers(planes: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
+    """(N,) numbers from (B, N) bytes.
+
+    Raises:
+        ValueError: B is not the size of the type.
+    """
+    if planes.dtype != np.uint8 or len(planes) != np.dtype(kind).itemsize:
+        raise ValueError("its bytes are of another type")
+    return np.ascontiguousarray(planes.T).view(kind).reshape(-1).astype(np.float32)
 
 
 def read_points(
@@ -119,16 +161,22 @@ def _unpack(data: bytes) -> tuple[list[str], list[int], Points, NDArray[np.float
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
-        if sorted(members) != sorted(f"{name}.npy" for name in _ARRAYS):
+        wanted = _ARRAYS_1 if "points.npy" in members else _ARRAYS
+        if sorted(members) != sorted(f"{name}.npy" for name in wanted):
             raise ValueError("it does not hold the four arrays")
         if sum(info.file_size for info in members.values()) > SIDECAR.size:
             raise ValueError(f"it unpacks to more than {megabytes(SIDECAR.size)}")
         arrays = {
             name: _array(archive, members[f"{name}.npy"], *expected)
-            for name, expected in _ARRAYS.items()
+            for name, expected in wanted.items()
         }
     ids, starts = arrays["image_ids"].tolist(), arrays["starts"].tolist()
-    points, scores = arrays["points"].astype(np.float32), arrays["scores"].astype(np.float32)
+    if wanted is _ARRAYS:
+        scores = _numbers(arrays["score_bytes"], "<f2")
+        axes = [_numbers(planes, "<i4") for planes in arrays["coordinates"]]
+        points = np.stack(axes, axis=1) * np.float32(STEP_PX)
+    else:
+        points, scores = (arrays[name].astype(np.float32) for name in ("points", "scores"))
     if len(set(ids)) != len(ids) or len(starts) != len(ids) + 1:
         raise ValueError("its lists do not belong to its images")
     if starts[0] != 0 or starts[-1] != len(points) or starts != sorted(starts):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,18 @@ from numpy.typing import NDArray
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.records.caches import read_cache, write_cache
-from cellbench.records.record_file import (
-    config_hash,
-    is_intact,
-    read_record,
-    records_folder,
-    run_id_of,
-)
+from cellbench.records.hashes import config_hash, is_intact, run_id_of
+from cellbench.records.record_file import parse_record, records_folder
+
+if TYPE_CHECKING:
+    from cellbench.records.model import Record
 
 # Times of change of a file and of its entry in ns, size in bytes: an edit that puts the first of
 # them back still changes the second.
 Stamp = tuple[int, int, int]
 
 # Raised when `summarise` changes, so that an older cache is read anew.
-_CACHE_FORMAT = 4
+_CACHE_FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,73 +157,54 @@ def load_records(store: Path, dataset: str | None = None) -> Loaded:
     )
 
 
-def summarise(record: dict[str, Any], path: Path) -> Run:
-    """The short form of a record.
-
-    Raises:
-        UserError: its images or metrics are not what a record holds.
-    """
-    try:
-        rows = record["images"]
-        weights, timing = record["weights"], record["timing"]
-        truth = np.array([row["truth"] for row in rows], dtype=np.float64)
-        prediction = np.array([row["prediction"] for row in rows], dtype=np.float64)
-        if truth.ndim != 1 or not (np.isfinite(truth).all() and np.isfinite(prediction).all()):
-            raise ValueError("a count is not a finite number")
-        direct = {
-            key: record[key]
-            for key in (
-                "run_id", "method", "method_title", "config_hash", "recipe", "dataset",
-                "simulated", "manifest_hash", "protocol", "split", "seed", "iterations",
-                "epochs", "parameters", "gflops",
-            )
-        }  # fmt: skip
-        return Run(
-            **direct,
-            file=path.name,
-            weights_source=str(weights["source"]),
-            weights_sha256=None if weights["sha256"] is None else str(weights["sha256"]),
-            weights_missed=weights.get("wanted") is not None,
-            metrics={
-                key: _number(value)
-                for key, value in record["metrics"].items()
-                if not isinstance(value, list | dict)
-            },
-            train_s=_number(timing.get("train_s")),
-            images_per_s=_number(timing.get("images_per_s")),
-            image_ids=tuple(str(row["id"]) for row in rows),
-            truth=truth,
-            prediction=prediction,
-            selection=str(record["selection"].get("rule", "")),
-            budget_s=_budget(record["config"]),
-            training=_training(record["curve"]),
-            edited=_edited(record),
-            folder=path.parent,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"The record {path} is damaged ({type(error).__name__}: {error}); restore it from "
-            "version control, or delete it and run again."
-        ) from error
+def summarise(record: "Record", path: Path) -> Run:
+    """The short form of a record."""
+    schedule = record.config.get("schedule")
+    budget = schedule.get("budget_s") if isinstance(schedule, dict) else None
+    losses = [row.loss for row in record.curve if row.loss is not None]
+    training = hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
+    metrics = record.raw["metrics"]
+    return Run(
+        file=path.name,
+        run_id=record.run_id,
+        method=record.method,
+        method_title=record.method_title,
+        config_hash=record.config_hash,
+        recipe=record.recipe,
+        dataset=record.dataset,
+        simulated=record.simulated,
+        manifest_hash=record.manifest_hash,
+        protocol=record.protocol,
+        split=record.split,
+        seed=record.seed,
+        iterations=record.iterations,
+        epochs=record.epochs,
+        weights_source=record.weights.source,
+        weights_sha256=record.weights.sha256,
+        weights_missed=record.weights.wanted is not None,
+        parameters=record.parameters,
+        gflops=record.gflops,
+        metrics={k: v for k, v in metrics.items() if not isinstance(v, list | dict)},
+        train_s=record.timing.train_s,
+        images_per_s=record.timing.images_per_s,
+        image_ids=tuple(image.id for image in record.images),
+        truth=np.array([image.truth for image in record.images]),
+        prediction=np.array([image.prediction for image in record.images]),
+        selection=record.selection.rule,
+        budget_s=budget if type(budget) in (int, float) else None,
+        training=training,
+        edited=_edited(record),
+        folder=path.parent,
+    )
 
 
-def _budget(config: dict[str, Any]) -> float | None:
-    schedule = config.get("schedule")
-    return _number(schedule.get("budget_s")) if isinstance(schedule, dict) else None
-
-
-def _training(curve: list[dict[str, Any]]) -> str:
-    losses = [row["loss"] for row in curve if row.get("loss") is not None]
-    return hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
-
-
-def _edited(record: dict[str, Any]) -> str:
+def _edited(record: "Record") -> str:
     """What shows that a record does not hold what was written."""
-    if not is_intact(record):
+    if not is_intact(record.raw):
         return "was edited after it was written (its content hash does not fit)"
-    if config_hash(record["config"]) != record["config_hash"]:
+    if config_hash(record.config) != record.config_hash:
         return "was edited after it was written (its config hash does not fit)"
-    if run_id_of(record) != record["run_id"]:
+    if run_id_of(record.raw) != record.run_id:
         return "was edited after it was written (its run id does not follow from it)"
     return ""
 
@@ -267,7 +246,7 @@ def _load_set(store: Path, dataset: str) -> Loaded:
             runs[name] = known[name][1]
             continue
         try:
-            run = summarise(read_record(folder / name), folder / name)
+            run = summarise(parse_record(folder / name), folder / name)
             check_place(run, folder)
             runs[name] = run
         except UserError as error:
@@ -391,13 +370,6 @@ def _read_cache(path: Path, folder: Path | None = None) -> dict[str, tuple[Stamp
         return known
     except (ValueError, KeyError, TypeError, IndexError):  # of another version
         return {}
-
-
-def _number(value: Any) -> float | None:
-    """A number or nothing; anything else is damage."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    raise ValueError(f"{value!r} is not a number")
 
 
 def _unreadable(folder: Path, error: OSError) -> UserError:

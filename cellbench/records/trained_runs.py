@@ -12,8 +12,8 @@ from cellbench.config.compose import ResolvedConfig, config_of_record
 from cellbench.config.part_options import check_foreign_parts
 from cellbench.errors import UserError
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
-from cellbench.records.record_checks import read_foreign_record
-from cellbench.records.record_file import find_record, is_intact
+from cellbench.records.hashes import is_intact
+from cellbench.records.record_file import find_record, read_record
 
 WEIGHTS = "best.safetensors"
 RECORD = "record.json"
@@ -119,7 +119,7 @@ def recorded_config(record: Mapping[str, Any], source: str = "The record") -> Re
     classes of its parts, and with them torch, which a table of finished counts does not need.
 
     Args:
-        record: from `read_foreign_record`, whoever wrote it.
+        record: from `read_record`, whoever wrote it.
         source: names the record, as the start of a sentence.
 
     Raises:
@@ -196,7 +196,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 "`cellbench run`, or name another one."
             )
         path, weights = place / RECORD, place / WEIGHTS
-        source, record = f"The record {path}", read_foreign_record(path)
+        source, record = f"The record {path}", read_record(path)
         config = recorded_config(record, source)
     else:
         try:
@@ -206,7 +206,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
                 f"There is no finished run {named!r}; name its folder in runs/, its record in "
                 "leaderboards/records, or its id."
             ) from None
-        source, record = f"The record {path}", read_foreign_record(path)
+        source, record = f"The record {path}", read_record(path)
         config = recorded_config(record, source)
         beside = path.with_name(WEIGHTS)
         weights = folder_of(record, config, store_of(path, store)) / WEIGHTS

@@ -14,7 +14,7 @@ from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
 from cellbench.records.caches import read_cache, write_cache
-from cellbench.records.record_file import read_record, records_folder
+from cellbench.records.record_file import parse_record, read_record, records_folder
 from cellbench.records.summaries import Run, load_records, summarise
 
 Key = tuple[str, str, str, int, int]
@@ -66,7 +66,7 @@ class Finished:
         """Take in one record file; None if it is not usable."""
         self._seen.add(path)
         try:
-            run = summarise(read_record(path), path)
+            run = summarise(parse_record(path), path)
         except UserError as error:
             self.problems.append(str(error))
             return None

@@ -13,7 +13,8 @@ from cellbench.cli.main import main
 from cellbench.config.compose import config_of_record
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
-from cellbench.records.record_file import content_hash, read_record
+from cellbench.records.hashes import content_hash
+from cellbench.records.record_file import read_record
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def spoil(path, edit):
     try:
         record["config_hash"] = config_of_record(record["config"], "It").hash
     except Exception:
-        from cellbench.records.record_file import config_hash
+        from cellbench.records.hashes import config_hash
 
         record["config_hash"] = config_hash(record["config"])
     record["content_hash"] = content_hash(record)

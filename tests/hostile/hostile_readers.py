@@ -34,9 +34,10 @@ from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.ranking import published
 from cellbench.records import caches
+from cellbench.records.hashes import content_hash
 from cellbench.records.point_lists import pack_points
 from cellbench.records.point_lists import read_points as read_sidecar
-from cellbench.records.record_file import content_hash, read_record, write_record
+from cellbench.records.record_file import parse_record, write_record
 from cellbench.records.summaries import summarise
 from cellbench.sweeps.claims import Holder
 
@@ -89,7 +90,7 @@ def _rehashed(data: bytes, rng: random.Random) -> bytes:
 
 
 def _use_record(path: Path) -> bool:
-    run = summarise(read_record(path), path)
+    run = summarise(parse_record(path), path)
     good = json.loads(_record())
     same = json.loads(path.read_bytes()) == good
     require(run.edited or same or _says_the_same(path), "an edited record passed as written")

@@ -9,7 +9,8 @@ from cellbench.ranking import audit
 from cellbench.ranking.audit import audit_set
 from cellbench.ranking.rows import rank_runs
 from cellbench.ranking.tables import write_tables
-from cellbench.records.record_file import content_hash, read_record, write_record
+from cellbench.records.hashes import content_hash
+from cellbench.records.record_file import read_record, write_record
 from cellbench.records.summaries import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -68,7 +69,7 @@ def test_a_flipped_digit_is_named(file, tmp_path):
         (lambda r: r.update(iterations=999), "its run id does not follow"),
         (lambda r: r.update(run_id="f" * 64), "named after another run"),
         (lambda r: r["config"].update(lucky=True), "its config hash is not its config's"),
-        (lambda r: r.update(points={"file": "gone.npz", "sha256": "0"}), "cannot be read"),
+        (lambda r: r.update(points={"file": "gone.npz", "sha256": "0" * 64}), "cannot be read"),
     ],
 )
 def test_a_forgery_with_a_mended_hash_is_named(file, tmp_path, edit, words):
@@ -89,8 +90,8 @@ def test_changed_points_are_named(file, tmp_path):
     ("text", "words"),
     [
         ('{"schema": 1,', "cut off"),
-        ('{"schema": 7}', "of schema 7 and this cellbench reads 1; upgrade it"),
-        ('{"schema": 0}', "of schema 0 and this cellbench reads 1; run again"),
+        ('{"schema": 7}', "of schema 7 and this cellbench reads those up to 2; upgrade it"),
+        ('{"schema": 0}', "schema is '0'; input should be greater"),
         ("[]", "list"),
     ],
 )

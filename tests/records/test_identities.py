@@ -14,7 +14,7 @@ import pytest
 
 from cellbench.config.compose import resolve
 from cellbench.config.ranges import check_ranges
-from cellbench.records import record_file
+from cellbench.records import hashes, record_file
 from cellbench.records.trained_runs import folder_of, recorded_config
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards" / "records"
@@ -66,7 +66,7 @@ def test_a_record_keeps_its_config_hash_run_id_name_and_folder(path):
     }
     run_id = sha256({"config": plain, **facts}, separators=(",", ":"), ensure_ascii=False)
     assert run_id == record["run_id"]
-    computed = record_file.run_id(
+    computed = hashes.run_id(
         config=config.plain(),
         recipe=config.recipe,
         manifest_hash=record["manifest_hash"],
@@ -90,7 +90,7 @@ def test_a_record_keeps_its_config_hash_run_id_name_and_folder(path):
 
 @pytest.mark.parametrize("path", FILES, ids=file_label)
 def test_a_committed_record_is_intact(path):
-    assert record_file.is_intact(record_file.read_record(path))
+    assert hashes.is_intact(record_file.read_record(path))
 
 
 @pytest.mark.parametrize("method", BASELINES)

@@ -14,19 +14,18 @@ import pytest
 from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
-from cellbench.records.point_lists import pack_points, read_points
+from cellbench.records import model
+from cellbench.records.hashes import canonical, config_hash, content_hash, is_intact, run_id
+from cellbench.records.point_lists import STEP_PX, pack_points, points_sha256, read_points
 from cellbench.records.record_file import (
-    FIELDS,
-    canonical,
-    config_hash,
-    content_hash,
     find_record,
-    is_intact,
+    parse_record,
     read_record,
-    run_id,
     same_result,
     write_record,
 )
+
+REPO = Path(__file__).parent.parent.parent
 
 IDENTITY = {
     "config": {"a": 1, "b": [1.5, None]},
@@ -45,8 +44,7 @@ def test_what_is_written_is_read(tmp_path):
     record = sample_record(images=images)
     path = write_record(tmp_path, record, sample_points(images))
     found = read_record(path)
-    assert list(found) == list(FIELDS)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert {k: found[k] for k in record} == record
     assert path.parent == tmp_path / "leaderboards/records/adi"
     assert path.name == f"dla-v1-s0-r0-{record['run_id'][:16]}.json"
@@ -63,8 +61,8 @@ def test_points_come_back_as_they_were_and_their_hash_is_recorded(tmp_path):
     assert list(found) == [sample.image_id for sample in images[0]]
     for sample, prediction in zip(*images, strict=True):
         points, scores = found[sample.image_id]
-        np.testing.assert_array_equal(points, prediction.points)
-        np.testing.assert_array_equal(scores, prediction.scores)
+        np.testing.assert_allclose(points, prediction.points, rtol=0, atol=STEP_PX / 2)
+        np.testing.assert_allclose(scores, prediction.scores, rtol=2**-11)
 
 
 def test_points_without_scores_and_methods_without_points(tmp_path):
@@ -83,7 +81,47 @@ def test_the_same_points_give_the_same_bytes_at_any_time(tmp_path, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     assert pack_points(sample_points(images)) == first
     with np.load(__import__("io").BytesIO(first), allow_pickle=False) as archive:
-        assert set(archive) == {"image_ids", "starts", "points", "scores"}
+        assert set(archive) == {"image_ids", "starts", "coordinates", "score_bytes"}
+        steps = archive["coordinates"].transpose(0, 2, 1).copy().view("<i4")[..., 0].T
+    expected = np.concatenate([p.points for p in images[1]])
+    np.testing.assert_allclose(steps / 32, expected, rtol=0, atol=1 / 64)
+
+
+def test_points_that_were_read_are_packed_into_the_same_bytes(tmp_path):
+    points = {
+        "a": (np.float32([[-3.01, 0.0], [70_000.4, 1.02]]), np.float32([1e9, -0.3])),
+        "b": (np.zeros((0, 2), np.float32), None),
+        "c": (np.float32([[1.5, 2.25]]), None),
+    }
+    path = write_record(tmp_path, sample_record(), points)
+    record = read_record(path)
+    again = read_points(path, record)
+    assert again["a"][0].dtype == again["a"][1].dtype == np.float32
+    assert again["c"][1] is None
+    assert pack_points(again) == pack_points(points)
+    assert points_sha256(again) == record["points"]["points_sha256"]
+    assert points_sha256({"a": points["a"]}) != record["points"]["points_sha256"]
+
+
+@pytest.mark.parametrize("x", [np.nan, np.inf, 2.0**26])
+def test_a_point_that_a_file_cannot_hold_is_not_written(x):
+    with pytest.raises(ValueError, match="not finite or beyond"):
+        pack_points({"a": (np.array([[x, 0.0]]), None)})
+
+
+def test_points_of_version_1_are_read_as_they_were_written():
+    path = next((REPO / "leaderboards/records/adi").glob("DLA-*.json"))
+    record = read_record(path)
+    lists = read_points(path, record)
+    with np.load(path.with_name(record["points"]["file"])) as archive:
+        np.testing.assert_array_equal(
+            np.concatenate([xy for xy, _ in lists.values()]), archive["points"]
+        )
+        np.testing.assert_array_equal(
+            np.concatenate([scores for _, scores in lists.values()]), archive["scores"]
+        )
+    old = path.with_name(record["points"]["file"]).stat().st_size
+    assert len(pack_points(lists)) < old / 2.5
 
 
 def test_changed_points_are_noticed(tmp_path):
@@ -183,6 +221,53 @@ def test_records_are_compared_but_for_timing_and_environment(tmp_path):
     assert same_result(a, {k: v for k, v in b.items() if k != "gflops"}) == ["gflops"]
 
 
+def test_records_of_two_versions_are_compared_by_what_both_hold(tmp_path):
+    images = sample_images()
+    new = read_record(write_record(tmp_path, sample_record(images=images), sample_points(images)))
+    old = {k: v for k, v in new.items() if k != "scored_weights"}
+    old |= {"schema": 1, "points": {"file": "x.npz", "sha256": "0" * 64}, "content_hash": ""}
+    assert same_result(old, new) == []
+    part = {"role": "transform", "name": "Grey", "distribution": "x", "version": "1"}
+    listed = dict(new, plugins=[*new["plugins"], part])
+    assert same_result(listed, old) == []
+    assert same_result(listed, new) == ["plugins"]
+    assert same_result(dict(old, plugins=[part]), new) == ["plugins"]
+    assert same_result(dict(old, points=None), new) == ["points"]
+    other = dict(new, points=dict(new["points"], points_sha256="1" * 64))
+    assert same_result(other, new) == ["points"]
+    zipped = dict(new, points=dict(new["points"], sha256="1" * 64))
+    assert same_result(zipped, new) == []
+
+
+def test_the_schema_that_is_shipped_is_the_models():
+    shipped = Path(model.__file__).with_name("record.schema.json").read_text()
+    assert json.loads(shipped) == json.loads(model.schema_text())
+
+
+def test_a_record_without_a_version_is_of_version_1_and_unknown_keys_are_kept(tmp_path):
+    raw = read_record(write_record(tmp_path, sample_record()))
+    del raw["schema"]
+    raw["later"] = {"a": [1]}
+    raw["metrics"]["later"] = [1, "a"]
+    record = model.Record.parse(raw, "It")
+    assert record.schema_version == 1
+    assert record.raw is raw
+    assert record.model_dump()["later"] == {"a": [1]}
+
+
+def test_parts_of_prepare_are_added_to_what_version_1_lists():
+    lists = {}
+    for path in (REPO / "leaderboards/records/mbm").glob("*.json"):
+        record = parse_record(path)
+        parts = [part.name for part in record.plugins if part.role == "transform"]
+        listed = {p["name"] for p in record.raw["plugins"] if p["role"] == "transform"}
+        lists[path.name] = set(parts) - listed
+        prepared = {part["type"] for part in record.config["data"].get("prepare", [])}
+        assert prepared <= set(parts)
+        assert len(set(parts)) == len(parts)
+    assert any(lists.values())
+
+
 def test_tampering_shows(tmp_path):
     path = write_record(tmp_path, sample_record())
     record = read_record(path)
@@ -213,7 +298,7 @@ def test_a_record_is_one_line_a_key_and_an_image(tmp_path):
         (b'{"schema": NaN}', "NaN is not allowed"),
         (b'{"schema": 99}', "schema 99.*upgrade"),
         (b'{"schema": 1}', "lacks 'run_id'"),
-        (b'{"schema": true}', "schema = 'True' where int"),
+        (b'{"schema": true}', "schema is 'True'"),
     ],
 )
 def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, content, words):
@@ -240,7 +325,7 @@ def test_a_missing_file_and_a_missing_key(tmp_path):
         read_record(tmp_path / "none.json")
     record = sample_record()
     del record["thresholds"]
-    with pytest.raises(UserError, match="lacks thresholds"):
+    with pytest.raises(UserError, match="lacks 'thresholds'"):
         write_record(tmp_path, record)
 
 

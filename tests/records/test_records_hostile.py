@@ -14,8 +14,9 @@ from record_samples import sample_images, sample_points, sample_record
 from cellbench.errors import UserError
 from cellbench.ranking.row_cache import ranked_rows
 from cellbench.records import caches, summaries
+from cellbench.records.hashes import content_hash, run_id
 from cellbench.records.point_lists import pack_points, read_points
-from cellbench.records.record_file import content_hash, read_record, run_id, write_record
+from cellbench.records.record_file import read_record, write_record
 from cellbench.records.summaries import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -239,4 +240,4 @@ def test_cut_points_are_refused_at_every_byte(tmp_path):
 
 def test_run_ids_of_samples_follow_from_them():
     record = sample_record(seed=3)
-    assert record["run_id"] == run_id(record["config"], 1, "m" * 64, "w" * 64, "v1", 0, 3, 100)
+    assert record["run_id"] == run_id(record["config"], 1, "m" * 64, "e" * 64, "v1", 0, 3, 100)

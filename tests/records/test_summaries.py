@@ -44,7 +44,7 @@ def test_the_second_reading_is_from_the_cache_and_says_the_same(tmp_path, monkey
     fill(tmp_path)
     first = load_records(tmp_path)
     assert [run.dataset for run in first.runs] == ["adi"] * 3 + ["vgg-sim"]
-    monkeypatch.setattr(summaries, "read_record", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(summaries, "parse_record", lambda path: pytest.fail(f"read {path} again"))
     second = load_records(tmp_path)
     assert same(first.runs, second.runs)
     assert load_records(tmp_path, "adi").runs == first.runs[:3]

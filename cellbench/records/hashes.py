@@ -1,0 +1,121 @@
+"""Hashes of records: which run one is of, and whether it is as it was written."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from cellbench.errors import UserError
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN.
+
+    Raises:
+        UserError: JSON has no word for something in it; the message names where it is.
+    """
+    _check_json(value, "")
+    return _dump_canonical(value)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a resolved config, hexadecimal; the same as the config's own."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_id(
+    config: Mapping[str, Any],
+    recipe: int,
+    manifest_hash: str,
+    weights_hash: str | None,
+    protocol: str,
+    split: int,
+    seed: int,
+    iterations: int,
+) -> str:
+    """SHA-256, hexadecimal, of all that decides a run's result; its first 16 name the file.
+
+    Args:
+        config: resolved, JSON-able.
+        recipe: raised when a code change alters results.
+        manifest_hash: of the data set.
+        weights_hash: SHA-256 of the pretrained weights; None without.
+        protocol: name.
+        split: number.
+        seed: number.
+        iterations: training steps.
+    """
+    return _sha256(
+        canonical(
+            {
+                "config": config,
+                "recipe": recipe,
+                "manifest": manifest_hash,
+                "weights": weights_hash,
+                "protocol": protocol,
+                "split": split,
+                "seed": seed,
+                "iterations": iterations,
+            }
+        )
+    )
+
+
+def run_id_of(record: Mapping[str, Any]) -> str:
+    """The run id that follows from what a record says of its run."""
+    return run_id(
+        config=record["config"],
+        recipe=record["recipe"],
+        manifest_hash=record["manifest_hash"],
+        weights_hash=record["weights"]["sha256"],
+        protocol=record["protocol"],
+        split=record["split"],
+        seed=record["seed"],
+        iterations=record["iterations"],
+    )
+
+
+def content_hash(record: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a record says, but for this hash itself."""
+    return _sha256(canonical({k: v for k, v in record.items() if k != "content_hash"}))
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a record that was read still has the content that was written."""
+    content = {k: v for k, v in record.items() if k != "content_hash"}
+    try:
+        # What was read is JSON: this is `content_hash` without looking at every value again.
+        return record.get("content_hash") == _sha256(_dump_canonical(content))
+    except ValueError:
+        return False
+
+
+def _check_json(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where or 'The record'} has the key {key!r}, which is no text.")
+            _check_json(child, f"{where}.{key}" if where else key)
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            _check_json(child, f"{where}.{index}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{where} is {value}; a record holds finite numbers and null.")
+    elif value is not None and type(value) not in (bool, int, str):
+        raise UserError(
+            f"{where} is of type {type(value).__name__}; a record holds text, numbers, true, "
+            "false, null, lists and dicts."
+        )
+
+
+def _dump_canonical(value: Any) -> str:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
