@@ -34,7 +34,14 @@ _MANY = 40
     show_default=True,
     help="How to print it.",
 )
-@click.option("--store", metavar="DIR", help="Folder of leaderboards/; the working one by default.")
+@click.option(
+    "--store",
+    "stores",
+    metavar="DIR",
+    multiple=True,
+    help="Folder of leaderboards/; the working one by default. Given again, its records are read "
+    "too; tables are written to the first.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also what is not ranked, and why.")
 @click.option("--published", is_flag=True, help="Also numbers from papers, unranked and greyed.")
 @click.option("--check", is_flag=True, help="Check that every row follows from its records.")
@@ -44,7 +51,7 @@ def command(
     dataset: str | None,
     protocol: str | None,
     form: str,
-    store: str | None,
+    stores: tuple[str, ...],
     everything: bool,
     published: bool,
     check: bool,
@@ -54,22 +61,23 @@ def command(
     from cellbench import paths
     from cellbench.ranking.row_cache import ranked_rows
     from cellbench.ranking.rows import PROTOCOLS
-    from cellbench.records.summaries import datasets_with_records
+    from cellbench.records.store import datasets_with_records
 
-    folder = paths.store(store)
-    if store is not None and not folder.is_dir():
-        raise UserError(
-            f"There is no folder {store!r}; --store takes one that holds leaderboards/."
-        )
+    folder, *others = dict.fromkeys(paths.store(store) for store in stores or [None])
+    for place in [folder, *others] if stores else []:
+        if not place.is_dir():
+            raise UserError(
+                f"There is no folder {str(place)!r}; --store takes one that holds leaderboards/."
+            )
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"There is no protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
-    recorded = datasets_with_records(folder)
+    recorded = datasets_with_records(folder, *others)
     if dataset is not None:
         dataset = _known_set(dataset, recorded)
     if check:
-        _check(folder, recorded if dataset is None else [dataset])
+        _check([folder, *others], recorded if dataset is None else [dataset])
         return
-    rows, problems = ranked_rows(folder, dataset)
+    rows, problems = ranked_rows(folder, dataset, others=others)
     for problem in problems:
         click.echo(f"cellbench: left out: {_clean(problem)}", err=True)
     asked = [row for row in rows if protocol is None or row.protocol == protocol]
@@ -214,13 +222,13 @@ def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "l
     return published_rows(n for n in numbers if n.dataset in shown or not shown)
 
 
-def _check(folder: "Path", datasets: Sequence[str]) -> None:
+def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:
     """Say what is wrong with the records and tables; exit code 1 if anything is."""
     from cellbench.ranking.audit import audit_set
 
     wrong = 0
     for dataset in datasets:
-        audit = audit_set(folder, dataset)
+        audit = audit_set(stores[0], dataset, others=stores[1:])
         for finding in audit.findings:
             click.echo(f"wrong: {_clean(finding)}")
         for remark in audit.remarks:

@@ -24,7 +24,8 @@ from cellbench.records.hashes import config_hash, is_intact, run_id_of
 from cellbench.records.model import Record
 from cellbench.records.point_lists import STEP_PX, read_points
 from cellbench.records.record_file import parse_record, records_folder
-from cellbench.records.summaries import check_place, record_stamps, summarise
+from cellbench.records.store import check_place, record_stamps
+from cellbench.records.summaries import Run, summarise
 
 # Sums in another order differ in their last digits.
 _RELATIVE = 1e-9
@@ -45,42 +46,42 @@ class Audit:
     remarks: list[str]
 
 
-def audit_set(store: Path, dataset: str) -> Audit:
+def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audit:
     """Check every record of a set, then the set's table.
 
     Args:
         store: see `cellbench.paths.store`.
         dataset: name of a set; without records there is nothing wrong.
+        others: more stores, whose records are in the first one's table.
 
     Raises:
         UserError: the folder of records cannot be read.
     """
-    folder = records_folder(store) / dataset
     findings: list[str] = []
     remarks: list[str] = []
     stored: StoredSet | None = None
-    files = record_stamps(folder)
+    folders = [records_folder(place) / dataset for place in (store, *others)]
+    files = [folder / name for folder in folders for name in record_stamps(folder)]
     if files and is_on_disk(dataset):
         stored = open_set(dataset)
     elif files:
         remarks.append(
             f"{dataset} is not on disk, so its manifest, annotations and splits were not compared."
         )
-    runs = []
-    for name in files:
-        path = folder / name
+    runs: dict[str, Run] = {}
+    for path in files:
         try:
             record = parse_record(path)
             run = summarise(record, path)
-            check_place(run, folder)
+            check_place(run, path.parent)
         except UserError as error:
             findings.append(str(error))
             continue
         wrong = list(_wrong(record, path, stored))
         if wrong:
             findings.append(f"{path}: {'; '.join(wrong)}.")
-        runs.append(run)
-    of_table = audit_table(store, dataset, rank_runs(runs))
+        runs.setdefault(run.run_id, run)  # a copy counts nowhere
+    of_table = audit_table(store, dataset, rank_runs(runs.values()))
     return Audit(len(files), findings + of_table.findings, remarks + of_table.remarks)
 
 

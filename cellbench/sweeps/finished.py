@@ -13,9 +13,10 @@ from pathlib import Path
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
-from cellbench.records.caches import read_cache, write_cache
 from cellbench.records.record_file import parse_record, read_record, records_folder
-from cellbench.records.summaries import Run, load_records, summarise
+from cellbench.records.result_cache import read_results, write_results
+from cellbench.records.store import load_records
+from cellbench.records.summaries import Run, summarise
 
 Key = tuple[str, str, str, int, int]
 """Config hash, manifest hash, protocol, split, seed."""
@@ -112,21 +113,22 @@ class LocalWeights:
     def digests(self) -> dict[str, str]:
         """SHA-256 by architecture; empty without files."""
         if self._digests is None:
-            self._digests = _digests(paths.weights_folder(), paths.home() / "cache/weights.json")
+            self._digests = _digests(paths.weights_folder().resolve())
         return self._digests
 
 
-def _digests(folder: Path, cache: Path) -> dict[str, str]:
-    known = read_cache(cache)
-    kept: dict[str, list[object]] = known if isinstance(known, dict) else {}
-    found: dict[str, list[object]] = {}
+def _digests(folder: Path) -> dict[str, str]:
+    known = read_results("weights", folder)
+    found: dict[str, tuple[str, bytes]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with suppress(OSError):
             status = path.stat()
-            stamp = [status.st_mtime_ns, status.st_size]
-            entry = kept.get(str(path))
-            fresh = isinstance(entry, list) and entry[:2] == stamp
-            found[str(path)] = entry if fresh and entry else [*stamp, sha256_file(path)]
-    if found != kept:
-        write_cache(cache, found)
-    return {Path(path).stem: str(entry[2]) for path, entry in found.items()}
+            stamp = f"{status.st_mtime_ns} {status.st_size}"
+            entry = known.get(path.name)
+            fresh = entry is not None and entry[0] == stamp
+            found[path.name] = entry if entry and fresh else (stamp, sha256_file(path).encode())
+    if found != known:
+        write_results("weights", folder, found)
+    return {
+        Path(name).stem: digest.decode("ascii", "replace") for name, (_, digest) in found.items()
+    }

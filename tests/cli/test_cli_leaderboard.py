@@ -47,6 +47,23 @@ def test_all_sets_are_shown_without_a_name_and_the_simulated_says_so(command, st
     assert [p.name for p in (store / "leaderboards").iterdir()] == ["records"]
 
 
+def test_records_of_two_stores_are_ranked_together(command, store, tmp_path):
+    more = tmp_path / "more"
+    write_record(more, sample_record(method="another"))
+    both = ("leaderboard", "--dataset", "adi", "--store", str(store), "--store", str(more))
+    done = command(*both)
+    assert done.returncode == 0
+    assert "another" in done.stdout
+    assert "another" in (store / "leaderboards/adi.csv").read_text()
+    assert not (more / "leaderboards/adi.csv").exists()
+    done = command(*both, "--check")
+    assert done.returncode == 0
+    assert "all is well" in done.stdout
+    done = command("leaderboard", "--dataset", "adi", "--store", str(store), "--check")
+    assert "has no record" in done.stdout
+    assert "There is no folder" in command(*both, "--store", "none").stderr
+
+
 def test_json_has_what_is_promised(command, store):
     done = command("leaderboard", "--dataset", "ADI", "--format", "json")
     rows = json.loads(done.stdout)

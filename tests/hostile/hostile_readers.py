@@ -12,11 +12,13 @@ import json
 import math
 import random
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import tifffile
@@ -33,7 +35,7 @@ from cellbench.data.points import read_point_file
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.ranking import published
-from cellbench.records import caches
+from cellbench.records import result_cache
 from cellbench.records.hashes import content_hash
 from cellbench.records.point_lists import pack_points
 from cellbench.records.point_lists import read_points as read_sidecar
@@ -253,16 +255,26 @@ def _use_archive(path: Path) -> bool:
     return True
 
 
+_RESULTS = {"a.json": ("1 2 3", b"[1, 2.5]"), "b.json": ("4", bytes(range(256)) * 20)}
+
+
 def _cache() -> list[bytes]:
-    path = Path(__import__("tempfile").mkdtemp()) / "c.json"
-    caches.write_cache(path, {"runs": [[1, 2.5, None, "é"]], "format": 4})
-    return [path.read_bytes()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.sqlite3"
+        with mock.patch.object(result_cache, "cache_path", return_value=path):
+            result_cache.write_results("runs", Path("/x"), _RESULTS)
+        return [path.read_bytes()]
 
 
 def _use_cache(path: Path) -> bool:
-    content = caches.read_cache(path)
-    require(content is None or content == json.loads(_cache()[0])["content"], "another content")
-    return content is not None
+    with mock.patch.object(result_cache, "cache_path", return_value=path):
+        found = result_cache.read_results("runs", Path("/x"))
+        require(found.items() <= _RESULTS.items(), "another content")
+        result_cache.write_results("runs", Path("/x"), {"c": ("5", b"")}, keep=["a.json"])
+        if found:
+            again = result_cache.read_results("runs", Path("/x"))
+            require(again.keys() <= {"a.json", "c"}, "results that are gone")
+    return bool(found)
 
 
 def _use_counts(path: Path) -> bool:
@@ -318,7 +330,7 @@ READERS = (
     *map(_picture_reader, ("JPEG", "TIFF", "GIF", "WEBP", "BMP", "PPM")),
     Reader("tiled TIFF", "a.tif", _tiled, (mutated_bytes,), _use_tiled),
     Reader("archive", "a.zip", _archives, (mutated_bytes,), _use_archive),
-    Reader("cache", "c.json", _cache, (mutated_bytes, mutated_json), _use_cache),
+    Reader("cache", "c.sqlite3", _cache, (mutated_bytes,), _use_cache),
     Reader("counts", "counts.csv", _counts, (mutated_bytes,), _use_counts),
     Reader("published", "published.csv", _published, (mutated_bytes,), _use_published),
     Reader("claim", "claim.json", _claim, (mutated_bytes, mutated_json), _use_claim),

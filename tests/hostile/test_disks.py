@@ -15,11 +15,12 @@ FAULTS = [
     "noflock nosuplink",  # ENOTSUP
 ]
 WORK = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from cellbench.files.writing import only_writer, write_atomically
 from cellbench.engine.run_lock import hold
 from cellbench.errors import UserError
+from cellbench.records.result_cache import read_results, write_results
 from cellbench.sweeps.claims import holder_of, take_claim
 
 folder = Path(sys.argv[1])
@@ -38,6 +39,10 @@ claim = take_claim(folder / "run")
 assert claim is not None and take_claim(folder / "run") is None
 assert holder_of(folder / "run").pid == os.getpid()
 claim.release()
+began = time.monotonic()
+write_results("runs", folder, {"a": ("1", b"x")})
+assert read_results("runs", folder) in ({}, {"a": ("1", b"x")})
+assert time.monotonic() - began < 5
 assert take_claim(folder / "run") is not None
 assert not [p.name for p in folder.rglob("*") if p.name.endswith((".held", ".partial"))]
 """

@@ -11,7 +11,7 @@ from cellbench.ranking.rows import rank_runs
 from cellbench.ranking.tables import write_tables
 from cellbench.records.hashes import content_hash
 from cellbench.records.record_file import read_record, write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 

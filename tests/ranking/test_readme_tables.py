@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cellbench.ranking.rows import rank_runs
-from cellbench.records.summaries import Run, load_records
+from cellbench.records.store import load_records
+from cellbench.records.summaries import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from cellbench.ranking import rows
 from cellbench.ranking.published import read_published
 from cellbench.ranking.rows import published_rows, rank_runs
 from cellbench.records.record_file import write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -20,7 +20,7 @@ from cellbench.ranking.statistics import (
     resampled_means,
 )
 from cellbench.records.record_file import write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 

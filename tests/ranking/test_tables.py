@@ -13,7 +13,7 @@ from cellbench.errors import UserError
 from cellbench.ranking import tables
 from cellbench.ranking.rows import Row, rank_runs
 from cellbench.records.record_file import write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 

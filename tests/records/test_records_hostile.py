@@ -5,7 +5,9 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
 from cellbench.ranking.row_cache import ranked_rows
-from cellbench.records import caches, summaries
+from cellbench.records import result_cache
 from cellbench.records.hashes import content_hash, run_id
 from cellbench.records.point_lists import pack_points, read_points
-from cellbench.records.record_file import read_record, write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.record_file import read_record, records_folder, write_record
+from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -134,28 +136,62 @@ def test_a_link_that_leads_nowhere_hides_no_other_record(tmp_path):
     assert len(loaded.problems) == 2
 
 
-@pytest.mark.parametrize("text", [b"5", b"[1, 2]", b"[" * 50_000, b"{}", b"\xff", b""])
-def test_damaged_caches_are_made_anew(tmp_path, text):
-    path = write_record(tmp_path, sample_record())
+@pytest.mark.parametrize("text", [b"5", b"SQLite format 3\0" + bytes(100), b"\xff", b""])
+def test_a_damaged_cache_is_made_anew(tmp_path, text):
+    write_record(tmp_path, sample_record())
     first = ranked_rows(tmp_path)
-    for kind in ("records", "rows"):
-        cache = summaries.cache_file(path.parent, kind)
-        whole = cache.read_bytes()
-        cache.write_bytes(text)
+    cache = result_cache.cache_path()
+    whole = cache.read_bytes()
+    for changed in (text, whole.replace(b'"dla"', b'"dlb"'), whole[: len(whole) // 2]):
+        cache.write_bytes(changed)
         assert ranked_rows(tmp_path) == first
-        if kind == "records":
-            summaries.cache_file(path.parent, "rows").unlink()
-            assert ranked_rows(tmp_path) == first
-            cache.write_bytes(whole.replace(b'"dla"', b"5    "))
-            summaries.cache_file(path.parent, "rows").unlink()
-            assert ranked_rows(tmp_path) == first
+        assert ranked_rows(tmp_path) == first
+    assert len(result_cache.read_results("rows", records_folder(tmp_path) / "adi")) == 1
 
 
-def test_a_cache_gives_back_what_was_kept(tmp_path):
-    caches.write_cache(tmp_path / "c.json", {"a": [1, None, "ü"]})
-    assert caches.read_cache(tmp_path / "c.json") == {"a": [1, None, "ü"]}
-    assert json.loads((tmp_path / "c.json").read_bytes())["content"] == {"a": [1, None, "ü"]}
-    assert caches.read_cache(tmp_path / "none.json") is None
+def test_a_cache_with_anything_but_its_table_is_deleted_unread(tmp_path):
+    result_cache.write_results("runs", tmp_path, {"a": ("1", b"x")})
+    for statement in (
+        "CREATE VIEW more AS SELECT 1",
+        "CREATE TRIGGER t AFTER INSERT ON results BEGIN DELETE FROM results; END",
+        "CREATE INDEX i ON results (stamp)",
+        "ALTER TABLE results ADD COLUMN more",
+    ):
+        assert result_cache.read_results("runs", tmp_path) == {"a": ("1", b"x")}
+        with closing(sqlite3.connect(result_cache.cache_path())) as database:
+            database.execute(statement)
+        assert result_cache.read_results("runs", tmp_path) == {}
+        assert not result_cache.cache_path().exists()
+        result_cache.write_results("runs", tmp_path, {"a": ("1", b"x")})
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT x FROM c"
+    result_cache.cache_path().unlink()
+    with closing(sqlite3.connect(result_cache.cache_path())) as database:
+        database.execute(f"CREATE VIEW results AS {endless}")
+    assert result_cache.read_results("runs", tmp_path) == {}
+
+
+def test_an_entry_is_of_its_key_alone_and_unchanged(tmp_path):
+    entries = {"a": ("1", b"one"), "b\udcff": ("2", bytes(range(256)))}
+    result_cache.write_results("runs", tmp_path, entries)
+    assert result_cache.read_results("runs", tmp_path) == entries
+    assert result_cache.read_results("rows", tmp_path) == {}
+    with closing(sqlite3.connect(result_cache.cache_path())) as database, database:
+        database.execute("UPDATE results SET stamp = '2' WHERE stamp = '1'")
+    assert result_cache.read_results("runs", tmp_path) == {"b\udcff": entries["b\udcff"]}
+    result_cache.write_results("runs", tmp_path, {"c": ("3", b"")}, keep=["b\udcff"])
+    assert set(result_cache.read_results("runs", tmp_path)) == {"b\udcff", "c"}
+
+
+def test_a_locked_or_too_large_cache_costs_time_alone(tmp_path, monkeypatch):
+    result_cache.write_results("runs", tmp_path, {"a": ("1", b"one")})
+    with closing(sqlite3.connect(result_cache.cache_path())) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert result_cache.read_results("runs", tmp_path) == {}
+        result_cache.write_results("runs", tmp_path, {"a": ("1", b"two")})
+    assert result_cache.read_results("runs", tmp_path) == {"a": ("1", b"one")}
+    monkeypatch.setattr(result_cache, "MAX_BYTES", 100)
+    assert result_cache.read_results("runs", tmp_path) == {}
+    assert not result_cache.cache_path().exists()
 
 
 def sidecar(tmp_path, data):

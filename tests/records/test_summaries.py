@@ -1,16 +1,19 @@
 """Claims about reading many records."""
 
 import json
+import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from record_samples import sample_record
 
-from cellbench import paths
-from cellbench.records import summaries
-from cellbench.records.record_file import read_record, write_record
-from cellbench.records.summaries import Run, datasets_with_records, load_records
+from cellbench.ranking.row_cache import ranked_rows
+from cellbench.records import result_cache, store, summaries
+from cellbench.records.record_file import read_record, records_folder, write_record
+from cellbench.records.store import datasets_with_records, load_records
+from cellbench.records.summaries import Run
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -22,10 +25,10 @@ def same(a: list[Run], b: list[Run]) -> bool:
     )
 
 
-def fill(store):
+def fill(folder):
     for split in range(3):
-        write_record(store, sample_record(split=split))
-    write_record(store, sample_record(dataset="vgg-sim", gflops=None))
+        write_record(folder, sample_record(split=split))
+    write_record(folder, sample_record(dataset="vgg-sim", gflops=None))
 
 
 def test_a_run_says_what_its_record_says(tmp_path):
@@ -44,7 +47,7 @@ def test_the_second_reading_is_from_the_cache_and_says_the_same(tmp_path, monkey
     fill(tmp_path)
     first = load_records(tmp_path)
     assert [run.dataset for run in first.runs] == ["adi"] * 3 + ["vgg-sim"]
-    monkeypatch.setattr(summaries, "parse_record", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(store, "parse_record", lambda path: pytest.fail(f"read {path} again"))
     second = load_records(tmp_path)
     assert same(first.runs, second.runs)
     assert load_records(tmp_path, "adi").runs == first.runs[:3]
@@ -59,30 +62,50 @@ def test_records_that_come_and_go_are_noticed(tmp_path):
     assert same(load_records(tmp_path, "adi").runs, before)
 
 
-def test_the_cache_can_be_deleted_damaged_or_unwritable(tmp_path):
+def test_the_cache_can_be_deleted_of_another_version_or_unwritable(tmp_path):
     fill(tmp_path)
     first = load_records(tmp_path).runs
-    caches = sorted((paths.home() / "cache").glob("records-*.json"))
-    assert len(caches) == 2
-    whole = json.loads(caches[0].read_text())
-    shorter = dict(whole, image_ids=[])
-    strange = dict(whole, runs=[[1, 2], None])
-    older = dict(whole, format=0)
-    for content in (
-        b"",
-        b"{",
-        b"[]",
-        b"\xff",
-        *(json.dumps(d).encode() for d in (shorter, strange, older)),
-    ):
-        for cache in caches:
-            cache.write_bytes(content)
+    folder = records_folder(tmp_path) / "adi"
+    kept = result_cache.read_results(store._KIND, folder)
+    assert len(kept) == 3
+    for content in (b"", b"{}\0[]\0", b"[1]\0[]\0", b"{}"):
+        entries = {name: (stamp, content) for name, (stamp, _) in kept.items()}
+        result_cache.write_results(store._KIND, folder, entries)
         assert same(load_records(tmp_path).runs, first)
-    for cache in caches:
-        cache.unlink()
-        cache.mkdir()  # neither readable as a file nor replaceable by one
-        (cache / "x").touch()
+    assert result_cache.read_results(store._KIND, folder) == kept
+    cache = result_cache.cache_path()
+    cache.unlink()
     assert same(load_records(tmp_path).runs, first)
+    cache.unlink()
+    cache.mkdir()  # neither readable as a file nor replaceable by one
+    (cache / "x").touch()
+    assert same(load_records(tmp_path).runs, first)
+
+
+def test_a_record_in_two_stores_counts_once_and_runs_of_both_rank_together(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    path = write_record(first, sample_record())
+    other = write_record(second, sample_record(split=1))
+    shutil.copy(path, other.parent)
+    loaded = load_records(first, others=[second])
+    assert loaded.problems == loaded.edited == []
+    assert [run.path for run in loaded.runs] == [path, other]
+    assert datasets_with_records(first, second, tmp_path / "none") == ["adi"]
+    rows, problems = ranked_rows(first, others=[second])
+    assert [(row.runs, row.splits) for row in rows] == [(2, (0, 1))]
+    assert [row.splits for row in ranked_rows(first)[0]] == [(0,)]
+    assert ranked_rows(first, others=[second]) == (rows, problems) == (rows, [])
+
+
+def test_another_result_of_a_run_in_another_store_is_named(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    record = sample_record()
+    path = write_record(first, record)
+    other = write_record(second, record | {"images": sample_record(split=7)["images"]})
+    loaded = load_records(first, others=[second])
+    assert [run.path for run in loaded.runs] == [path]
+    assert [run.path for run in loaded.edited] == [other]
+    assert f"{other} is another result of the run of {path}" in loaded.problems[0]
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -133,20 +156,24 @@ def test_nothing_there_is_empty(tmp_path):
     assert load_records(tmp_path, "adi").problems == []
 
 
-def test_ten_thousand_records_are_read_from_the_cache_in_no_time(tmp_path, monkeypatch):
-    path = write_record(tmp_path, sample_record())
+def test_ten_thousand_records_are_read_from_the_cache_in_no_time(tmp_path):
+    write_record(tmp_path, sample_record())
     one = load_records(tmp_path, "adi").runs[0]
     rng = np.random.default_rng(0)
     ids = tuple(f"GTEX-XXXX-{i}" for i in range(100))
-    many = {}
+    entries, runs = {}, []
     for index in range(10_000):
-        values = {f.name: getattr(one, f.name) for f in summaries.fields(Run)}
-        values |= {"file": f"{index}.json", "image_ids": ids}
+        values = {"file": f"{index}.json", "image_ids": ids}
         values |= {"truth": rng.random(100), "prediction": rng.random(100)}
-        many[f"{index}.json"] = ((index, 5, 7), Run(**values))
-    cache = summaries.cache_file(path.parent)
-    summaries._write_cache(cache, many)
+        runs.append(replace(one, **values))
+        entries[f"{index}.json"] = str(index), summaries.pack_run(runs[-1])
+    result_cache.write_results("runs", tmp_path, entries)
     start = time.process_time()
-    found = summaries._read_cache(cache)
+    known: dict = {}
+    found = [
+        summaries.unpack_run(content, one.folder, known)
+        for _, content in result_cache.read_results("runs", tmp_path).values()
+    ]
     assert time.process_time() - start < 3  # measured: 0.3
-    assert found == many
+    assert same(found, sorted(runs, key=lambda run: run.file))
+    assert len({id(run.image_ids) for run in found}) == 1

@@ -10,7 +10,7 @@ from record_samples import sample_images, sample_points, sample_record
 import cellbench.reports
 from cellbench.ranking.published import read_published
 from cellbench.records.record_file import write_record
-from cellbench.records.summaries import load_records
+from cellbench.records.store import load_records
 from cellbench.reports.comparison import NO_PICTURES, GridRun, write_report
 from cellbench.reports.sheets import Sheet, latex
 

@@ -1,0 +1,197 @@
+"""All records of one store or several.
+
+Reading thousands of JSON files takes seconds, so their short forms are kept in the cache of
+results, by name, time and size of the file.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import UserError
+from cellbench.records.record_file import parse_record, records_folder
+from cellbench.records.result_cache import read_results, write_results
+from cellbench.records.summaries import Run, pack_run, summarise, unpack_run
+
+# Raised when `summarise` changes, so that older entries of the cache are not used.
+_KIND = "runs 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a store holds.
+
+    Attributes:
+        runs: sorted by set and file name.
+        problems: one sentence for every file that is no usable record, or was edited.
+        edited: runs whose records were edited after they were written, or are copies; they
+            count nowhere and are shown apart.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    edited: list[Run] = field(default_factory=list)
+
+
+def datasets_with_records(*stores: Path) -> list[str]:
+    """Names of the sets that have a folder of records in any of some stores, sorted."""
+    names: set[str] = set()
+    for store in stores:
+        folder = records_folder(store)
+        try:
+            with os.scandir(folder) as found:
+                names.update(entry.name for entry in found if entry.is_dir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+    return sorted(names)
+
+
+def load_records(store: Path, dataset: str | None = None, *, others: Sequence[Path] = ()) -> Loaded:
+    """Read the records of a store, or of one set in it.
+
+    Args:
+        store: see `cellbench.paths.store`.
+        dataset: name of a set; None for all.
+        others: more stores; a record that several hold counts once.
+
+    Returns:
+        Every usable record. A bad file becomes a problem and takes nothing else with it. Empty
+        where there are no records.
+
+    Raises:
+        UserError: a folder of records cannot be read.
+    """
+    loaded = Loaded()
+    stores = [store, *others]
+    for name in datasets_with_records(*stores) if dataset is None else [dataset]:
+        found: list[Run] = []
+        for place in stores:
+            found += _read_folder(records_folder(place) / name, loaded.problems)
+        copies = _copies(run for run in found if not run.edited)
+        for run in found:
+            wrong = copies.get((run.folder, run.file), run.edited)
+            if wrong:
+                loaded.edited.append(replace(run, edited=wrong))
+                loaded.problems.append(
+                    f"The record {run.path} {wrong}; restore it from version control, or delete it "
+                    "and run again."
+                )
+            elif wrong is not None:
+                loaded.runs.append(run)
+    return loaded
+
+
+def _copies(runs: Iterable[Run]) -> dict[tuple[Path | None, str], str | None]:
+    """Runs that repeat another's, with how that shows: a copy is no second seed.
+
+    None for the same record in another folder, which is as good as the first.
+    """
+    ids: dict[str, Run] = {}
+    trainings: dict[tuple[Any, ...], Run] = {}
+    found: dict[tuple[Path | None, str], str | None] = {}
+    # The file that is named after its run is the first one.
+    for run in sorted(runs, key=lambda r: (not r.file.endswith(f"-{r.run_id[:16]}.json"), r.file)):
+        first = ids.setdefault(run.run_id, run)
+        if first is not run:
+            same = first == run and first.prediction.tobytes() == run.prediction.tobytes()
+            elsewhere = same and first.folder != run.folder
+            other = f"is another result of the run of {first.path}"
+            copy = f"is a copy of {first.file}" if first.folder == run.folder else other
+            found[run.folder, run.file] = None if elsewhere else copy
+            continue
+        if not run.training:
+            continue
+        key = (run.training, run.method, run.split, run.prediction.tobytes())
+        first = trainings.setdefault(key, run)
+        if first.seed != run.seed:
+            found[run.folder, run.file] = (
+                f"has the losses and predictions of {first.file} to the last digit, which another "
+                "seed never gives"
+            )
+    return found
+
+
+def _read_folder(folder: Path, problems: list[str]) -> list[Run]:
+    """The usable records of a folder by file name, from the cache where it has them."""
+    stamps = record_stamps(folder)
+    if not stamps:
+        return []
+    place = folder.resolve()
+    kept = read_results(_KIND, place)
+    runs: list[Run] = []
+    fresh: dict[str, tuple[str, bytes]] = {}
+    known: dict[bytes, tuple[str, ...]] = {}
+    for name, stamp in stamps.items():
+        if name in kept and kept[name][0] == stamp:
+            try:
+                runs.append(unpack_run(kept[name][1], folder, known))
+                continue
+            except (ValueError, KeyError, TypeError):  # of another version
+                pass
+        try:
+            run = summarise(parse_record(folder / name), folder / name)
+            check_place(run, folder)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        runs.append(run)
+        fresh[name] = stamp, pack_run(run)
+    names = [run.file for run in runs]
+    if fresh or kept.keys() - names:
+        write_results(_KIND, place, fresh, keep=names)
+    return runs
+
+
+def check_place(run: Run, folder: Path) -> None:
+    """A record in another set's folder, or a simulated one among real ones, counts nowhere.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    dataset, path = folder.name, folder / run.file
+    if run.dataset != dataset:
+        raise UserError(
+            f"The record {path} is of the set {run.dataset!r} but lies in the folder of "
+            f"{dataset!r}; move it."
+        )
+    if run.simulated != dataset.endswith("-sim"):
+        kind = "simulated" if run.simulated else "real"
+        raise UserError(
+            f"The record {path} says that its images are {kind}, which those of {dataset!r} "
+            "are not; delete it and run again."
+        )
+
+
+def record_stamps(folder: Path) -> dict[str, str]:
+    """Times of change of every record file and of its entry, and its size, by name, sorted.
+
+    An edit that puts back the file's time still changes that of its entry.
+    """
+    stamps = {}
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                    try:
+                        status = entry.stat()
+                    except OSError:  # a link that leads nowhere: reading it says so
+                        stamps[entry.name] = ""
+                        continue
+                    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+                    stamps[entry.name] = f"{times} {status.st_size}"
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return dict(sorted(stamps.items()))
+
+
+def _unreadable(folder: Path, error: OSError) -> UserError:
+    reason = (error.strerror or str(error)).lower()
+    return UserError(
+        f"The records in {folder} cannot be read ({reason}); name another folder with --store."
+    )
