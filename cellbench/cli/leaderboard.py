@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cellbench.ranking.rows import Row
-    from cellbench.ranking.tables import Column
+    from cellbench.ranking.tables import Layout
 
 # Columns of text in a table that no terminal limits.
 _UNLIMITED = 260
@@ -162,54 +162,49 @@ def _print_tables(rows: Sequence["Row"]) -> None:
             continue
         told.add(dataset)
         title = f"{dataset}, " + ("published" if protocol == PUBLISHED else f"protocol {protocol}")
-        columns = tables.columns_for(part, width=console.width)
+        laid = tables.lay_out(part, width=console.width)
         if len(part) > _MANY:
-            click.echo(_aligned(title, columns, part))
+            click.echo(_aligned(title, laid, simulated=part[0].simulated))
             continue
-        console.print(_rich_table(title, columns, part))
-        for note in tables.footnotes(part)[1]:
+        console.print(_rich_table(title, laid, part))
+        for note in laid.notes:
             console.print(note, markup=False, soft_wrap=True)
 
 
-def _rich_table(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> "Table":
+def _rich_table(title: str, laid: "Layout", rows: Sequence["Row"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from cellbench.ranking import tables
+    from cellbench.ranking.tables import SIMULATED
 
     table = Table(
         title=Text(title),
-        caption=tables.SIMULATED if rows[0].simulated else None,
+        caption=SIMULATED if rows[0].simulated else None,
         title_justify="left",
         caption_justify="left",
     )
-    for column in columns:
+    for column in laid.columns:
         table.add_column(
             column.title, justify="left" if column.left else "right", no_wrap=not column.left
         )
-    for row, mark in zip(rows, tables.footnotes(rows)[0], strict=True):
-        grey = "bright_black" if row.source else None
-        table.add_row(*map(Text, tables.cells(columns, row, mark)), style=grey)
+    for row, line in zip(rows, laid.lines, strict=True):
+        table.add_row(*map(Text, line), style="bright_black" if row.source else None)
     return table
 
 
-def _aligned(title: str, columns: Sequence["Column"], rows: Sequence["Row"]) -> str:
+def _aligned(title: str, laid: "Layout", *, simulated: bool) -> str:
     """A long table as plain text."""
-    from cellbench.ranking import tables
+    from cellbench.ranking.tables import SIMULATED
 
-    marks, notes = tables.footnotes(rows)
-    lines = [tables.cells(columns, row, mark) for row, mark in zip(rows, marks, strict=True)]
-    lines.insert(0, [column.title for column in columns])
-    wide = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    heads = [column.title for column in laid.columns]
     aligned = [
         "  ".join(
             text.ljust(width) if column.left else text.rjust(width)
-            for text, width, column in zip(line, wide, columns, strict=True)
+            for text, width, column in zip(line, laid.widths, laid.columns, strict=True)
         ).rstrip()
-        for line in lines
+        for line in [heads, *laid.lines]
     ]
-    caption = [tables.SIMULATED] if rows[0].simulated else []
-    return "\n".join([title, *aligned, *caption, *notes])
+    return "\n".join([title, *aligned, *([SIMULATED] if simulated else []), *laid.notes])
 
 
 def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "list[Row]":

@@ -55,24 +55,11 @@ def _duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _interval(row: Row) -> str:
-    if row.mae_low is None or row.mae_high is None:
+def _span(low: float | None, high: float | None, digits: int) -> str:
+    """An interval; one number where it has no width."""
+    if low is None or high is None:
         return "–"
-    return f"{row.mae_low:.1f}–{row.mae_high:.1f}"
-
-
-def _ranks(row: Row) -> str:
-    if row.rank_low is None or row.rank_high is None:
-        return "–"
-    same = row.rank_low == row.rank_high
-    return str(row.rank_low) if same else f"{row.rank_low}–{row.rank_high}"
-
-
-def _splits(row: Row) -> str:
-    if not row.splits:
-        return "–"
-    listed = ranges(row.splits)
-    return listed if len(row.splits) == 1 else f"{len(row.splits)} ({listed})"
+    return f"{low:.{digits}f}" if low == high else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -88,10 +75,10 @@ def ranges(numbers: Sequence[int]) -> str:
 
 COLUMNS = (
     Column("#", lambda r: "–" if r.rank is None else str(r.rank)),
-    Column("# 95 %", _ranks),
+    Column("# 95 %", lambda r: _span(r.rank_low, r.rank_high, 0)),
     Column("Method", lambda r: plain(r.method), left=True),
     Column("MAE", lambda r: _number(r.mae, 1 if r.source else 2)),
-    Column("95 %", _interval),
+    Column("95 %", lambda r: _span(r.mae_low, r.mae_high, 1)),
     Column("SD splits", lambda r: _number(r.mae_sd, 2), level=2),
     Column("SD seeds", lambda r: _number(r.mae_seed_sd, 2), level=2),
     Column("RMSE", lambda r: _number(r.rmse, 1 if r.source else 2)),
@@ -101,7 +88,13 @@ COLUMNS = (
     Column("F1", lambda r: _number(r.f1, 3)),
     Column("GAME(3)", lambda r: _number(r.game3, 1), level=2),
     Column("Shared", lambda r: _number(r.shared, 2), level=2),
-    Column("Splits", _splits, left=True),
+    Column(
+        "Splits",
+        lambda r: (
+            (f"{len(r.splits)} ({ranges(r.splits)})" if r.splits[1:] else ranges(r.splits)) or "–"
+        ),
+        left=True,
+    ),
     Column("Seeds", lambda r: ranges(r.seeds) or "–", left=True, level=2),
     Column("Parameters", lambda r: _large(r.parameters), level=1),
     Column("GFLOPs", lambda r: _number(r.gflops, 1), level=1),
@@ -118,39 +111,47 @@ COLUMNS = (
 )
 
 
-def columns_for(rows: Sequence[Row], *, width: int | None = None) -> list[Column]:
-    """The columns of a table, as many as there is room for.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A table as texts.
+
+    Attributes:
+        columns: that are shown.
+        lines: a text a column of every row, methods with the mark of their footnote.
+        widths: characters of every column.
+        notes: why rows are not ranked and in what they depart, each reason once, after its mark.
+    """
+
+    columns: list[Column]
+    lines: list[list[str]]
+    widths: list[int]
+    notes: list[str]
+
+
+def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
+    """The texts of a table, in as many columns as there is room for.
 
     Args:
         rows: of the table.
         width: characters of a line; None for all columns.
     """
-    for level in (2, 1, 0):
-        columns = [column for column in COLUMNS if column.level <= level]
-        if width is None or sum(widths(columns, rows)) + 3 * len(columns) + 1 <= width:
-            return columns
-    return columns
-
-
-def widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
-    """Characters that every column takes."""
-    return [
-        max(len(column.title), *(len(column.text(row)) for row in rows), 1) for column in columns
-    ]
-
-
-def footnotes(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """Why rows are not ranked and in what they depart, each reason once.
-
-    Returns:
-        A mark for every row, "" where there is nothing to say; the notes, each after its mark.
-    """
     known: dict[str, str] = {}
     marks = [
-        known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
+        " " + known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
         for row in rows
     ]
-    return marks, [f"{mark} {plain(note)}" for note, mark in known.items()]
+    notes = [f"{mark} {plain(note)}" for note, mark in known.items()]
+    for level in (2, 1, 0):
+        columns = [column for column in COLUMNS if column.level <= level]
+        lines = [
+            [column.text(row) + mark * (column.title == "Method") for column in columns]
+            for row, mark in zip(rows, marks, strict=True)
+        ]
+        heads = [column.title for column in columns]
+        widths = [max(map(len, texts)) for texts in zip(heads, *lines, strict=True)]
+        if width is None or sum(widths) + 3 * len(columns) + 1 <= width:
+            break
+    return Layout(columns, lines, widths, notes)
 
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -185,7 +186,12 @@ def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
         lines += [f"**{SIMULATED}**", ""]
     for protocol, group in groupby(rows, key=lambda row: row.protocol):
         title = "Published" if protocol == PUBLISHED else f"Protocol {markdown(protocol)}"
-        lines += [f"## {title}", "", *_table(list(group)), ""]
+        table = lay_out(list(group))
+        heads = [markdown(column.title) for column in table.columns]
+        rule = [":--" if column.left else "--:" for column in table.columns]
+        body = [[markdown(text) for text in line] for line in table.lines]
+        lines += [f"## {title}", "", *(f"| {' | '.join(line)} |" for line in (heads, rule, *body))]
+        lines += [part for note in table.notes for part in ("", markdown(note))] + [""]
     if not rows:
         lines += ["No ranked row yet.", ""]
     lines += [
@@ -221,27 +227,6 @@ def write_tables(store: Path, dataset: str, rows: Sequence[Row]) -> list[Path]:
             ) from error
         written.append(path)
     return written
-
-
-def _table(rows: Sequence[Row]) -> list[str]:
-    columns = columns_for(rows)
-    heads = " | ".join(markdown(column.title) for column in columns)
-    rule = " | ".join(":--" if column.left else "--:" for column in columns)
-    marks, notes = footnotes(rows)
-    body = [
-        " | ".join(markdown(text) for text in cells(columns, row, mark))
-        for row, mark in zip(rows, marks, strict=True)
-    ]
-    lines = [f"| {line} |" for line in (heads, rule, *body)]
-    return lines + [part for note in notes for part in ("", markdown(note))]
-
-
-def cells(columns: Sequence[Column], row: Row, mark: str = "") -> list[str]:
-    """The texts of a row, its method with the mark of its footnote."""
-    texts = [column.text(row) for column in columns]
-    where = [column.title for column in columns].index("Method")
-    texts[where] += f" {mark}" if mark else ""
-    return texts
 
 
 def markdown(text: str) -> str:

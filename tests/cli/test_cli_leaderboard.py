@@ -9,6 +9,7 @@ import sys
 import pytest
 from record_samples import sample_record
 
+from cellbench.records import result_cache
 from cellbench.records.record_file import write_record
 
 
@@ -194,12 +195,12 @@ def test_published_rows_are_grey(store):
     from cellbench.cli.leaderboard import _rich_table
     from cellbench.ranking.published import read_published
     from cellbench.ranking.rows import published_rows
-    from cellbench.ranking.tables import columns_for
+    from cellbench.ranking.tables import lay_out
 
     rows = published_rows(read_published()[:1])
     console = Console(force_terminal=True, color_system="standard", width=300)
     with console.capture() as shown:
-        console.print(_rich_table("x", columns_for(rows), rows))
+        console.print(_rich_table("x", lay_out(rows), rows))
     (line,) = [line for line in shown.get().splitlines() if "MCNN" in line]
     assert "\x1b[90m" in line
 
@@ -245,7 +246,7 @@ def test_the_rows_come_from_the_cache_and_say_the_same(store, monkeypatch):
     from cellbench.ranking import row_cache
 
     first = row_cache.ranked_rows(store)
-    monkeypatch.setattr(row_cache, "load_records", lambda *a: pytest.fail("it reads again"))
+    monkeypatch.setattr(row_cache, "load_records", lambda *a, **k: pytest.fail("it reads again"))
     assert row_cache.ranked_rows(store) == first
     assert row_cache.ranked_rows(store, "vgg-sim")[0] == [r for r in first[0] if r.simulated]
 
@@ -254,9 +255,17 @@ def test_the_cache_of_rows_can_be_damaged_and_notices_change(store, home):
     from cellbench.ranking import row_cache
 
     first = row_cache.ranked_rows(store, "adi")
-    (cache,) = (home / "cache").glob("rows-*.json")
-    for content in (b"", b"{", b"[]", b"{}", cache.read_bytes().replace(b'"splits"', b'"x"')):
-        cache.write_bytes(content)
+    folder = store / "leaderboards/records/adi"
+    ((stamp, whole),) = result_cache.read_results("rows", folder).values()
+    for content in (
+        b"",
+        b"{",
+        b"[[0, 0]]",
+        b"[" * 100_000,
+        b"[5]",
+        whole.replace(b'"v1"', b"1, 2"),
+    ):
+        result_cache.write_results("rows", folder, {"": (stamp, content)})
         assert row_cache.ranked_rows(store, "adi") == first
     next((store / "leaderboards/records/adi").glob("p2pnet-*-s1-*.json")).unlink()
     assert [r.splits for r in row_cache.ranked_rows(store, "adi")[0] if r.rank] == [(0,), (0,)]

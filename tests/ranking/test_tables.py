@@ -17,6 +17,7 @@ from cellbench.records.store import load_records
 
 pytestmark = pytest.mark.usefixtures("home")
 
+METHOD = next(column for column in tables.COLUMNS if column.title == "Method")
 HOSTILE = [
     "=cmd|'/c calc'!A1",
     "+1+1",
@@ -76,7 +77,7 @@ def test_csv_and_json_have_every_field(row):
 
 def test_what_is_unknown_is_a_dash_in_tables_and_empty_in_csv(row):
     bare = replace(row, **dict.fromkeys(("mae", "rmse", "f1", "gflops", "train_s", "rank"), None))
-    for column in tables.columns_for([bare]):
+    for column in tables.lay_out([bare]).columns:
         assert column.text(bare)
     assert "nan" not in tables.as_markdown("adi", [bare]).lower()
     assert "None" not in tables.as_csv([bare])
@@ -115,14 +116,14 @@ def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path, row, monkeypat
 
 def test_a_table_has_as_many_columns_as_there_is_room_for(row):
     wide, middle, narrow = (
-        {column.title for column in tables.columns_for([row], width=width)}
+        {column.title for column in tables.lay_out([row], width=width).columns}
         for width in (300, 170, 80)
     )
     assert narrow < middle < wide
     assert {"#", "# 95 %", "Method", "MAE", "95 %", "RMSE", "F1", "Splits"} <= narrow
     asked = {"Parameters", "GFLOPs", "Images/s", "Training", "Selection", "Weights"}
     assert asked <= middle
-    assert tables.columns_for([row]) == list(tables.COLUMNS)
+    assert tables.lay_out([row]).columns == list(tables.COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +135,11 @@ def test_runs_of_numbers_are_shortened(numbers, text):
 
 def test_a_reason_is_told_once_for_all_its_rows(row):
     rows = [replace(row, note="slow"), row, replace(row, note="fast"), replace(row, note="slow")]
-    marks, notes = tables.footnotes(rows)
-    assert marks == ["¹", "", "²", "¹"]
-    assert notes == ["¹ slow", "² fast"]
+    laid = tables.lay_out(rows)
+    methods = [line[laid.columns.index(METHOD)] for line in laid.lines]
+    assert methods == ["dla ¹", "dla", "dla ²", "dla ¹"]
+    assert laid.notes == ["¹ slow", "² fast"]
+    assert laid.widths[laid.columns.index(METHOD)] == len("Method")
     page = tables.as_markdown("adi", rows)
     assert page.count("slow") == 1
     assert "dla ¹" in page
