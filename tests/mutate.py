@@ -1,0 +1,266 @@
+"""Change one line at a time and see whether a test fails: python tests/mutate.py [--lines 200].
+
+The lines are a seeded sample of the metrics, the core and the matchers, changed in a copy of the
+checkout. A change is tried on the fast test modules that bear the name of its module or import it.
+A survivor is a claim that no test makes, or a change of the speed or of nothing. On Linux, macOS.
+"""
+
+import argparse
+import ast
+import compileall
+import contextlib
+import importlib
+import json
+import os
+import py_compile
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = (
+    "cellbench/metrics/*.py", "cellbench/structures.py", "cellbench/models/*.py",
+    "cellbench/engine/*.py", "cellbench/counting/tiles.py", "cellbench/ranking/statistics.py",
+    "plugins/cellbench_plugins/matchers/*.py",
+)  # fmt: skip
+GPU_ONLY = ("cellbench/engine/capture.py",)
+SLOW_TESTS = re.compile(r"/(cli|contracts|gpu|hostile|sweeps)/|/test_real_")
+# Test modules for a line: of so many, those that take so many seconds of a core together.
+CANDIDATES, SECONDS = 7, 8.0
+# Imported once, before the processes of the tests are forked; nothing of cellbench.
+IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
+            "skimage.feature", "safetensors.torch")  # fmt: skip
+BINARY = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Div, ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+COMPARISONS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+MESSAGES = ("annotation", "returns", "decorator_list", "exc")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A file with one change: its path, the line, what was replaced by what, the whole text."""
+
+    file: str
+    line: int
+    was: str
+    now: str
+    text: str
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """What a node of the syntax tree may be changed into."""
+    match node:
+        case ast.BinOp(left, op, right) if type(op) in BINARY:
+            yield ast.BinOp(left, BINARY[type(op)](), right)
+        case ast.AugAssign(target, op, value) if type(op) in BINARY:
+            yield ast.AugAssign(target, BINARY[type(op)](), value)
+        case ast.Compare(left, [op], right):
+            yield ast.Compare(left, [COMPARISONS[type(op)]()], right)
+        case ast.BoolOp(op, values):
+            yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+        case ast.UnaryOp(ast.Not() | ast.USub(), operand):
+            yield operand
+        case ast.Constant(bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(int() | float() as value):
+            yield ast.Constant(value + 1)
+        case ast.Return(ast.AST() as value) if getattr(value, "value", value) is not None:
+            yield ast.Return(ast.Constant(None))
+        case ast.Expr(ast.Call()):
+            yield ast.Pass()
+
+
+def reached(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below, but for annotations, errors and strings with values in them."""
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
+                continue
+            if name not in MESSAGES:
+                yield child
+                yield from reached(child)
+
+
+def mutants_of(file: Path) -> dict[int, list[Mutant]]:
+    """All changes of a file, by line."""
+    raw = file.read_bytes()
+    starts = [0]
+    for line in raw.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found: dict[int, list[Mutant]] = {}
+    for node in reached(ast.parse(raw)):
+        for changed in changes(node):
+            first = starts[node.lineno - 1] + node.col_offset
+            last = starts[node.end_lineno - 1] + node.end_col_offset
+            now = ast.unparse(ast.fix_missing_locations(changed))
+            now = f"({now})" if isinstance(changed, ast.expr) else now
+            was = " ".join(raw[first:last].decode().split())
+            text = (raw[:first] + now.encode() + raw[last:]).decode()
+            mutant = Mutant(str(file.relative_to(ROOT)), node.lineno, was, now, text)
+            found.setdefault(node.lineno, []).append(mutant)
+    return found
+
+
+def sample(lines: int, seed: int) -> list[Mutant]:
+    """One change of each of so many lines."""
+    files = sorted({str(f.relative_to(ROOT)) for pattern in CODE for f in ROOT.glob(pattern)})
+    by_line = [
+        found
+        for file in files
+        if file not in GPU_ONLY
+        for _, found in sorted(mutants_of(ROOT / file).items())
+    ]
+    rng = random.Random(seed)
+    chosen = rng.sample(by_line, min(lines, len(by_line)))
+    return sorted((rng.choice(found) for found in chosen), key=lambda m: (m.file, m.line))
+
+
+def imports(file: Path) -> set[str]:
+    """The names of the modules that a file imports, and of what it imports from them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def tests_of(files: set[str]) -> dict[str, list[str]]:
+    """Test modules by file: of its name, then those that import it, or a module that does."""
+    tests = {str(t.relative_to(ROOT)): imports(t) for t in sorted(ROOT.glob("tests/**/test_*.py"))}
+    sources = [*ROOT.glob("cellbench/**/*.py"), *ROOT.glob("plugins/**/*.py")]
+    used_by = {_module(str(s.relative_to(ROOT))): imports(s) for s in sources}
+    found = {}
+    for file in files:
+        module, name, folder = _module(file), Path(file).stem.strip("_"), Path(file).parent.name
+        users = {module, *(other for other, used in used_by.items() if module in used)}
+        ranks = {
+            test: (name not in test, not used & users, f"/{folder}/" not in test)
+            for test, used in tests.items()
+            if not SLOW_TESTS.search(test) and (used & users or f"/{folder}/" in test)
+        }
+        found[file] = sorted(ranks, key=ranks.__getitem__)[:CANDIDATES]
+    return found
+
+
+def _module(file: str) -> str:
+    return file.removeprefix("plugins/").removesuffix(".py").replace("/", ".")
+
+
+class Timer:
+    """A plugin of pytest: seconds of a core by test module, infinite where a test fails."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.before = time.process_time()
+
+    def pytest_runtest_logreport(self, report) -> None:
+        file, now = report.nodeid.split("::")[0], time.process_time()
+        took = float("inf") if report.failed else now - self.before
+        self.seconds[file] = self.seconds.get(file, 0.0) + took
+        self.before = now
+
+
+def run_tests(tree: Path, tests: list[str], *, limit_s: int, times: Path | None = None) -> bool:
+    """Whether all tests pass within a limit of a core's seconds, in a process of their own.
+
+    It is forked from this one, which has torch imported but nothing of cellbench. With a file for
+    the times it goes on after a failure.
+    """
+    began, child = time.monotonic(), os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 1), os.dup2(nothing, 2)
+            os.chdir(tree)
+            sys.path[:0] = [str(tree), str(tree / "plugins"), str(tree / "tests/toy_plugin")]
+            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
+            options = ["-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+            timer = Timer()
+            options += [] if times else ["-x"]
+            pytest = importlib.import_module("pytest")
+            status = int(pytest.main([*options, *tests], plugins=[timer]))
+            if times:
+                times.write_text(json.dumps(timer.seconds))
+            os._exit(status)
+        finally:
+            os._exit(1)  # nothing of the parent's is cleaned up here
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        if time.monotonic() - began > 20 * limit_s:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def copy_checkout(tree: Path) -> None:
+    """Copy what git would; compiled files are checked by their source's hash."""
+    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
+    for name in listed.decode().splitlines():
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    for package in ("cellbench", "plugins"):
+        compileall.compile_dir(tree / package, quiet=2, invalidation_mode=mode)
+
+
+def main() -> None:
+    """Run the sample and name the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lines", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="files that match this regular expression")
+    given = parser.parse_args()
+    chosen = [m for m in sample(given.lines, given.seed) if re.search(given.only, m.file)]
+    tests = tests_of({mutant.file for mutant in chosen})
+    for name in IMPORTED:
+        importlib.import_module(name)
+    killed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree, times = Path(folder) / "tree", Path(folder) / "times.json"
+        sys.dont_write_bytecode = True
+        os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ.setdefault("CELLBENCH_SIMULATED", str(Path(folder) / "home"))
+        copy_checkout(tree)
+        run_tests(
+            tree, sorted({t for own in tests.values() for t in own}), limit_s=3600, times=times
+        )
+        seconds: dict[str, float] = json.loads(times.read_text())
+        for number, mutant in enumerate(chosen, 1):
+            own, total = [], 0.0
+            for test in tests[mutant.file]:
+                if total < SECONDS and (took := seconds.get(test, float("inf"))) < 5 * SECONDS:
+                    own.append(test)
+                    total += took
+            file = tree / mutant.file
+            kept = file.read_text(encoding="utf-8")
+            file.write_text(mutant.text, encoding="utf-8")
+            dies = bool(own) and not run_tests(tree, own, limit_s=int(3 * total) + 15)
+            file.write_text(kept, encoding="utf-8")
+            killed += dies
+            change = f"{mutant.file}:{mutant.line}  {mutant.was}  ->  {mutant.now}"
+            print(f"{number}/{len(chosen)} {'killed' if dies else 'SURVIVED'} {change}", flush=True)
+    print(f"{killed} of {len(chosen)} changed lines made a test fail")
+
+
+if __name__ == "__main__":
+    main()
