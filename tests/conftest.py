@@ -22,8 +22,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples in every run: a failure in CI is one at home.
-settings.register_profile("same", derandomize=True)
+# The same examples in every run, however busy the machine: a failure in CI is one at home.
+settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent

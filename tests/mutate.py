@@ -10,7 +10,6 @@ import ast
 import compileall
 import contextlib
 import importlib
-import json
 import os
 import py_compile
 import random
@@ -34,8 +33,9 @@ CODE = (
 )  # fmt: skip
 GPU_ONLY = ("cellbench/engine/capture.py",)
 SLOW_TESTS = re.compile(r"/(cli|contracts|gpu|hostile|sweeps)/|/test_real_")
-# Test modules for a line: of so many, those that take so many seconds of a core together.
-CANDIDATES, SECONDS = 7, 8.0
+# Test modules for a line: of so many, as many as take so many seconds of a core together; one that
+# takes longer is not tried.
+CANDIDATES, SECONDS, MOST_SECONDS = 7, 10.0, 45.0
 # Imported once, before the processes of the tests are forked; nothing of cellbench.
 IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
             "skimage.feature", "safetensors.torch")  # fmt: skip
@@ -127,7 +127,7 @@ def sample(lines: int, seed: int) -> list[Mutant]:
     ]
     rng = random.Random(seed)
     chosen = rng.sample(by_line, min(lines, len(by_line)))
-    return sorted((rng.choice(found) for found in chosen), key=lambda m: (m.file, m.line))
+    return [rng.choice(found) for found in chosen]
 
 
 def imports(file: Path) -> set[str]:
@@ -161,54 +161,62 @@ def _module(file: str) -> str:
     return file.removeprefix("plugins/").removesuffix(".py").replace("/", ".")
 
 
-class Timer:
-    """A plugin of pytest: seconds of a core by test module, infinite where a test fails."""
+def run_tests(tree: Path, tests: list[str], limit_s: float) -> tuple[bool, float]:
+    """Whether all tests pass within a limit, and the seconds of a core that they took.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.before = time.process_time()
-
-    def pytest_runtest_logreport(self, report) -> None:
-        file, now = report.nodeid.split("::")[0], time.process_time()
-        took = float("inf") if report.failed else now - self.before
-        self.seconds[file] = self.seconds.get(file, 0.0) + took
-        self.before = now
-
-
-def run_tests(tree: Path, tests: list[str], *, limit_s: int, times: Path | None = None) -> bool:
-    """Whether all tests pass within a limit of a core's seconds, in a process of their own.
-
-    It is forked from this one, which has torch imported but nothing of cellbench. With a file for
-    the times it goes on after a failure.
+    Their process is forked from this one, which has torch imported but nothing of cellbench.
     """
     began, child = time.monotonic(), os.fork()
     if child == 0:
         try:
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s), int(limit_s) + 1))
             nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 1), os.dup2(nothing, 2)
+            os.dup2(nothing, 1)
+            os.dup2(nothing, 2)
             os.chdir(tree)
             sys.path[:0] = [str(tree), str(tree / "plugins"), str(tree / "tests/toy_plugin")]
             os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
-            options = ["-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
-            timer = Timer()
-            options += [] if times else ["-x"]
-            pytest = importlib.import_module("pytest")
-            status = int(pytest.main([*options, *tests], plugins=[timer]))
-            if times:
-                times.write_text(json.dumps(timer.seconds))
-            os._exit(status)
+            options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+            os._exit(int(importlib.import_module("pytest").main([*options, *tests])))
         finally:
             os._exit(1)  # nothing of the parent's is cleaned up here
     while True:
-        done, status = os.waitpid(child, os.WNOHANG)
+        done, status, used = os.wait4(child, os.WNOHANG)
         if done:
-            return status == 0
-        if time.monotonic() - began > 20 * limit_s:
+            return status == 0, used.ru_utime + used.ru_stime
+        if time.monotonic() - began > 30 * limit_s:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
         time.sleep(0.05)
+
+
+class Suite:
+    """The tests of a copy of the checkout; each module is run unchanged before it is believed."""
+
+    def __init__(self, tree: Path, tests: dict[str, list[str]]) -> None:
+        self.tree, self.tests = tree, tests
+        self.seconds: dict[str, float] = {}
+
+    def kills(self, mutant: Mutant) -> bool:
+        """Whether a test fails on the changed file, or takes far longer than on the file."""
+        file, left = self.tree / mutant.file, SECONDS
+        kept = file.read_text(encoding="utf-8")
+        for test in self.tests[mutant.file]:
+            if test not in self.seconds:
+                passed, took = run_tests(self.tree, [test], MOST_SECONDS)
+                self.seconds[test] = took if passed else float("inf")
+            if self.seconds[test] > MOST_SECONDS:
+                continue
+            file.write_text(mutant.text, encoding="utf-8")
+            passed, _ = run_tests(self.tree, [test], 3 * self.seconds[test] + 5)
+            file.write_text(kept, encoding="utf-8")
+            if not passed:
+                return True
+            left -= self.seconds[test]
+            if left < 0:
+                break
+        return False
 
 
 def copy_checkout(tree: Path) -> None:
@@ -236,26 +244,13 @@ def main() -> None:
         importlib.import_module(name)
     killed = 0
     with tempfile.TemporaryDirectory() as folder:
-        tree, times = Path(folder) / "tree", Path(folder) / "times.json"
         sys.dont_write_bytecode = True
         os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         os.environ.setdefault("CELLBENCH_SIMULATED", str(Path(folder) / "home"))
-        copy_checkout(tree)
-        run_tests(
-            tree, sorted({t for own in tests.values() for t in own}), limit_s=3600, times=times
-        )
-        seconds: dict[str, float] = json.loads(times.read_text())
+        copy_checkout(Path(folder) / "tree")
+        suite = Suite(Path(folder) / "tree", tests)
         for number, mutant in enumerate(chosen, 1):
-            own, total = [], 0.0
-            for test in tests[mutant.file]:
-                if total < SECONDS and (took := seconds.get(test, float("inf"))) < 5 * SECONDS:
-                    own.append(test)
-                    total += took
-            file = tree / mutant.file
-            kept = file.read_text(encoding="utf-8")
-            file.write_text(mutant.text, encoding="utf-8")
-            dies = bool(own) and not run_tests(tree, own, limit_s=int(3 * total) + 15)
-            file.write_text(kept, encoding="utf-8")
+            dies = suite.kills(mutant)
             killed += dies
             change = f"{mutant.file}:{mutant.line}  {mutant.was}  ->  {mutant.now}"
             print(f"{number}/{len(chosen)} {'killed' if dies else 'SURVIVED'} {change}", flush=True)
