@@ -20,6 +20,7 @@ COMMANDS = {
     "count": ("count", "Count the cells in your own pictures with a trained method."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "verify": ("verify", "Score a record's test part again and say what differs."),
+    "records": ("records", "Take in records that were made elsewhere."),
     "data": ("data", "List, import, fetch, verify and show data sets."),
     "plugins": ("plugins", "List the registered parts, or show one."),
 }

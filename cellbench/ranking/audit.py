@@ -77,7 +77,7 @@ def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audi
         except UserError as error:
             findings.append(str(error))
             continue
-        wrong = list(_wrong(record, path, stored))
+        wrong = list(record_faults(record, path, stored))
         if wrong:
             findings.append(f"{path}: {'; '.join(wrong)}.")
         runs.setdefault(run.run_id, run)  # a copy counts nowhere
@@ -128,8 +128,15 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _wrong(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
-    """What is wrong with one record, in the words of a list."""
+def record_faults(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
+    """What is wrong with one record, in the words of a list.
+
+    Args:
+        record: as read.
+        path: its file; the points lie beside it.
+        stored: the set on disk; None if it is not there, and then its annotations and splits are
+            not compared.
+    """
     try:
         if not is_intact(record.raw):
             yield "it was changed after it was written (its hash does not fit its content)"
