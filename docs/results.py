@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from cellbench.ranking.rows import Row, rank_runs
-from cellbench.records.summaries import load_records
+from cellbench.ranking.ranks import rank_runs
+from cellbench.ranking.rows import Row
+from cellbench.records.store import load_records
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: docs/results.py writes them -->\n", "<!-- /results -->\n"

@@ -18,7 +18,8 @@ from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
 from cellbench.metrics import counting
 from cellbench.metrics.localisation import Detection, detect_over_radii, pool
-from cellbench.ranking.rows import Row, rank_runs
+from cellbench.ranking.ranks import rank_runs
+from cellbench.ranking.rows import Row
 from cellbench.ranking.tables import csv_cell
 from cellbench.records.hashes import config_hash, is_intact, run_id_of
 from cellbench.records.model import Record

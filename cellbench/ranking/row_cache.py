@@ -11,15 +11,16 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from cellbench.ranking import clusters, row_cache, rows, shared_errors, statistics
-from cellbench.ranking.rows import Row, rank_runs
+from cellbench.ranking import clusters, ranks, row_cache, rows, shared_errors, statistics
+from cellbench.ranking.ranks import rank_runs
+from cellbench.ranking.rows import Row
 from cellbench.records import store as record_store
 from cellbench.records import summaries
 from cellbench.records.record_file import records_folder
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.store import datasets_with_records, load_records, record_stamps
 
-_CODE = (shared_errors, clusters, rows, row_cache, summaries, record_store, statistics)
+_CODE = (shared_errors, clusters, ranks, rows, row_cache, summaries, record_store, statistics)
 _NAMES = tuple(f.name for f in fields(Row) if f.name not in ("splits", "seeds"))
 
 

@@ -1,14 +1,12 @@
-"""Which methods are compared with which, and in what order.
+"""One experiment as a row: a method name and config hash on one set under one protocol.
 
-A row is one experiment: a method name and config hash on one set under one protocol, with its
-splits and seeds averaged. Rows rank within a set and protocol, on the splits that all of them
-have; what cannot be compared is kept apart with the reason. What is estimated, and what its
-intervals mean, is said in `statistics`.
+Its splits and seeds are averaged. `statistics` describes what is estimated and what its intervals
+mean, `ranks` which rows are compared.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, Any
@@ -34,7 +32,7 @@ UNRANKED_PROTOCOLS = ("smoke", "released")
 PUBLISHED = "published"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One experiment.
 
@@ -80,9 +78,9 @@ class Row:
         source: the paper that a number is from; empty for ours.
     """
 
-    rank: int | None
-    rank_low: int | None
-    rank_high: int | None
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
     method: str
     method_title: str
     dataset: str
@@ -91,78 +89,34 @@ class Row:
     splits: tuple[int, ...]
     seeds: tuple[int, ...]
     runs: int
-    mae: float | None
-    mae_sd: float | None
-    mae_seed_sd: float | None
-    mae_low: float | None
-    mae_high: float | None
-    rmse: float | None
-    mape: float | None
-    r2: float | None
-    bias: float | None
-    f1: float | None
-    game1: float | None
-    game2: float | None
-    game3: float | None
-    shared: float | None
-    parameters: int | None
-    gflops: float | None
-    images_per_s: float | None
-    train_s: float | None
+    mae: float | None = None
+    mae_sd: float | None = None
+    mae_seed_sd: float | None = None
+    mae_low: float | None = None
+    mae_high: float | None = None
+    rmse: float | None = None
+    mape: float | None = None
+    r2: float | None = None
+    bias: float | None = None
+    f1: float | None = None
+    game1: float | None = None
+    game2: float | None = None
+    game3: float | None = None
+    shared: float | None = None
+    parameters: int | None = None
+    gflops: float | None = None
+    images_per_s: float | None = None
+    train_s: float | None = None
     selection: str
     weights: str
-    iterations: int | None
-    recipe: int | None
-    config_hash: str | None
+    iterations: int | None = None
+    recipe: int | None = None
+    config_hash: str | None = None
     note: str = ""
     source: str = ""
 
 
 Experiment = list[Run]
-
-
-def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
-    """Rows of all sets and protocols.
-
-    Args:
-        runs: of any sets, simulated or real, under any protocols.
-        edited: whose records were edited after they were written: each has a row of its own,
-            without a rank.
-
-    Returns:
-        Sorted by set and protocol; ranked rows first, by MAE, then the others by name. Empty
-        without runs.
-    """
-    tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
-    for part, each in enumerate((runs, edited)):
-        for run in each:
-            order = PROTOCOLS.index(run.protocol) if run.protocol in PROTOCOLS else len(PROTOCOLS)
-            tables.setdefault((run.dataset, run.simulated, order), ([], []))[part].append(run)
-    return [row for key in sorted(tables) for row in _table(*tables[key])]
-
-
-def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
-    """The rows of one set under one protocol."""
-    experiments = _experiments(runs)
-    excluded = _excluded(experiments)
-    compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
-    splits = _compared_splits(compared)
-    shown: list[Experiment] = []
-    notes: list[str] = []
-    others = [_row([run], f"{run.file} {run.edited}") for run in edited]
-    for experiment, reason in zip(experiments, excluded, strict=True):
-        own = {run.split for run in experiment}
-        if not reason and not splits <= own:
-            reason = f"has no run of split {_listed(splits - own)}"
-        if reason:
-            others.append(_row(experiment, reason))
-            continue
-        more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
-        shown.append([run for run in experiment if run.split in splits])
-        notes.append(more)
-    ranked = sorted(experiment_rows(shown, notes), key=_by_mae)
-    others.sort(key=_by_name)
-    return [replace(row, rank=place) for place, row in _places(ranked)] + others
 
 
 def experiment_rows(
@@ -178,7 +132,7 @@ def experiment_rows(
         In the order given, with intervals and departures, without ranks.
     """
     told = notes if notes is not None else [""] * len(experiments)
-    rows = [_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
+    rows = [experiment_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
     return _with_departures(_with_intervals(rows, experiments), experiments)
 
 
@@ -235,77 +189,27 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
 
 def published_rows(published: Iterable["Published"]) -> list[Row]:
     """Numbers from papers as rows, without ranks, the least MAE first."""
-    unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(Row))
     rows = [
         Row(
-            **unknown
-            | {
-                "method": number.title,
-                "method_title": number.title,
-                "dataset": number.dataset,
-                "simulated": False,
-                "protocol": PUBLISHED,
-                "splits": (),
-                "seeds": (),
-                "runs": 0,
-                "mae": number.mae,
-                "mae_sd": number.mae_sd,
-                "rmse": number.rmse,
-                "selection": number.selection,
-                "weights": "",
-                "note": "; ".join(filter(None, (number.source, number.note))),
-                "source": number.source,
-            }
+            method=number.title,
+            method_title=number.title,
+            dataset=number.dataset,
+            simulated=False,
+            protocol=PUBLISHED,
+            splits=(),
+            seeds=(),
+            runs=0,
+            mae=number.mae,
+            mae_sd=number.mae_sd,
+            rmse=number.rmse,
+            selection=number.selection,
+            weights="",
+            note="; ".join(filter(None, (number.source, number.note))),
+            source=number.source,
         )
         for number in published
     ]
     return sorted(rows, key=lambda row: (row.dataset, row.mae, row.method))
-
-
-def _experiments(runs: Sequence[Run]) -> list[Experiment]:
-    """Runs of one experiment together: all that may differ among them is split and seed."""
-    groups: dict[tuple[str, ...], Experiment] = {}
-    for run in runs:
-        weights = run.weights_sha256 or run.weights_source
-        key = (run.protocol, run.method, run.config_hash, str(run.recipe), run.manifest_hash)
-        groups.setdefault((*key, weights), []).append(run)
-    experiments = []
-    for _, group in sorted(groups.items()):
-        cells = Counter((run.split, run.seed) for run in group)
-        if max(cells.values()) == 1:
-            experiments.append(group)
-            continue
-        # One split and seed twice: trainings of different length, as two budgets give.
-        lengths = sorted({run.iterations for run in group})
-        experiments += [[run for run in group if run.iterations == n] for n in lengths]
-    return experiments
-
-
-def _excluded(experiments: Sequence[Experiment]) -> list[str]:
-    """Why each experiment is not compared; empty where it is."""
-    newest: dict[str, int] = {}
-    for experiment in experiments:
-        name, recipe = base_method(experiment[0].method), experiment[0].recipe
-        newest[name] = max(recipe, newest.get(name, recipe))
-    reasons = []
-    for experiment in experiments:
-        run = experiment[0]
-        current = newest[base_method(run.method)]
-        if run.protocol in UNRANKED_PROTOCOLS or run.protocol not in PROTOCOLS:
-            reasons.append(f"protocol {run.protocol} is never ranked")
-        elif run.recipe != current:
-            reasons.append(f"recipe {run.recipe}, current is {current}")
-        else:
-            reasons.append("")
-    revisions = Counter(
-        e[0].manifest_hash for e, reason in zip(experiments, reasons, strict=True) if not reason
-    )
-    if len(revisions) > 1:
-        most = min(revisions, key=lambda revision: (-revisions[revision], revision))
-        for index, experiment in enumerate(experiments):
-            if not reasons[index] and experiment[0].manifest_hash != most:
-                reasons[index] = "another revision of the data set"
-    return reasons
 
 
 def base_method(name: str) -> str:
@@ -313,17 +217,13 @@ def base_method(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
-    """The splits that all have; where there is none, the one that most have."""
-    own = [{run.split for run in experiment} for experiment in experiments]
-    shared = set.intersection(*own) if own else set()
-    if shared or not own:
-        return shared
-    count = Counter(split for splits in own for split in splits)
-    return {min(count, key=lambda split: (-count[split], split))}
+def experiment_row(runs: Sequence[Run], note: str) -> Row:
+    """The row of one experiment, without ranks and intervals.
 
-
-def _row(runs: Sequence[Run], note: str) -> Row:
+    Args:
+        runs: of the experiment; at least one.
+        note: why it is not ranked, or what else is to be said of it.
+    """
     first = runs[0]
     parts = [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
     errors = image_errors([runs])
@@ -336,9 +236,6 @@ def _row(runs: Sequence[Run], note: str) -> Row:
     }
     maes = [[_mae(run) for run in part] for part in parts if all(len(r.truth) for r in part)]
     return Row(
-        rank=None,
-        rank_low=None,
-        rank_high=None,
         method=first.method,
         method_title=first.method_title,
         dataset=first.dataset,
@@ -350,11 +247,8 @@ def _row(runs: Sequence[Run], note: str) -> Row:
         mae=mae,
         mae_sd=stdev(map(fmean, maes)) if len(maes) > 1 else None,
         mae_seed_sd=_within(maes),
-        mae_low=None,
-        mae_high=None,
         rmse=None if square is None else sqrt(square),
         bias=bias,
-        shared=None,
         parameters=first.parameters,
         gflops=first.gflops,
         images_per_s=_mean([run.images_per_s for run in runs]),
@@ -389,24 +283,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """The mean; None where one value is not known: a mean of the rest would flatter."""
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
-
-
-def _by_mae(row: Row) -> tuple[bool, float, str, str, str]:
-    return row.mae is None, row.mae or 0.0, row.method, row.config_hash or "", row.weights
-
-
-def _by_name(row: Row) -> tuple[str, str, str, int, tuple[int, ...]]:
-    return row.protocol, row.method, row.config_hash or "", row.recipe or 0, row.splits
-
-
-def _places(rows: Sequence[Row]) -> list[tuple[int | None, Row]]:
-    """Ranks from 1; equal MAE shares one, and a row without MAE has none."""
-    places: list[tuple[int | None, Row]] = []
-    for index, row in enumerate(rows):
-        tied = index > 0 and rows[index - 1].mae == row.mae
-        places.append((None if row.mae is None else places[-1][0] if tied else index + 1, row))
-    return places
-
-
-def _listed(splits: set[int]) -> str:
-    return ", ".join(str(split) for split in sorted(splits))

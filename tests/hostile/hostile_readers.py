@@ -111,7 +111,16 @@ def _says_the_same(path: Path) -> bool:
 def _sidecars() -> list[bytes]:
     images = sample_images(3)
     unscored = {k: (p, None) for k, (p, _) in sample_points(images).items()}
-    return [pack_points(sample_points(images)), pack_points(unscored), pack_points({})]
+    version_1 = io.BytesIO()
+    np.savez(
+        version_1,
+        image_ids=np.array(["a", "b"]),
+        starts=np.array([0, 2, 3]),
+        points=np.ones((3, 2), np.float32),
+        scores=np.ones(3, np.float32),
+    )
+    packed = [pack_points(lists) for lists in (sample_points(images), unscored, {})]
+    return [*packed, version_1.getvalue()]
 
 
 def _repacked(data: bytes, rng: random.Random) -> bytes:
@@ -267,7 +276,9 @@ def _cache() -> list[bytes]:
 
 
 def _use_cache(path: Path) -> bool:
-    with mock.patch.object(result_cache, "cache_path", return_value=path):
+    own = path.with_name("own.sqlite3")  # it is written to, or deleted
+    own.write_bytes(path.read_bytes())
+    with mock.patch.object(result_cache, "cache_path", return_value=own):
         found = result_cache.read_results("runs", Path("/x"))
         require(found.items() <= _RESULTS.items(), "another content")
         result_cache.write_results("runs", Path("/x"), {"c": ("5", b"")}, keep=["a.json"])

@@ -7,7 +7,7 @@ from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.ranking import audit
 from cellbench.ranking.audit import audit_set
-from cellbench.ranking.rows import rank_runs
+from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.tables import write_tables
 from cellbench.records.hashes import content_hash
 from cellbench.records.record_file import read_record, write_record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cellbench.ranking.rows import rank_runs
+from cellbench.ranking.ranks import rank_runs
 from cellbench.records.store import load_records
 from cellbench.records.summaries import Run
 

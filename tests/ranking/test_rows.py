@@ -9,7 +9,8 @@ from record_samples import sample_images, sample_record
 from cellbench.data import splits
 from cellbench.ranking import rows
 from cellbench.ranking.published import read_published
-from cellbench.ranking.rows import published_rows, rank_runs
+from cellbench.ranking.ranks import rank_runs
+from cellbench.ranking.rows import published_rows
 from cellbench.records.record_file import write_record
 from cellbench.records.store import load_records
 

@@ -11,7 +11,8 @@ from record_samples import sample_record
 
 from cellbench.errors import UserError
 from cellbench.ranking import tables
-from cellbench.ranking.rows import Row, rank_runs
+from cellbench.ranking.ranks import rank_runs
+from cellbench.ranking.rows import Row
 from cellbench.records.record_file import write_record
 from cellbench.records.store import load_records
 

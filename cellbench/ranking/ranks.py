@@ -1,0 +1,141 @@
+"""Which experiments are compared with which, and in what order.
+
+Rows rank within a set and protocol, on the splits that all of them have; what cannot be compared
+is kept apart with the reason.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from cellbench.ranking.rows import (
+    PROTOCOLS,
+    UNRANKED_PROTOCOLS,
+    Experiment,
+    Row,
+    base_method,
+    experiment_row,
+    experiment_rows,
+)
+from cellbench.records.summaries import Run
+
+
+def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
+    """Rows of all sets and protocols.
+
+    Args:
+        runs: of any sets, simulated or real, under any protocols.
+        edited: whose records were edited after they were written: each has a row of its own,
+            without a rank.
+
+    Returns:
+        Sorted by set and protocol; ranked rows first, by MAE, then the others by name. Empty
+        without runs.
+    """
+    tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
+    for part, each in enumerate((runs, edited)):
+        for run in each:
+            order = PROTOCOLS.index(run.protocol) if run.protocol in PROTOCOLS else len(PROTOCOLS)
+            tables.setdefault((run.dataset, run.simulated, order), ([], []))[part].append(run)
+    return [row for key in sorted(tables) for row in _table(*tables[key])]
+
+
+def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
+    """The rows of one set under one protocol."""
+    experiments = _experiments(runs)
+    excluded = _excluded(experiments)
+    compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
+    splits = _compared_splits(compared)
+    shown: list[Experiment] = []
+    notes: list[str] = []
+    others = [experiment_row([run], f"{run.file} {run.edited}") for run in edited]
+    for experiment, reason in zip(experiments, excluded, strict=True):
+        own = {run.split for run in experiment}
+        if not reason and not splits <= own:
+            reason = f"has no run of split {_listed(splits - own)}"
+        if reason:
+            others.append(experiment_row(experiment, reason))
+            continue
+        more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
+        shown.append([run for run in experiment if run.split in splits])
+        notes.append(more)
+    ranked = sorted(experiment_rows(shown, notes), key=_by_mae)
+    others.sort(key=_by_name)
+    return [replace(row, rank=place) for place, row in _places(ranked)] + others
+
+
+def _experiments(runs: Sequence[Run]) -> list[Experiment]:
+    """Runs of one experiment together: all that may differ among them is split and seed."""
+    groups: dict[tuple[str, ...], Experiment] = {}
+    for run in runs:
+        weights = run.weights_sha256 or run.weights_source
+        key = (run.protocol, run.method, run.config_hash, str(run.recipe), run.manifest_hash)
+        groups.setdefault((*key, weights), []).append(run)
+    experiments = []
+    for _, group in sorted(groups.items()):
+        cells = Counter((run.split, run.seed) for run in group)
+        if max(cells.values()) == 1:
+            experiments.append(group)
+            continue
+        # One split and seed twice: trainings of different length, as two budgets give.
+        lengths = sorted({run.iterations for run in group})
+        experiments += [[run for run in group if run.iterations == n] for n in lengths]
+    return experiments
+
+
+def _excluded(experiments: Sequence[Experiment]) -> list[str]:
+    """Why each experiment is not compared; empty where it is."""
+    newest: dict[str, int] = {}
+    for experiment in experiments:
+        name, recipe = base_method(experiment[0].method), experiment[0].recipe
+        newest[name] = max(recipe, newest.get(name, recipe))
+    reasons = []
+    for experiment in experiments:
+        run = experiment[0]
+        current = newest[base_method(run.method)]
+        if run.protocol in UNRANKED_PROTOCOLS or run.protocol not in PROTOCOLS:
+            reasons.append(f"protocol {run.protocol} is never ranked")
+        elif run.recipe != current:
+            reasons.append(f"recipe {run.recipe}, current is {current}")
+        else:
+            reasons.append("")
+    revisions = Counter(
+        e[0].manifest_hash for e, reason in zip(experiments, reasons, strict=True) if not reason
+    )
+    if len(revisions) > 1:
+        most = min(revisions, key=lambda revision: (-revisions[revision], revision))
+        for index, experiment in enumerate(experiments):
+            if not reasons[index] and experiment[0].manifest_hash != most:
+                reasons[index] = "another revision of the data set"
+    return reasons
+
+
+def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
+    """The splits that all have; where there is none, the one that most have."""
+    own = [{run.split for run in experiment} for experiment in experiments]
+    shared = set.intersection(*own) if own else set()
+    if shared or not own:
+        return shared
+    count = Counter(split for splits in own for split in splits)
+    return {min(count, key=lambda split: (-count[split], split))}
+
+
+def _by_mae(row: Row) -> tuple[bool, float, str, str, str]:
+    return row.mae is None, row.mae or 0.0, row.method, row.config_hash or "", row.weights
+
+
+def _by_name(row: Row) -> tuple[str, str, str, int, tuple[int, ...]]:
+    return row.protocol, row.method, row.config_hash or "", row.recipe or 0, row.splits
+
+
+def _places(rows: Sequence[Row]) -> list[tuple[int | None, Row]]:
+    """Ranks from 1; equal MAE shares one, and a row without MAE has none."""
+    places: list[tuple[int | None, Row]] = []
+    for index, row in enumerate(rows):
+        tied = index > 0 and rows[index - 1].mae == row.mae
+        places.append((None if row.mae is None else places[-1][0] if tied else index + 1, row))
+    return places
+
+
+def _listed(splits: set[int]) -> str:
+    return ", ".join(str(split) for split in sorted(splits))
