@@ -31,7 +31,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.config.compose import ResolvedConfig, resolve
+from cellbench.config.compose import resolve
+from cellbench.config.schema import ResolvedConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import EagerHalves
 from cellbench.engine.devices import autocast, choose_device, choose_precision

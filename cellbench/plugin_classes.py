@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +16,36 @@ def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
         name: of the attribute.
         default: the answer where no class that can be read sets it to a constant.
     """
-    tree = _parsed(entry.file)
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.ClassDef) and node.lineno == entry.line:
-            found = _constant(entry.module, entry.file, node.name, name, set())
-            return default if found is None else found.value
+    # Classes to look at, the nearest first: bases from left to right, each before the next one's.
+    waiting: list[tuple[str, Path, str]] = [(entry.module, entry.file, entry.node.name)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        module, file, wanted = waiting.pop(0)
+        if (module, wanted) in seen:
+            continue
+        seen.add((module, wanted))
+        try:
+            body = ast.parse(file.read_text(encoding="utf-8")).body
+        except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        for node in body:
+            if isinstance(node, ast.ClassDef) and node.name == wanted:
+                for item in node.body:
+                    if isinstance(item, ast.Assign | ast.AnnAssign):
+                        targets = item.targets if isinstance(item, ast.Assign) else [item.target]
+                        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+                            value = item.value
+                            return value.value if isinstance(value, ast.Constant) else default
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                waiting = [*((module, file, base) for base in bases), *waiting]
+                break
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names = [a.name for a in node.names if (a.asname or a.name) == wanted]
+                source = _source(node.module, module, file) if names else None
+                if source is not None:
+                    waiting.insert(0, (node.module, source, names[0]))
+                    break
     return default
-
-
-def _constant(
-    module: str, file: Path, class_name: str, name: str, seen: set[tuple[str, str]]
-) -> ast.Constant | None:
-    """The constant in a class, else in its bases from left to right."""
-    tree = _parsed(file)
-    if tree is None or (module, class_name) in seen:
-        return None
-    seen.add((module, class_name))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == class_name:
-            break
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            for alias in node.names:
-                if (alias.asname or alias.name) == class_name:
-                    source = _source(node.module, module, file)
-                    if source is not None:
-                        return _constant(node.module, source, alias.name, name, seen)
-    else:
-        return None
-    for item in node.body:
-        targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            value = getattr(item, "value", None)
-            return value if isinstance(value, ast.Constant) else None
-    for base in node.bases:
-        if isinstance(base, ast.Name):
-            found = _constant(module, file, base.id, name, seen)
-            if found is not None:
-                return found
-    return None
 
 
 def _source(wanted: str, module: str, file: Path) -> Path | None:
@@ -77,11 +68,3 @@ def _source(wanted: str, module: str, file: Path) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
-
-
-@cache
-def _parsed(file: Path) -> ast.Module | None:
-    try:
-        return ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
-        return None

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
+
+from cellbench.files.reading import read_file
 
 GROUP = "cellbench.plugins"
 
@@ -43,9 +46,7 @@ class Entry:
         name: what a config writes as `type`.
         module: dotted name of the module that registers it.
         file: the module's source file.
-        line: line of the class statement.
-        docstring: of the class, cleaned; empty if it has none.
-        signature: the constructor's, as written, without `self`; empty if it is inherited.
+        node: the class statement.
         distribution: name of the installed distribution.
         version: of that distribution.
     """
@@ -54,11 +55,19 @@ class Entry:
     name: str
     module: str
     file: Path
-    line: int
-    docstring: str
-    signature: str
+    node: ast.ClassDef
     distribution: str
     version: str
+
+    @property
+    def line(self) -> int:
+        """Line of the class statement."""
+        return self.node.lineno
+
+    @property
+    def docstring(self) -> str:
+        """Of the class, cleaned; empty if it has none."""
+        return ast.get_docstring(self.node) or ""
 
     @property
     def summary(self) -> str:
@@ -73,6 +82,14 @@ class Entry:
             return ""
         paragraph = after.partition("\n\n")[0].partition("Differs:")[0]
         return " ".join(paragraph.split())
+
+    @property
+    def arguments(self) -> ast.arguments | None:
+        """Of the constructor, `self` first; None if it is inherited."""
+        for item in self.node.body:
+            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                return item.args
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +114,28 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
 
 
-def find(role: str, name: str) -> list[Entry]:
+def find(role: str, name: Any) -> list[Entry]:
     """The entries of one role under one name; more than one is a conflict."""
     return [entry for entry in entries() if entry.role == role and entry.name == name]
+
+
+def parameters(role: str, name: Any) -> dict[str, bool] | None:
+    """The argument names of a part's constructor, each with whether it must be given.
+
+    Returns:
+        None where there is not one such part, and where its constructor is inherited or takes any
+        keyword.
+    """
+    found = find(role, name)
+    args = found[0].arguments if len(found) == 1 else None
+    if args is None or args.kwarg is not None:
+        return None
+    positional = [*args.posonlyargs, *args.args]
+    missing = len(positional) - len(args.defaults)
+    needed = {arg.arg: index < missing for index, arg in enumerate(positional) if index}
+    for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+        needed[arg.arg] = default is None
+    return needed
 
 
 @cache
@@ -117,6 +153,7 @@ def _points() -> list[EntryPoint]:
 
 @cache
 def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
+    """The parts of a plugin, and the modules that must be imported to know all of them."""
     name, version = "unknown", ""
     if point.dist is not None:
         name, version = point.dist.name, point.dist.version
@@ -141,129 +178,48 @@ def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
     unread: list[UnreadModule] = []
     for module, file in files.items():
         try:
-            parts_here, registers_elsewhere = _read_file(module, file, name, version)
-        except _UnreadableSourceError as error:
-            unread.append(UnreadModule(module, name, f"cannot be read ({error})"))
+            registered, registers_elsewhere = _read_file(file)
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or str(error)
+            reason = str(reason) or "it is nested too deeply"
+            unread.append(UnreadModule(module, name, f"cannot be read ({reason})"))
             continue
-        found += parts_here
+        found += [
+            Entry(role, given or node.name, module, file, node, name, version)
+            for role, given, node in registered
+        ]
         if registers_elsewhere:
             unread.append(UnreadModule(module, name))
     return found, unread
 
 
-class _UnreadableSourceError(Exception):
-    """A source file that the index cannot read; the message is the reason."""
+def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], bool]:
+    """The classes that a file registers, with role and explicit name, and whether it may do more.
 
-
-def _parse(file: Path) -> tuple[str, ast.Module | None]:
-    """A source file's text and syntax tree; no tree if it registers nothing.
+    A registration is `@MATCHERS.register_module(name="KHM")`, the name optional.
 
     Raises:
-        _UnreadableSourceError: it is no regular file, too long, not UTF-8, or not Python.
+        OSError: it is no regular file, or too long.
+        SyntaxError, ValueError, RecursionError, MemoryError: it is not UTF-8, or not Python.
     """
-    try:
-        if not file.is_file():
-            raise _UnreadableSourceError("it is no regular file")
-        if file.stat().st_size > LARGEST_SOURCE_BYTES:
-            raise _UnreadableSourceError(f"it has more than {LARGEST_SOURCE_BYTES} bytes")
-        source = file.read_text(encoding="utf-8")
-        if "register_module" not in source:
-            return source, None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
-            return source, ast.parse(source)
-    except OSError as error:
-        raise _UnreadableSourceError((error.strerror or str(error)).lower()) from None
-    except UnicodeDecodeError:
-        raise _UnreadableSourceError("it is not UTF-8") from None
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise _UnreadableSourceError(reason or "it is nested too deeply") from None
-
-
-def _read_file(module: str, file: Path, name: str, version: str) -> tuple[list[Entry], bool]:
-    """The parts that a file registers, and whether it must be imported to know all of them.
-
-    Raises:
-        _UnreadableSourceError: see `_parse`.
-    """
-    source, tree = _parse(file)
-    if tree is None:
+    source = read_file(file, most=LARGEST_SOURCE_BYTES).decode("utf-8")
+    if "register_module" not in source:
         return [], False
-    found = []
-    calls = source.count("register_module(")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
+        tree = ast.parse(source)
+    found: list[tuple[str, str | None, ast.ClassDef]] = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.ClassDef):
             continue
         for decorator in node.decorator_list:
-            registered = _registration(decorator)
-            if registered is None:
-                continue
-            role, given = registered
-            calls -= 1
-            try:
-                signature = _signature(node)
-            except RecursionError:
-                raise _UnreadableSourceError("it is nested too deeply") from None
-            found.append(
-                Entry(
-                    role=role,
-                    name=given or node.name,
-                    module=module,
-                    file=file,
-                    line=node.lineno,
-                    docstring=ast.get_docstring(node) or "",
-                    signature=signature,
-                    distribution=name,
-                    version=version,
-                )
-            )
-    return found, calls > 0
-
-
-def _registration(decorator: ast.expr) -> tuple[str, str | None] | None:
-    """Role and explicit name of `@MATCHERS.register_module(name="KHM")`; None if it is not one."""
-    if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute)):
-        return None
-    target = decorator.func
-    if target.attr != "register_module" or not isinstance(target.value, ast.Name):
-        return None
-    role = ROLES.get(target.value.id)
-    if role is None:
-        return None
-    for keyword in decorator.keywords:
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-            return role, str(keyword.value.value)
-    return role, None
-
-
-def _signature(node: ast.ClassDef) -> str:
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            arguments = ast.unparse(item.args)
-            return f"({arguments.removeprefix('self').removeprefix(', ')})"
-    return ""
-
-
-@cache
-def parameters(entry: Entry) -> dict[str, bool] | None:
-    """The constructor's argument names, each with whether it must be given.
-
-    Returns:
-        None where the constructor is inherited or takes any keyword.
-    """
-    if not entry.signature:
-        return None
-    function = ast.parse(f"def init{entry.signature}: ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
-    args = function.args
-    if args.kwarg is not None:
-        return None
-    positional = [*args.posonlyargs, *args.args]
-    missing = len(positional) - len(args.defaults)
-    needed = {arg.arg: index < missing for index, arg in enumerate(positional)}
-    needed |= {
-        arg.arg: default is None
-        for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    }
-    return needed
+            match decorator:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=registry), attr="register_module")
+                ) if registry in ROLES:
+                    given: dict[str | None, Any] = {
+                        k.arg: getattr(k.value, "value", None) for k in decorator.keywords
+                    }
+                    name = given.get("name")
+                    found.append((ROLES[registry], None if name is None else str(name), node))
+    return found, source.count("register_module(") > len(found)

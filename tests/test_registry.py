@@ -130,7 +130,7 @@ class Part:
     ("options", "said"),
     [
         ({}, "needs 'k'"),
-        ({"k": "five"}, "m.k: Part wants int here, not 'five'."),
+        ({"k": "five"}, "m.k: Part wants a whole number here, not 'five'."),
         ({"k": 5, "scale": 3}, "did you mean 'scales'?"),
         ({"k": 5, "scales": "3"}, "m.scales: Part wants"),
     ],

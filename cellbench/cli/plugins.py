@@ -1,5 +1,6 @@
 """`cellbench plugins`: what is registered, read from sources, so that nothing is imported."""
 
+import ast
 import json
 from difflib import get_close_matches
 
@@ -47,8 +48,9 @@ def show(name: str) -> None:
         )
         raise UserError(f"There is no part called {name!r}; {hint}")
     for entry in found:
-        signature = entry.signature or "(...)"
-        click.secho(f"{entry.name}{signature}", bold=True)
+        signature = "..." if entry.arguments is None else ast.unparse(entry.arguments)
+        signature = signature.removeprefix("self").removeprefix(", ")
+        click.secho(f"{entry.name}({signature})", bold=True)
         click.echo(f"{entry.role} of {entry.distribution} {entry.version}")
         click.echo(f"{entry.file}:{entry.line}\n")
         click.echo(entry.docstring)

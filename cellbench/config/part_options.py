@@ -157,7 +157,7 @@ def _options(part: Any, owner: str, options: Mapping[str, Any], place: _Place) -
                 "never from a record, a run folder or a config in YAML or JSON."
             )
         if key in parts:
-            _part(value, at, parts[key].role)
+            _part(value, at, parts[key].name)
         elif key in _ROLES:
             _part(value, at, key)
         else:

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from cellbench import plugin_index
-from cellbench.config.compose import ResolvedConfig
-from cellbench.config.ranges import RANGES
+from cellbench.annotations import fits, in_words
+from cellbench.config.schema import Count, ResolvedConfig, Seconds
 from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
 
@@ -35,12 +35,9 @@ def with_length(
     Raises:
         UserError: a number that no run can have.
     """
-    for option, key, value in (
-        ("--epochs", "data.epochs", epochs),
-        ("--budget", "schedule.budget_s", budget_s),
-    ):
-        if value is not None and value not in RANGES[key]:
-            raise UserError(f"{option}: {RANGES[key]} is wanted here, not {value!r}.")
+    for option, kind, value in (("--epochs", Count, epochs), ("--budget", Seconds, budget_s)):
+        if value is not None and not fits(value, kind):
+            raise UserError(f"{option}: {in_words(kind)} is wanted here, not {value!r}.")
     if (epochs is None and budget_s is None) or not trained_by_steps(config):
         return config
     if epochs is not None:

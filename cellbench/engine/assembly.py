@@ -84,7 +84,8 @@ def make_transform(options: Any, input_scale: float) -> Any:
     """A transform of a config; one that asks for it is told px of the input per px of an image."""
     part = TRANSFORMS.get(options["type"])
     wants_scale = "input_scale" in inspect.signature(part).parameters
-    return TRANSFORMS.build(options, **({"input_scale": input_scale} if wants_scale else {}))
+    given: dict[str, Any] = {"input_scale": input_scale} if wants_scale else {}
+    return TRANSFORMS.build(options, **given)
 
 
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from cellbench.config.compose import OptimizerConfig, ScheduleConfig
+from cellbench.config.schema import OptimizerConfig, ScheduleConfig
 from cellbench.models.counter import CellCounter
 
 

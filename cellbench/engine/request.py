@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from cellbench import paths
-from cellbench.config.compose import ResolvedConfig, resolve
+from cellbench.config.compose import resolve
 from cellbench.config.run_length import with_length
+from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.stored_set import StoredSet

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from cellbench.config.compose import ScheduleConfig
+from cellbench.config.schema import ScheduleConfig
 from cellbench.engine.stages import spans
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.files.writing import write_atomically

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cellbench.config.compose import OptimizerConfig, ResolvedConfig
+from cellbench.config.schema import OptimizerConfig, ResolvedConfig
 from cellbench.data.seeds import step_seed
 from cellbench.data.training_set import TrainingSet
 from cellbench.engine.average import WeightAverage

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellbench.config.compose import ResolvedConfig
 from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints

@@ -7,16 +7,8 @@ from typing import Any, get_args
 from cellbench.errors import PartError
 from cellbench.models.counter import CellCounter
 from cellbench.models.parts import Backbone, Decoder
-from cellbench.models.weights import Say, WeightsInfo, load_trunk_weights
-from cellbench.registry import (
-    CONVS,
-    COUNTERS,
-    DECODERS,
-    HEADS,
-    PartRegistry,
-    check_arguments,
-    check_options,
-)
+from cellbench.models.weights import Say, load_trunk_weights
+from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, check_arguments
 
 
 def build_counter(
@@ -37,35 +29,35 @@ def build_counter(
         PartError: an unknown part or argument, with the path of its key.
         UserError: a weights file is there but wrong.
     """
-    kind = _counter(model_cfg)
-    options = {key: value for key, value in model_cfg.items() if key != "type"}
-    counter = kind(**_make_parts(kind, options))
+    if not isinstance(model_cfg, Mapping) or "type" not in model_cfg:
+        raise PartError(
+            "model: a dict with a 'type' is wanted here, one of "
+            f"{', '.join(COUNTERS.names())}, not {model_cfg!r}."
+        )
+    kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
+    made = {key: value for key, value in model_cfg.items() if key != "type"}
+    check_arguments(kind, made, path="model", parameters=_options_of(kind))
+    # A decoder fits its backbone, and a head its decoder.
+    for name, registry in kind.parts.items():
+        if made.get(name) is None:
+            continue
+        if registry is DECODERS:
+            made[name] = build_decoder(made[name], made["backbone"])
+        else:
+            given = {"in_shape": made["decoder"].shape} if registry is HEADS else {}
+            made[name] = registry.build(made[name], f"model.{name}", **given)
+    counter = kind(**made)
     if load_weights:
-        counter.weights_info = _load_trunks(counter, say)
+        # What the first trunk got goes into the record. Frozen random filters would be of no use,
+        # so a trunk without its weights is trained whole.
+        infos = []
+        for module in counter.modules():
+            if isinstance(module, Backbone) and module.pretrained is not None:
+                infos.append(load_trunk_weights(module, module.arch, say=say))
+                if infos[-1].sha256 is None:
+                    module.unfreeze()
+        counter.weights_info = infos[0] if infos else counter.weights_info
     return counter
-
-
-def build_part(registry: PartRegistry, cfg: Mapping[str, Any], *, path: str, **given: Any) -> Any:
-    """Make a part, naming the path of the key in every complaint.
-
-    Args:
-        registry: of the part's role.
-        cfg: `type` and the part's arguments.
-        path: dotted key of `cfg` in the config.
-        given: arguments from the assembly.
-
-    Raises:
-        PartError: as `PartRegistry.build`, behind the path.
-    """
-    try:
-        if isinstance(cfg, Mapping) and "type" in cfg:
-            options = {key: value for key, value in cfg.items() if key != "type"}
-            check_arguments(registry.get(cfg["type"]), options, given=tuple(given), path=path)
-        return registry.build(cfg, **given)
-    except PartError as error:
-        if str(error).startswith(path):
-            raise
-        raise PartError(f"{path}: {error}") from None
 
 
 def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
@@ -77,8 +69,8 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
         backbone: whose maps it fuses.
 
     Raises:
-        PartError: as `build_part`, and where `conv` names one for a decoder that has no place for
-            it.
+        PartError: as `PartRegistry.build`, and where `conv` names one for a decoder that has no
+            place for it.
     """
     made = 0
     conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
@@ -86,37 +78,21 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
     def make_conv(in_channels: int, out_channels: int) -> Any:
         nonlocal made
         made += 1
-        return build_part(
-            CONVS,
-            conv,
-            path="model.decoder.conv",
-            in_channels=in_channels,
-            out_channels=out_channels,
+        return CONVS.build(
+            conv, "model.decoder.conv", in_channels=in_channels, out_channels=out_channels
         )
 
     rest = cfg
     if isinstance(cfg, Mapping):
         rest = {key: value for key, value in cfg.items() if key != "conv"}
-    decoder: Decoder = build_part(
-        DECODERS, rest, path="model.decoder", in_shapes=backbone.shapes, conv=make_conv
+    decoder: Decoder = DECODERS.build(
+        rest, "model.decoder", in_shapes=backbone.shapes, conv=make_conv
     )
     if "conv" in cfg and not made:
         raise PartError(
             f"model.decoder.conv: {cfg['type']} has no convolution to swap; leave 'conv' out."
         )
     return decoder
-
-
-def _counter(model_cfg: Mapping[str, Any]) -> type[CellCounter]:
-    if not isinstance(model_cfg, Mapping) or "type" not in model_cfg:
-        raise PartError(
-            "model: a dict with a 'type' is wanted here, one of "
-            f"{', '.join(COUNTERS.names())}, not {model_cfg!r}."
-        )
-    kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
-    options = {key: value for key, value in model_cfg.items() if key != "type"}
-    check_options(_options_of(kind), options, owner=kind.__name__, path="model")
-    return kind
 
 
 def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
@@ -139,31 +115,3 @@ def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
             optional = parameter.default is None
             found[name] = parameter.replace(annotation=config | None if optional else config)
     return found
-
-
-def _make_parts(kind: type[CellCounter], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with every part made; a decoder fits its backbone, and a head its decoder."""
-    made = dict(options)
-    for name, registry in kind.parts.items():
-        if made.get(name) is None:
-            continue
-        if registry is DECODERS:
-            made[name] = build_decoder(made[name], made["backbone"])
-        else:
-            given = {"in_shape": made["decoder"].shape} if registry is HEADS else {}
-            made[name] = build_part(registry, made[name], path=f"model.{name}", **given)
-    return made
-
-
-def _load_trunks(counter: CellCounter, say: Say | None) -> WeightsInfo:
-    """Load every trunk that asks for weights; what the first one got goes into the record.
-
-    Frozen random filters would be of no use, so a trunk without its weights is trained whole.
-    """
-    infos = []
-    for module in counter.modules():
-        if isinstance(module, Backbone) and module.pretrained is not None:
-            infos.append(load_trunk_weights(module, module.arch, say=say))
-            if infos[-1].sha256 is None:
-                module.unfreeze()
-    return infos[0] if infos else counter.weights_info

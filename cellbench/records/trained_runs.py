@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cellbench import paths
-from cellbench.config.compose import ResolvedConfig, config_of_record
+from cellbench.config.compose import config_of_record
 from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.schema import ResolvedConfig
 from cellbench.errors import UserError
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.records.hashes import is_intact

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.config.compose import ResolvedConfig, find_config, resolve
+from cellbench.config.compose import find_config, resolve
 from cellbench.config.run_length import with_length
+from cellbench.config.schema import ResolvedConfig
 from cellbench.config.sources import loading_once
 from cellbench.errors import UserError
 from cellbench.sweeps.grids import Cell, Grid, overlap

@@ -7,7 +7,7 @@ method, else of any that trains a network on that set.
 from collections.abc import Sequence
 from statistics import median
 
-from cellbench.config.compose import ResolvedConfig
+from cellbench.config.schema import ResolvedConfig
 from cellbench.records.summaries import Run
 
 # A run's start and end beside its training: imports, weights, FLOPs, pictures.

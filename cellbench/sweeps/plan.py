@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from cellbench.config.compose import ResolvedConfig
+from cellbench.config.schema import ResolvedConfig
 from cellbench.records.summaries import Run
 from cellbench.sweeps.claims import holder_of
 from cellbench.sweeps.combinations import Combination, GridOverrides, combine, unequal

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from cellbench import plugin_index
-from cellbench.config.compose import ResolvedConfig
+from cellbench.config.schema import ResolvedConfig
 from cellbench.sweeps.fork_client import ForkServer, NoServerError
 
 # By name, since a sweep itself must not wait for torch. All that `cellbench run` imports on its
@@ -18,7 +18,7 @@ LIBRARIES = (
     "scipy.sparse.csgraph",
     "PIL.PngImagePlugin",
     "torch.utils.flop_counter",
-    "typeguard",
+    "pydantic",
     "cellbench.cli.run",
     "cellbench.cli.progress",
     "cellbench.engine.run",

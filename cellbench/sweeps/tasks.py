@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellbench.config.compose import ResolvedConfig
+from cellbench.config.schema import ResolvedConfig
 
 if TYPE_CHECKING:
     from cellbench.sweeps.plan import PlannedRun

@@ -11,7 +11,10 @@ from cellbench.cli.run import Duration
     [
         (["configs/dla_ady.py"], "did you mean configs/dla_adi.py"),
         (["configs/dla_adi.py", "--set", "model.matcher.type=KMH"], "did you mean KHM?"),
-        (["configs/dla_adi.py", "--set", "optimizer.lr=fast"], "optimizer.lr: float is wanted"),
+        (
+            ["configs/dla_adi.py", "--set", "optimizer.lr=fast"],
+            "optimizer.lr: a number above 0 is",
+        ),
         (["configs/dla_adi.py", "--set", "optimizer.lr=-1"], "a number above 0 is wanted"),
         (["configs/dla_adi.py", "--set", "schedule.ema=7"], "at least 0 and below 1 is wanted"),
         (["configs/dla_adi.py", "--set", "optimizer.weight_decay=-1"], "of at least 0 is wanted"),
@@ -40,7 +43,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(command, arguments, said):
         (["--device", "cuda:7"], "take --device cpu"),
         (["--strict"], "cellbench data"),
         (["--store", "{file}"], "name another one with --store"),
-        (["--set", "model.matcher.k='five'"], "model.matcher.k: KHM wants int here, not 'five'."),
+        (
+            ["--set", "model.matcher.k='five'"],
+            "model.matcher.k: KHM wants a whole number here",
+        ),
     ],
 )
 def test_what_only_the_engine_can_tell_is_one_sentence_too(

@@ -56,13 +56,16 @@ def test_an_override_of_a_swapped_part_is_kept():
         (["model.matcher.type=KMH"], "model.matcher.type: There is no matcher called 'KMH'; did"),
         (["model.matcher.kk=3"], "model.matcher.kk: KHM takes no such argument; did you mean 'k'?"),
         (["model.macher.k=3"], "did you mean 'matcher'?"),
-        (["optimizer.lr=fast"], "optimizer.lr: float is wanted here, not 'fast'."),
+        (["optimizer.lr=fast"], "optimizer.lr: a number above 0 is wanted here, not 'fast'."),
         (["optimizer.type=Adan"], "optimizer.type"),
         (
             ["data.batch_size=0"],
+            "data.batch_size: a whole number of at least 1 and at most 65536 is wanted here, not 0.",
+        ),
+        (
+            ["data.batch_size=True"],
             "data.batch_size: a whole number of at least 1 and at most 65536 is wanted",
         ),
-        (["data.batch_size=True"], "data.batch_size: int is wanted here, not True."),
         (["data.augment.0.sizes=3"], "data.augment.0.sizes: RandomCrop takes no such argument"),
         (["data.augment.9.size=3"], "no index of a list"),
         (["model.matcher.type=os.system"], "model.matcher.type"),

@@ -2,13 +2,15 @@
 
 import math
 import types
-from dataclasses import fields
-from typing import Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from cellbench.config.compose import SECTIONS, find_config, resolve
-from cellbench.config.ranges import RANGES, Range
+from cellbench.annotations import fits, in_words
+from cellbench.config.compose import find_config, resolve
+from cellbench.config.schema import SECTIONS, Count, Decay, Positive
 from cellbench.errors import UserError
 
 INFINITE = "1e999"
@@ -47,17 +49,15 @@ def test_a_number_outside_its_range_is_one_sentence(key, value, allowed):
         assert allowed in said
 
 
-def test_every_number_of_the_schema_has_a_range_and_a_wrong_example():
-    numbers = {"recipe"}
+def test_every_number_of_the_schema_has_limits_and_a_wrong_example():
+    limited = set()
     for section, kind in SECTIONS.items():
-        hints = get_type_hints(kind)
-        for entry in fields(kind):
-            hint = hints[entry.name]
-            union = get_origin(hint) in (Union, types.UnionType)
-            if {int, float} & set(get_args(hint) if union else (hint,)):
-                numbers.add(f"{section}.{entry.name}")
-    assert numbers == set(RANGES)
-    assert numbers - {"recipe"} == {key for key, _, _ in WRONG}
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+            assert not {int, float} & set(choices), f"{section}.{name} has no limit"
+            if any(get_origin(choice) is Annotated for choice in choices):
+                limited.add(f"{section}.{name}")
+    assert limited == {key for key, _, _ in WRONG}
 
 
 def test_a_config_file_is_checked_as_an_override_is(tmp_path):
@@ -66,7 +66,10 @@ def test_a_config_file_is_checked_as_an_override_is(tmp_path):
         ("schedule = dict(warmup=float('nan'))", "schedule.warmup: "),
         ("optimizer = dict(lr=float('inf'))", "optimizer.lr: "),
         ("recipe = 0", "recipe: a whole number of at least 1"),
-        ("recipe = True", "recipe: an integer is wanted here, not True."),
+        (
+            "recipe = True",
+            "recipe: a whole number of at least 1 and at most 1000000 is wanted here",
+        ),
         ("model = dict(matcher=dict(k=10**5000))", "model.matcher.k: a finite number of at most"),
         ("model = dict(matcher=dict(k=float('nan')))", "model.matcher.k: a finite number"),
     ):
@@ -77,16 +80,37 @@ def test_a_config_file_is_checked_as_an_override_is(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_range_says_its_ends():
-    half_open = Range(0, 1, below=True)
-    assert 0 in half_open
-    assert 1 not in half_open
-    assert math.nan not in half_open
-    assert math.nan not in Range(-math.inf)
-    assert str(half_open) == "a number of at least 0 and below 1"
-    assert 1.5 not in Range(1, whole=True)
-    assert str(Range(1, whole=True)) == "a whole number of at least 1"
-    assert str(Range(0, above=True)) == "a number above 0"
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (Decay, "a number of at least 0 and below 1"),
+        (Count, "a whole number of at least 1 and at most 1000000"),
+        (Positive | None, "a number above 0 or None"),
+        (Literal["a", "b"], "one of 'a', 'b'"),
+        (Sequence[Mapping[str, Any]], "a list of dicts"),
+        (tuple[int, ...], "tuple[int, ...]"),
+        (Path, "Path"),
+    ],
+)
+def test_an_annotation_in_words(annotation, words):
+    assert in_words(annotation) == words
+
+
+def test_what_fits_an_annotation_is_that_and_nothing_that_could_be_turned_into_it():
+    assert fits(0, Decay)
+    assert not fits(1, Decay)
+    assert not fits(math.nan, float)
+    assert not fits(-math.inf, float)
+    assert not fits("1", int)
+    assert not fits(True, float)
+    assert not fits(2.0, Count)
+    assert not fits([1, 2], tuple[int, ...])
+    assert fits((1, 2), Sequence[int])
+
+
+def test_an_annotation_that_cannot_be_checked_is_fitted_by_all():
+    assert fits(5, "NotEvaluated")
+    assert fits(5, Literal[[]])
 
 
 @pytest.mark.parametrize("key", ["optimizer.trunk_lr", "schedule.ema", "optimizer.clip_norm"])

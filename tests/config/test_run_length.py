@@ -1,5 +1,6 @@
 """A run's length from the command line, and the methods that have none."""
 
+import ast
 import subprocess
 import sys
 
@@ -37,6 +38,12 @@ def test_what_is_read_from_the_source_is_what_the_class_has(entry):
     assert class_constant(entry, "trained_by_steps") is part.trained_by_steps
 
 
+def entry_of(name, file, module="part"):
+    """The entry of a class in a file, as the index would have read it."""
+    node = ast.ClassDef(name=name, bases=[], keywords=[], body=[], decorator_list=[])
+    return plugin_index.Entry("counter", name, module, file, node, "", "")
+
+
 def test_a_constant_is_found_in_bases_of_other_files(tmp_path):
     package = tmp_path / "pack" / "inner"
     package.mkdir(parents=True)
@@ -46,9 +53,7 @@ def test_a_constant_is_found_in_bases_of_other_files(tmp_path):
         "from pack.inner import Far as Other\nimport nowhere\n"
         "class Near(nowhere.Base, Other):\n    computed = 1 + 1\n    none = None\n"
     )
-    entry = plugin_index.Entry(
-        "counter", "Near", "pack.inner.near", package / "near.py", 3, "", "", "", ""
-    )
+    entry = entry_of("Near", package / "near.py", "pack.inner.near")
     assert class_constant(entry, "kind") == "far"
     assert class_constant(entry, "computed", 3) == 3
     assert class_constant(entry, "missing", 5) == 5
@@ -57,14 +62,14 @@ def test_a_constant_is_found_in_bases_of_other_files(tmp_path):
 def test_a_base_of_the_standard_library_gives_the_default(tmp_path):
     source = tmp_path / "part.py"
     source.write_text("from abc import ABC\n\nclass Part(ABC):\n    pass\n")
-    entry = plugin_index.Entry("counter", "Part", "part", source, 3, "", "", "", "")
+    entry = entry_of("Part", source)
     assert class_constant(entry, "trained_by_steps", True) is True
 
 
 def test_a_file_that_cannot_be_read_gives_the_default(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("class :")
-    entry = plugin_index.Entry("counter", "A", "broken", broken, 1, "", "", "", "")
+    entry = entry_of("A", broken)
     assert class_constant(entry, "kind", "default") == "default"
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from cellbench.config.compose import ScheduleConfig
 from cellbench.config.run_length import budget_text, duration_text, rounded_budget
+from cellbench.config.schema import ScheduleConfig
 from cellbench.engine import budget
 from cellbench.engine.request import Request
 from cellbench.engine.run import run

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from cellbench.config.compose import OptimizerConfig, ScheduleConfig
+from cellbench.config.schema import OptimizerConfig, ScheduleConfig
 from cellbench.engine.devices import (
     autocast,
     choose_device,

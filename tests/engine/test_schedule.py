@@ -1,6 +1,6 @@
 import pytest
 
-from cellbench.config.compose import ScheduleConfig
+from cellbench.config.schema import ScheduleConfig
 from cellbench.engine.schedule import (
     StepTimings,
     effort,

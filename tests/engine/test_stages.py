@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from cellbench.config.compose import ScheduleConfig
+from cellbench.config.schema import ScheduleConfig
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.optim import rate
 from cellbench.engine.request import Request

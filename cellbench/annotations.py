@@ -1,0 +1,78 @@
+"""Type annotations as rules: whether a value fits one, and what one allows in words."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Interval
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    NoneType: "None",
+    Sequence[Mapping[str, Any]]: "a list of dicts",
+}
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is what an annotation states, as it is: nothing is converted.
+
+    A whole number is a float, True and False are no numbers, and no number is NaN or infinite.
+    An annotation that says nothing pydantic can check is fitted by all.
+    """
+    from pydantic import ValidationError
+
+    try:
+        adapter = _adapter(annotation)
+        if adapter is not None:
+            adapter.validate_python(value)
+    except ValidationError:
+        return False
+    except TypeError:  # no annotation that can be hashed
+        return True
+    return True
+
+
+@cache
+def _adapter(annotation: Any) -> "TypeAdapter[Any] | None":
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    try:
+        return TypeAdapter(annotation, config=strict)
+    except (PydanticUserError, NameError):
+        try:
+            return TypeAdapter(annotation)  # of a model or dataclass, which has its own rules
+        except (PydanticUserError, NameError):
+            return None
+
+
+def in_words(annotation: Any) -> str:
+    """What an annotation allows, as an error says it: "a number above 0 or None"."""
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(in_words(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(map(repr, get_args(annotation)))}"
+    if get_origin(annotation) is Annotated:
+        kind, *limits = get_args(annotation)
+        ends = [
+            f"{words} {end:.7g}"
+            for limit in limits
+            if isinstance(limit, Interval)
+            for words, end in (
+                ("above", limit.gt), ("of at least", limit.ge), ("below", limit.lt),
+                ("at most", limit.le),
+            )
+            if isinstance(end, int | float)
+        ]  # fmt: skip
+        return f"{in_words(kind)} {' and '.join(ends)}".rstrip()
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    name = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", annotation)
+    return str(name).replace("collections.abc.", "").replace("typing.", "")
