@@ -16,6 +16,7 @@ _WORDS: dict[Any, str] = {
     str: "text",
     bool: "True or False",
     NoneType: "None",
+    Mapping[str, Any]: "a dict",
     Sequence[Mapping[str, Any]]: "a list of dicts",
 }
 
@@ -26,31 +27,23 @@ def fits(value: Any, annotation: Any) -> bool:
     A whole number is a float, True and False are no numbers, and no number is NaN or infinite.
     An annotation that says nothing pydantic can check is fitted by all.
     """
-    from pydantic import ValidationError
+    from pydantic import PydanticUserError, ValidationError
 
     try:
-        adapter = _adapter(annotation)
-        if adapter is not None:
-            adapter.validate_python(value)
+        _adapter(annotation).validate_python(value)
     except ValidationError:
         return False
-    except TypeError:  # no annotation that can be hashed
+    except (PydanticUserError, NameError, TypeError):  # a name of nowhere; what has no hash
         return True
     return True
 
 
 @cache
-def _adapter(annotation: Any) -> "TypeAdapter[Any] | None":
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+def _adapter(annotation: Any) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, TypeAdapter
 
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-    try:
-        return TypeAdapter(annotation, config=strict)
-    except (PydanticUserError, NameError):
-        try:
-            return TypeAdapter(annotation)  # of a model or dataclass, which has its own rules
-        except (PydanticUserError, NameError):
-            return None
+    return TypeAdapter(annotation, config=strict)
 
 
 def in_words(annotation: Any) -> str:

@@ -104,7 +104,7 @@ STEPPED = [path for path in METHODS if not trains_itself(path)]
 
 def built_in(registry):
     """The parts of this distribution; those of plugins that happen to be installed are theirs."""
-    return [e.name for e in entries() if e.role == registry.role and e.distribution == "cellbench"]
+    return [e.name for e in entries() if e.role == registry.name and e.distribution == "cellbench"]
 
 
 def adapted(path):

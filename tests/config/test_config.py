@@ -60,12 +60,9 @@ def test_an_override_of_a_swapped_part_is_kept():
         (["optimizer.type=Adan"], "optimizer.type"),
         (
             ["data.batch_size=0"],
-            "data.batch_size: a whole number of at least 1 and at most 65536 is wanted here, not 0.",
+            "data.batch_size: a whole number of at least 1 and at most 65536 is wanted here",
         ),
-        (
-            ["data.batch_size=True"],
-            "data.batch_size: a whole number of at least 1 and at most 65536 is wanted",
-        ),
+        (["data.batch_size=True"], "data.batch_size: a whole number of at least 1"),
         (["data.augment.0.sizes=3"], "data.augment.0.sizes: RandomCrop takes no such argument"),
         (["data.augment.9.size=3"], "no index of a list"),
         (["model.matcher.type=os.system"], "model.matcher.type"),

@@ -66,10 +66,7 @@ def test_a_config_file_is_checked_as_an_override_is(tmp_path):
         ("schedule = dict(warmup=float('nan'))", "schedule.warmup: "),
         ("optimizer = dict(lr=float('inf'))", "optimizer.lr: "),
         ("recipe = 0", "recipe: a whole number of at least 1"),
-        (
-            "recipe = True",
-            "recipe: a whole number of at least 1 and at most 1000000 is wanted here",
-        ),
+        ("recipe = True", "recipe: a whole number of at least 1"),
         ("model = dict(matcher=dict(k=10**5000))", "model.matcher.k: a finite number of at most"),
         ("model = dict(matcher=dict(k=float('nan')))", "model.matcher.k: a finite number"),
     ):

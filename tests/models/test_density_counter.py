@@ -285,6 +285,6 @@ def test_a_map_of_several_channels_is_refused():
 
 
 def test_what_a_config_cannot_give_is_not_asked_for():
-    wanted = r"model.output: DensityCounter wants Mapping\[str, Any\] \| None here, not 5"
+    wanted = r"model.output: DensityCounter wants a dict or None here, not 5"
     with pytest.raises(PartError, match=wanted):
         configured(output=5)
