@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from cellbench.config.part_options import check_foreign_parts
-from cellbench.config.schema import ResolvedConfig
 from cellbench.counting.tiles import Tile, part_of_sum, release_freed_memory, tiles
 from cellbench.data.contracts import Picture, Transform
 from cellbench.data.pipeline import prepared_pixels
