@@ -5,7 +5,7 @@ import html
 import io
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -25,89 +25,73 @@ class Column:
 
     Attributes:
         title: its head.
-        text: what it shows of a row.
+        field: of `Row`; of a span, what `_low` and `_high` are added to.
+        digits: of numbers, after the point; of papers' numbers at most one is shown.
+        kind: of numbers: plain, "span", "large" or "seconds"; of lists: plain or "counted".
         left: whether it is text, not a number.
         level: 0 is always shown, 1 where there is room, 2 where there is much of it.
+        trained: whether it is empty for methods without parameters.
     """
 
     title: str
-    text: Callable[[Row], str]
+    field: str
+    digits: int = 0
+    kind: str = ""
     left: bool = False
     level: int = 0
+    trained: bool = False
 
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _large(value: float | None) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value is not None and value >= size:
-            return f"{value / size:.1f} {unit}"
-    return "–" if value is None else f"{value:.0f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _span(low: float | None, high: float | None, digits: int) -> str:
-    """An interval; one number where it has no width."""
-    if low is None or high is None:
-        return "–"
-    return f"{low:.{digits}f}" if low == high else f"{low:.{digits}f}–{high:.{digits}f}"
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers with runs of them shortened, such as `0-2 4`."""
-    parts: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return " ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+    def text(self, row: Row) -> str:
+        """What the column shows of a row; a dash for what is not known."""
+        digits = min(self.digits, 1) if row.source else self.digits
+        if self.kind == "span":
+            low, high = getattr(row, f"{self.field}_low"), getattr(row, f"{self.field}_high")
+            if low is None or high is None:
+                return "–"
+            return "–".join(f"{end:.{digits}f}" for end in ([low] if low == high else [low, high]))
+        value = getattr(row, self.field)
+        if value is None or value == () or (self.trained and not row.parameters):
+            return "–"
+        if isinstance(value, str):
+            return plain(value) or "–"
+        if isinstance(value, tuple):
+            listed = ranges(value)
+            return f"{len(value)} ({listed})" if self.kind == "counted" and value[1:] else listed
+        if self.kind == "large":
+            for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+                if value >= size:
+                    return f"{value / size:.1f} {unit}"
+        elif self.kind == "seconds":
+            if value < 120:
+                return f"{value:.0f} s"
+            return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+        return f"{value:.{digits}f}"
 
 
 COLUMNS = (
-    Column("#", lambda r: "–" if r.rank is None else str(r.rank)),
-    Column("# 95 %", lambda r: _span(r.rank_low, r.rank_high, 0)),
-    Column("Method", lambda r: plain(r.method), left=True),
-    Column("MAE", lambda r: _number(r.mae, 1 if r.source else 2)),
-    Column("95 %", lambda r: _span(r.mae_low, r.mae_high, 1)),
-    Column("SD splits", lambda r: _number(r.mae_sd, 2), level=2),
-    Column("SD seeds", lambda r: _number(r.mae_seed_sd, 2), level=2),
-    Column("RMSE", lambda r: _number(r.rmse, 1 if r.source else 2)),
-    Column("MAPE", lambda r: _number(r.mape, 1), level=2),
-    Column("R²", lambda r: _number(r.r2, 3), level=2),
-    Column("Bias", lambda r: _number(r.bias, 2), level=2),
-    Column("F1", lambda r: _number(r.f1, 3)),
-    Column("GAME(3)", lambda r: _number(r.game3, 1), level=2),
-    Column("Shared", lambda r: _number(r.shared, 2), level=2),
-    Column(
-        "Splits",
-        lambda r: (
-            (f"{len(r.splits)} ({ranges(r.splits)})" if r.splits[1:] else ranges(r.splits)) or "–"
-        ),
-        left=True,
-    ),
-    Column("Seeds", lambda r: ranges(r.seeds) or "–", left=True, level=2),
-    Column("Parameters", lambda r: _large(r.parameters), level=1),
-    Column("GFLOPs", lambda r: _number(r.gflops, 1), level=1),
-    Column("Images/s", lambda r: _number(r.images_per_s, 1), level=1),
-    Column("Training", lambda r: _duration(r.train_s), level=1),
-    Column("Steps", lambda r: str(r.iterations) if r.iterations and r.parameters else "–", level=2),
-    Column("Selection", lambda r: plain(r.selection) or "–", left=True, level=1),
-    Column(
-        "Weights",
-        lambda r: plain(r.weights) if r.weights and r.parameters else "–",
-        left=True,
-        level=1,
-    ),
+    Column("#", "rank"),
+    Column("# 95 %", "rank", kind="span"),
+    Column("Method", "method", left=True),
+    Column("MAE", "mae", 2),
+    Column("95 %", "mae", 1, kind="span"),
+    Column("SD splits", "mae_sd", 2, level=2),
+    Column("SD seeds", "mae_seed_sd", 2, level=2),
+    Column("RMSE", "rmse", 2),
+    Column("MAPE", "mape", 1, level=2),
+    Column("R²", "r2", 3, level=2),
+    Column("Bias", "bias", 2, level=2),
+    Column("F1", "f1", 3),
+    Column("GAME(3)", "game3", 1, level=2),
+    Column("Shared", "shared", 2, level=2),
+    Column("Splits", "splits", kind="counted", left=True),
+    Column("Seeds", "seeds", left=True, level=2),
+    Column("Parameters", "parameters", kind="large", level=1),
+    Column("GFLOPs", "gflops", 1, level=1),
+    Column("Images/s", "images_per_s", 1, level=1),
+    Column("Training", "train_s", kind="seconds", level=1),
+    Column("Steps", "iterations", level=2, trained=True),
+    Column("Selection", "selection", left=True, level=1),
+    Column("Weights", "weights", left=True, level=1, trained=True),
 )
 
 
@@ -155,6 +139,17 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
 
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with runs of them shortened, such as `0-2 4`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return " ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
 
 
 def plain(text: str) -> str:

@@ -24,6 +24,11 @@ def test_every_part_of_a_config_is_named_with_its_origin():
     assert all(part["version"] for part in plugins)
 
 
+def test_the_parts_that_prepare_images_are_named():
+    plugins = plugins_of(resolve("configs/methods/dla.py", dataset="mbm").plain())
+    assert ("transform", "StainNormalisation") in {(p["role"], p["name"]) for p in plugins}
+
+
 class OneConvolution(torch.nn.Module):
     """8 filters of 3x3 over RGB, and a bias each."""
 

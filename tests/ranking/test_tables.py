@@ -89,8 +89,32 @@ def test_what_is_unknown_is_a_dash_in_tables_and_empty_in_csv(row):
     ("seconds", "text"),
     [(None, "–"), (3.4, "3 s"), (119, "119 s"), (300, "5 min"), (10_800, "3.0 h")],
 )
-def test_durations_are_said_in_a_fitting_unit(seconds, text):
-    assert tables._duration(seconds) == text
+def test_durations_are_said_in_a_fitting_unit(row, seconds, text):
+    (column,) = (column for column in tables.COLUMNS if column.field == "train_s")
+    assert column.text(replace(row, train_s=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("title", "changed", "text"),
+    [
+        ("Parameters", {"parameters": 15_000_000}, "15.0 M"),
+        ("Parameters", {"parameters": 0}, "0"),
+        ("# 95 %", {"rank_low": 2, "rank_high": 2}, "2"),
+        ("# 95 %", {"rank_low": 2, "rank_high": 5}, "2–5"),
+        ("95 %", {"mae_low": 1.25, "mae_high": None}, "–"),
+        ("Splits", {"splits": (0,)}, "0"),
+        ("Splits", {"splits": (0, 1, 3)}, "3 (0-1 3)"),
+        ("Splits", {"splits": ()}, "–"),
+        ("MAE", {"mae": 3.14159}, "3.14"),
+        ("MAE", {"mae": 3.14159, "source": "A paper"}, "3.1"),
+        ("Bias", {"bias": 0.0}, "0.00"),
+        ("Weights", {"parameters": 0}, "–"),
+        ("Selection", {"selection": "\x07"}, "–"),
+    ],
+)
+def test_what_a_column_shows(row, title, changed, text):
+    (column,) = (column for column in tables.COLUMNS if column.title == title)
+    assert column.text(replace(row, **changed)) == text
 
 
 def test_a_simulated_page_says_so(row):
