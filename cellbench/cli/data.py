@@ -180,7 +180,13 @@ def import_command(name: str, source: Path, force: bool) -> None:
 @command.command("verify")
 @click.argument("name", metavar="[SET]", required=False)
 def verify_command(name: str | None) -> None:
-    """Compare every file of a set, or of all sets on disk, with its manifest."""
+    """Compare every file of a set, or of all sets on disk, with its manifest.
+
+    Then look for pictures that are there twice, also turned, mirrored, recompressed or brightened,
+    in these sets. Exit code 1 if a file is damaged, or a picture of a training or validation part
+    is in the test part too.
+    """
+    from cellbench.data.duplicates import find_twins
     from cellbench.data.resolve import find_dataset
     from cellbench.data.stored_set import Damage, open_set, sets_on_disk, verify_set
 
@@ -193,6 +199,7 @@ def verify_command(name: str | None) -> None:
     for heading in ("set", "images", "file", "state"):
         table.add_column(heading, overflow="fold")
     damaged = False
+    whole = []
     for each in names:
         try:
             stored = open_set(each)
@@ -209,10 +216,24 @@ def verify_command(name: str | None) -> None:
             table.add_row(each, f"{len(stored)}", damage.path, damage.what, style="red")
         if not damages:
             table.add_row(each, f"{len(stored)}", "all files", "as imported")
+            whole.append(stored)
         damaged = damaged or bool(damages)
     console.print(table)
     if damaged:
         console.print("Import or fetch a damaged set again with --force.")
+    with _bar("looking for pictures that are there twice") as progress:
+        twins = find_twins(whole, progress)
+    for twin in twins:
+        (set_1, image_1), (set_2, image_2) = twin.first, twin.second
+        leak = ", ".join(map(str, twin.splits))
+        console.print(
+            f"{set_1} {image_1} and {set_2} {image_2} show the same picture"
+            + (f"; in split {leak} only one of them is in the test part." if leak else "."),
+            soft_wrap=True, highlight=False, markup=False,
+        )  # fmt: skip
+    if whole and not twins:
+        console.print("No picture is there twice.")
+    if damaged or any(twin.splits for twin in twins):
         sys.exit(1)
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from cellbench.data.duplicates import find_twins
+from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 
@@ -28,3 +30,8 @@ def test_dla_trains_and_scores_on_real_cells_from_imagenet_weights(dataset, tmp_
     truths = [image["truth"] for image in record["images"]]
     assert all(0.2 * COUNTS[dataset] < truth < 3 * COUNTS[dataset] for truth in truths)
     assert record["curve"][-1]["loss"] < 1.5
+
+
+def test_no_picture_is_in_two_parts_or_two_sets():
+    twins = find_twins([open_set(name) for name in ("adi", "mbm", "vgg", "nuclei")])
+    assert twins == []

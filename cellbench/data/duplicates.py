@@ -1,0 +1,134 @@
+"""Equal and nearly equal pictures, within a set and across sets.
+
+A picture in the training part and again in the test part, recompressed, brightened, turned or
+mirrored, is a leak. Pictures are compared as small grey thumbnails, whatever their size; what
+looks equal there is compared again at a finer size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.resampling import resample
+from cellbench.data.splits import SPLITS, make_split
+from cellbench.data.stored_set import Progress, StoredSet
+from cellbench.errors import UserError
+
+# Edges of the thumbnails: the coarse ones find candidates, the fine ones decide.
+COARSE_PX = 24
+FINE_PX = 96
+
+# Correlation of the greys of two thumbnails. No two pictures of ADI, MBM, VGG or nuclei have more
+# than 0.52; a copy as JPEG of quality 10, at half the size or under strong noise has more than 0.9.
+ALIKE = 0.8
+
+# Grey levels; a picture that varies less has no content to compare but its exact pixels.
+_FLAT = 1.0
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+# Thumbnails that are compared with all others in one product of matrices.
+_BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Two pictures with the same content.
+
+    Attributes:
+        first: (set, image id).
+        second: likewise; another image.
+        correlation: of their greys, 1 for equal pixels.
+        splits: under protocol v1 those that put one of them into the training or validation part
+            and the other into the test part; empty for pictures of two sets.
+    """
+
+    first: tuple[str, str]
+    second: tuple[str, str]
+    correlation: float
+    splits: tuple[int, ...] = ()
+
+
+def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> list[Twin]:
+    """Find the pairs of pictures of some sets that have the same content.
+
+    All eight turns and mirrorings of a picture are looked for, at any brightness and contrast.
+    Pictures that only overlap are not found.
+
+    Args:
+        sets: on disk.
+        progress: called after every picture that was read.
+
+    Returns:
+        One twin a pair, in the order of the sets and their ids; none of fewer than two pictures.
+
+    Raises:
+        UserError: a picture cannot be read or has changed.
+    """
+    names = [(stored.name, image_id) for stored in sets for image_id in stored.ids]
+    owners = {stored.name: stored for stored in sets}
+    coarse = np.zeros((len(names), COARSE_PX, COARSE_PX), dtype=np.float32)
+    fine = np.zeros((len(names), FINE_PX, FINE_PX), dtype=np.float32)
+    for index, (name, image_id) in enumerate(names):
+        pixels = owners[name].pixels(image_id)
+        coarse[index], fine[index] = (_thumbnail(pixels, edge) for edge in (COARSE_PX, FINE_PX))
+        if progress is not None:
+            progress(index + 1, len(names))
+    crossing = {stored.name: _test_parts(stored) for stored in sets}
+    twins = []
+    for i, j in _candidates(coarse):
+        correlation = _correlation(fine[i], fine[j])
+        if correlation >= ALIKE:
+            first, second = names[i], names[j]
+            parts = crossing[first[0]] if first[0] == second[0] else {}
+            splits = tuple(
+                split for split, test in parts.items() if (first[1] in test) != (second[1] in test)
+            )
+            twins.append(Twin(first, second, correlation, splits))
+    return twins
+
+
+def _thumbnail(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.float32]:
+    """The greys of (H, W, 3) pixels at (edge, edge), of mean 0 and length 1; 0 if it is flat."""
+    height, width = pixels.shape[:2]
+    small = resample(pixels, box=(0, 0, width, height), size=(edge, edge))
+    grey = small.astype(np.float32) @ _LUMA
+    grey -= grey.mean()
+    if grey.std() < _FLAT:
+        return np.zeros_like(grey)
+    return grey / np.linalg.norm(grey)
+
+
+def _turned(thumbnail: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """A thumbnail (..., N, N) in its eight turns and mirrorings."""
+    for mirrored in (thumbnail, np.flip(thumbnail, -1)):
+        for quarters in range(4):
+            yield np.rot90(mirrored, quarters, axes=(-2, -1))
+
+
+def _candidates(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """The pairs i < j that correlate in one of the eight ways."""
+    count = len(thumbnails)
+    flat = thumbnails.reshape(count, COARSE_PX**2)
+    found: set[tuple[int, int]] = set()
+    for start in range(0, count, _BLOCK):
+        for turned in _turned(thumbnails[start : start + _BLOCK]):
+            near = turned.reshape(len(turned), COARSE_PX**2) @ flat.T >= ALIKE  # (block, count)
+            for i, j in zip(*np.nonzero(near), strict=True):
+                if start + i != j:
+                    found.add((min(start + int(i), int(j)), max(start + int(i), int(j))))
+    return sorted(found)
+
+
+def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return max(float((turned * other).sum()) for turned in _turned(one))
+
+
+def _test_parts(stored: StoredSet) -> dict[int, set[str]]:
+    """The test part of every split; empty if the set cannot be parted."""
+    try:
+        return {split: set(make_split(stored, split=split).test) for split in SPLITS}
+    except UserError:
+        return {}
