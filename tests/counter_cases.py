@@ -1,4 +1,4 @@
-"""What tests of every counter share: the configs, how each is built, and pictures for it."""
+"""What tests of every counter share: the configs, and how each is built."""
 
 import contextlib
 from collections.abc import Mapping
@@ -6,18 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from cellbench.config.compose import config_folders, load_file, merge
-from cellbench.data.training_set import TrainingSet
-from cellbench.data.whole_images import WholeImages
 from cellbench.errors import UserError
-from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, CellCounter
+from cellbench.models.counter import CellCounter
 from cellbench.plugin_index import entries
 from cellbench.registry import COUNTERS
-from cellbench.structures import CellSample
+from cellbench.testing.samples import CounterCase
 
 
 @dataclass(frozen=True)
@@ -111,55 +105,11 @@ def adapted(path):
     return ADAPTED.get(path.stem, Adapted("as its config says"))
 
 
-def build(path):
+def case(path):
+    """What the claims about counters take."""
     model = merge(load_file(path)["model"], adapted(path).model)
-    return build_counter(model, load_weights=False)
+    return CounterCase(path.stem, model, adapted(path).side)
 
 
-def picture(width, height, seed=0, cells=None):
-    """A noisy picture with dark spots, and where they are: about as dense as ADI."""
-    rng = np.random.default_rng(seed)
-    number = width * height // 145 if cells is None else cells
-    points = (rng.random((number, 2)) * [width, height]).astype(np.float32)
-    pixels = rng.integers(150, 255, (height, width, 3), dtype=np.uint8)
-    for x, y in points.astype(int):
-        pixels[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] //= 3
-    return pixels, points
-
-
-class Pictures:
-    """A data set in memory."""
-
-    def __init__(self, number, side):
-        self.made = {str(seed): picture(side, side, seed) for seed in range(number)}
-        self.ids = sorted(self.made)
-        self.side = side
-
-    def sample(self, image_id):
-        return CellSample(image_id, self.made[image_id][1], (self.side, self.side))
-
-    def pixels(self, image_id):
-        return self.made[image_id][0]
-
-
-def training_data(side):
-    """Three images to train on and two to choose on."""
-    pictures = Pictures(5, side)
-    train = TrainingSet(
-        pictures, "012", transforms=(), seed=0, split=0, crops_per_image=1, batch_size=2
-    )
-    return train, WholeImages(pictures, "34")
-
-
-def images_of(counter, arrays, scale=1.0, names=None):
-    names = [str(index) for index in range(len(arrays))] if names is None else names
-    return counter.data_preprocessor.images(arrays, scale=scale, image_ids=names)
-
-
-def batch_of(counter, *pictures):
-    points = [torch.from_numpy(points) for _, points in pictures]
-    return Batch(images_of(counter, [pixels for pixels, _ in pictures]), points)
-
-
-def total(terms):
-    return sum(term for name, term in terms.items() if name.startswith("loss"))
+def build(path):
+    return case(path).build()

@@ -23,6 +23,8 @@ COMMANDS = {
     "records": ("records", "Take in records that were made elsewhere."),
     "data": ("data", "List, import, fetch, verify and show data sets."),
     "plugins": ("plugins", "List the registered parts, or show one."),
+    "new": ("new", "Write a package with a part or a data set of your own, to start from."),
+    "check": ("check", "Run the contract tests on an installed plugin package."),
 }
 
 

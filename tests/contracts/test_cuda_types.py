@@ -2,33 +2,36 @@
 
 CUDA's autocast casts other operators than the CPU's, so that a step that runs on a CPU may stop on
 a GPU where two number formats meet. Here each counter's step (forward, loss, backward) and `infer`
-are run on fake CUDA tensors (see `fake_cuda`), which need no GPU. A loss must not read numbers from
-the device either, where the host would wait for all that was asked of the GPU before.
+are run on fake CUDA tensors (see `cellbench.testing.fake_cuda`), which need no GPU. A loss must not
+read numbers from the device either, where the host would wait for all that was asked of the GPU
+before.
 """
 
 from functools import partial
 
 import pytest
 import torch
-from counter_cases import DECODER_CASES, STEPPED, DecoderCase, built_in, picture, total
-from fake_cuda import (
+from counter_cases import DECODER_CASES, STEPPED, DecoderCase, built_in, case
+
+from cellbench.config.compose import config_folders, load_file
+from cellbench.models.build import build_counter
+from cellbench.models.counter import Batch, total_loss
+from cellbench.models.density_counter import DensityCounter
+from cellbench.models.point_counter import PointCounter
+from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, MATCHERS
+from cellbench.testing.counters import (
+    check_cuda_inference,
+    check_cuda_step,
+)
+from cellbench.testing.fake_cuda import (
     DEVICE,
     READS,
     HostTensors,
     backward,
-    build_fake,
     cuda_autocast,
-    fake_batch,
     fake_cuda,
-    fake_images,
 )
-
-from cellbench.config.compose import config_folders, load_file
-from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch
-from cellbench.models.density_counter import DensityCounter
-from cellbench.models.point_counter import PointCounter
-from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, MATCHERS
+from cellbench.testing.samples import CounterCase, picture
 from cellbench_plugins._ops.sinkhorn import Transport
 from cellbench_plugins.methods import dmcount
 from cellbench_plugins.methods.cellpose import Cellpose
@@ -78,62 +81,13 @@ def known_targets(monkeypatch):
     monkeypatch.setattr(StarDist, "targets", stars)
 
 
-def check_step(model):
-    """One step of each stage: a float32 loss, and a gradient for all that learns.
-
-    The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
-    """
-    reached, host = set(), []
-    with fake_cuda():
-        counter = build_fake(model).train()
-        for stage in counter.stages:
-            counter.begin_step(stage.name, 0.5)
-            counter.zero_grad()
-            batch = fake_batch()
-            with cuda_autocast():
-                if counter.captures:
-                    outputs, on_host = watched(counter.network, batch.images.pixels)
-                    if on_host:  # kept from the first pass on, it is not made again
-                        outputs, on_host = watched(counter.network, batch.images.pixels)
-                    host += on_host
-                    loss = total(counter.terms(outputs, batch))
-                else:
-                    loss = total(counter.loss(batch))
-            assert (loss.dtype, loss.device) == (torch.float32, DEVICE)
-            _, on_host = watched(backward, loss)
-            host += on_host if counter.captures else []
-            reached |= {name for name, p in counter.named_parameters() if p.grad is not None}
-    untrained = tuple(counter.untrained)
-    learning = {name for name, p in counter.named_parameters() if p.requires_grad}
-    assert {name for name in learning - reached if not name.startswith(untrained)} == set()
-    assert host == [], "a captured network makes or copies these on the host"
-
-
-def watched(function, argument):
-    """What a function answers, and which operators in it answer tensors on the CPU."""
-    with HostTensors() as made:
-        answer = function(argument)
-    return answer, made.seen
-
-
-def check_inference(model):
-    """Two images are counted, as far as made-up numbers lead behind the copy to the host.
-
-    Without gradients, not in inference mode: there fake tensors take another way through composed
-    operators, and GFD's mixed formats did not show.
-    """
-    with fake_cuda(), cuda_autocast(), torch.no_grad():
-        counter = build_fake(model).eval()
-        assert len(counter.infer(fake_images(sizes_are_known=True))) == 2
-
-
-CHECKS = {"loss": check_step, "infer": check_inference}
+CHECKS = {"loss": check_cuda_step, "infer": check_cuda_inference}
 
 
 @pytest.mark.parametrize("step", CHECKS)
 @pytest.mark.parametrize("path", STEPPED, ids=lambda path: path.stem)
 def test_a_counter_runs_as_cudas_autocast_types_it(path, step):
-    check = partial(CHECKS[step], load_file(path)["model"])
+    check = partial(CHECKS[step], case(path))
     if (path.stem, step) in READERS:
         with pytest.raises(READS):  # one that would pass is not to be listed
             check()
@@ -159,10 +113,10 @@ def swapped():
     for name in built_in(CONVS):
         yield name, {**DLA, "decoder": {**DLA["decoder"], "conv": {"type": name}}}
     for name in built_in(DECODERS):
-        case = DECODER_CASES.get(name, DecoderCase())
-        strides = {"strides": list(case.strides)}
-        head = {"type": "PointHead", "spacing_px": case.spacing_px, "channels": 16}
-        decoder = {"type": name, **case.options}
+        made = DECODER_CASES.get(name, DecoderCase())
+        strides = {"strides": list(made.strides)}
+        head = {"type": "PointHead", "spacing_px": made.spacing_px, "channels": 16}
+        decoder = {"type": name, **made.options}
         model = {**DLA, "backbone": {**DLA["backbone"], **strides}, "head": head}
         yield name, {**model, "decoder": decoder}
 
@@ -174,8 +128,8 @@ OTHERS = [pytest.param(model, id=part) for part, model in swapped() if part not 
 
 @pytest.mark.parametrize("model", OTHERS)
 def test_dla_with_any_other_part_runs_as_cudas_autocast_types_it(model):
-    check_step(model)
-    check_inference(model)
+    check_cuda_step(CounterCase("DLA", model))
+    check_cuda_inference(CounterCase("DLA", model))
 
 
 def test_formats_that_meet_and_numbers_that_are_read_are_errors():
@@ -210,7 +164,7 @@ def test_the_gradients_are_those_of_pytorchs_engine():
     found = []
     for engine in (backward, torch.Tensor.backward):
         counter.zero_grad(set_to_none=True)
-        engine(total(counter.loss(batch)))
+        engine(total_loss(counter.loss(batch)))
         found.append({n: p.grad for n, p in counter.named_parameters() if p.grad is not None})
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from agreement import assert_same_candidates
 
 from cellbench.counting import trained_counter
 from cellbench.counting.tiles import tile_axis, tiles
@@ -19,6 +18,7 @@ from cellbench.models.build import build_counter
 from cellbench.records.point_lists import read_points
 from cellbench.records.trained_runs import find_trained
 from cellbench.structures import Prediction
+from cellbench.testing.agreement import assert_same_candidates
 
 TRUNK = {"type": "VGG16", "strides": [2, 4], "weights": None}
 

@@ -188,21 +188,17 @@ def test_protocols_without_validation_images_still_choose_a_threshold(bench, pro
 
 
 def test_the_toy_plugin_trains(bench):
-    from pathlib import Path
-
-    toy = Path(__file__).parent.parent / "toy_plugin" / "toy_config.py"
+    toy = "cellbench_toy:methods/p2pnet_greedy.py"
     overrides = ("model.backbone.weights=None", "data.batch_size=2", "schedule.validations=1")
     record = run(
-        Request(str(toy), dataset="adi-sim", protocol="smoke", epochs=1, overrides=overrides)
+        Request(toy, dataset="adi-sim", protocol="smoke", epochs=1, overrides=overrides)
     ).record
     assert "cellbench-toy" in {part["distribution"] for part in record["plugins"]}
 
 
 def test_a_method_that_trains_itself_is_scored_like_any_other(bench):
-    from pathlib import Path
-
-    mean = Path(__file__).parent.parent / "toy_plugin" / "mean_config.py"
-    record = run(Request(str(mean), dataset="adi-sim", protocol="smoke")).record
+    mean = "cellbench_toy:methods/training_mean.py"
+    record = run(Request(mean, dataset="adi-sim", protocol="smoke")).record
     counts = {image["prediction"] for image in record["images"]}
     assert len(counts) == 1
     [count] = counts

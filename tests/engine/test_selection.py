@@ -5,7 +5,6 @@ that number by the learning rate.
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +17,13 @@ from cellbench.engine.run import run
 from cellbench.models.preprocess import Preprocessor
 from cellbench.records.trained_runs import find_trained
 
-CONFIG = Path(__file__).parent.parent / "toy_plugin" / "brightness_config.py"
+CONFIG = "cellbench_toy:methods/brightness.py"
 
 
 @pytest.fixture
 def trained(bench):
     def train(*overrides):
-        asked = Request(str(CONFIG), dataset="adi-sim", protocol="smoke", epochs=20)
+        asked = Request(CONFIG, dataset="adi-sim", protocol="smoke", epochs=20)
         return run(dataclasses.replace(asked, overrides=("data.input_scale=1.0", *overrides)))
 
     return train

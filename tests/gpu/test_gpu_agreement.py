@@ -5,10 +5,12 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from agreement import assert_same_candidates
-from counter_cases import METHODS, STEPPED, adapted, batch_of, build, images_of, picture, total
+from counter_cases import METHODS, STEPPED, adapted, build
 
 from cellbench.engine.stages import Span, StageSwitch
+from cellbench.models.counter import total_loss
+from cellbench.testing.agreement import assert_same_candidates
+from cellbench.testing.samples import batch_of, images_of, picture
 
 CPU = torch.device("cpu")
 # Relative L2 distance of all gradients of a step. Sums of some 1e5 products in another order
@@ -66,7 +68,7 @@ def step(counter, stage, side):
         switch.enter(stage)
         switch.begin(Span(stage, 0, 2), 1)
         torch.manual_seed(1)
-        loss = total(counter.loss(batch))
+        loss = total_loss(counter.loss(batch))
         loss.backward()
     gradients = {n: p.grad.cpu() for n, p in counter.named_parameters() if p.grad is not None}
     return float(loss.detach()), gradients

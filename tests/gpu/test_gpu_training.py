@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from counter_cases import STEPPED, adapted, build, picture
+from counter_cases import STEPPED, adapted, build
 from safetensors.torch import load_file as load_tensors
 
 from cellbench.config.compose import resolve
@@ -20,6 +20,7 @@ from cellbench.engine.training import TrainingStep
 from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
 from cellbench.records.record_file import read_record
+from cellbench.testing.samples import picture
 
 # Some backward kernels of a GPU add in another order each time, so that two runs part slowly: the
 # relative L2 distance of what the weights moved.

@@ -6,9 +6,13 @@ answers differ in their last bits, by amounts that depend on the processor.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
+
+from cellbench.structures import Prediction
+from cellbench.testing.claims import require
 
 # Rounding in float32 moves a point by about 1e-5 px and a score by about 1e-6; a wrong pixel,
 # tile, scale or padding by at least 1e-2 of either.
@@ -17,8 +21,14 @@ SCORES = 1e-4
 
 
 def assert_same_candidates(
-    found, expected, *, floor=None, ties=0, points_px=POINTS_PX, scores=SCORES
-):
+    found: Prediction,
+    expected: Prediction,
+    *,
+    floor: float | None = None,
+    ties: int = 0,
+    points_px: float = POINTS_PX,
+    scores: float = SCORES,
+) -> None:
     """Each candidate of one has its counterpart in the other, whatever their order.
 
     Candidates are ordered by scores in some methods; two that differ by less than rounding may
@@ -33,27 +43,33 @@ def assert_same_candidates(
             or their overlap that of the limit.
         points_px: largest difference of a coordinate, px.
         scores: largest difference of a score.
+
+    Raises:
+        ContractError: a candidate lacks its counterpart.
     """
     unit = np.array([points_px, points_px, scores])
-    one, other = (
-        np.column_stack([own.points, own.scores]).astype(np.float64) / unit
-        for own in (found, expected)
-    )
+    one, other = (_rows(own).astype(np.float64) / unit for own in (found, expected))
     alone = [~paired for paired in _paired(one, other)]
     if floor is not None:
         sides = zip(alone, (found, expected), strict=True)
-        alone = [lacks & (np.abs(own.scores - floor) > scores) for lacks, own in sides]
-    rows = [
-        np.column_stack([own.points, own.scores])[lacks]
-        for lacks, own in zip(alone, (found, expected), strict=True)
-    ]
-    assert len(rows[0]) + len(rows[1]) <= ties, (
+        alone = [lacks & (np.abs(_rows(own)[:, 2] - floor) > scores) for lacks, own in sides]
+    rows = [_rows(own)[lacks] for lacks, own in zip(alone, (found, expected), strict=True)]
+    require(
+        len(rows[0]) + len(rows[1]) <= ties,
         f"without a counterpart within {points_px} px and {scores} of score: {rows[0].tolist()} "
-        f"of {len(one)} found, {rows[1].tolist()} of {len(other)} expected"
+        f"of {len(one)} found, {rows[1].tolist()} of {len(other)} expected",
     )
 
 
-def _paired(one, other):
+def _rows(own: Prediction) -> NDArray[np.float32]:
+    """(N, 3): x, y and score of each candidate."""
+    require(own.points is not None and own.scores is not None, "a prediction has no points")
+    return np.column_stack([own.points, own.scores])  # type: ignore[list-item]
+
+
+def _paired(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows of two (N, 3) and (M, 3) arrays are in a largest one-to-one pairing within 1."""
     if not len(one) or not len(other):
         return np.zeros(len(one), dtype=bool), np.zeros(len(other), dtype=bool)

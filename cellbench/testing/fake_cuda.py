@@ -11,12 +11,15 @@ is done on the host behind one copy, such as matching, is run too.
 
 import math
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-import pytest
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -28,7 +31,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, Images
+from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.plugin_index import entries
+from cellbench.testing.claims import require
 
 DEVICE = torch.device("cuda", 0)
 # What fake tensors raise where a number would have to be known.
@@ -36,13 +41,13 @@ READS = (DataDependentOutputException, DynamicOutputShapeException)
 
 
 @contextmanager
-def fake_cuda():
+def fake_cuda() -> Iterator[None]:
     """Make tensors fake; those on "cuda" are then had without a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        # neither is an operator that fake tensors could answer
-        patch.setattr(torch.Tensor, "numpy", _numpy)
-        patch.setattr(torch.Tensor, "tolist", _tolist)
-        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    # none of them is an operator that fake tensors could answer
+    fakes = patch.multiple(Tensor, numpy=_numpy, tolist=_tolist, pin_memory=lambda tensor: tensor)
+    # matching is in threads then, where tensors on the host are real ones
+    threads = patch.object(torch, "get_num_threads", lambda: 2)
+    with fakes, threads:
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 yield
@@ -51,7 +56,7 @@ def fake_cuda():
 
 
 @contextmanager
-def cuda_autocast():
+def cuda_autocast() -> Iterator[None]:
     """CUDA's autocast to bfloat16; `torch.autocast` switches itself off where no GPU is."""
     was = torch.get_autocast_dtype("cuda"), torch.is_autocast_cache_enabled()
     torch.set_autocast_dtype("cuda", torch.bfloat16)
@@ -65,7 +70,7 @@ def cuda_autocast():
         torch.set_autocast_cache_enabled(was[1])
 
 
-def build_fake(model):
+def build_fake(model: Mapping[str, Any]) -> CellCounter:
     """A counter whose parameters and buffers are fake, on "cuda"; call it within `fake_cuda`.
 
     Other tensors that a module keeps are not moved by `Module.to` either, and stay elsewhere.
@@ -80,42 +85,43 @@ def build_fake(model):
     return counter
 
 
-def _moved(value):
+def _moved(value: Tensor) -> Tensor:
     fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=DEVICE)
     if isinstance(value, torch.nn.Parameter):
         return torch.nn.Parameter(fake, requires_grad=value.requires_grad)
     return fake
 
 
-def fake_images(side=32, number=2, *, sizes_are_known=False):
+def fake_images(side: int = 32, number: int = 2, *, sizes_are_known: bool = False) -> Images:
     """Square images; the network input is twice as fine as the originals.
 
     Where sizes are known, `tolist` gives them: to read them waits, but is no error.
     """
     pixels = torch.empty(number, 3, side, side, device=DEVICE)
     pixels = pixels.to(memory_format=torch.channels_last)
-    sizes = torch.empty(number, 2, dtype=torch.int64, device=DEVICE)
+    sizes: Any = torch.empty(number, 2, dtype=torch.int64, device=DEVICE)
     if sizes_are_known:
         sizes.numbers = [[side, side]] * number
     return Images(pixels, sizes, 2.0, [str(row) for row in range(number)])
 
 
-def fake_batch(side=32, cells=(20, 7)):
+def fake_batch(side: int = 32, cells: Sequence[int] = (20, 7)) -> Batch:
     """A batch with so many cells an image, which are known on the host too."""
     images = fake_images(side, len(cells))
     rng = np.random.default_rng(0)
-    on_host = [torch.from_numpy(rng.uniform(0, side, (n, 2)).astype(np.float32)) for n in cells]
+    on_host = [rng.uniform(0, side, (n, 2)).astype(np.float32) for n in cells]
     points = [torch.empty(n, 2, device=DEVICE) for n in cells]
     return Batch(images, points, on_host)
 
 
-def backward(loss):
+def backward(loss: Tensor) -> None:
     """Accumulate the gradients of a fake loss, as `loss.backward()` does.
 
     PyTorch's engine waits in a thread of the CUDA device; this walks through the same graph, and
     casts and checks what each node answers by the same rules.
     """
-    nodes, waiting = _in_order(loss.grad_fn), {}
+    nodes = _in_order(loss.grad_fn)
+    waiting: dict[Any, dict[int, Tensor]] = {}
     waiting[loss.grad_fn] = {0: torch.ones_like(loss)}
     with torch.no_grad():
         for node in nodes:
@@ -134,9 +140,11 @@ def backward(loss):
                 held[place] = held[place] + gradient if place in held else gradient
 
 
-def _in_order(root):
+def _in_order(root: Any) -> list[Any]:
     """Every node that a gradient reaches, each behind all that hand it one."""
-    done, order, stack = set(), [], [(root, False)]
+    done: set[Any] = set()
+    order: list[Any] = []
+    stack = [(root, False)]
     while stack:
         node, left = stack.pop()
         if left:
@@ -148,7 +156,7 @@ def _in_order(root):
     return order[::-1]
 
 
-def _edges(node, given):
+def _edges(node: Any, given: Mapping[int, Tensor]) -> list[tuple[tuple[Any, int], Any]]:
     """Pairs of (node, place) and the gradient for it."""
     shapes = node._input_metadata
     own = [given.get(place) for place in range(len(shapes))]
@@ -169,16 +177,23 @@ def _edges(node, given):
     return list(zip(edges, answer, strict=True))
 
 
-def _checked(gradient, wanted, node):
-    assert gradient.device == wanted.device, f"{node.name()}: {gradient.device}, {wanted.device}"
+def _checked(gradient: Tensor, wanted: Any, node: Any) -> Tensor:
+    require(
+        gradient.device == wanted.device,
+        f"{node.name()} answers a gradient on {gradient.device} for one on {wanted.device}",
+    )
     shape = tuple(wanted.shape)
     if tuple(gradient.shape) != shape:
         gradient = gradient.sum_to_size(shape)
     return gradient.to(wanted.dtype)
 
 
-def _accumulate(leaf, gradient):
-    assert (gradient.device, gradient.shape) == (leaf.device, leaf.shape)
+def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
+    require(
+        (gradient.device, gradient.shape) == (leaf.device, leaf.shape),
+        f"a gradient of {tuple(gradient.shape)} on {gradient.device} for a parameter of "
+        f"{tuple(leaf.shape)} on {leaf.device}",
+    )
     leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
 
 
@@ -191,11 +206,14 @@ class HostTensors(TorchDispatchMode):
         seen: "operator (shape)" of each.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.seen = []
+        self.seen: list[str] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operator and look at what it answers."""
         answer = func(*args, **(kwargs or {}))
         leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
         copied = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu"
@@ -210,11 +228,11 @@ class HostTensors(TorchDispatchMode):
 _real_numpy, _real_tolist = torch.Tensor.numpy, torch.Tensor.tolist
 
 
-def _tolist(tensor):
+def _tolist(tensor: Tensor) -> Any:
     return tensor.numbers if hasattr(tensor, "numbers") else _real_tolist(tensor)
 
 
-def _numpy(tensor, *, force=False):
+def _numpy(tensor: Tensor, *, force: bool = False) -> Any:
     """Made-up numbers of the right shape and format; the same ones for the same shape."""
     if not isinstance(tensor, FakeTensor):
         return _real_numpy(tensor, force=force)
@@ -228,10 +246,11 @@ def _numpy(tensor, *, force=False):
     return made > 0.5 if tensor.dtype == torch.bool else made.astype(kind)
 
 
-def _forget_cached_tensors():
+def _forget_cached_tensors() -> None:
     """Empty the caches of cellbench's functions: what they hold may be fake."""
+    packages = {entry.module.partition(".")[0] for entry in entries()} - {"cellbench"}
     for name, module in list(sys.modules.items()):
-        if name.startswith(("cellbench_plugins", "cellbench.models")):
+        if name.startswith("cellbench.models") or name.partition(".")[0] in packages:
             for value in list(vars(module).values()):
                 if isinstance(value, _lru_cache_wrapper):
                     value.cache_clear()

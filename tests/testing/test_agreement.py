@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from agreement import assert_same_candidates
 
 from cellbench.structures import Prediction
+from cellbench.testing.agreement import assert_same_candidates
 
 
 def candidates(points, scores):

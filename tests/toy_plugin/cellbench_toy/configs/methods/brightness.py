@@ -1,5 +1,4 @@
 # A method whose numbers are known beforehand: plain SGD, 10 validations.
-_base_ = ["../../configs/datasets/adi.py"]
 method = dict(name="Brightness")
 model = dict(type="Brightness")
 optimizer = dict(type="SGD", lr=2.0, momentum=0.0, weight_decay=0.0)

@@ -1,0 +1,26 @@
+"""What a contract test is: a function that raises where a part does not keep its contract."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Claim: TypeAlias = Callable[[Any], None]
+"""Takes what is tested; its name, with spaces, is the sentence that it checks."""
+
+
+class ContractError(AssertionError):
+    """A part that does not keep its contract; the message says in what."""
+
+
+def require(kept: bool, problem: str) -> None:
+    """Raise where a condition does not hold.
+
+    Raises:
+        ContractError: with `problem`.
+    """
+    if not kept:
+        raise ContractError(problem)
+
+
+def sentence(claim: Claim) -> str:
+    """The claim of a contract test in words."""
+    return claim.__name__.replace("_", " ")

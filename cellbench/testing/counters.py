@@ -1,0 +1,379 @@
+"""What every counter owes: what should learn learns, and an image is counted alike each time."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from cellbench.engine.devices import autocast
+from cellbench.engine.stages import Span, StageSwitch
+from cellbench.models.counter import Batch, CellCounter, Stage, total_loss
+from cellbench.models.density_counter import DensityCounter
+from cellbench.models.folding import fold_batch_norms
+from cellbench.models.point_counter import PointCounter
+from cellbench.structures import Prediction
+from cellbench.testing.agreement import assert_same_candidates
+from cellbench.testing.claims import Claim, require
+from cellbench.testing.fake_cuda import (
+    DEVICE,
+    READS,
+    HostTensors,
+    backward,
+    build_fake,
+    cuda_autocast,
+    fake_batch,
+    fake_cuda,
+    fake_images,
+)
+from cellbench.testing.samples import CounterCase, batch_of, images_of, picture
+
+# A gradient that is zero in exact arithmetic is rounding noise in float32: far below the rest.
+NOISE = 1e-7
+# (width, height) of pictures and px of the network input per px of them.
+SIZES = (((64, 64), 1.0), ((800, 64), 1.0), ((99, 90), 0.5), ((125, 97), 2.0), ((17, 5), 1.0))
+
+
+@dataclass(slots=True)
+class CounterSubject:
+    """A counter under test.
+
+    Attributes:
+        case: what it is built from.
+        counter: built once for all claims; trained if it trains itself.
+        stepped: whether it is trained by steps.
+    """
+
+    case: CounterCase
+    counter: CellCounter
+    stepped: bool
+
+    @classmethod
+    def of(cls, case: CounterCase) -> "CounterSubject":
+        """Build the counter of a case."""
+        return cls(case, *case.build_trained())
+
+
+def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[str, float]:
+    """The largest gradient of each parameter in one step of a stage."""
+    counter.train().zero_grad(set_to_none=True)
+    switch = StageSwitch(counter)
+    with contextlib.ExitStack() as after:
+        for _, parameter in switch.learning:
+            after.callback(parameter.requires_grad_)
+        switch.enter(stage)
+        switch.begin(Span(stage, 0, 2), 1)
+        total_loss(counter.loss(batch)).backward()
+    return {
+        name: float(parameter.grad.abs().max())
+        for name, parameter in counter.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def check_gradients(counter: CellCounter, side: int = 64) -> None:
+    """Each trainable parameter learns in a stage, and what is listed as untrained in none."""
+    batch = batch_of(counter, picture(side, side, 1), picture(side, side, 2))
+    largest = {name: 0.0 for name, _ in counter.named_parameters()}
+    for stage in counter.stages:
+        found = largest_gradients(counter, batch, stage)
+        strangers = [name for name in found if found[name] and not name.startswith(stage.trained)]
+        require(not strangers, f"stage {stage.name} trains what it does not list: {strangers}")
+        largest |= {name: max(value, largest[name]) for name, value in found.items()}
+    listed = tuple(counter.untrained)
+    dead = [
+        name
+        for name, gradient in largest.items()
+        if not name.startswith(listed) and not NOISE < gradient < float("inf")
+    ]
+    require(
+        not dead, f"no finite gradient reaches {dead}; list in `untrained` what is not to learn"
+    )
+    moved = [name for name in largest if name.startswith(listed) and largest[name] > 0]
+    require(not moved, f"listed in `untrained`, and a gradient reaches {moved}")
+    for prefix, reason in counter.untrained.items():
+        known = any(name.startswith(prefix) for name in largest)
+        require(known, f"`untrained` lists {prefix!r}, which is the start of no parameter")
+        require(len(reason.split()) > 2, f"`untrained` gives no reason for {prefix!r}")
+
+
+def every_parameter_learns_or_is_listed_with_a_reason(subject: CounterSubject) -> None:
+    """See `check_gradients`."""
+    check_gradients(subject.counter, subject.case.side)
+
+
+def _require_finite(subject: CounterSubject, batch: Batch, precision: str = "float32") -> None:
+    for stage in subject.counter.stages:
+        with autocast(subject.counter.device, precision):
+            gradients = largest_gradients(subject.counter, batch, stage)
+        require(bool(gradients), f"no gradient in stage {stage.name}")
+        wild = [name for name, gradient in gradients.items() if not math.isfinite(gradient)]
+        require(not wild, f"gradients that are no numbers in stage {stage.name}: {wild}")
+
+
+def images_without_cells_have_a_finite_loss_and_gradient(subject: CounterSubject) -> None:
+    """Empty images occur in every data set."""
+    side = subject.case.side
+    empty = [picture(side, side, cells=0)] * 2
+    _require_finite(subject, batch_of(subject.counter, *empty))
+
+
+def more_cells_than_places_have_a_finite_loss(subject: CounterSubject) -> None:
+    """600 cells in 64 x 64 px."""
+    crowd = picture(64, 64, cells=600)
+    loss = total_loss(
+        subject.counter.train().loss(batch_of(subject.counter, crowd, crowd))
+    ).detach()
+    require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
+
+
+def a_step_in_bfloat16_has_a_finite_loss_and_gradient(subject: CounterSubject) -> None:
+    """As autocast on a CPU types it."""
+    side = subject.case.side
+    batch = batch_of(subject.counter, picture(side, side, 1), picture(side, side, 2))
+    _require_finite(subject, batch, "bfloat16")
+
+
+def what_is_trained_is_in_one_parameter_group(subject: CounterSubject) -> None:
+    """The optimiser gets each parameter once."""
+    groups = subject.counter.parameter_groups(lr=1.0, trunk_lr=0.1)
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    wanted = [id(p) for p in subject.counter.parameters() if p.requires_grad]
+    require(sorted(grouped) == sorted(wanted), "`parameter_groups` misses or repeats parameters")
+
+
+def check_prediction(found: Prediction, size: tuple[int, int], scale: float) -> None:
+    """The count is finite, at least 0 and what is shown; the points lie in the image."""
+    require(math.isfinite(found.count) and found.count >= 0, f"the count is {found.count}")
+    if found.density is not None:
+        kind = (found.density.ndim, str(found.density.dtype))
+        require(kind == (2, "float32"), f"a density is (h, w) float32, not {kind}")
+        total = float(found.density.sum(dtype=np.float64))
+        near = math.isclose(total, found.count, rel_tol=1e-4, abs_tol=1e-4)
+        require(near, f"the density sums to {total}, the count is {found.count}")
+    if found.points is None:
+        return
+    if found.density is None:
+        many = len(found.points)
+        require(found.count == many, f"{many} points and a count of {found.count}")
+    if found.scores is None or len(found.points) != len(found.scores):
+        require(False, f"{len(found.points)} points need as many scores")
+        return
+    kinds = {str(found.points.dtype), str(found.scores.dtype)}
+    require(kinds == {"float32"}, f"points and scores are float32, not {kinds}")
+    width, height = size
+    inside = (found.points >= 0).all() and (found.points < [width / scale, height / scale]).all()
+    require(bool(inside), "a point lies outside its image")
+    require(bool(((found.scores >= 0) & (found.scores <= 1)).all()), "a score is not in [0, 1]")
+
+
+def check_counting(counter: CellCounter, size: tuple[int, int], scale: float = 1.0) -> None:
+    """An image of a size is counted as `check_prediction` demands, before and after `select`."""
+    pixels, _ = picture(*size)
+    (found,) = counter.eval().infer(images_of(counter, [pixels], scale))
+    check_prediction(found, size, scale)
+    check_prediction(counter.select(found), size, scale)
+
+
+def an_image_of_any_size_is_counted_with_points_inside_it(subject: CounterSubject) -> None:
+    """Small, long and odd ones, at several scales."""
+    for size, scale in SIZES:
+        check_counting(subject.counter, size, scale)
+
+
+def the_largest_images_are_counted_too(subject: CounterSubject) -> None:
+    """798 x 788 px, DCC's largest; it is padded to 800 x 800."""
+    check_counting(subject.counter, (798, 788))
+
+
+def an_image_is_counted_in_bfloat16_too(subject: CounterSubject) -> None:
+    """As autocast on a CPU types it."""
+    counter = subject.counter.eval()
+    with torch.inference_mode(), autocast(counter.device, "bfloat16"):
+        (found,) = counter.infer(images_of(counter, [picture(96, 64)[0]]))
+    check_prediction(found, (96, 64), 1.0)
+
+
+def check_alike(counter: CellCounter, found: Prediction, expected: Prediction) -> None:
+    """Two predictions of one image are the same up to rounding."""
+    if expected.density is not None:
+        atol = 1e-4 * max(float(np.abs(expected.density).max()), 1e-3)
+        maps: tuple[Any, Any] = (found.density, expected.density)
+        np.testing.assert_allclose(maps[0], maps[1], rtol=1e-4, atol=atol)
+    if expected.points is None or expected.density is not None:
+        near = math.isclose(found.count, expected.count, rel_tol=1e-4, abs_tol=1e-4)
+        require(near, f"counts of {found.count} and {expected.count}")
+    else:
+        number = None if found.points is None else len(found.points)
+        require(found.count == number, f"{number} points and a count of {found.count}")
+        # of two that overlap, or are near, the better stays: one of some hundred such
+        # choices may be between scores, or at a limit, that are equal up to rounding
+        ties = 2 if len(expected.points) > 100 else 0
+        floor = getattr(counter, "score_floor", None)
+        assert_same_candidates(found, expected, floor=floor, ties=ties)
+
+
+def check_equal(first: Prediction, second: Prediction) -> None:
+    """Two predictions are equal bit for bit."""
+    require(first.count == second.count, f"counts of {first.count} and {second.count}")
+    for name in ("points", "scores", "density"):
+        one, other = getattr(first, name), getattr(second, name)
+        require((one is None) == (other is None), f"{name} once and not again")
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+
+
+def an_image_is_counted_alike_alone_and_in_a_batch(subject: CounterSubject) -> None:
+    """Neighbours in a batch change nothing."""
+    counter = subject.counter.eval()
+    arrays = [picture(96, 64, seed)[0] for seed in range(2)]
+    together = counter.infer(images_of(counter, arrays))
+    require(len(together) == 2, f"{len(together)} predictions for 2 images")
+    for name, (array, expected) in enumerate(zip(arrays, together, strict=True)):
+        # by its own name: a method that samples draws an image's noise from it
+        (alone,) = counter.infer(images_of(counter, [array], names=[str(name)]))
+        check_alike(counter, alone, expected)
+
+
+def an_image_is_counted_alike_with_and_without_its_norms_folded(subject: CounterSubject) -> None:
+    """Batch norms are folded into convolutions for counting."""
+    counter = subject.counter.eval()
+    images = images_of(counter, [picture(96, 64)[0]])
+    (expected,) = counter.infer(images)
+    (found,) = fold_batch_norms(counter).infer(images)
+    check_alike(counter, found, expected)
+
+
+def an_image_counted_twice_has_the_same_candidates_in_the_same_order(
+    subject: CounterSubject,
+) -> None:
+    """Nothing is left to luck."""
+    counter = subject.counter.eval()
+    images = images_of(counter, [picture(96, 64)[0]])
+    check_equal(*counter.infer(images), *counter.infer(images))
+
+
+def counting_changes_no_state(subject: CounterSubject) -> None:
+    """Weights and buffers are those of before."""
+    before = {name: value.clone() for name, value in subject.counter.state_dict().items()}
+    subject.counter.eval().predict(images_of(subject.counter, [picture(64, 64)[0]]))
+    changed = [n for n, v in subject.counter.state_dict().items() if not v.equal(before[n])]
+    require(not changed, f"counting changes {changed}")
+
+
+def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
+    """Its state dict holds all that it needs."""
+    counter = subject.counter.eval()
+    if hasattr(counter, "threshold"):
+        counter.threshold.fill_(0.123)
+    state = {name: value.contiguous() for name, value in counter.state_dict().items()}
+    other = subject.case.build().eval()
+    other.load_state_dict(load(save(state)))
+    arrays = [picture(64, 96)[0]]
+    (expected,) = counter.predict(images_of(counter, arrays))
+    (found,) = other.predict(images_of(other, arrays))
+    check_equal(found, expected)
+
+
+def _watched(function: Callable[[Any], Any], argument: Any) -> tuple[Any, list[str]]:
+    """What a function answers, and which operators in it answer tensors on the CPU."""
+    with HostTensors() as made:
+        answer = function(argument)
+    return answer, made.seen
+
+
+def check_cuda_step(case: CounterCase) -> None:
+    """One step of each stage on fake CUDA: a float32 loss, and a gradient for all that learns.
+
+    The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
+    """
+    reached, host = set(), []
+    with fake_cuda():
+        counter = build_fake(case.model).train()
+        for stage in counter.stages:
+            counter.begin_step(stage.name, 0.5)
+            counter.zero_grad()
+            batch = fake_batch()
+            with cuda_autocast():
+                if counter.captures:
+                    outputs, on_host = _watched(counter.network, batch.images.pixels)
+                    if on_host:  # kept from the first pass on, it is not made again
+                        outputs, on_host = _watched(counter.network, batch.images.pixels)
+                    host += on_host
+                    loss = total_loss(counter.terms(outputs, batch))
+                else:
+                    loss = total_loss(counter.loss(batch))
+            kind = (loss.dtype, loss.device)
+            require(kind == (torch.float32, DEVICE), f"the loss is {kind[0]} on {kind[1]}")
+            _, on_host = _watched(backward, loss)
+            host += on_host if counter.captures else []
+            reached |= {name for name, p in counter.named_parameters() if p.grad is not None}
+    untrained = tuple(counter.untrained)
+    learning = {name for name, p in counter.named_parameters() if p.requires_grad}
+    lost = {name for name in learning - reached if not name.startswith(untrained)}
+    require(not lost, f"on CUDA no gradient reaches {sorted(lost)}")
+    require(not host, f"a captured network makes or copies these on the host: {host}")
+
+
+def check_cuda_inference(case: CounterCase) -> None:
+    """Two images are counted, as far as made-up numbers lead behind the copy to the host.
+
+    Without gradients, not in inference mode: there fake tensors take another way through composed
+    operators, and GFD's mixed formats did not show.
+    """
+    with fake_cuda(), cuda_autocast(), torch.no_grad():
+        counter = build_fake(case.model).eval()
+        found = counter.infer(fake_images(sizes_are_known=True))
+    require(len(found) == 2, f"{len(found)} predictions for 2 images")
+
+
+def _unless_it_reads(check: Callable[[CounterCase], None], subject: CounterSubject) -> None:
+    """Run a check that a counter of its own kind passes too where it reads from the device.
+
+    A read waits for the GPU, which is slow and no error; the skeletons do without.
+    """
+    try:
+        check(subject.case)
+    except READS:
+        if isinstance(subject.counter, PointCounter | DensityCounter):
+            require(False, "it reads numbers from the device, where the host waits for the GPU")
+
+
+def a_step_runs_as_cudas_autocast_types_it(subject: CounterSubject) -> None:
+    """See `check_cuda_step`."""
+    _unless_it_reads(check_cuda_step, subject)
+
+
+def counting_runs_as_cudas_autocast_types_it(subject: CounterSubject) -> None:
+    """See `check_cuda_inference`."""
+    _unless_it_reads(check_cuda_inference, subject)
+
+
+STEP_CLAIMS: tuple[Claim, ...] = (
+    every_parameter_learns_or_is_listed_with_a_reason,
+    images_without_cells_have_a_finite_loss_and_gradient,
+    more_cells_than_places_have_a_finite_loss,
+    what_is_trained_is_in_one_parameter_group,
+)
+"""Of counters that are trained by steps."""
+
+COUNTING_CLAIMS: tuple[Claim, ...] = (
+    an_image_of_any_size_is_counted_with_points_inside_it,
+    an_image_is_counted_in_bfloat16_too,
+    an_image_is_counted_alike_alone_and_in_a_batch,
+    an_image_is_counted_alike_with_and_without_its_norms_folded,
+    an_image_counted_twice_has_the_same_candidates_in_the_same_order,
+    counting_changes_no_state,
+    a_saved_counter_counts_as_before,
+)
+"""Of every counter."""
+
+CUDA_CLAIMS: tuple[Claim, ...] = (
+    a_step_runs_as_cudas_autocast_types_it,
+    counting_runs_as_cudas_autocast_types_it,
+)
+"""Of counters that are trained by steps, without a GPU."""

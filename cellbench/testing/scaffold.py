@@ -1,0 +1,176 @@
+"""A package of one part that works as it is, to start from."""
+
+import importlib.util
+import keyword
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from cellbench import plugin_index
+from cellbench.data.contracts import DataSet
+from cellbench.data.images import image_size
+from cellbench.errors import UserError
+from cellbench.structures import Points
+from cellbench.testing.claims import ContractError
+from cellbench.testing.data import check_raw_copy
+
+# Where a part stands in a method, and a shipped method to compare it with.
+_PLACES = {
+    "matcher": 'matcher=dict(_delete_=True, type="$part")',
+    "conv": 'decoder=dict(conv=dict(_delete_=True, type="$part"))',
+    "decoder": 'decoder=dict(_delete_=True, type="$part")',
+}
+_RIVALS = dict.fromkeys(_PLACES, "p2pnet") | {"method": "fcrn"}
+# Of a set whose pictures are not at hand.
+_RADIUS_PX, _SCALE, _CROP_PX = 8.0, 1.0, 64
+# Steps of training that the number of epochs in a new set's config comes to, about.
+_STEPS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the pictures of a new data set have in common.
+
+    Attributes:
+        images: how many there are.
+        cells: in all of them.
+        radius_px: half the median distance of neighbouring cells, at least 2 px.
+        input_scale: at which neighbours are some 12 px apart; 0.5, 1, 1.5 or 2.
+        crop_px: edge of a training crop, px of the network input.
+    """
+
+    images: int
+    cells: int
+    radius_px: float = _RADIUS_PX
+    input_scale: float = _SCALE
+    crop_px: int = _CROP_PX
+
+    @property
+    def epochs(self) -> int:
+        """Passes over 60 % of the images, in batches of four, that make some 400 steps."""
+        return max(10, _STEPS // max(1, round(0.6 * self.images / 4)))
+
+
+def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> Measured | None:
+    """Write a package into a new folder of its name.
+
+    Args:
+        kind: matcher, conv, decoder, method or dataset.
+        name: of the package; a data set goes by it, another part by it in CamelCase.
+        parent: of the new folder.
+        pictures: annotated pictures of a data set, from which its config is measured.
+
+    Returns:
+        What was measured; None without pictures.
+
+    Raises:
+        UserError: the name cannot be one or is taken, the folder exists, or the pictures cannot
+            be read as the data set reads them.
+    """
+    part = "".join(word.capitalize() for word in name.split("_"))
+    folder = parent / name
+    _check_name(name, part, folder)
+    words = {"package": name, "part": part, "role": kind, "rival": _RIVALS.get(kind, "")}
+    code = _filled(kind, words)
+    files = {"pyproject.toml": "pyproject.toml", f"{name}/{kind}.py": kind}
+    measured = None
+    if kind == "dataset":
+        if pictures is not None:
+            measured = _measure(code, name, part, pictures)
+        found = measured or Measured(20, 0)
+        words |= {"title": _title(measured), "epochs": f"{found.epochs}"}
+        words |= {"radius_px": f"{found.radius_px}", "input_scale": f"{found.input_scale}"}
+        words |= {"crop": f"{found.crop_px}"}
+        files[f"{name}/configs/datasets/{name}.py"] = "config_dataset"
+        files[f"tests/test_{name}.py"] = "test_dataset"
+    else:
+        words |= {"model": Template(_PLACES.get(kind, "")).substitute(words)}
+        config = "config_method" if kind == "method" else "config_part"
+        files[f"{name}/configs/methods/{name}.py"] = config
+        files[f"{name}/configs/grids/{name}.py"] = "grid"
+        files[f"tests/test_{name}.py"] = "test"
+    texts = {place: _filled(template, words) for place, template in files.items()}
+    texts[f"{name}/__init__.py"] = f'"""A {kind} for cellbench."""\n'
+    try:
+        for place, text in texts.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); see its rights.") from None
+    return measured
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    file = resources.files("cellbench") / "templates" / f"{template}.txt"
+    return Template(file.read_text(encoding="utf-8")).substitute(words)
+
+
+def _check_name(name: str, part: str, folder: Path) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name) or keyword.iskeyword(name):
+        raise UserError(
+            f"A package is named in 2 to 40 lower-case letters, digits and underscores, with a "
+            f"letter first, such as my_cells, and not {name[:60]!r}."
+        )
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} exists; name another package, or remove it.")
+    taken = {entry.name.casefold(): entry for entry in plugin_index.entries()}
+    for used in (name, part.casefold()):
+        if used in taken:
+            entry = taken[used]
+            raise UserError(
+                f"{entry.distribution} has a {entry.role} called {entry.name}; name another."
+            )
+    if importlib.util.find_spec(name) is not None:
+        raise UserError(f"There is a module {name!r} already; name another package.")
+
+
+def _title(measured: Measured | None) -> str:
+    if measured is None:
+        return "The data set of this package; set what its pictures need."
+    return f"{measured.images} pictures with {measured.cells} cells, as they were measured."
+
+
+def _measure(code: str, name: str, part: str, pictures: Path) -> Measured:
+    """Read annotated pictures as the new package will, and measure them.
+
+    Raises:
+        UserError: they cannot be read so.
+    """
+    if not pictures.is_dir():
+        raise UserError(f"{pictures} is no folder; name the one that holds the pictures.")
+    names: dict[str, Any] = {"__name__": f"cellbench.new.{name}"}
+    unregistered = re.sub("^@DATASETS.*$", "", code, flags=re.MULTILINE)
+    exec(compile(unregistered, f"{name}.py", "exec"), names)
+    dataset: DataSet = names[part]()
+    try:
+        items = check_raw_copy(dataset, pictures)
+    except ContractError as error:
+        raise UserError(f"{pictures} cannot be taken: {error}; mend the annotation.") from None
+    sizes = [image_size(item.image) for item in items]
+    points = [
+        dataset.read_annotation(item, size=size).points
+        for item, size in zip(items, sizes, strict=True)
+    ]
+    cells = sum(map(len, points))
+    if not cells:
+        raise UserError(f"{pictures} has {len(items)} pictures and no cell; see their dots.")
+    distance = _neighbour_distance(points)
+    if distance is None:
+        return Measured(len(items), cells)
+    scale = min((0.5, 1.0, 1.5, 2.0), key=lambda scale: abs(np.log(scale * distance / 12)))
+    shortest = min(min(size) for size in sizes) * scale
+    crop = int(np.clip(shortest // 32 * 32, 32, 96))
+    return Measured(len(items), cells, max(2.0, round(distance) / 2), scale, crop)
+
+
+def _neighbour_distance(points: Sequence[Points]) -> float | None:
+    """The median distance of a cell to the nearest other, px; None where no image has two."""
+    nearest = [np.asarray(cKDTree(own).query(own, 2)[0])[:, 1] for own in points if len(own) > 1]
+    return float(np.median(np.concatenate(nearest))) if nearest else None
