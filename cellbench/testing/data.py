@@ -144,7 +144,9 @@ def drawn_points_lie_in_their_picture(subject: DataSubject) -> None:
 
 def _transformed(subject: DataSubject, shown: Picture) -> Picture:
     part = TRANSFORMS.get(subject.name)
-    given = {"input_scale": 1.0} if "input_scale" in inspect.signature(part).parameters else {}
+    given: dict[str, Any] = (
+        {"input_scale": 1.0} if "input_scale" in inspect.signature(part).parameters else {}
+    )
     transform: Transform = TRANSFORMS.build({"type": subject.name, **subject.options}, **given)
     return transform(shown, np.random.default_rng(5))
 
