@@ -11,7 +11,7 @@ from cellbench.drawing import overlay
 from cellbench.errors import UserError
 from cellbench.metrics.localisation import match_points
 from cellbench.records.point_lists import read_points
-from cellbench.records.record_file import read_record
+from cellbench.records.record_file import parse_record, read_record
 from cellbench.records.summaries import Run
 from cellbench.reports.grid_results import GridResults
 
@@ -82,15 +82,15 @@ def f1_curves(part: GridResults) -> list[list[tuple[float, float]]]:
     """Of every cell the mean F1 of its runs by radius; empty where one of them has no points."""
     curves: list[list[tuple[float, float]]] = []
     for runs in part.runs:
-        lists = [_record(run)["metrics"].get("f1_by_radius") for run in runs]
+        lists = [parse_record(_path(run)).metrics.f1_by_radius for run in runs]
         if not all(lists):
             curves.append([])
             continue
         by_radius: dict[float, list[float]] = {}
         for points in lists:
-            for point in points:
-                if point["f1"] is not None:
-                    by_radius.setdefault(point["radius_px"], []).append(point["f1"])
+            for point in points or []:
+                if point.f1 is not None:
+                    by_radius.setdefault(point.radius_px, []).append(point.f1)
         curves.append([(r, float(np.mean(values))) for r, values in sorted(by_radius.items())])
     return curves
 
@@ -113,7 +113,7 @@ class _Points:
         where = run.image_ids.index(image_id)
         caption = f"{run.prediction[where]:.1f} counted"
         if run.run_id not in self.read:
-            record = _record(run)
+            record = read_record(_path(run))
             radius = record["metrics"].get("radius_px")
             self.read[run.run_id] = read_points(_path(run), record), radius
         lists, radius = self.read[run.run_id]
@@ -123,10 +123,6 @@ class _Points:
         matches = match_points(points, truth, radius)
         drawn = overlay(pixels, truth=truth, predicted=points, matches=matches, legend=False)
         return np.asarray(drawn), caption
-
-
-def _record(run: Run) -> dict[str, Any]:
-    return read_record(_path(run))
 
 
 def _path(run: Run) -> Path:

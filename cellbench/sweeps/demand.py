@@ -1,7 +1,7 @@
 """How much GPU memory the runs of a plan need, by the records of their configs."""
 
 from cellbench.errors import UserError
-from cellbench.records.record_file import read_record
+from cellbench.records.record_file import parse_record
 from cellbench.records.summaries import Run
 from cellbench.sweeps.gpus import Demand
 from cellbench.sweeps.plan import Plan, State
@@ -44,11 +44,10 @@ def _peaks(runs: list[Run], products: set[str]) -> list[float]:
         if run.path is None:
             continue
         try:
-            record = read_record(run.path)
-            environment, peak = record["environment"], float(record["timing"]["peak_memory_mb"])
-            on_gpu, product = environment["device"] == "cuda", environment["device_name"]
-        except (UserError, KeyError, TypeError, ValueError):
+            record = parse_record(run.path)
+        except UserError:
             continue
-        if on_gpu:
-            (same if product in products else other).append(peak)
+        peak, environment = record.timing.peak_memory_mb, record.environment
+        if peak is not None and environment.get("device") == "cuda":
+            (same if environment.get("device_name") in products else other).append(peak)
     return same or other

@@ -284,8 +284,8 @@ def test_what_is_wrong_with_a_file_is_told_at_every_call(store):
 @pytest.mark.parametrize(
     ("form", "absent"),
     [
-        ("json", ("torch", "mmengine", "pandas", "scipy", "rich", "PIL", "cv2")),
-        ("table", ("torch", "mmengine", "pandas", "scipy", "PIL", "cv2")),
+        ("json", ("torch", "mmengine", "pandas", "pydantic", "scipy", "rich", "PIL", "cv2")),
+        ("table", ("torch", "mmengine", "pandas", "pydantic", "scipy", "PIL", "cv2")),
     ],
 )
 def test_nothing_slow_is_imported(command, store, form, absent):

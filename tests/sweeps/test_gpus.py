@@ -4,8 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
 from cellbench.cli.main import main
+from cellbench.records.model import Record, Timing
 from cellbench.sweeps import gpus
 from cellbench.sweeps.demand import demand_of
 from cellbench.sweeps.gpus import Demand, Gpu, share_gpus, visible_gpus
@@ -101,6 +103,13 @@ def test_without_the_drivers_tool_there_is_a_gpu_only_where_it_is_named(monkeypa
     assert visible_gpus("cuda:0") == [Gpu("cuda:0")]
 
 
+class Facts(BaseModel):
+    """What is read of a record."""
+
+    environment: dict[str, str]
+    timing: Timing
+
+
 def write_record(folder, name, *, device, product, peak_mb):
     record = {
         "environment": {"device": device, "device_name": product},
@@ -112,7 +121,10 @@ def write_record(folder, name, *, device, product, peak_mb):
 
 
 def test_memory_is_known_from_records_of_the_same_config_on_such_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr("cellbench.sweeps.demand.read_record", lambda p: json.loads(p.read_text()))
+    monkeypatch.setattr(
+        "cellbench.sweeps.demand.parse_record",
+        lambda p: Record.model_construct(**Facts.model_validate_json(p.read_text()).__dict__),
+    )
     finished = [
         write_record(tmp_path, "a-1", device="cuda", product="NVIDIA H200", peak_mb=400.0),
         write_record(tmp_path, "a-2", device="cuda", product="Tesla T4", peak_mb=900.0),
