@@ -1,7 +1,10 @@
 """Claims about `leaderboard --check`: what was changed by hand is found and named."""
 
+import hashlib
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from record_samples import sample_images, sample_points, sample_record
 
@@ -10,8 +13,10 @@ from cellbench.ranking.audit import audit_set
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.tables import write_tables
 from cellbench.records.hashes import content_hash
+from cellbench.records.point_lists import pack_points
 from cellbench.records.record_file import read_record, write_record
 from cellbench.records.store import load_records
+from cellbench.structures import CellSample, Prediction
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -38,6 +43,36 @@ def findings(tmp_path):
     found = audit_set(tmp_path, "adi")
     assert found.records == 2
     return found.findings
+
+
+def test_points_at_the_radius_that_are_kept_beyond_it_still_give_the_recorded_f1(
+    tmp_path, monkeypatch
+):
+    cell = np.array([[50.5, 50.5]])
+    angles = np.linspace(0.1, 6.2, 40)
+    near = cell + 3.9999 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    beyond = np.linalg.norm(np.rint(near * 32) / 32 - cell, axis=1) > 4
+    assert beyond.any()
+    found = near[beyond][:1].astype(np.float32)
+    truth = [CellSample(f"i{i}", cell.astype(np.float32), (100, 100)) for i in range(2)]
+    images = truth, [Prediction(1.0, found, np.ones(1, np.float32))] * 2
+    path = write_record(tmp_path, sample_record(images=images), points=sample_points(images))
+    assert read_record(path)["metrics"]["f1"] == 1
+    samples = {sample.image_id: sample for sample in truth}
+    stored = SimpleNamespace(
+        name="adi", manifest_hash="m" * 64, sample=samples.get, entry=samples.get
+    )
+    monkeypatch.setattr(audit, "is_on_disk", lambda name: True)
+    monkeypatch.setattr(audit, "open_set", lambda name: stored)
+    monkeypatch.setattr(audit, "make_split", lambda *a, **k: SimpleNamespace(test=list(samples)))
+    assert audit_set(tmp_path, "adi").findings == []
+    moved = {image_id: (found + 0.25 * np.sign(found - cell), None) for image_id in samples}
+    data = pack_points({k: (xy.astype(np.float32), None) for k, (xy, _) in moved.items()})
+    record = read_record(path)
+    path.with_name(record["points"]["file"]).write_bytes(data)
+    change(path, lambda r: r["points"].update(sha256=hashlib.sha256(data).hexdigest()))
+    (finding,) = audit_set(tmp_path, "adi").findings
+    assert "its F1 does not follow from its points" in finding
 
 
 def test_untouched_records_are_well(file, tmp_path):
