@@ -35,7 +35,7 @@ GPU_ONLY = ("cellbench/engine/capture.py",)
 SLOW_TESTS = re.compile(r"/(cli|contracts|gpu|hostile|sweeps)/|/test_real_")
 # Test modules for a line: of so many, as many as take so many seconds of a core together; one that
 # takes longer is not tried.
-CANDIDATES, SECONDS, MOST_SECONDS = 7, 10.0, 45.0
+CANDIDATES, SECONDS, MOST_SECONDS = 7, 8.0, 30.0
 # Imported once, before the processes of the tests are forked; nothing of cellbench.
 IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
             "skimage.feature", "safetensors.torch")  # fmt: skip

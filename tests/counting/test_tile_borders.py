@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from cellbench.counting.tiles import Tile, tile_axis
 from cellbench.counting.trained_counter import TrainedCounter
 from cellbench.models.counter import CellCounter
 from cellbench.structures import Prediction
@@ -30,3 +31,8 @@ def test_a_cell_on_a_border_of_two_tiles_is_counted_once():
     assert len(seen) > 1, "the picture was seen whole"
     assert found.count == 3000 + 800 - 1
     assert len({tuple(point) for point in found.points.tolist()}) == len(found.points) == 3799
+
+
+def test_an_axis_of_exactly_one_tile_is_one_tile():
+    """Cut in two, its second tile would be all margin."""
+    assert tile_axis(192, tile=192, margin=64) == [Tile(range(192), range(192))]
