@@ -19,17 +19,8 @@ from cellbench.models.point_counter import PointCounter
 from cellbench.structures import Prediction
 from cellbench.testing.agreement import assert_same_candidates
 from cellbench.testing.claims import Claim, require
-from cellbench.testing.fake_cuda import (
-    DEVICE,
-    READS,
-    HostTensors,
-    backward,
-    build_fake,
-    cuda_autocast,
-    fake_batch,
-    fake_cuda,
-    fake_images,
-)
+from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
+from cellbench.testing.fake_cuda import READS
 from cellbench.testing.samples import CounterCase, batch_of, images_of, picture
 
 # A gradient that is zero in exact arithmetic is rounding noise in float32: far below the rest.
@@ -277,58 +268,6 @@ def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
     (expected,) = counter.predict(images_of(counter, arrays))
     (found,) = other.predict(images_of(other, arrays))
     check_equal(found, expected)
-
-
-def _watched(function: Callable[[Any], Any], argument: Any) -> tuple[Any, list[str]]:
-    """What a function answers, and which operators in it answer tensors on the CPU."""
-    with HostTensors() as made:
-        answer = function(argument)
-    return answer, made.seen
-
-
-def check_cuda_step(case: CounterCase) -> None:
-    """One step of each stage on fake CUDA: a float32 loss, and a gradient for all that learns.
-
-    The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
-    """
-    reached, host = set(), []
-    with fake_cuda():
-        counter = build_fake(case.model).train()
-        for stage in counter.stages:
-            counter.begin_step(stage.name, 0.5)
-            counter.zero_grad()
-            batch = fake_batch()
-            with cuda_autocast():
-                if counter.captures:
-                    outputs, on_host = _watched(counter.network, batch.images.pixels)
-                    if on_host:  # kept from the first pass on, it is not made again
-                        outputs, on_host = _watched(counter.network, batch.images.pixels)
-                    host += on_host
-                    loss = total_loss(counter.terms(outputs, batch))
-                else:
-                    loss = total_loss(counter.loss(batch))
-            kind = (loss.dtype, loss.device)
-            require(kind == (torch.float32, DEVICE), f"the loss is {kind[0]} on {kind[1]}")
-            _, on_host = _watched(backward, loss)
-            host += on_host if counter.captures else []
-            reached |= {name for name, p in counter.named_parameters() if p.grad is not None}
-    untrained = tuple(counter.untrained)
-    learning = {name for name, p in counter.named_parameters() if p.requires_grad}
-    lost = {name for name in learning - reached if not name.startswith(untrained)}
-    require(not lost, f"on CUDA no gradient reaches {sorted(lost)}")
-    require(not host, f"a captured network makes or copies these on the host: {host}")
-
-
-def check_cuda_inference(case: CounterCase) -> None:
-    """Two images are counted, as far as made-up numbers lead behind the copy to the host.
-
-    Without gradients, not in inference mode: there fake tensors take another way through composed
-    operators, and GFD's mixed formats did not show.
-    """
-    with fake_cuda(), cuda_autocast(), torch.no_grad():
-        counter = build_fake(case.model).eval()
-        found = counter.infer(fake_images(sizes_are_known=True))
-    require(len(found) == 2, f"{len(found)} predictions for 2 images")
 
 
 def _unless_it_reads(check: Callable[[CounterCase], None], subject: CounterSubject) -> None:

@@ -19,10 +19,7 @@ from cellbench.models.counter import Batch, total_loss
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.point_counter import PointCounter
 from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, MATCHERS
-from cellbench.testing.counters import (
-    check_cuda_inference,
-    check_cuda_step,
-)
+from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import (
     DEVICE,
     READS,
