@@ -1,5 +1,6 @@
 """Claims about `cellbench check` and `cellbench new`."""
 
+import runpy
 import sys
 from importlib.metadata import Distribution, EntryPoint
 
@@ -104,6 +105,10 @@ def test_a_new_data_set_is_measured_imported_and_checked(tmp_path, install, home
     assert "20 images" in call("data", "import", "my_cells", "--from", "pictures").output
     checked = call("check", "--quiet", "my_cells")
     assert checked.output == "my_cells: 7 of 7 checks hold.\n"
+    tests = runpy.run_path(str(tmp_path / "my_cells/tests/test_my_cells.py"))
+    tests["test_the_package_keeps_the_contracts_of_cellbench"]()
+    (tmp_path / "raw").mkdir()
+    tests["test_a_dot_and_a_line_are_one_cell_each"](tmp_path / "raw")
 
 
 def test_pictures_that_a_new_data_set_cannot_read_leave_no_package(tmp_path, monkeypatch):
