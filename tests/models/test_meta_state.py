@@ -23,6 +23,6 @@ def test_a_method_is_made_with_memory_only_where_it_reads_values(monkeypatch, re
     if calls == 2:
         assert kept_weights.state_of({"type": "Reads"})["weight"].shape == (3, 2)
     else:
-        with pytest.raises(UserError, match="'Reads' cannot be made .*a wrong option"):
+        with pytest.raises(UserError, match=r"'Reads' cannot be made .*a wrong option"):
             kept_weights.state_of({"type": "Reads"})
     assert len(made) == calls
