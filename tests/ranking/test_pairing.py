@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cellbench.ranking.paired_tests import compare_pairs
-from cellbench.ranking.statistics import ImageErrors, rank_intervals, resampled_means
+from cellbench.ranking.statistics import ImageErrors, intervals, rank_intervals, resampled_means
 
 HARD = np.random.default_rng(0).exponential(10, 60)
 NAMES = tuple(f"i{index:02d}" for index in range(60))
@@ -32,3 +32,8 @@ def test_the_interval_of_a_constant_difference_has_no_width():
     )
     (found,) = compare_pairs(errors)
     assert (found.low, found.difference, found.high) == pytest.approx((2, 2, 2))
+
+
+def test_two_images_have_an_interval_and_one_has_none():
+    assert intervals(np.array([[1.0, 3.0]]), ["a", "b"]) == [pytest.approx((1, 3))]
+    assert intervals(np.array([[1.0]]), ["a"]) == [None]
