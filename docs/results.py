@@ -31,16 +31,17 @@ def with_results(text: str, rows: Sequence[Row]) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Methods by sets: the test MAE, its 95 % interval, and the minutes of training.
 
-    Methods as they stand, ranked under `v1`, in the order of the set on which most are; the best
-    of each set in bold. Of a method that was given several budgets the longest training stands
-    here, whatever came of it; the leaderboards show all. A last line says how far the better half
-    of the methods err on the same images.
+    Methods as they stand, under `v1`, in the order of the set on which most are; the best that is
+    ranked of each set in bold; of a partial training the share of its schedule. Of a method that
+    was trained several times the largest share of its schedule stands here, then the longest
+    training, whatever came of it; the leaderboards show all. A last line has how far the better
+    half of the methods err on the same images.
     """
     ours = [
         row for row in rows
-        if row.protocol == "v1" and row.rank is not None and "[" not in row.method
+        if row.protocol == "v1" and row.listed and "[" not in row.method
     ]  # fmt: skip
-    ours.sort(key=lambda row: row.train_s or 0.0)
+    ours.sort(key=lambda row: (row.share or 1.0, row.train_s or 0.0))
     of = {(row.method, row.dataset): row for row in ours}
     ours = list(of.values())
     sets = [name for name in SETS if any(row.dataset == name for row in ours)]
@@ -69,7 +70,8 @@ def _cell(row: Row | None) -> str:
         return "–"
     best = f"**{row.mae:.2f}**" if row.rank == 1 else f"{row.mae:.2f}"
     minutes = "" if not row.parameters or row.train_s is None else f", {row.train_s / 60:.0f} min"
-    return f"{best} ({row.mae_low:.1f}–{row.mae_high:.1f}){minutes}"
+    share = "" if row.share is None else f", {row.share:.0%}"
+    return f"{best} ({row.mae_low:.1f}–{row.mae_high:.1f}){minutes}{share}"
 
 
 if __name__ == "__main__":

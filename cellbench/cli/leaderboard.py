@@ -81,7 +81,7 @@ def command(
     for problem in problems:
         click.echo(f"cellbench: left out: {_clean(problem)}", err=True)
     asked = [row for row in rows if protocol is None or row.protocol == protocol]
-    shown = [row for row in asked if everything or row.rank is not None or protocol is not None]
+    shown = [row for row in asked if everything or row.listed or protocol is not None]
     _print(form, shown + _published(folder, dataset, rows) if published else shown)
     if not shown:
         click.echo(_nothing(dataset, protocol, rows, recorded), err=form != "table")
@@ -243,7 +243,7 @@ def _write(folder: "Path", rows: Sequence["Row"]) -> None:
     from cellbench.ranking.tables import write_tables
 
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
-        write_tables(folder, dataset, [row for row in group if row.rank is not None])
+        write_tables(folder, dataset, [row for row in group if row.listed])
 
 
 def _clean(text: str) -> str:

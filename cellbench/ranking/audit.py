@@ -102,7 +102,7 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return Audit(0, [f"The table {path} cannot be read ({error})."], [])
     findings = []
-    fresh = len(lines) == sum(row.rank is not None for row in rows)
+    fresh = len(lines) == sum(row.listed for row in rows)
     for line in lines:
         what = f"{line.get('method')} under {line.get('protocol')} in {path}"
         own = [row for row in rows if _same(line, row, ("method", "protocol", "config_hash"))]

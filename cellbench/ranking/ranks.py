@@ -29,8 +29,8 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
             without a rank.
 
     Returns:
-        Sorted by set and protocol; ranked rows first, by MAE, then the others by name. Empty
-        without runs.
+        Sorted by set and protocol; ranked rows first, by MAE, then partial trainings, by MAE, then
+        the others by name. Empty without runs.
     """
     tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
     for part, each in enumerate((runs, edited)):
@@ -44,12 +44,22 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     """The rows of one set under one protocol."""
     experiments = _experiments(runs)
     excluded = _excluded(experiments)
+    shares = _shares(experiments, excluded)
+    excluded = [
+        reason or ("" if share is None else f"partial: {share:.0%} of the steps of its schedule")
+        for reason, share in zip(excluded, shares, strict=True)
+    ]
     compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
     splits = _compared_splits(compared)
     shown: list[Experiment] = []
     notes: list[str] = []
+    partial: list[Row] = []
     others = [experiment_row([run], f"{run.file} {run.edited}") for run in edited]
-    for experiment, reason in zip(experiments, excluded, strict=True):
+    for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
+        if share is not None:
+            (row,) = experiment_rows([experiment], [reason])
+            partial.append(replace(row, share=share, rank_low=None, rank_high=None))
+            continue
         own = {run.split for run in experiment}
         if not reason and not splits <= own:
             reason = f"has no run of split {_listed(splits - own)}"
@@ -60,8 +70,9 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
         shown.append([run for run in experiment if run.split in splits])
         notes.append(more)
     ranked = sorted(experiment_rows(shown, notes), key=_by_mae)
+    partial.sort(key=_by_mae)
     others.sort(key=_by_name)
-    return [replace(row, rank=place) for place, row in _places(ranked)] + others
+    return [replace(row, rank=place) for place, row in _places(ranked)] + partial + others
 
 
 def _experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -108,6 +119,29 @@ def _excluded(experiments: Sequence[Experiment]) -> list[str]:
             if not reasons[index] and experiment[0].manifest_hash != most:
                 reasons[index] = "another revision of the data set"
     return reasons
+
+
+def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[float | None]:
+    """The share of its schedule that each experiment was trained for; None for all of it.
+
+    A schedule is what most experiments of a method have as `data.epochs`, the longest of several
+    that are as frequent: whoever asks for less, by a budget or a number, has part of a training.
+    """
+    lengths: dict[str, Counter[float]] = {}
+    for experiment, reason in zip(experiments, excluded, strict=True):
+        epochs = experiment[0].schedule_epochs
+        if not reason and epochs is not None:
+            lengths.setdefault(base_method(experiment[0].method), Counter())[epochs] += 1
+    shares: list[float | None] = []
+    for experiment, reason in zip(experiments, excluded, strict=True):
+        usual = lengths.get(base_method(experiment[0].method))
+        share = 1.0
+        if not reason and usual:
+            schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
+            share = min(run.epochs for run in experiment) / schedule
+        # A budget that ends within the last pass has trained all of it but for rounding.
+        shares.append(share if share < 0.995 else None)
+    return shares
 
 
 def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:

@@ -38,6 +38,7 @@ class Row:
 
     Attributes:
         rank: 1 for the least MAE of its set and protocol; None where it is not compared.
+        share: of the steps of its method's schedule, below 1; None for a whole training.
         rank_low: best rank of its 95 % bootstrap interval.
         rank_high: worst rank of it.
         method: name with the keys that `--set` changed.
@@ -79,6 +80,7 @@ class Row:
     """
 
     rank: int | None = None
+    share: float | None = None
     rank_low: int | None = None
     rank_high: int | None = None
     method: str
@@ -114,6 +116,11 @@ class Row:
     config_hash: str | None = None
     note: str = ""
     source: str = ""
+
+    @property
+    def listed(self) -> bool:
+        """Whether tables show it unasked: ranked rows and, below them, partial trainings."""
+        return self.rank is not None or self.share is not None
 
 
 Experiment = list[Run]

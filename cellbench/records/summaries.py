@@ -47,6 +47,7 @@ class Run:
         prediction: (N,) predicted counts.
         selection: what the weights were chosen on: "val", "last", "train crops".
         budget_s: seconds that the number of steps was fitted to; None where it was set.
+        schedule_epochs: passes over the training images that its config asks for; None if unknown.
         training: a hash of the losses of the training curve; empty where there are none. Two
             trainings from different seeds never share it.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
@@ -80,6 +81,7 @@ class Run:
     prediction: NDArray[np.float64] = field(compare=False)
     selection: str = ""
     budget_s: float | None = None
+    schedule_epochs: float | None = None
     training: str = ""
     edited: str = ""
     folder: Path | None = field(default=None, compare=False)
@@ -94,6 +96,8 @@ def summarise(record: "Record", path: Path) -> Run:
     """The short form of a record."""
     schedule = record.config.get("schedule")
     budget = schedule.get("budget_s") if isinstance(schedule, dict) else None
+    data = record.config.get("data")
+    epochs = data.get("epochs") if isinstance(data, dict) else None
     losses = [row.loss for row in record.curve if row.loss is not None]
     training = hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
     metrics = record.raw["metrics"]
@@ -125,6 +129,7 @@ def summarise(record: "Record", path: Path) -> Run:
         prediction=np.array([image.prediction for image in record.images]),
         selection=record.selection.rule,
         budget_s=budget if type(budget) in (int, float) else None,
+        schedule_epochs=epochs if isinstance(epochs, int | float) and epochs > 0 else None,
         training=training,
         edited=_edited(record),
         folder=path.parent,

@@ -191,3 +191,34 @@ def test_published_numbers_are_rows_without_a_rank():
     assert {row.rank for row in rows} == {None}
     assert {row.protocol for row in rows} == {"published"}
     assert all(row.source for row in rows)
+
+
+def of_schedule(name, epochs, done, **more):
+    config = {"method": {"name": name, **more}, "data": {"set": "adi", "epochs": epochs}}
+    return {"config": config, "epochs": done}
+
+
+def test_a_partial_training_is_listed_below_the_ranked_rows_with_its_share(table):
+    rows = table(
+        ("a", 0, 6, of_schedule("a", 10, 10)),
+        ("b", 0, 1, of_schedule("b", 10, 2.5)),
+        ("c", 0, 3, of_schedule("c", 10, 9.99)),
+    )
+    assert [(row.method, row.rank, row.share) for row in rows] == [
+        ("c", 1, None), ("a", 2, None), ("b", None, 0.25),
+    ]  # fmt: skip
+    assert "partial: 25% of the steps" in rows[2].note
+    assert rows[2].mae_low is not None
+    assert rows[2].listed
+
+
+def test_the_schedule_of_a_method_is_what_most_of_its_rows_have(table):
+    rows = table(
+        ("a", 0, 2, of_schedule("a", 10, 10)),
+        ("a[x=1]", 0, 2, of_schedule("a", 10, 10, x=1)),
+        ("a[x=2]", 0, 2, of_schedule("a", 4, 4, x=2)),
+        ("a[x=3]", 0, 2, of_schedule("a", 80, 80, x=3)),
+    )
+    assert {row.method: row.share for row in rows} == {
+        "a": None, "a[x=1]": None, "a[x=2]": 0.4, "a[x=3]": None,
+    }  # fmt: skip
