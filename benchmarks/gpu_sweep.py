@@ -90,7 +90,9 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
     began = time.monotonic()
     server = None
     if not given.new_interpreters:
-        server = preload.start_server((run.config for run in plan.runs), slots[0].environment)
+        server = preload.start_server(
+            (run.experiment.config for run in plan.runs), slots[0].environment
+        )
         if server is not None:
             server.wait_until_ready()
     imports_s = time.monotonic() - began

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.data.seeds import step_seed
-from cellbench.engine.assembly import make_training, start_counter
+from cellbench.engine.assembly import make_training, prepare, start_counter
 from cellbench.engine.optim import rate
-from cellbench.engine.request import Request, prepare
+from cellbench.engine.request import Request, find_run
 from cellbench.engine.training import Training, TrainingStep
 from cellbench_plugins.convs.deformable import Deformable
 
@@ -80,7 +80,7 @@ def make(given: argparse.Namespace, seed: int, folder: Path) -> Training:
         no_test=True,
         store=str(folder),
     )
-    prepared = prepare(request, print)
+    prepared = prepare(find_run(request, print))
     return make_training(prepared, start_counter(prepared, print), folder)
 
 

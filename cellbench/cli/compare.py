@@ -207,7 +207,7 @@ def _local(plan: "Plan", slots: "Sequence[Slot]") -> "Executor":
     threads = {k: v for k, v in slots[0].environment.items() if k != "CUDA_VISIBLE_DEVICES"}
     server = None
     if len(missing) > 1:
-        server = preload.start_server((run.config for run in missing), threads)
+        server = preload.start_server((run.experiment.config for run in missing), threads)
     return LocalExecutor(slots, server=server)
 
 

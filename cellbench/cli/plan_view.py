@@ -135,8 +135,8 @@ def _report_folder(plan: Plan) -> Path:
     parts = [plan.grid.name]
     if all(stored.name.endswith("-sim") for stored in plan.sets):
         parts.append("sim")
-    if plan.runs[0].protocol != "v1":
-        parts.append(plan.runs[0].protocol)
+    if plan.runs[0].experiment.protocol != "v1":
+        parts.append(plan.runs[0].experiment.protocol)
     return plan.store / "leaderboards" / "grids" / "-".join(parts)
 
 

@@ -135,21 +135,12 @@ def command(
 
     if with_parent:
         stop_with_parent()
-    # A mistake in the config is told before torch takes its seconds to load.
-    from cellbench.config.compose import resolve
-
-    resolved = resolve(config, dataset=dataset, overrides=overrides)
-
+    # A mistake is told, and a finished run shown, before torch takes its seconds to load.
     from rich.console import Console
 
     from cellbench.cli.progress import reported, terminal_display
+    from cellbench.engine.request import Request, find_finished, find_run, resolve_request
 
-    console = Console(highlight=False)
-    if budget is not None and os.environ.get("RANK", "0") == "0":
-        console.print(_announcement(resolved, split, budget), soft_wrap=True)
-    with console.status("Loading torch"):
-        from cellbench.engine.request import Request
-        from cellbench.engine.run import run
     request = Request(
         config=config,
         dataset=dataset,
@@ -166,11 +157,20 @@ def command(
         workers=workers,
         store=store,
     )
+    resolved = resolve_request(request)
+    console = Console(highlight=False)
+    if budget is not None and os.environ.get("RANK", "0") == "0":
+        console.print(_announcement(resolved, split, budget), soft_wrap=True)
     display = terminal_display(console)
     if report is not None:
         file = ProgressFile(Path(report))
         display = reported(display, file)
-    outcome = run(request, display, started=started)
+    found = find_run(request, display.say, resolved)
+    outcome = find_finished(found)
+    if outcome is None:
+        with console.status("Loading torch"):
+            from cellbench.engine.run import run_found
+        outcome = run_found(found, display, started)
     _show(console, outcome, no_test=no_test)
     if report is not None and outcome.record_file is not None:
         file.update(now=True, phase="done", record=str(outcome.record_file), fresh=outcome.fresh)

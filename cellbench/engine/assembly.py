@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,59 @@ from cellbench.data.pipeline import AnnotatedImages, PreparedImages
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
 from cellbench.data.workers import choose_workers, cores_of_run
-from cellbench.engine.devices import whole_image_pixels
+from cellbench.engine.devices import (
+    Processes,
+    choose_device,
+    choose_precision,
+    join_processes,
+    whole_image_pixels,
+)
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
-from cellbench.engine.request import Prepared
+from cellbench.engine.request import FoundRun
 from cellbench.engine.training import Training
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
-from cellbench.records import hashes
 from cellbench.registry import TRANSFORMS
+
+
+@dataclass(frozen=True)
+class Prepared(FoundRun):
+    """A run that was found, and where it is computed.
+
+    Attributes:
+        device: of the network.
+        precision: "float32" or "bfloat16".
+        processes: place among those of torchrun.
+        fold: see `cellbench.engine.evaluation.infer`; False for what was made before.
+    """
+
+    device: torch.device
+    precision: str
+    processes: Processes
+    fold: bool = True
+
+
+def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
+    """Choose where a run is computed, and join the processes that torchrun started.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    device = choose_device(found.request.device)
+    precision = choose_precision(found.experiment.config.schedule.precision, device)
+    parts = {entry.name: getattr(found, entry.name) for entry in fields(FoundRun)}
+    return Prepared(
+        **parts, device=device, precision=precision, processes=join_processes(device), fold=fold
+    )
 
 
 def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
     """The method as a run starts with it: the same numbers for the same seed."""
-    torch.manual_seed(prepared.request.seed)
-    np.random.seed(prepared.request.seed)  # noqa: NPY002 (parts from outside may draw from it)
-    counter = build_counter(prepared.config.model, say=say)
+    torch.manual_seed(prepared.experiment.seed)
+    np.random.seed(prepared.experiment.seed)  # noqa: NPY002 (parts from outside may draw from it)
+    counter = build_counter(prepared.experiment.config.model, say=say)
     return counter.to(device=prepared.device, memory_format=torch.channels_last)
 
 
@@ -43,29 +80,29 @@ def make_training(
         folder: of the run.
         task: shows how far a validation is.
     """
-    data = prepared.config.data
+    data = prepared.experiment.config.data
     train = TrainingSet(
         _images(prepared),
         prepared.split.train,
         transforms=[make_transform(options, data.input_scale) for options in data.augment],
-        seed=prepared.request.seed,
-        split=prepared.request.split,
+        seed=prepared.experiment.seed,
+        split=prepared.experiment.split,
         crops_per_image=data.crops_per_image,
         batch_size=data.batch_size,
         input_scale=data.input_scale,
     )
     validation: Labelled | None = None
-    if prepared.request.protocol == "released":
+    if prepared.experiment.protocol == "released":
         validation = TrainingCrops(train)
     elif prepared.split.val:
         validation = whole_images(prepared, prepared.split.val)
     return Training(
         counter=counter,
-        config=prepared.config,
+        config=prepared.experiment.config,
         train=train,
         validation=validation,
-        seed=prepared.request.seed,
-        split=prepared.request.split,
+        seed=prepared.experiment.seed,
+        split=prepared.experiment.split,
         device=prepared.device,
         precision=prepared.precision,
         processes=prepared.processes,
@@ -93,32 +130,18 @@ def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
     return WholeImages(
         _images(prepared),
         image_ids,
-        input_scale=prepared.config.data.input_scale,
+        input_scale=prepared.experiment.config.data.input_scale,
         batch_pixels=whole_image_pixels(prepared.device),
     )
 
 
 def _images(prepared: Prepared) -> AnnotatedImages:
     """The set's images as every method sees them."""
-    data = prepared.config.data
+    data = prepared.experiment.config.data
     if not data.prepare:
         return prepared.stored
     transforms = [make_transform(options, data.input_scale) for options in data.prepare]
     return PreparedImages(prepared.stored, transforms)
-
-
-def find_run_id(prepared: Prepared, counter: CellCounter, iterations: int) -> str:
-    """The hash of all that determines the result of so many steps."""
-    return hashes.run_id(
-        config=prepared.config.plain(),
-        recipe=prepared.config.recipe,
-        manifest_hash=prepared.stored.manifest_hash,
-        weights_hash=starting_weights(counter)["sha256"],
-        protocol=prepared.request.protocol,
-        split=prepared.request.split,
-        seed=prepared.request.seed,
-        iterations=iterations,
-    )
 
 
 def starting_weights(counter: CellCounter) -> dict[str, str | None]:

@@ -14,10 +14,9 @@ import torch
 from cellbench.config.run_length import MEASURING, budget_text, duration_text, rounded_budget
 from cellbench.data.resampling import scaled_length
 from cellbench.data.whole_images import WholeImages
-from cellbench.engine.assembly import start_counter, whole_images
+from cellbench.engine.assembly import Prepared, start_counter, whole_images
 from cellbench.engine.devices import agree
 from cellbench.engine.evaluation import Labelled, validate
-from cellbench.engine.request import Prepared
 from cellbench.engine.schedule import (
     Plan,
     StepTimings,
@@ -58,8 +57,10 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
     Raises:
         UserError: fewer than `FEWEST_STEPS` steps fit.
     """
-    schedule, stages = prepared.config.schedule, training.counter.stages
-    own = make_plan(prepared.config.data.epochs * training.train.steps_per_epoch, schedule, stages)
+    schedule, stages = prepared.experiment.config.schedule, training.counter.stages
+    own = make_plan(
+        prepared.experiment.config.data.epochs * training.train.steps_per_epoch, schedule, stages
+    )
     if schedule.budget_s is None or not training.counter.trained_by_steps:
         return own
     kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None

@@ -1,12 +1,9 @@
-"""What a user asks of a run, and everything that it names, found."""
+"""What a user asks of a run, and everything that it names, found; no torch."""
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from cellbench import paths
 from cellbench.config.compose import resolve
@@ -15,13 +12,11 @@ from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.stored_set import StoredSet
-from cellbench.engine.devices import (
-    Processes,
-    choose_device,
-    choose_precision,
-    join_processes,
-)
-from cellbench.records.trained_runs import run_folder
+from cellbench.experiment import Experiment
+from cellbench.files.writing import write_atomically
+from cellbench.records.finished import Finished
+from cellbench.records.record_file import read_record, records_folder
+from cellbench.records.trained_runs import RECORD, WEIGHTS, weights_match_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,58 +77,106 @@ class Outcome:
     fresh: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+@dataclass(frozen=True)
+class FoundRun:
     """A request with everything it names found.
 
     Attributes:
-        fold: see `cellbench.engine.evaluation.infer`; False for what was made before.
+        request: of the user.
+        experiment: what decides the result; weights and steps are not known yet.
+        stored: the data set.
+        split: its parts.
+        store: folder of `runs/` and `leaderboards/`.
     """
 
     request: Request
-    config: ResolvedConfig
+    experiment: Experiment
     stored: StoredSet
     split: Split
-    device: torch.device
-    precision: str
-    processes: Processes
     store: Path
-    fold: bool = True
-
-    def folder(self, weights_sha256: str | None) -> Path:
-        """Where the run keeps its log, checkpoints and pictures; see `run_folder`."""
-        return run_folder(
-            self.store,
-            config=self.config,
-            dataset=self.stored.name,
-            manifest_hash=self.stored.manifest_hash,
-            weights_sha256=weights_sha256,
-            protocol=self.request.protocol,
-            split=self.request.split,
-            seed=self.request.seed,
-        )
 
 
-def prepare(request: Request, say: Callable[[str], None]) -> Prepared:
-    """Find everything that a request names.
+def resolve_request(request: Request) -> ResolvedConfig:
+    """The complete config of a request, its length included.
 
     Raises:
-        UserError: config, set, protocol, split or device cannot be had.
+        UserError: protocol, config, data set or length are none.
     """
-    find_protocol(request.protocol)  # a wrong name is told before data are looked for
+    find_protocol(request.protocol)
     config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
-    config = with_length(config, epochs=request.epochs, budget_s=request.budget_s)
-    device = choose_device(request.device)
-    processes = join_processes(device)
+    return with_length(config, epochs=request.epochs, budget_s=request.budget_s)
+
+
+def find_run(
+    request: Request, say: Callable[[str], None], config: ResolvedConfig | None = None
+) -> FoundRun:
+    """Find the set that a request names, and its parts.
+
+    Args:
+        request: of the user.
+        say: takes a sentence where a set is downloaded or drawn.
+        config: from `resolve_request`, where that was called already.
+
+    Raises:
+        UserError: config, set, protocol or split cannot be had.
+    """
+    config = config or resolve_request(request)
     stored = resolve_set(config.data.set, strict=request.strict, say=say)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, set=stored.name))
-    return Prepared(
+    config = replace(config, data=replace(config.data, set=stored.name))
+    return FoundRun(
         request=request,
-        config=config,
+        experiment=Experiment(
+            config, stored.manifest_hash, request.protocol, request.split, request.seed
+        ),
         stored=stored,
         split=make_split(stored, protocol=request.protocol, split=request.split),
-        device=device,
-        precision=choose_precision(config.schedule.precision, device),
-        processes=processes,
         store=paths.store(request.store),
     )
+
+
+def find_finished(found: FoundRun) -> Outcome | None:
+    """The outcome of a run whose record is there; None where the run must be started to know.
+
+    That is so where the starting weights are not among the files of this machine, and where a
+    budget has not fixed its steps here.
+    """
+    request = found.request
+    if request.no_test:
+        return None
+    finished = Finished(found.store, [])
+    run = finished.update(found.stored.name, found.experiment.key)
+    if run is None:
+        return None
+    file = records_folder(found.store) / run.dataset / run.file
+    record = read_record(file)
+    weights = record["weights"]
+    if weights["sha256"] is None:
+        known = weights.get("wanted") is None
+    else:
+        known = weights["sha256"] in finished.weights.digests().values()
+    folder = replace(found.experiment, weights=weights["sha256"]).folder(found.store)
+    if found.experiment.config.schedule.budget_s is not None:
+        planned = request.resume and (folder / "plan.json").is_file()
+        known = known and planned and weights_match_record(folder / WEIGHTS, record)
+    return finished_outcome(file, folder) if known else None
+
+
+def finished_outcome(file: Path, folder: Path) -> Outcome:
+    """The outcome of a finished run.
+
+    Args:
+        file: its record.
+        folder: of the run.
+    """
+    record = copy_record(folder, file)
+    pictures = sorted((folder / "pictures").glob("*.png"))
+    mae = record["selection"]["validation_mae"]
+    return Outcome(folder, mae, record, file, pictures, fresh=False)
+
+
+def copy_record(folder: Path, file: Path) -> dict[str, Any]:
+    """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
+    record = read_record(file)
+    if weights_match_record(folder / WEIGHTS, record):
+        write_atomically(folder / RECORD, file.read_bytes())
+    return record

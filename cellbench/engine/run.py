@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import (
-    find_run_id,
+    Prepared,
     make_training,
+    prepare,
     start_counter,
     starting_weights,
     whole_images,
@@ -17,16 +18,22 @@ from cellbench.engine.assembly import (
 from cellbench.engine.budget import plan_run
 from cellbench.engine.devices import keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
-from cellbench.engine.request import Outcome, Prepared, Request, prepare
+from cellbench.engine.request import (
+    FoundRun,
+    Outcome,
+    Request,
+    copy_record,
+    find_finished,
+    find_run,
+    finished_outcome,
+)
 from cellbench.engine.run_lock import run_lock, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import Training, fit, run_training
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.files.writing import write_atomically
-from cellbench.records import record_file
-from cellbench.records.trained_runs import RECORD, weights_match_record
+from cellbench.records.record_file import find_record
 
 
 def run(
@@ -45,7 +52,13 @@ def run(
     """
     started = time.monotonic() if started is None else started
     display = display or Display()
-    prepared = prepare(request, display.say)
+    found = find_run(request, display.say)
+    return find_finished(found) or run_found(found, display, started)
+
+
+def run_found(found: FoundRun, display: Display, started: float) -> Outcome:
+    """As `run`, where all that the request names was found."""
+    prepared = prepare(found)
     try:
         return run_prepared(prepared, display, started)
     finally:
@@ -66,20 +79,21 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
     request = prepared.request
     keep_freed_memory(prepared.device)
     counter = start_counter(prepared, display.say)
-    folder = prepared.folder(starting_weights(counter)["sha256"])
+    experiment = replace(prepared.experiment, weights=starting_weights(counter)["sha256"])
+    folder = experiment.folder(prepared.store)
     # Of the processes that torchrun starts, the first holds the folder for all.
     with run_lock(folder) if prepared.processes.main else nullcontext():
         training = make_training(prepared, counter, folder, task=display.task)
         plan = plan_run(prepared, training, started, display)
-        run_id = find_run_id(prepared, counter, plan.iterations)
-        finished = record_file.find_record(prepared.store, run_id)
+        experiment = replace(experiment, iterations=plan.iterations)
+        finished = find_record(prepared.store, experiment.id)
         if finished is not None and not request.no_test:
-            return _finished(finished, folder)
+            return finished_outcome(finished, folder)
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
         wait_for_main(prepared.processes)
         if not counter.trained_by_steps:
-            display.say(f"{prepared.config.method.name} is not trained by steps.")
+            display.say(f"{experiment.config.method.name} is not trained by steps.")
         try:
             state = fit(training)
             if state is None:
@@ -98,10 +112,8 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         scored = score_test(prepared, training, task=display.task)
         # Before the record, which ends the run: a kill between the two would leave none.
         pictures = _drawn(prepared, training, scored, display.say)
-        file = write_result(prepared, training, state, plan, run_id, scored)
-        return Outcome(
-            folder, state.best_mae, _copy_record_to_run_folder(folder, file), file, pictures
-        )
+        file = write_result(prepared, training, state, experiment, scored)
+        return Outcome(folder, state.best_mae, copy_record(folder, file), file, pictures)
 
 
 def _drawn(
@@ -113,21 +125,6 @@ def _drawn(
     except UserError as error:
         say(f"The pictures are left out. {error}")
         return []
-
-
-def _copy_record_to_run_folder(folder: Path, file: Path) -> dict[str, Any]:
-    """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
-    record = record_file.read_record(file)
-    if weights_match_record(folder / checkpoints.BEST, record):
-        write_atomically(folder / RECORD, file.read_bytes())
-    return record
-
-
-def _finished(file: Path, folder: Path) -> Outcome:
-    found = _copy_record_to_run_folder(folder, file)
-    pictures = sorted((folder / "pictures").glob("*.png"))
-    validation_mae = found["selection"]["validation_mae"]
-    return Outcome(folder, validation_mae, found, file, pictures, fresh=False)
 
 
 def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
@@ -145,7 +142,7 @@ def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[st
     found = validate(
         training.counter,
         whole_images(prepared, prepared.split.train),
-        radius_px=prepared.config.data.radius_px,
+        radius_px=prepared.experiment.config.data.radius_px,
         precision=training.precision,
         fold=prepared.fold,
     )

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from cellbench.data.splits import find_protocol
 from cellbench.engine import record
-from cellbench.engine.assembly import starting_weights, whole_images
+from cellbench.engine.assembly import Prepared, starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, infer
 from cellbench.engine.released import TrainingCrops
-from cellbench.engine.request import Prepared
-from cellbench.engine.schedule import Plan
 from cellbench.engine.training import Training, TrainingState
 from cellbench.engine.work_progress import Task, silent_task
+from cellbench.experiment import Experiment
 from cellbench.files.writing import sha256_file
 from cellbench.metrics.scores import Scores, score
 from cellbench.records import record_file
@@ -51,7 +50,7 @@ class Scored:
 
 def _scored_images(prepared: Prepared, training: Training) -> Labelled:
     """What the protocol scores on."""
-    if prepared.request.protocol == "released":
+    if prepared.experiment.protocol == "released":
         return TrainingCrops(training.train)
     return whole_images(prepared, prepared.split.test)
 
@@ -73,7 +72,7 @@ def score_test(prepared: Prepared, training: Training, *, task: Task = silent_ta
         )
     predictions = [counter.select(candidate) for candidate in candidates]
     seconds = time.monotonic() - began
-    radius_px = prepared.config.data.radius_px
+    radius_px = prepared.experiment.config.data.radius_px
     scores = score(truth, predictions, radius_px=radius_px, candidates=candidates)
     return Scored(truth, predictions, scores, seconds)
 
@@ -82,8 +81,7 @@ def write_result(
     prepared: Prepared,
     training: Training,
     state: TrainingState,
-    plan: Plan,
-    run_id: str,
+    experiment: Experiment,
     scored: Scored,
 ) -> Path:
     """Write the run's record.
@@ -91,28 +89,28 @@ def write_result(
     Returns:
         Its file.
     """
-    request, config, counter = prepared.request, prepared.config, training.counter
+    config, counter = experiment.config, training.counter
     images = _scored_images(prepared, training)
     content = {
-        "run_id": run_id,
+        "run_id": experiment.id,
         "method": config.method.name,
         "method_title": config.method.title,
         "config": config.plain(),
         "config_hash": config.hash,
         "recipe": config.recipe,
         "plugins": record.plugins_of(config.plain()),
-        "dataset": prepared.stored.name,
-        "simulated": prepared.stored.name.endswith("-sim"),
-        "manifest_hash": prepared.stored.manifest_hash,
-        "protocol": request.protocol,
-        "split": request.split,
-        "seed": request.seed,
-        "iterations": plan.iterations,
-        "epochs": round(plan.iterations / training.train.steps_per_epoch, 3),
+        "dataset": config.data.set,
+        "simulated": config.data.set.endswith("-sim"),
+        "manifest_hash": experiment.manifest_hash,
+        "protocol": experiment.protocol,
+        "split": experiment.split,
+        "seed": experiment.seed,
+        "iterations": experiment.iterations,
+        "epochs": round(experiment.iterations / training.train.steps_per_epoch, 3),
         "weights": starting_weights(counter),
         "scored_weights": {"sha256": sha256_file(training.folder / WEIGHTS)},
         "selection": {
-            "rule": _selection_rule(request.protocol),
+            "rule": _selection_rule(experiment.protocol),
             "step": state.best_step,
             "validation_mae": state.best_mae,
         },
@@ -124,7 +122,7 @@ def write_result(
         "curve": state.curve,
         "timing": {
             "train_s": round(state.seconds, 2),
-            "step_s": round(state.seconds / plan.iterations, 4),
+            "step_s": round(state.seconds / experiment.iterations, 4),
             "test_s": round(scored.seconds, 3),
             "images_per_s": round(len(scored.truth) / scored.seconds, 3),
             "peak_memory_mb": record.peak_memory_mb(prepared.device),
@@ -140,14 +138,14 @@ def draw(prepared: Prepared, training: Training, scored: Scored) -> list[Path]:
     """Pictures of the worst and the median test images; none of a protocol that scores crops."""
     from cellbench.engine.pictures import draw_pictures
 
-    if prepared.request.protocol == "released":
+    if prepared.experiment.protocol == "released":
         return []
     return draw_pictures(
         training.folder / "pictures",
         prepared.stored,
         scored.truth,
         scored.predictions,
-        radius_px=prepared.config.data.radius_px,
+        radius_px=prepared.experiment.config.data.radius_px,
     )
 
 

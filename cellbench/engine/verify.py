@@ -16,15 +16,21 @@ from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
 from cellbench.engine import checkpoints
-from cellbench.engine.assembly import make_training, start_counter, starting_weights
-from cellbench.engine.devices import choose_device, choose_precision, join_processes
+from cellbench.engine.assembly import (
+    Prepared,
+    make_training,
+    prepare,
+    start_counter,
+    starting_weights,
+)
 from cellbench.engine.record import environment
-from cellbench.engine.request import Prepared, Request
+from cellbench.engine.request import FoundRun, Request
 from cellbench.engine.run import run_prepared
 from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
 from cellbench.engine.scoring import score_test
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
+from cellbench.experiment import Experiment
 from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.records.hashes import is_intact
 from cellbench.records.point_lists import PointLists, read_points
@@ -103,7 +109,7 @@ def verify_record(
     state_of(config.model)  # refuses what no machine could make
     recorded = read_points(path, record)
     prepared = _prepare(record, config, store, device, display)
-    weights = prepared.folder(record["weights"]["sha256"]) / checkpoints.BEST
+    weights = prepared.experiment.folder(store) / checkpoints.BEST
     if train or not weights_match_record(weights, record):
         display.say(_before_training(record, weights, asked=train))
         images, metrics, points = _train(record, prepared, display)
@@ -182,27 +188,16 @@ def _prepare(
             f"The record is of another revision of {stored.name} than the one on disk; import "
             "that revision with `cellbench data import --force`, or run the method anew."
         )
-    where = choose_device(device)
-    return Prepared(
-        request=Request(
-            config=record["method"],
-            dataset=stored.name,
-            split=record["split"],
-            seed=record["seed"],
-            device=device,
-            protocol=record["protocol"],
-            store=str(store),
-        ),
-        config=config,
+    protocol, split = record["protocol"], record["split"]
+    found = FoundRun(
+        request=Request(record["method"], device=device, store=str(store)),
+        experiment=Experiment.of_record(record, config),
         stored=stored,
-        split=make_split(stored, protocol=record["protocol"], split=record["split"]),
-        device=where,
-        precision=choose_precision(config.schedule.precision, where),
-        processes=join_processes(where),
+        split=make_split(stored, protocol=protocol, split=split),
         store=store,
-        # records made before norms were folded do not have the key
-        fold=record["environment"].get("batch_norms") == "folded",
     )
+    # records made before norms were folded do not have the key
+    return prepare(found, fold=record["environment"].get("batch_norms") == "folded")
 
 
 def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -> str:
@@ -229,11 +224,11 @@ def _train(
                 f"({record['weights']['source']}) and here it would with {found}; put that file "
                 "into the weights folder."
             )
-        if again.config.schedule.budget_s is not None:
+        if again.experiment.config.schedule.budget_s is not None:
             # A budget is measured anew on every machine: the number of steps is the record's.
             looks = max(1, len(record["curve"]))
-            schedule = replace(again.config.schedule, validations=looks)
-            folder = again.folder(found)
+            schedule = replace(again.experiment.config.schedule, validations=looks)
+            folder = again.experiment.folder(store)
             folder.mkdir(parents=True, exist_ok=True)
             plan = make_plan(record["iterations"], schedule, counter.stages)
             keep_plan(folder, plan, StepTimings(0.0, 0.0, 0.0, 0.0))
@@ -253,7 +248,7 @@ def _score(
     prepared: Prepared, weights: Path, sha256: str | None, trust: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
     """The kept weights on the test part, as a run scores them."""
-    counter = load_kept(prepared.config.model, weights, sha256=sha256, trust=trust)
+    counter = load_kept(prepared.experiment.config.model, weights, sha256=sha256, trust=trust)
     counter.to(device=prepared.device, memory_format=torch.channels_last)
     training = make_training(prepared, counter, weights.parent)
     scored = score_test(prepared, training)

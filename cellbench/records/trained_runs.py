@@ -1,7 +1,5 @@
 """Finished runs as they can be used again: where their weights are, and what config they had."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from cellbench.config.compose import config_of_record
 from cellbench.config.part_options import check_foreign_parts
 from cellbench.config.schema import ResolvedConfig
 from cellbench.errors import UserError
+from cellbench.experiment import Experiment
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.records.hashes import is_intact
 from cellbench.records.record_file import find_record, read_record
@@ -57,59 +56,6 @@ def unbound_notice(record: Mapping[str, Any]) -> str | None:
     return (
         "This record was made before records held the hash of their weights, so it was not "
         "checked that these weights are the ones that it scored."
-    )
-
-
-def run_folder(
-    store: Path,
-    *,
-    config: ResolvedConfig,
-    dataset: str,
-    manifest_hash: str,
-    weights_sha256: str | None,
-    protocol: str,
-    split: int,
-    seed: int,
-) -> Path:
-    """Where a run keeps its log, checkpoints and pictures.
-
-    Its name ends in a hash of all that determines the result, but for the number of steps, which
-    a budget fixes only later.
-
-    Args:
-        store: see `cellbench.paths.store`.
-        config: resolved.
-        dataset: name of the set that is on disk.
-        manifest_hash: of its revision.
-        weights_sha256: of the pretrained weights; None for random ones.
-        protocol: name.
-        split: of the protocol.
-        seed: of every draw.
-    """
-    known = {
-        "config": config.hash,
-        "manifest": manifest_hash,
-        "weights": weights_sha256,
-        "protocol": protocol,
-        "split": split,
-        "seed": seed,
-    }
-    key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
-    slug = "".join(c if c.isalnum() else "-" for c in config.method.name.lower())[:40]
-    return store / "runs" / dataset / f"{slug}-{protocol}-s{split}-r{seed}-{key}"
-
-
-def folder_of(record: Mapping[str, Any], config: ResolvedConfig, store: Path) -> Path:
-    """The folder of the run that left a record."""
-    return run_folder(
-        store,
-        config=config,
-        dataset=record["dataset"],
-        manifest_hash=record["manifest_hash"],
-        weights_sha256=record["weights"]["sha256"],
-        protocol=record["protocol"],
-        split=record["split"],
-        seed=record["seed"],
     )
 
 
@@ -210,7 +156,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
         source, record = f"The record {path}", read_record(path)
         config = recorded_config(record, source)
         beside = path.with_name(WEIGHTS)
-        weights = folder_of(record, config, store_of(path, store)) / WEIGHTS
+        weights = Experiment.of_record(record, config).folder(store_of(path, store)) / WEIGHTS
         if path.name == RECORD and beside.is_file():
             weights = beside
     if not is_intact(record):

@@ -26,7 +26,7 @@ def demand_of(plan: Plan, *, products: set[str], retry_failed: bool = False) -> 
         by_config.setdefault(run.config_hash, []).append(run)
     peaks: list[float] = []
     known = unknown = 0
-    for config_hash in dict.fromkeys(run.config.hash for run in waiting):
+    for config_hash in dict.fromkeys(run.experiment.config.hash for run in waiting):
         found = _peaks(by_config.get(config_hash, []), products)
         known += len(found)
         unknown += not found

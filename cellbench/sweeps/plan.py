@@ -1,18 +1,16 @@
 """From a grid to runs: what is done, what is missing, what cannot be had. Never imports torch."""
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from cellbench.config.schema import ResolvedConfig
+from cellbench.experiment import Experiment
+from cellbench.records.finished import Finished
 from cellbench.records.summaries import Run
 from cellbench.sweeps.claims import holder_of
 from cellbench.sweeps.combinations import Combination, GridOverrides, combine, unequal
 from cellbench.sweeps.estimates import Speeds
 from cellbench.sweeps.failures import Failure, read_failure
-from cellbench.sweeps.finished import Finished, Key
 from cellbench.sweeps.grids import Cell, Grid
 from cellbench.sweeps.sets import DatasetAvailability, find_sets
 
@@ -33,12 +31,7 @@ class PlannedRun:
 
     Attributes:
         label: what it is, for people.
-        config: complete; what its process gets.
-        dataset: name of the set.
-        manifest_hash: of the set; None for a simulated set that is not drawn yet.
-        protocol: name.
-        split: number.
-        seed: number.
+        experiment: what decides its result; weights and steps are not known yet.
         folder: of its claim, log and failure.
         command: that does the same run alone.
         state: where it stands.
@@ -48,12 +41,7 @@ class PlannedRun:
     """
 
     label: str
-    config: ResolvedConfig
-    dataset: str
-    manifest_hash: str | None
-    protocol: str
-    split: int
-    seed: int
+    experiment: Experiment
     folder: Path
     command: str
     state: State = State.MISSING
@@ -62,11 +50,9 @@ class PlannedRun:
     estimate_s: float | None = None
 
     @property
-    def key(self) -> Key | None:
-        """What its record is found by; None before its set is drawn."""
-        if self.manifest_hash is None:
-            return None
-        return (self.config.hash, self.manifest_hash, self.protocol, self.split, self.seed)
+    def dataset(self) -> str:
+        """Name of the set."""
+        return self.experiment.config.data.set
 
 
 @dataclass(slots=True)
@@ -148,7 +134,7 @@ def update_states(plan: Plan) -> None:
         if run.dataset in unusable:
             run.state = State.NO_SET
             continue
-        run.record = plan.finished.find(run.key) if run.key is not None else None
+        run.record = plan.finished.find(run.experiment.key)
         run.failure = read_failure(run.folder) if run.record is None else None
         if run.record is not None:
             run.state = State.DONE
@@ -156,7 +142,7 @@ def update_states(plan: Plan) -> None:
             run.state = State.ELSEWHERE
         else:
             run.state = State.MISSING if run.failure is None else State.FAILED
-        run.estimate_s = speeds.estimate(run.config, run.protocol)
+        run.estimate_s = speeds.estimate(run.experiment.config, run.experiment.protocol)
 
 
 def _run(
@@ -168,19 +154,12 @@ def _run(
     split: int,
     seed: int,
 ) -> PlannedRun:
-    known = json.dumps([found.config.hash, protocol, split, seed])
-    key = hashlib.sha256(known.encode()).hexdigest()[:10]
-    slug = "".join(c if c.isalnum() else "-" for c in cell.label.lower())[:40]
+    experiment = Experiment(found.config, stored.manifest_hash, protocol, split, seed)
     more = f" --protocol {protocol}" if protocol != "v1" else ""
     label = f"{cell.label} on {stored.name}, split {split}"
     return PlannedRun(
         label=label if seed == 0 else f"{label}, seed {seed}",
-        config=found.config,
-        dataset=stored.name,
-        manifest_hash=stored.manifest_hash,
-        protocol=protocol,
-        split=split,
-        seed=seed,
-        folder=store / "runs" / "sweeps" / stored.name / f"{slug}-s{split}-r{seed}-{key}",
+        experiment=experiment,
+        folder=experiment.sweep_folder(store, cell.label),
         command=f"{found.command} --split {split} --seed {seed}{more}",
     )

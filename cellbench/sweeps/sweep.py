@@ -142,8 +142,7 @@ class Sweep:
 
     def _settled(self, run: PlannedRun) -> bool:
         """Whether another sweep has finished a run, or failed at it, since the plan was made."""
-        if run.key is not None:
-            run.record = self.plan.finished.update(run.dataset, run.key)
+        run.record = self.plan.finished.update(run.dataset, run.experiment.key)
         if run.record is not None:
             run.state = State.DONE
             return True
@@ -172,7 +171,8 @@ class Sweep:
         if ending.end is End.DONE and ending.record is not None:
             run.record = self.plan.finished.add(Path(ending.record))
         reason = ending.reason or "its record cannot be read"
-        if run.record is not None and run.manifest_hash not in (None, run.record.manifest_hash):
+        known = run.experiment.manifest_hash
+        if run.record is not None and known not in (None, run.record.manifest_hash):
             run.record, reason = None, f"it saw another revision of {run.dataset} than is here"
         if run.record is not None:
             run.state = State.DONE

@@ -154,11 +154,12 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 
 def test_two_processes_never_share_a_run(bench):
-    from cellbench.engine.request import prepare
+    from cellbench.engine.request import find_run
     from cellbench.engine.run_lock import run_lock
 
+    found = find_run(request(), print)
     with (
-        run_lock(prepare(request(), print).folder(None)),
+        run_lock(found.experiment.folder(found.store)),
         pytest.raises(UserError, match="Another process is at this run"),
     ):
         run(request())

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from cellbench.config.compose import resolve
+from cellbench.experiment import Experiment
 from cellbench.records import hashes, record_file
-from cellbench.records.trained_runs import folder_of, recorded_config
+from cellbench.records.trained_runs import recorded_config
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards" / "records"
 MORE = os.environ.get("CELLBENCH_CHECK_RECORDS")
@@ -83,7 +84,9 @@ def test_a_record_keeps_its_config_hash_run_id_name_and_folder(path):
     slug = "".join(c if c.isalnum() else "-" for c in record["method"].lower())[:40]
     name = f"{slug}-{record['protocol']}-s{record['split']}-r{record['seed']}-{key}"
     store = Path("store")
-    assert folder_of(record, config, store) == store / "runs" / record["dataset"] / name
+    experiment = Experiment.of_record(record, config)
+    assert experiment.id == run_id
+    assert experiment.folder(store) == store / "runs" / record["dataset"] / name
 
 
 @pytest.mark.parametrize("path", FILES, ids=file_label)

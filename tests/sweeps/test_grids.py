@@ -52,7 +52,8 @@ def test_tables_4_and_5_vary_k_and_the_scales_of_table_3s_rows(tmp_path, home):
 def test_all_combinations_of_a_grid_train_for_the_same_steps(name, tmp_path, home):
     plan, _ = planned(name, tmp_path)
     lengths = {
-        (run.dataset, run.config.data.epochs, run.config.data.batch_size) for run in plan.runs
+        (run.dataset, run.experiment.config.data.epochs, run.experiment.config.data.batch_size)
+        for run in plan.runs
     }
     assert len(lengths) == len(plan.sets)
     assert plan.notes == []

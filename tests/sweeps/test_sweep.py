@@ -114,7 +114,8 @@ def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on(fake):
 def test_a_truncated_record_is_one_sentence_and_nothing_else_is_lost(fake):
     plan = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store)
     files = [
-        light_record(run.config.plain(), dataset="adi-sim", store=fake.store) for run in plan.runs
+        light_record(run.experiment.config.plain(), dataset="adi-sim", store=fake.store)
+        for run in plan.runs
     ]
     torn = files[0]
     torn.write_text(torn.read_text()[:200])

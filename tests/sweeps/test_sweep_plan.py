@@ -33,7 +33,9 @@ def test_a_simulated_set_that_is_not_drawn_yet_is_missing_not_lost(home, tmp_pat
 
 def test_combinations_of_one_split_come_before_the_next_split(tiny_home, tmp_path):
     plan = make_plan(load_grid("table3"), SMOKE, tmp_path)
-    assert [run.split for run in plan.runs] == sorted(run.split for run in plan.runs)
+    assert [run.experiment.split for run in plan.runs] == sorted(
+        run.experiment.split for run in plan.runs
+    )
 
 
 def test_a_record_of_the_same_run_is_done_and_of_any_other_is_not(tiny_home, tmp_path):
@@ -103,7 +105,9 @@ def test_a_record_counts_only_with_the_weights_that_a_run_would_start_from(tiny_
         ),
         strict=True,
     ):
-        light_record(run.config.plain(), dataset="adi-sim", store=tmp_path, weights=weights)
+        light_record(
+            run.experiment.config.plain(), dataset="adi-sim", store=tmp_path, weights=weights
+        )
 
     def done():
         return [run.state is State.DONE for run in make_plan(grid, FIRST, tmp_path).runs]
@@ -178,5 +182,5 @@ def test_the_command_of_a_run_makes_the_same_config(tiny_home, tmp_path):
         words = shlex.split(run.command)
         overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         config = resolve(words[2], dataset="adi-sim", overrides=overrides)
-        assert config.hash == run.config.hash
-        assert json.dumps(config.plain()) == json.dumps(run.config.plain())
+        assert config.hash == run.experiment.config.hash
+        assert json.dumps(config.plain()) == json.dumps(run.experiment.config.plain())

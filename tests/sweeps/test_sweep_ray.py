@@ -45,8 +45,8 @@ def task(fake, monkeypatch):
     monkeypatch.setenv("FAKE_FOLDER", str(fake.folder))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     return Task(
-        label=run.label, dataset=run.dataset, config=config_text(run.config),
-        protocol=run.protocol, split=0, seed=0, device="cpu", store=str(fake.store),
+        label=run.label, dataset=run.dataset, config=config_text(run.experiment.config),
+        protocol=run.experiment.protocol, split=0, seed=0, device="cpu", store=str(fake.store),
         folder=str(run.folder), stall_timeout_s=60.0,
         program=(sys.executable, str(HERE / "fake_run.py")),
     )  # fmt: skip

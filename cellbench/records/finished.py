@@ -12,14 +12,12 @@ from pathlib import Path
 
 from cellbench import paths
 from cellbench.errors import UserError
+from cellbench.experiment import Key
 from cellbench.files.writing import sha256_file
 from cellbench.records.record_file import parse_record, read_record, records_folder
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.store import load_records
 from cellbench.records.summaries import Run, summarise
-
-Key = tuple[str, str, str, int, int]
-"""Config hash, manifest hash, protocol, split, seed."""
 
 
 class Finished:
@@ -50,12 +48,14 @@ class Finished:
             folder = records_folder(store) / dataset
             self._seen |= set(folder.glob("*.json"))
 
-    def find(self, key: Key) -> Run | None:
+    def find(self, key: Key | None) -> Run | None:
         """The record of a run; of several with one budget, the one with most steps."""
-        return self._found.get(key)
+        return None if key is None else self._found.get(key)
 
-    def update(self, dataset: str, key: Key) -> Run | None:
+    def update(self, dataset: str, key: Key | None) -> Run | None:
         """As `find`, with what others have written since."""
+        if key is None:
+            return None
         _, _, protocol, split, seed = key
         folder = records_folder(self.store) / dataset
         for path in sorted(folder.glob(f"*-{protocol}-s{split}-r{seed}-*.json")):

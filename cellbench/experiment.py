@@ -1,0 +1,110 @@
+"""What decides the result of a run, and every name that follows from it; no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench.config.schema import ResolvedConfig
+from cellbench.records.hashes import run_id
+
+Key = tuple[str, str, str, int, int]
+"""Config hash, manifest hash, protocol, split, seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """All that decides the result of a run.
+
+    The config, the set, protocol, split and seed are known before anything is built. The starting
+    weights are found with the network, and the number of steps follows from them all, or from a
+    budget at the first start: `dataclasses.replace` adds both.
+
+    Attributes:
+        config: complete; `config.data.set` is the set on disk.
+        manifest_hash: of the set's revision; None for a simulated set that is not drawn yet.
+        protocol: name.
+        split: of the protocol.
+        seed: of every draw.
+        weights: SHA-256 of the pretrained weights; None for random ones.
+        iterations: training steps; 0 where they are not known yet.
+    """
+
+    config: ResolvedConfig
+    manifest_hash: str | None
+    protocol: str
+    split: int
+    seed: int
+    weights: str | None = None
+    iterations: int = 0
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], config: ResolvedConfig) -> "Experiment":
+        """The one that left a record.
+
+        Args:
+            record: as it was read.
+            config: see `cellbench.records.trained_runs.recorded_config`.
+        """
+        shared = {key: record[key] for key in ("manifest_hash", "protocol", "split", "seed")}
+        weights = record["weights"]["sha256"]
+        return cls(config, **shared, weights=weights, iterations=record["iterations"])
+
+    @property
+    def id(self) -> str:
+        """The run id: SHA-256, hexadecimal; its first 16 characters name the record.
+
+        Raises:
+            ValueError: the set's revision or the number of steps is not known yet.
+        """
+        if self.manifest_hash is None or not self.iterations:
+            raise ValueError("a run has an id when its set and its steps are known")
+        return run_id(
+            self.config.plain(), self.config.recipe, self.manifest_hash, self.weights,
+            self.protocol, self.split, self.seed, self.iterations,
+        )  # fmt: skip
+
+    @property
+    def key(self) -> Key | None:
+        """What is known of a finished run without torch; None before the set is drawn."""
+        if self.manifest_hash is None:
+            return None
+        return (self.config.hash, self.manifest_hash, self.protocol, self.split, self.seed)
+
+    def folder(self, store: Path) -> Path:
+        """Where the run keeps its log, checkpoints and pictures.
+
+        The name ends in a hash of all but the number of steps, which a budget fixes only later.
+        """
+        known = {
+            "config": self.config.hash,
+            "manifest": self.manifest_hash,
+            "weights": self.weights,
+            "protocol": self.protocol,
+            "split": self.split,
+            "seed": self.seed,
+        }
+        text = json.dumps(known, sort_keys=True)
+        name = f"{_slug(self.config.method.name)}-{self.protocol}-s{self.split}-r{self.seed}"
+        return store / "runs" / self.config.data.set / f"{name}-{_short(text)}"
+
+    def sweep_folder(self, store: Path, label: str) -> Path:
+        """Where a sweep keeps the claim, log and failure of the run.
+
+        Args:
+            store: see `cellbench.paths.store`.
+            label: of the combination, for people.
+        """
+        text = json.dumps([self.config.hash, self.protocol, self.split, self.seed])
+        name = f"{_slug(label)}-s{self.split}-r{self.seed}-{_short(text)}"
+        return store / "runs" / "sweeps" / self.config.data.set / name
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())[:40]
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
