@@ -31,7 +31,8 @@ from cellbench.data.seeds import step_seed
 from cellbench.engine.assembly import make_training, prepare, start_counter
 from cellbench.engine.optim import rate
 from cellbench.engine.request import Request, find_run
-from cellbench.engine.training import Training, TrainingStep
+from cellbench.engine.training import TrainingStep
+from cellbench.engine.training_state import Training
 from cellbench_plugins.convs.deformable import Deformable
 
 Means = dict[str, list[float]]

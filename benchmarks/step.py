@@ -37,7 +37,8 @@ from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import EagerHalves
 from cellbench.engine.devices import autocast, choose_device, choose_precision
 from cellbench.engine.loss_watch import LossWatch
-from cellbench.engine.training import TrainingState, TrainingStep
+from cellbench.engine.training import TrainingStep
+from cellbench.engine.training_state import TrainingState
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms

@@ -188,7 +188,8 @@ def verify_command(name: str | None) -> None:
     """
     from cellbench.data.duplicates import find_twins
     from cellbench.data.resolve import find_dataset
-    from cellbench.data.stored_set import Damage, open_set, sets_on_disk, verify_set
+    from cellbench.data.set_damage import Damage, verify_set
+    from cellbench.data.stored_set import open_set, sets_on_disk
 
     console = Console()
     names = sets_on_disk() if name is None else [name]

@@ -29,7 +29,7 @@ from cellbench.data.points import format_points, read_point_file
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
-from cellbench.files.writing import only_writer, sha256, sha256_file, sync, writing
+from cellbench.files.writing import only_writer, sha256, sync, writing
 from cellbench.registry import DATASETS
 from cellbench.structures import CellSample, Points, no_points
 
@@ -254,51 +254,14 @@ def write_set(
             )
             with writing(target):
                 _put(temporary / "manifest.json", manifest.to_json().encode("ascii"))
-                _rename(temporary, target)
+                if target.exists():  # an old set of the name goes away first, as a whole too
+                    target.rename(target.with_name(f".{name}.{secrets.token_hex(4)}.old"))
+                temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sweep(target)
     return StoredSet(target, manifest)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Damage:
-    """A file that is not what the manifest says.
-
-    Attributes:
-        path: relative to the set's folder.
-        what: "changed", "missing" or "extra".
-    """
-
-    path: str
-    what: str
-
-
-def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Damage]:
-    """Compare every file of a set with its manifest, byte by byte.
-
-    Returns:
-        The changed, missing and extra files, sorted; empty if all is well.
-    """
-    expected = {"manifest.json": ""}
-    for entry in stored.manifest.entries:
-        expected[entry.image] = entry.image_sha256
-        expected[entry.points] = entry.points_sha256
-    damages = []
-    for done, (relative, digest) in enumerate(expected.items(), start=1):
-        path = stored.folder / relative
-        if not path.is_file():
-            damages.append(Damage(relative, "missing"))
-        elif digest and sha256_file(path) != digest:
-            damages.append(Damage(relative, "changed"))
-        if progress is not None:
-            progress(done, len(expected))
-    for path in stored.folder.rglob("*"):
-        relative = path.relative_to(stored.folder).as_posix()
-        if relative not in expected and not path.is_dir():
-            damages.append(Damage(relative, "extra"))
-    return sorted(damages)
 
 
 def _manifest_path(name: str) -> Path:
@@ -372,13 +335,6 @@ def _put(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         sync(stream.fileno())
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    """Give a whole set its name; an old set of the name goes away first, as a whole too."""
-    if target.exists():
-        target.rename(target.with_name(f".{target.name}.{secrets.token_hex(4)}.old"))
-    temporary.rename(target)
 
 
 def _sweep(target: Path) -> None:

@@ -23,7 +23,7 @@ from cellbench.engine.devices import (
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import FoundRun
-from cellbench.engine.training import Training
+from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter

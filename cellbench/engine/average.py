@@ -28,11 +28,17 @@ class WeightAverage:
         """
         self.decay = decay
         self.updates = 0
-        self._network = dict(_tensors(network))
+        persistent = network.state_dict(keep_vars=True)
+        self._network: dict[str, Tensor] = dict(network.named_parameters())
+        self._network |= {n: v for n, v in network.named_buffers() if n in persistent}
         self.state = {name: value.detach().clone() for name, value in self._network.items()}
         # Averaged and fresh tensors in the same order: numbers, then counters.
-        self._numbers = self._pairs(floating=True)
-        self._counters = self._pairs(floating=False)
+        kinds: list[list[tuple[Tensor, Tensor]]] = [[], []]
+        for name, value in self._network.items():
+            kinds[not value.is_floating_point()].append((self.state[name], value.detach()))
+        self._numbers, self._counters = (
+            ([pair[0] for pair in pairs], [pair[1] for pair in pairs]) for pairs in kinds
+        )
 
     @torch.no_grad()
     def update(self) -> None:
@@ -79,15 +85,3 @@ class WeightAverage:
         self.updates = int(state["updates"])  # type: ignore[call-overload]
         for name, value in state["state"].items():  # type: ignore[attr-defined]
             self.state[name].copy_(value)
-
-    def _pairs(self, *, floating: bool) -> tuple[list[Tensor], list[Tensor]]:
-        names = [n for n, v in self._network.items() if v.is_floating_point() == floating]
-        return [self.state[n] for n in names], [self._network[n].detach() for n in names]
-
-
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters()
-    persistent = network.state_dict(keep_vars=True)
-    for name, value in network.named_buffers():
-        if name in persistent:
-            yield name, value

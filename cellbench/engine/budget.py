@@ -27,7 +27,8 @@ from cellbench.engine.schedule import (
     read_plan,
 )
 from cellbench.engine.stages import Span, StageSwitch
-from cellbench.engine.training import Training, TrainingStep
+from cellbench.engine.training import TrainingStep
+from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 

@@ -30,7 +30,8 @@ from cellbench.engine.request import (
 from cellbench.engine.run_lock import run_lock, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
-from cellbench.engine.training import Training, fit, run_training
+from cellbench.engine.training import fit, run_training
+from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.records.record_file import find_record

@@ -10,7 +10,7 @@ from cellbench.engine import record
 from cellbench.engine.assembly import Prepared, starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, infer
 from cellbench.engine.released import TrainingCrops
-from cellbench.engine.training import Training, TrainingState
+from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.experiment import Experiment
 from cellbench.files.writing import sha256_file

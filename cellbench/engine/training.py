@@ -3,17 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
-from operator import length_hint
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cellbench.config.schema import OptimizerConfig, ResolvedConfig
+from cellbench.config.schema import OptimizerConfig
 from cellbench.data.seeds import step_seed
-from cellbench.data.training_set import TrainingSet
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import Halves, capture
 from cellbench.engine.checkpoints import (
@@ -24,95 +21,17 @@ from cellbench.engine.checkpoints import (
     save_weights,
 )
 from cellbench.engine.devices import ALONE, Processes, autocast
-from cellbench.engine.evaluation import Labelled, Validation, validate
 from cellbench.engine.interrupts import deferred_interrupt
 from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.optim import build_optimizer, rate
 from cellbench.engine.schedule import Plan
 from cellbench.engine.stages import StageSwitch, span_at, spans
-from cellbench.engine.work_progress import Show, Task, silent_task
+from cellbench.engine.training_state import Training, TrainingState
+from cellbench.engine.work_progress import Show
 from cellbench.models.counter import Batch, CellCounter, total_loss
 
 # Seconds between checkpoints; when one is written has no influence on what is computed.
 CHECKPOINT_EVERY_S = 45.0
-
-
-@dataclass(slots=True)
-class Training:
-    """All that a training needs.
-
-    Attributes:
-        counter: the method, on its device.
-        config: resolved.
-        train: source of batches.
-        validation: whole images; None where the protocol has none.
-        seed: of the run.
-        split: of the run.
-        device: where it runs.
-        precision: "float32" or "bfloat16".
-        processes: place among those of torchrun.
-        workers: loader processes.
-        folder: of the run.
-        task: shows how far a validation is.
-        fold: see `cellbench.engine.evaluation.infer`.
-    """
-
-    counter: CellCounter
-    config: ResolvedConfig
-    train: TrainingSet
-    validation: Labelled | None
-    seed: int
-    split: int
-    device: torch.device
-    precision: str
-    processes: Processes
-    workers: int
-    folder: Path
-    task: Task = silent_task
-    fold: bool = True
-
-    def validate(self) -> Validation:
-        """Choose thresholds on the validation images and measure the error of the counts.
-
-        Raises:
-            ValueError: there are none.
-        """
-        if self.validation is None:
-            raise ValueError("this training has no validation images")
-        with self.task("validation", length_hint(self.validation)) as advance:
-            return validate(
-                self.counter,
-                self.validation,
-                radius_px=self.config.data.radius_px,
-                precision=self.precision,
-                fold=self.fold,
-                on_batch=advance,
-            )
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """The state of a run beside its weights; travels with the checkpoint.
-
-    Attributes:
-        step: steps done.
-        curve: per validation: step, mean loss since the one before, validation MAE.
-        best_step: after how many steps the kept weights were reached; 0 before the first.
-        best_mae: validation MAE of the kept weights; None without validation.
-        thresholds: chosen for the kept weights.
-        loss_sum: of the steps since the last validation.
-        loss_steps: how many these are.
-        seconds: spent training and validating, over all starts of the run.
-    """
-
-    step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    best_mae: float | None = None
-    thresholds: dict[str, float] = field(default_factory=dict)
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    seconds: float = 0.0
 
 
 def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState:
@@ -181,7 +100,13 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             due = due or time.monotonic() - saved >= CHECKPOINT_EVERY_S
             if processes.main and (due or interrupt.asked):
                 losses.settle()
-                save_checkpoint(training.folder, _content(counter, update, average, state))
+                content = {
+                    "counter": counter.state_dict(),
+                    "optimizer": update.optimizer.state_dict(),
+                    "average": None if average is None else average.state_dict(),
+                    "state": asdict(state),
+                }
+                save_checkpoint(training.folder, content)
                 saved = time.monotonic()
             if interrupt.asked:
                 raise KeyboardInterrupt
@@ -337,18 +262,6 @@ def _select(
             save_weights(counter, training.folder / BEST)
     state.curve.append(point)
     log(" ".join(f"{key} {value:.6g}" for key, value in point.items()))
-
-
-def _content(
-    counter: CellCounter, update: TrainingStep, average: WeightAverage | None, state: TrainingState
-) -> dict[str, Any]:
-    """What a checkpoint holds."""
-    return {
-        "counter": counter.state_dict(),
-        "optimizer": update.optimizer.state_dict(),
-        "average": None if average is None else average.state_dict(),
-        "state": asdict(state),
-    }
 
 
 def _resume(

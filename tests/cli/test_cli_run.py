@@ -16,7 +16,7 @@ from cellbench.cli.run import Duration
             "optimizer.lr: a number above 0 is",
         ),
         (["configs/dla_adi.py", "--set", "optimizer.lr=-1"], "a number above 0 is wanted"),
-        (["configs/dla_adi.py", "--set", "schedule.ema=7"], "at least 0 and below 1 is wanted"),
+        (["configs/dla_adi.py", "--set", "schedule.ema=7"], "at least 0 and below 1 or None is"),
         (["configs/dla_adi.py", "--set", "optimizer.weight_decay=-1"], "of at least 0 is wanted"),
         (["configs/dla_adi.py", "--epochs", "0"], "0 is not in the range"),
         (["configs/dla_adi.py", "--budget", "9999999h"], "more than a year"),

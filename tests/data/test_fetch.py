@@ -25,7 +25,8 @@ from PIL import Image
 from cellbench.data.contracts import Archive
 from cellbench.data.download import download
 from cellbench.data.fetch import fetch_set
-from cellbench.data.stored_set import is_on_disk, verify_set
+from cellbench.data.set_damage import verify_set
+from cellbench.data.stored_set import is_on_disk
 from cellbench.data.web import Failed, Redirects
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS

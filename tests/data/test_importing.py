@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from cellbench.data.importing import import_set
-from cellbench.data.stored_set import is_on_disk, open_set, verify_set
+from cellbench.data.set_damage import verify_set
+from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.errors import UserError
 
 SHARED = os.environ.get("CELLBENCH_SHARED")

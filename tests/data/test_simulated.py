@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from cellbench.data.contracts import SimulatedImage, Simulator
+from cellbench.data.set_damage import verify_set
 from cellbench.data.simulated import simulate_set
-from cellbench.data.stored_set import is_on_disk, open_set, verify_set
+from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.registry import SIMULATORS
 

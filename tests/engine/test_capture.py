@@ -10,7 +10,8 @@ from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import EagerHalves
 from cellbench.engine.devices import ALONE
 from cellbench.engine.loss_watch import LossWatch
-from cellbench.engine.training import TrainingState, TrainingStep
+from cellbench.engine.training import TrainingStep
+from cellbench.engine.training_state import TrainingState
 from cellbench.errors import RunError
 from cellbench.models.build import build_counter
 from cellbench.registry import COUNTERS

@@ -41,12 +41,18 @@ def test_combinations_of_one_split_come_before_the_next_split(tiny_home, tmp_pat
 def test_a_record_of_the_same_run_is_done_and_of_any_other_is_not(tiny_home, tmp_path):
     grid = load_grid("table3")
     runs = make_plan(grid, FIRST, tmp_path).runs
-    plain = runs[0].config.plain()
+    plain = runs[0].experiment.config.plain()
     light_record(plain, dataset="adi-sim", store=tmp_path)
     light_record(plain, dataset="adi-sim", store=tmp_path, split=3)
-    light_record({**runs[1].config.plain(), "recipe": 9}, dataset="adi-sim", store=tmp_path)
-    light_record(runs[2].config.plain(), dataset="adi-sim", store=tmp_path, protocol="v1")
-    light_record(runs[3].config.plain(), dataset="adi-sim", store=tmp_path, manifest_hash="0" * 64)
+    light_record(
+        {**runs[1].experiment.config.plain(), "recipe": 9}, dataset="adi-sim", store=tmp_path
+    )
+    light_record(
+        runs[2].experiment.config.plain(), dataset="adi-sim", store=tmp_path, protocol="v1"
+    )
+    light_record(
+        runs[3].experiment.config.plain(), dataset="adi-sim", store=tmp_path, manifest_hash="0" * 64
+    )
     plan = make_plan(grid, FIRST, tmp_path)
     assert [run.state for run in plan.runs] == [State.DONE, *[State.MISSING] * 3]
     assert plan.runs[0].record.method == plain["method"]["name"]
@@ -55,7 +61,9 @@ def test_a_record_of_the_same_run_is_done_and_of_any_other_is_not(tiny_home, tmp
 
 def test_the_nearest_relations_among_finished_runs_say_how_long_one_takes(tiny_home, tmp_path):
     grid = load_grid("table3")
-    plain = make_plan(grid, FIRST, tmp_path).runs[3].config.plain()  # +All: the method as it stands
+    plain = (
+        make_plan(grid, FIRST, tmp_path).runs[3].experiment.config.plain()
+    )  # +All: the method as it stands
 
     def finish(name, train_s, **changed):
         config = plain | {"method": plain["method"] | {"name": name}}
@@ -80,7 +88,10 @@ def test_of_one_budget_any_number_of_steps_is_the_run_and_most_steps_count(tiny_
     assert [run.estimate_s for run in plan.runs] == [480.0] * 4
     for steps in (30, 70, 50):
         light_record(
-            plan.runs[0].config.plain(), dataset="adi-sim", store=tmp_path, iterations=steps
+            plan.runs[0].experiment.config.plain(),
+            dataset="adi-sim",
+            store=tmp_path,
+            iterations=steps,
         )
     plan = make_plan(load_grid("table3"), wish, tmp_path)
     assert states(plan) == {State.DONE: 1, State.MISSING: 3}

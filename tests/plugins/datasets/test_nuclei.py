@@ -8,8 +8,9 @@ import pytest
 
 from cellbench.data.importing import import_set
 from cellbench.data.resolve import resolve_set
+from cellbench.data.set_damage import verify_set
 from cellbench.data.splits import SPLITS, make_split
-from cellbench.data.stored_set import is_on_disk, open_set, verify_set
+from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.errors import UserError
 
 

@@ -1,0 +1,45 @@
+"""Files of a set on disk that are not what its manifest says."""
+
+from dataclasses import dataclass
+
+from cellbench.data.stored_set import Progress, StoredSet
+from cellbench.files.writing import sha256_file
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Damage:
+    """A file that is not what the manifest says.
+
+    Attributes:
+        path: relative to the set's folder.
+        what: "changed", "missing" or "extra".
+    """
+
+    path: str
+    what: str
+
+
+def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Damage]:
+    """Compare every file of a set with its manifest, byte by byte.
+
+    Returns:
+        The changed, missing and extra files, sorted; empty if all is well.
+    """
+    expected = {"manifest.json": ""}
+    for entry in stored.manifest.entries:
+        expected[entry.image] = entry.image_sha256
+        expected[entry.points] = entry.points_sha256
+    damages = []
+    for done, (relative, digest) in enumerate(expected.items(), start=1):
+        path = stored.folder / relative
+        if not path.is_file():
+            damages.append(Damage(relative, "missing"))
+        elif digest and sha256_file(path) != digest:
+            damages.append(Damage(relative, "changed"))
+        if progress is not None:
+            progress(done, len(expected))
+    for path in stored.folder.rglob("*"):
+        relative = path.relative_to(stored.folder).as_posix()
+        if relative not in expected and not path.is_dir():
+            damages.append(Damage(relative, "extra"))
+    return sorted(damages)

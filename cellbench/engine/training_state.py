@@ -1,0 +1,92 @@
+"""What a training needs, and how far it has come."""
+
+from dataclasses import dataclass, field
+from operator import length_hint
+from pathlib import Path
+
+import torch
+
+from cellbench.config.schema import ResolvedConfig
+from cellbench.data.training_set import TrainingSet
+from cellbench.engine.devices import Processes
+from cellbench.engine.evaluation import Labelled, Validation, validate
+from cellbench.engine.work_progress import Task, silent_task
+from cellbench.models.counter import CellCounter
+
+
+@dataclass(slots=True)
+class Training:
+    """All that a training needs.
+
+    Attributes:
+        counter: the method, on its device.
+        config: resolved.
+        train: source of batches.
+        validation: whole images; None where the protocol has none.
+        seed: of the run.
+        split: of the run.
+        device: where it runs.
+        precision: "float32" or "bfloat16".
+        processes: place among those of torchrun.
+        workers: loader processes.
+        folder: of the run.
+        task: shows how far a validation is.
+        fold: see `cellbench.engine.evaluation.infer`.
+    """
+
+    counter: CellCounter
+    config: ResolvedConfig
+    train: TrainingSet
+    validation: Labelled | None
+    seed: int
+    split: int
+    device: torch.device
+    precision: str
+    processes: Processes
+    workers: int
+    folder: Path
+    task: Task = silent_task
+    fold: bool = True
+
+    def validate(self) -> Validation:
+        """Choose thresholds on the validation images and measure the error of the counts.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.validation is None:
+            raise ValueError("this training has no validation images")
+        with self.task("validation", length_hint(self.validation)) as advance:
+            return validate(
+                self.counter,
+                self.validation,
+                radius_px=self.config.data.radius_px,
+                precision=self.precision,
+                fold=self.fold,
+                on_batch=advance,
+            )
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The state of a run beside its weights; travels with the checkpoint.
+
+    Attributes:
+        step: steps done.
+        curve: per validation: step, mean loss since the one before, validation MAE.
+        best_step: after how many steps the kept weights were reached; 0 before the first.
+        best_mae: validation MAE of the kept weights; None without validation.
+        thresholds: chosen for the kept weights.
+        loss_sum: of the steps since the last validation.
+        loss_steps: how many these are.
+        seconds: spent training and validating, over all starts of the run.
+    """
+
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_mae: float | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
