@@ -1,4 +1,4 @@
-"""Claims about the path of a run: how much of it is ours, and that a finished one needs no torch."""
+"""Claims about the path of a run: how much of it is ours; a finished one needs no torch."""
 
 import json
 import os
