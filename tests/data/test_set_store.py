@@ -10,13 +10,12 @@ import pytest
 
 from cellbench.data.images import encode_png
 from cellbench.data.manifests import read_manifest
+from cellbench.data.set_damage import Damage, verify_set
 from cellbench.data.stored_set import (
-    Damage,
     NewItem,
     is_on_disk,
     open_set,
     sets_on_disk,
-    verify_set,
     write_set,
 )
 from cellbench.errors import UserError
