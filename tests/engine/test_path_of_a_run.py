@@ -20,7 +20,8 @@ APART = ("<module>", "<lambda>", "<listcomp>", "<genexpr>", "<dictcomp>", "<setc
 
 def count(frame, event, argument):
     code = frame.f_code
-    ours = code.co_filename.startswith(root) and code.co_flags & 0x2  # not the body of a class
+    ours = code.co_filename.startswith(root) and "site-packages" not in code.co_filename
+    ours = ours and code.co_flags & 0x2  # not the body of a class
     if event != "call" or not ours or code.co_name in APART:
         return
     if code.co_filename.endswith("loss_watch.py") and not first:

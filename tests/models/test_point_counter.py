@@ -397,7 +397,7 @@ def fpn(**changed):
         ({"type": "PointConter"}, "There is no counter called 'PointConter'; did you mean Point"),
         ({"score_flor": 0.1}, "^model.score_flor: PointCounter takes no.*did you mean 'score_fl"),
         ({"threshold": "high"}, "^model.threshold: PointCounter wants a number here, not 'high'"),
-        ({"head": 3}, "^model.head: PointCounter wants Mapping"),
+        ({"head": 3}, "^model.head: PointCounter wants a dict here, not 3"),
         ({"head": {}}, "^model.head: A head is a dict with a 'type'"),
         (head(type="PointHed"), "^model.head: There is no head called.*did you mean PointHead"),
         (head(channel=8), "^model.head.channel: .*did you mean 'channels'"),

@@ -134,9 +134,15 @@ def test_memory_is_known_from_records_of_the_same_config_on_such_a_gpu(tmp_path,
         write_record(tmp_path, "e-1", device="cuda", product="NVIDIA H200", peak_mb=9000.0),
     ]
     runs = [
-        SimpleNamespace(config=SimpleNamespace(hash=name), state=State.MISSING)
+        SimpleNamespace(
+            experiment=SimpleNamespace(config=SimpleNamespace(hash=name)), state=State.MISSING
+        )
         for name in ("a", "a", "b", "c", "d")
-    ] + [SimpleNamespace(config=SimpleNamespace(hash="e"), state=State.FAILED)]
+    ] + [
+        SimpleNamespace(
+            experiment=SimpleNamespace(config=SimpleNamespace(hash="e")), state=State.FAILED
+        )
+    ]
     plan = SimpleNamespace(runs=runs, finished=SimpleNamespace(runs=finished))
     found = demand_of(plan, products={"NVIDIA H200"})
     assert found == Demand(runs=5, peak_mb=400.0, records=2, unknown=2)

@@ -256,7 +256,10 @@ def test_radii_shrink_where_cells_lie_densely():
         ({"type": "KHM", "sigma_px": 0.0}, "sigma_px is 0"),
         ({"type": "KHM", "weighting": "inverse"}, "inverse"),
         ({"type": "Hungarian", "point_weight": -1.0}, "point_weight is -1"),
-        ({"type": "KHM", "score_weight": float("nan")}, "score_weight is nan"),
+        (
+            {"type": "KHM", "score_weight": float("nan")},
+            "score_weight: KHM wants a number here, not nan",
+        ),
     ],
 )
 def test_impossible_options_are_refused_in_one_sentence(config, words):
