@@ -83,7 +83,9 @@ def _packaged(name: str) -> Path | None:
     folder = package_folders().get(parts[1])
     if folder is None:
         known = ", ".join(package_folders())
-        raise UserError(f"{name!r}: no package {parts[1]!r} with configs is installed; {known} is.")
+        raise UserError(
+            f"{name!r}: no package {parts[1]!r} with configs is installed; known are {known}."
+        )
     place = (folder / parts[2]).resolve()
     if not place.is_relative_to(folder.resolve()):
         raise UserError(f"{name!r} leads out of {folder}; name a config in it.")

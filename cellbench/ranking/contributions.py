@@ -97,7 +97,6 @@ def _add(
         return Contribution(file, Outcome.CLASH, f"{file}: {maes}; {known} stays.", known)
     target = records_folder(store) / record.dataset / file.name
     if not dry_run:
-        target.parent.mkdir(parents=True, exist_ok=True)
         # The points first: a record whose points are missing is damaged, points alone are not.
         if record.points is not None:
             points = file.with_name(record.points.file)

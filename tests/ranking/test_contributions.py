@@ -100,3 +100,9 @@ def test_a_folder_without_records_is_one_sentence(tmp_path, store):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds 0 JSON files"):
         list(add_records(store, tmp_path / "empty"))
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence(theirs, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="could not be written"):
+        list(add_records(tmp_path / "file", theirs))
