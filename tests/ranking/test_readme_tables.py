@@ -60,3 +60,18 @@ def test_a_number_that_no_record_has_does_not_stay(runs):
     changed = re.sub(r"\*\*\d+\.\d\d\*\*", "**0.10**", README, count=1)
     assert changed != README
     assert WITH_RESULTS(changed, rank_runs(runs)) == README
+
+
+@pytest.mark.parametrize(("dataset", "words"), [("adi", "DLA on ADI"), ("mbm", "on MBM")])
+def test_what_one_run_gives_on_two_machines_is_that_of_two_records(dataset, words):
+    maes = []
+    for store in (ROOT, ROOT / "leaderboards" / "aside"):
+        loaded = load_records(store, dataset)
+        assert not loaded.problems
+        maes.append({run.run_id: run.metrics["mae"] for run in loaded.runs})
+    here, aside = maes
+    ((run_id, other),) = aside.items()
+    text = " ".join(README.split())
+    sentence = text[text.index("One run on two machines differs") :].partition(";")[0]
+    after = sentence[sentence.index(words) :]
+    assert re.findall(r"\d+\.\d\d", after)[:2] == [f"{here[run_id]:.2f}", f"{other:.2f}"]
