@@ -158,25 +158,24 @@ def find_finished(found: FoundRun) -> Outcome | None:
     if found.experiment.config.schedule.budget_s is not None:
         planned = request.resume and (folder / "plan.json").is_file()
         known = known and planned and weights_match_record(folder / WEIGHTS, record)
-    return finished_outcome(file, folder) if known else None
+    return finished_outcome(record, file, folder) if known else None
 
 
-def finished_outcome(file: Path, folder: Path) -> Outcome:
+def finished_outcome(record: dict[str, Any], file: Path, folder: Path) -> Outcome:
     """The outcome of a finished run.
 
     Args:
-        file: its record.
+        record: as it was read.
+        file: of the record.
         folder: of the run.
     """
-    record = copy_record(folder, file)
+    copy_record(record, file, folder)
     pictures = sorted((folder / "pictures").glob("*.png"))
     mae = record["selection"]["validation_mae"]
     return Outcome(folder, mae, record, file, pictures, fresh=False)
 
 
-def copy_record(folder: Path, file: Path) -> dict[str, Any]:
-    """The record, of which a copy goes beside its weights: `cellbench count` takes both."""
-    record = read_record(file)
+def copy_record(record: dict[str, Any], file: Path, folder: Path) -> None:
+    """Put a copy of a record beside the weights of its run: `cellbench count` takes both."""
     if weights_match_record(folder / WEIGHTS, record):
         write_atomically(folder / RECORD, file.read_bytes())
-    return record

@@ -34,7 +34,7 @@ from cellbench.engine.training import fit, run_training
 from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.records.record_file import find_record
+from cellbench.records.record_file import find_record, read_record
 
 
 def run(
@@ -89,7 +89,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         experiment = replace(experiment, iterations=plan.iterations)
         finished = find_record(prepared.store, experiment.id)
         if finished is not None and not request.no_test:
-            return finished_outcome(finished, folder)
+            return finished_outcome(read_record(finished), finished, folder)
         if prepared.processes.main:
             _clear(folder, request.resume, display.say)
         wait_for_main(prepared.processes)
@@ -114,7 +114,9 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         # Before the record, which ends the run: a kill between the two would leave none.
         pictures = _drawn(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, experiment, scored)
-        return Outcome(folder, state.best_mae, copy_record(folder, file), file, pictures)
+        record = read_record(file)
+        copy_record(record, file, folder)
+        return Outcome(folder, state.best_mae, record, file, pictures)
 
 
 def _drawn(

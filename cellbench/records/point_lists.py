@@ -132,9 +132,7 @@ def read_points(
         data = read_file(path, most=SIDECAR.size)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        mend = (
-            SIDECAR.mend if error.errno == errno.EFBIG else "restore the file from version control"
-        )
+        mend = SIDECAR.mend if error.errno == errno.EFBIG else _RESTORE
         raise UserError(
             f"The points {path} of a record cannot be read ({reason}); {mend}."
         ) from error

@@ -86,11 +86,7 @@ def effects_sheet(effects: Sequence[Effect], *, dataset: str = "") -> Sheet:
         )
         for effect in effects
     ]
-    if dataset:
-        heads = ["Set", *heads]
-        rows = [(dataset, *row) for row in rows]
-    left = 3 if dataset else 2
-    return Sheet(heads=tuple(("", head) for head in heads), rows=tuple(rows), left=left)
+    return _of_set(heads, rows, dataset)
 
 
 def effect_label(effect: Effect) -> str:
@@ -117,11 +113,14 @@ def comparisons_sheet(
         )
         for c in comparisons
     ]
+    return _of_set(heads, rows, dataset)
+
+
+def _of_set(heads: list[str], rows: list[tuple[str, ...]], dataset: str) -> Sheet:
+    """A sheet with two columns of text, after one with the name of the set where there is one."""
     if dataset:
-        heads = ["Set", *heads]
-        rows = [(dataset, *row) for row in rows]
-    left = 3 if dataset else 2
-    return Sheet(heads=tuple(("", head) for head in heads), rows=tuple(rows), left=left)
+        heads, rows = ["Set", *heads], [(dataset, *row) for row in rows]
+    return Sheet(heads=tuple(("", h) for h in heads), rows=tuple(rows), left=2 + bool(dataset))
 
 
 def _where(effect: Effect) -> str:

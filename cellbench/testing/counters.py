@@ -49,8 +49,8 @@ class CounterSubject:
         return cls(case, *case.build_trained())
 
 
-def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[str, float]:
-    """The largest gradient of each parameter in one step of a stage."""
+def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Tensor:
+    """Leave the gradients of one step of a stage in the parameters; returns the loss."""
     counter.train().zero_grad(set_to_none=True)
     switch = StageSwitch(counter)
     with contextlib.ExitStack() as after:
@@ -58,7 +58,14 @@ def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[
             after.callback(parameter.requires_grad_)
         switch.enter(stage)
         switch.begin(Span(stage, 0, 2), 1)
-        total_loss(counter.loss(batch)).backward()
+        loss = total_loss(counter.loss(batch))
+        loss.backward()
+    return loss.detach()
+
+
+def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[str, float]:
+    """The largest gradient of each parameter in one step of a stage."""
+    backward_step(counter, batch, stage)
     return {
         name: float(parameter.grad.abs().max())
         for name, parameter in counter.named_parameters()

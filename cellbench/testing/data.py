@@ -1,6 +1,5 @@
 """What data sets, simulators and transforms owe."""
 
-import inspect
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cellbench.data.contracts import DataSet, Picture, RawItem, Simulator, Trans
 from cellbench.data.images import image_size
 from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.engine.assembly import make_transform
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS, TRANSFORMS
 from cellbench.testing.claims import Claim, require
@@ -143,11 +143,7 @@ def drawn_points_lie_in_their_picture(subject: DataSubject) -> None:
 
 
 def _transformed(subject: DataSubject, shown: Picture) -> Picture:
-    part = TRANSFORMS.get(subject.name)
-    given: dict[str, Any] = (
-        {"input_scale": 1.0} if "input_scale" in inspect.signature(part).parameters else {}
-    )
-    transform: Transform = TRANSFORMS.build({"type": subject.name, **subject.options}, **given)
+    transform: Transform = make_transform({"type": subject.name, **subject.options}, 1.0)
     return transform(shown, np.random.default_rng(5))
 
 

@@ -1,15 +1,12 @@
 """A GPU computes what a CPU does: every method's step and counting, in float32."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
 from counter_cases import METHODS, STEPPED, adapted, build
 
-from cellbench.engine.stages import Span, StageSwitch
-from cellbench.models.counter import total_loss
 from cellbench.testing.agreement import assert_same_candidates
+from cellbench.testing.counters import backward_step
 from cellbench.testing.samples import batch_of, images_of, picture
 
 CPU = torch.device("cpu")
@@ -59,19 +56,11 @@ def started(path, device):
 
 def step(counter, stage, side):
     """Loss and gradients of one step of a stage, on the CPU."""
-    counter.train().zero_grad(set_to_none=True)
     batch = batch_of(counter, picture(side, side, 1), picture(side, side, 2))
-    switch = StageSwitch(counter)
-    with contextlib.ExitStack() as after:
-        for _, parameter in switch.learning:
-            after.callback(parameter.requires_grad_)
-        switch.enter(stage)
-        switch.begin(Span(stage, 0, 2), 1)
-        torch.manual_seed(1)
-        loss = total_loss(counter.loss(batch))
-        loss.backward()
+    torch.manual_seed(1)
+    loss = backward_step(counter, batch, stage)
     gradients = {n: p.grad.cpu() for n, p in counter.named_parameters() if p.grad is not None}
-    return float(loss.detach()), gradients
+    return float(loss), gradients
 
 
 def distance(found, expected):

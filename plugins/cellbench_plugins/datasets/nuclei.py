@@ -57,11 +57,7 @@ class Nuclei(DataSet):
                     raise UserError(
                         f"{place / _GROUPS} has no field of {alone[0]}; add a line for each image."
                     )
-                return [
-                    replace(item, image_id=f"{field}_{item.image_id}", group=field)
-                    for item in items
-                    for field in (fields[item.image_id],)
-                ]
+                return [_of_field(item, fields[item.image_id]) for item in items]
         raise UserError(
             f"{folder} and the folders in it hold no images/, points/ and {_GROUPS}, as "
             f"{self.title} has them; name the raw copy."
@@ -76,6 +72,10 @@ class Nuclei(DataSet):
         if item.annotation is None:
             raise UserError(f"{item.image} has no annotation; put it beside the others.")
         return read_point_file(item.annotation)
+
+
+def _of_field(item: RawItem, field: str) -> RawItem:
+    return replace(item, image_id=f"{field}_{item.image_id}", group=field)
 
 
 def _fields(path: Path) -> dict[str, str]:
