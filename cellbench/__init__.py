@@ -1,3 +1,39 @@
-"""cellbench: the benchmark for cell counting in microscopy."""
+"""cellbench: the benchmark for cell counting in microscopy.
+
+`import cellbench` is all that a notebook needs: `run`, `compare`, `count`, `verify`,
+`leaderboard`, `datasets` and `plugins` do what the commands of the same names do, and give back
+pandas frames and typed objects. Each is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellbench.api.counts import count
+    from cellbench.api.grid_comparison import compare
+    from cellbench.api.listings import datasets, leaderboard, plugins
+    from cellbench.api.trained import run, verify
 
 __version__ = "0.1.0"
+
+__all__ = ["compare", "count", "datasets", "leaderboard", "plugins", "run", "verify"]
+
+_MODULES = {
+    "run": "trained",
+    "verify": "trained",
+    "compare": "grid_comparison",
+    "count": "counts",
+    "leaderboard": "listings",
+    "datasets": "listings",
+    "plugins": "listings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cellbench' has no attribute {name!r}")
+    return getattr(import_module(f"cellbench.api.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

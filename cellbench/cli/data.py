@@ -3,7 +3,7 @@
 import importlib
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from cellbench.api.listings import datasets
+from cellbench.cli.docs import documented_by
 from cellbench.cli.limits import max_file, max_picture, max_points
 from cellbench.errors import UserError
 
@@ -20,9 +22,6 @@ _ELSEWHERE = {
     "fetch": ("data_fetch", "Download a data set, check it and import it."),
     "show": ("data_show", "Draw contact sheets of a data set with its dots on."),
 }
-
-
-_UNSTATED = "none stated"
 
 
 class _Group(click.Group):
@@ -52,28 +51,14 @@ def command() -> None:
     """List, import, fetch, verify and show data sets."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One line of `data list`; `on_disk` counts images, None where the set is not there."""
-
-    set: str
-    images: int
-    cells_per_image: tuple[float, float] | None
-    on_disk: int | None
-    simulator: str | None
-    manifest_hash: str | None
-    licence: str
-    to_do: str
-
-
+@documented_by(datasets)
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list for other programs.")
-def list_sets(as_json: bool) -> None:
-    """List the data sets, whether they are on disk, and what to do if not."""
-    from cellbench.registry import DATASETS, SIMULATORS
+def list_command(as_json: bool) -> None:
+    """Command of `cellbench.api.listings.datasets`."""
+    from cellbench.data.listing import UNSTATED, list_sets
 
-    rows = [_real_row(name) for name in DATASETS.names()]
-    rows += [_simulated_row(name) for name in SIMULATORS.names()]
+    rows = list_sets()
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
@@ -96,59 +81,8 @@ def list_sets(as_json: bool) -> None:
     for row in rows:
         if row.to_do:  # below the table and unbroken, to be copied
             console.print(f"{row.set}: {row.to_do}", soft_wrap=True, markup=False, highlight=False)
-    if any(row.licence == _UNSTATED for row in rows):
+    if any(row.licence == UNSTATED for row in rows):
         console.print("Where no licence is stated, do not pass the images on.", highlight=False)
-
-
-def _real_row(name: str) -> _Row:
-    from cellbench.data.stored_set import is_on_disk, open_set
-    from cellbench.registry import DATASETS
-
-    try:
-        dataset = DATASETS.build({"type": name})
-        stored = open_set(name) if is_on_disk(name) else None
-    except UserError as error:  # one broken plugin or manifest must not hide the others
-        return _Row(name, 0, None, None, None, None, "", str(error))
-    to_do = ""
-    if stored is None:
-        fetch = f"`cellbench data fetch {name}`, or " if dataset.archives else ""
-        to_do = f"{fetch}`cellbench data import {name} --from DIR`; {dataset.instructions}"
-    elif dataset.images not in (None, len(stored)):
-        to_do = f"incomplete; `cellbench data import {name} --from DIR --force` takes a whole copy"
-    return _Row(
-        set=name,
-        images=dataset.images or (0 if stored is None else len(stored)),
-        cells_per_image=dataset.count,
-        on_disk=None if stored is None else len(stored),
-        simulator=dataset.simulator or None,
-        manifest_hash=None if stored is None else stored.manifest_hash,
-        licence=dataset.licence or _UNSTATED,
-        to_do=to_do,
-    )
-
-
-def _simulated_row(name: str) -> _Row:
-    import numpy as np
-
-    from cellbench.data.stored_set import is_on_disk, open_set
-    from cellbench.registry import SIMULATORS
-
-    try:
-        simulator = SIMULATORS.get(name)
-        stored = open_set(name) if is_on_disk(name) else None
-    except UserError as error:
-        return _Row(name, 0, None, None, None, None, "", str(error))
-    counts = [] if stored is None else [entry.count for entry in stored.manifest.entries]
-    return _Row(
-        set=name,
-        images=getattr(simulator, "images", 0),
-        cells_per_image=(float(np.mean(counts)), float(np.std(counts))) if counts else None,
-        on_disk=None if stored is None else len(counts),
-        simulator=None,
-        manifest_hash=None if stored is None else stored.manifest_hash,
-        licence="free, drawn",
-        to_do="",
-    )
 
 
 @command.command("import")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellbench.api.listings import leaderboard
+from cellbench.cli.docs import documented_by
 from cellbench.cli.limits import max_sidecar
-from cellbench.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
 
+    from cellbench.ranking.leaderboards import Leaderboard
     from cellbench.ranking.rows import Row
     from cellbench.ranking.tables import Layout
 
@@ -23,9 +25,10 @@ _UNLIMITED = 260
 _MANY = 40
 
 
+@documented_by(leaderboard)
 @click.command()
-@click.option("--dataset", metavar="NAME", help="One set; all that have records by default.")
-@click.option("--protocol", metavar="NAME", help="One protocol; all ranked ones by default.")
+@click.option("--dataset", metavar="NAME")
+@click.option("--protocol", metavar="NAME")
 @click.option(
     "--format",
     "form",
@@ -34,16 +37,9 @@ _MANY = 40
     show_default=True,
     help="How to print it.",
 )
-@click.option(
-    "--store",
-    "stores",
-    metavar="DIR",
-    multiple=True,
-    help="Folder of leaderboards/; the working one by default. Given again, its records are read "
-    "too; tables are written to the first.",
-)
-@click.option("--all", "everything", is_flag=True, help="Also what is not ranked, and why.")
-@click.option("--published", is_flag=True, help="Also numbers from papers, unranked and greyed.")
+@click.option("--store", "stores", metavar="DIR", multiple=True)
+@click.option("--all", "everything", is_flag=True)
+@click.option("--published", is_flag=True)
 @click.option("--check", is_flag=True, help="Check that every row follows from its records.")
 @max_sidecar
 @click.option("--no-write", is_flag=True, help="Leave leaderboards/<set>.md and .csv as they are.")
@@ -57,64 +53,34 @@ def command(
     check: bool,
     no_write: bool,
 ) -> None:
-    """Show the leaderboard of a data set and write it to leaderboards/."""
-    from cellbench import paths
-    from cellbench.ranking.row_cache import ranked_rows
-    from cellbench.ranking.rows import PROTOCOLS
-    from cellbench.records.store import datasets_with_records
+    """Command of `cellbench.api.listings.leaderboard`."""
+    from cellbench.ranking.leaderboards import find_leaderboard, find_stored_sets
 
-    folder, *others = dict.fromkeys(paths.store(store) for store in stores or [None])
-    for place in [folder, *others] if stores else []:
-        if not place.is_dir():
-            raise UserError(
-                f"There is no folder {str(place)!r}; --store takes one that holds leaderboards/."
-            )
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise UserError(f"There is no protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
-    recorded = datasets_with_records(folder, *others)
-    if dataset is not None:
-        dataset = _known_set(dataset, recorded)
     if check:
-        _check([folder, *others], recorded if dataset is None else [dataset])
+        places, dataset, recorded = find_stored_sets(stores, dataset)
+        _check(places, recorded if dataset is None else [dataset])
         return
-    rows, problems = ranked_rows(folder, dataset, others=others)
-    for problem in problems:
+    found = find_leaderboard(dataset, protocol, everything, published, stores)
+    for problem in found.problems:
         click.echo(f"cellbench: left out: {_clean(problem)}", err=True)
-    asked = [row for row in rows if protocol is None or row.protocol == protocol]
-    shown = [row for row in asked if everything or row.listed or protocol is not None]
-    _print(form, shown + _published(folder, dataset, rows) if published else shown)
-    if not shown:
-        click.echo(_nothing(dataset, protocol, rows, recorded), err=form != "table")
-    elif len(shown) < len(asked) and form == "table":
-        click.echo(f"{_rows(len(asked) - len(shown))} not ranked: --all shows them, and why.")
+    _print(form, found.rows)
+    if not found.shown:
+        click.echo(_nothing(protocol, found), err=form != "table")
+    elif found.left_out and form == "table":
+        click.echo(f"{_rows(found.left_out)} not ranked: --all shows them, and why.")
     if not no_write:
-        _write(folder, rows)
+        _write(found.stores[0], found.every_row)
 
 
-def _known_set(name: str, recorded: Sequence[str]) -> str:
-    """The set that a user means; the plugins are read only if it has no records."""
-    folded = name.casefold()
-    if folded in recorded:
-        return folded
-    from cellbench import plugin_index
-
-    known = {e.name for e in plugin_index.entries() if e.role in ("dataset", "simulator")}
-    if folded not in known:
-        listed = ", ".join(sorted(known | set(recorded)))
-        raise UserError(f"There is no data set {name!r}; known are {listed}.")
-    return folded
-
-
-def _nothing(
-    dataset: str | None, protocol: str | None, rows: Sequence["Row"], recorded: Sequence[str]
-) -> str:
+def _nothing(protocol: str | None, found: "Leaderboard") -> str:
     """Why there is nothing to see, and what would change that."""
     under = f" under protocol {protocol}" if protocol else ""
-    of = f" of {dataset}" if dataset else ""
-    if rows and not protocol:
-        return f"No ranked row{of} yet, but {_rows(len(rows))} not ranked: --all shows them."
-    example = (dataset or "adi").removesuffix("-sim")
-    others = [name for name in recorded if name != dataset]
+    of = f" of {found.dataset}" if found.dataset else ""
+    if found.every_row and not protocol:
+        rows = _rows(len(found.every_row))
+        return f"No ranked row{of} yet, but {rows} not ranked: --all shows them."
+    example = (found.dataset or "adi").removesuffix("-sim")
+    others = [name for name in found.recorded if name != found.dataset]
     there = f" (there are records of {', '.join(map(_clean, others))})" if others else ""
     return f"No record{of}{under} yet{there}; cellbench run configs/dla_{example}.py makes one."
 
@@ -205,16 +171,6 @@ def _aligned(title: str, laid: "Layout", *, simulated: bool) -> str:
         for line in [heads, *laid.lines]
     ]
     return "\n".join([title, *aligned, *([SIMULATED] if simulated else []), *laid.notes])
-
-
-def _published(folder: "Path", dataset: str | None, rows: Sequence["Row"]) -> "list[Row]":
-    """Published numbers of the set asked for, or of all that are shown."""
-    from cellbench.ranking.published import published_file, read_published
-    from cellbench.ranking.rows import published_rows
-
-    shown = {dataset} if dataset else {row.dataset for row in rows}
-    numbers = read_published(published_file(folder))
-    return published_rows(n for n in numbers if n.dataset in shown or not shown)
 
 
 def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:

@@ -10,16 +10,12 @@ from cellbench.files.limits import FILE, PICTURE, POINTS, SIDECAR, Limit
 
 def _option(limit: Limit) -> Callable[..., Any]:
     """An option that sets a limit for this process and those that it starts."""
-
-    def take(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
-        limit.set(value)
-
     return click.option(
         limit.option,
         type=click.IntRange(1, 999_999_999),
         metavar="MB",
         expose_value=False,
-        callback=take,
+        callback=lambda context, parameter, megabytes: limit.set(megabytes),
         help=f"Limit of the {limit.what}, megabytes.  [default: {limit.default_mb}]",
     )
 

@@ -16,7 +16,7 @@ from cellbench.errors import RunError, UserError
 # Command name -> (module under cellbench.cli, one-line help shown without importing it).
 COMMANDS = {
     "run": ("run", "Train and score one method on one data set."),
-    "compare": ("compare", "Run every combination of a grid, and show the tables."),
+    "compare": ("compare", "Run every combination of a grid that is missing, and show the tables."),
     "count": ("count", "Count the cells in your own pictures with a trained method."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "verify": ("verify", "Score a record's test part again and say what differs."),

@@ -1,7 +1,6 @@
 """What a comparison prints: its plan before, its tables after."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from cellbench.sweeps.plan import Plan, PlannedRun, State
 
 if TYPE_CHECKING:
     from cellbench.reports.sheets import Sheet
+    from cellbench.sweeps.grid_run import GridOutcome
 
 
 def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Share] = ()) -> None:
@@ -85,32 +85,22 @@ def failed_text(run: PlannedRun) -> str:
     return f"Failed: {run.label}: {run.failure.reason}; log: {run.failure.log}"
 
 
-def print_outcome(console: Console, plan: Plan) -> None:
+def print_outcome(console: Console, outcome: "GridOutcome") -> None:
     """A table of each set, the report, and a sentence for every run that failed."""
-    from cellbench.reports.comparison import write_report
-    from cellbench.reports.grid_results import GridRun, measured_sets
+    from cellbench.reports.grid_results import measured_sets
     from cellbench.reports.grid_sheets import cells_sheet
 
-    done = [
-        GridRun(cell.levels, run.record)
-        for (cell, _), runs in plan.cells.items()
-        for run in runs
-        if run.record is not None
-    ]
-    for part in measured_sets(done):
+    plan = outcome.plan
+    for part in measured_sets(outcome.done):
         title = f"{part.title}{' (simulated)' * part.simulated}"
         console.print(_table(title, cells_sheet(part)))
         for text in part.left_out:
             console.print(Text(text), soft_wrap=True)
-    if done:
-        files = write_report(
-            _report_folder(plan),
-            grid_name=plan.grid.name,
-            layout=plan.grid.layout,
-            runs=done,
-            say=lambda text: console.print(Text(text), soft_wrap=True),
-        )
-        console.print(Text(f"Report: {files[0]} and {len(files) - 1} more files"), soft_wrap=True)
+    for text in outcome.notes:
+        console.print(Text(text), soft_wrap=True)
+    if outcome.files:
+        report = f"Report: {outcome.files[0]} and {len(outcome.files) - 1} more files"
+        console.print(Text(report), soft_wrap=True)
     else:
         console.print("No run is finished yet.")
     for run in plan.in_state(State.FAILED):
@@ -128,16 +118,6 @@ def _table(title: str, sheet: "Sheet") -> Table:
     for row in sheet.rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def _report_folder(plan: Plan) -> Path:
-    """Of the grid; apart for simulated sets and other protocols, which would replace the rest."""
-    parts = [plan.grid.name]
-    if all(stored.name.endswith("-sim") for stored in plan.sets):
-        parts.append("sim")
-    if plan.runs[0].experiment.protocol != "v1":
-        parts.append(plan.runs[0].experiment.protocol)
-    return plan.store / "leaderboards" / "grids" / "-".join(parts)
 
 
 def number_text(value: float | None, digits: int) -> str:

@@ -2,29 +2,35 @@
 
 import ast
 import json
+import unicodedata
 from difflib import get_close_matches
 
 import click
 
 from cellbench import plugin_index
+from cellbench.api.listings import described, find_parts, plugins
+from cellbench.cli.docs import documented_by
 from cellbench.errors import UserError
 
 
+@documented_by(plugins)
 @click.group(invoke_without_command=True)
-@click.option("--role", help="Only this role, such as matcher.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option("--role")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="How to print it.",
+)
 @click.pass_context
 def command(context: click.Context, role: str | None, form: str) -> None:
-    """List every registered part: role, name, what it is, its paper, where it comes from."""
+    """Command of `cellbench.api.listings.plugins`."""
     if context.invoked_subcommand is not None:
         return
-    roles = list(plugin_index.ROLES.values())
-    if role is not None and role not in roles:
-        near = get_close_matches(role, roles, n=1) or roles
-        raise UserError(f"There is no role {role!r}; did you mean {', '.join(near)}?")
-    chosen = [entry for entry in plugin_index.entries() if role in (None, entry.role)]
+    chosen = find_parts(role)
     if form == "json":
-        click.echo(json.dumps([_plain(entry) for entry in chosen], indent=2))
+        click.echo(json.dumps([described(entry) for entry in chosen], indent=2))
         return
     _table(chosen)
     for module in plugin_index.unread_modules():
@@ -50,28 +56,16 @@ def show(name: str) -> None:
     for entry in found:
         signature = "..." if entry.arguments is None else ast.unparse(entry.arguments)
         signature = signature.removeprefix("self").removeprefix(", ")
-        click.secho(f"{entry.name}({signature})", bold=True)
+        click.secho(_printable(f"{entry.name}({signature})"), bold=True)
         click.echo(f"{entry.role} of {entry.distribution} {entry.version}")
-        click.echo(f"{entry.file}:{entry.line}\n")
-        click.echo(entry.docstring)
-
-
-def _plain(entry: plugin_index.Entry) -> dict[str, str | int]:
-    return {
-        "role": entry.role,
-        "name": entry.name,
-        "summary": entry.summary,
-        "source": entry.source,
-        "distribution": entry.distribution,
-        "version": entry.version,
-        "file": str(entry.file),
-        "line": entry.line,
-    }
+        click.echo(f"{_printable(str(entry.file))}:{entry.line}\n")
+        click.echo("\n".join(map(_printable, entry.docstring.splitlines())))
 
 
 def _table(entries: list[plugin_index.Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="Registered parts", row_styles=["", "dim"])
     for column in ("role", "name", "what it is", "source", "from"):
@@ -79,9 +73,12 @@ def _table(entries: list[plugin_index.Entry]) -> None:
     for entry in entries:
         table.add_row(
             entry.role,
-            entry.name,
-            entry.summary,
-            entry.source,
+            *(Text(_printable(text)) for text in (entry.name, entry.summary, entry.source)),
             f"{entry.distribution} {entry.version}",
         )
     Console().print(table)
+
+
+def _printable(text: str) -> str:
+    """One line of a plugin's source without what a terminal would obey; blanks are kept."""
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))

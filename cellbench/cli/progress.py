@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,13 +155,6 @@ def reported(display: Display, file: "ProgressFile") -> Display:
     return replace(display, say=say, start=start, step=step, stop=stop)
 
 
-def pictures_progress(
-    console: Console, pixels: int
-) -> AbstractContextManager[Callable[[float], None]]:
-    """A bar over pictures by their size, with the time left; plain lines without a terminal."""
-    return work_progress(console, "counting", "% of the pictures", pixels)
-
-
 @contextmanager
 def work_progress(
     console: Console, label: str, unit: str, total: float
@@ -207,7 +200,7 @@ def _minutes(left_s: float) -> str:
     return f"{int(left_s // 60)}:{int(left_s % 60):02d} left"
 
 
-def row_table(record: dict[str, Any]) -> Table:
+def row_table(record: Mapping[str, Any]) -> Table:
     """One record as a leaderboard row."""
     metrics, timing = record["metrics"], record["timing"]
     table = Table(title=f"{record['dataset']}, protocol {record['protocol']}")

@@ -1,14 +1,18 @@
-"""How a sweep looks while it runs."""
+"""Terminal and log progress of a sweep."""
 
 import time
+from collections.abc import Sequence
 from typing import Self
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cellbench.cli.plan_view import failed_text, number_text, spoken
+from cellbench.cli.plan_view import failed_text, number_text, print_left_out, print_plan, spoken
+from cellbench.ranking.tables import plain
+from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.sweep import View
@@ -18,12 +22,12 @@ LINE_EVERY_S = 60.0
 
 
 class TerminalView(View):
-    """A live table of what runs; plain lines where there is no terminal."""
+    """A live table of the running runs; plain lines where there is no terminal."""
 
-    def __init__(self, console: Console, plan: Plan) -> None:
-        """Remember where to draw, and of what."""
+    def __init__(self, console: Console) -> None:
+        """Show a sweep on a console."""
         self.console = console
-        self.plan = plan
+        self.plan: Plan
         self.live: Live | None = None
         self.running: dict[int, _Row] = {}
         self.waiting = 0
@@ -31,15 +35,28 @@ class TerminalView(View):
         self.said_at = self.began
         self.seconds: list[float] = []
 
+    def unusable(self, problem: str) -> None:
+        """A line on standard error."""
+        click.echo(f"cellbench: left out: {plain(problem)}", err=True)
+
+    def planned(self, plan: Plan, jobs: int, shares: Sequence[Share]) -> None:
+        """The plan as a table."""
+        self.plan = plan
+        print_plan(self.console, plan, jobs=jobs, shares=shares)
+
+    def complete(self, plan: Plan) -> None:
+        """Sentences about what is not compared."""
+        print_left_out(self.console, plan)
+
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start the live table."""
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=2, get_renderable=self._table)
             self.live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the drawing."""
+        """End the live table."""
         if self.live is not None:
             self.live.stop()
 

@@ -1,7 +1,7 @@
-"""The counts of a user's pictures: two tidy tables that a kill cannot tear, and that go on.
+"""Tables of counts: `counts.csv` with a line a picture, `points.csv` with a line a cell.
 
-`counts.csv` has a line a picture, `points.csv` a line a cell, and `method.json` says what counted
-them. A picture's cells are written before its line, so that a picture with a line is whole.
+`method.json` names the method and its settings. A picture's cells are written before its line, so
+that a picture with a line is complete, and a killed count goes on where it was.
 """
 
 import csv
@@ -34,7 +34,7 @@ class Counted:
     """A picture that has been counted.
 
     Attributes:
-        image: what the tables call it, see `shown_name`.
+        image: its name in the tables, see `shown_name`.
         count: cells, not rounded.
         per_mm2: cells a square millimetre; None where the size of a pixel is not known.
         size: (width, height), px.
@@ -51,13 +51,13 @@ class Counted:
 
 
 def shown_name(path: Path) -> str:
-    """What the tables call a picture: its path, safe in a spreadsheet and in any encoding."""
+    """Name a picture in the tables: its path, safe in a spreadsheet and in any encoding."""
     text = str(csv_cell(str(path)))
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class CountTables:
-    """The tables of a folder; what was counted before with the same method is kept.
+    """The tables of a folder; pictures counted before with the same method are kept.
 
     Attributes:
         folder: of the tables.
@@ -100,38 +100,41 @@ class CountTables:
             folder / COUNTS, _lines([_COUNT_HEAD, *map(_count_row, self.done.values())])
         )
 
-    def add(self, counted: Counted, found: Prediction) -> None:
+    def add(self, counted: Counted, found: Prediction) -> Prediction:
         """Write a picture's cells, then its line.
+
+        Returns:
+            The cells as the tables have them, rounded: what is drawn or exported now is the same
+            as what is drawn or exported from the tables later.
 
         Raises:
             UserError: the disk is full or not writable; the pictures before stay.
         """
+        rows: list[tuple[str, ...]] = []
         if found.points is not None:
             scores = found.scores if found.scores is not None else [None] * len(found.points)
             rows = [
                 (counted.image, f"{x:.4f}", f"{y:.4f}", "" if score is None else f"{score:.4f}")
                 for (x, y), score in zip(found.points.tolist(), scores, strict=True)
             ]
-            self._append(POINTS, rows)
-        self._append(COUNTS, [_count_row(counted)])
+        for name, lines in ((POINTS, rows), (COUNTS, [_count_row(counted)])):
+            path = self.folder / name
+            try:
+                with path.open("ab") as stream:
+                    stream.write(_lines(lines))
+            except OSError as error:
+                raise UserError(
+                    f"{path} could not be written ({(error.strerror or str(error)).lower()}); "
+                    "make room, and the same command goes on."
+                ) from error
         self.done[counted.image] = counted
+        return found if found.points is None else _prediction(counted.count, rows)
 
     def found(self, names: Collection[str]) -> dict[str, Prediction]:
         """The cells of those pictures that have points, to 1e-4 px."""
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
         rows = _read_points(self.folder / POINTS, kept) if kept else {}
         return {name: _prediction(kept[name].count, rows.get(name, [])) for name in kept}
-
-    def _append(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
-        path = self.folder / name
-        try:
-            with path.open("ab") as stream:
-                stream.write(_lines(rows))
-        except OSError as error:
-            raise UserError(
-                f"{path} could not be written ({(error.strerror or str(error)).lower()}); make "
-                "room, and the same command goes on."
-            ) from error
 
 
 def _count_row(counted: Counted) -> tuple[Any, ...]:
@@ -152,7 +155,7 @@ def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _text(path: Path) -> str:
-    """What a file says; nothing where there is none, or it is no text."""
+    """Read a text file; empty where there is none, or it is no text."""
     try:
         return read_file(path, most=FILE.size).decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -160,7 +163,7 @@ def _text(path: Path) -> str:
 
 
 def _read(path: Path, head: Sequence[str]) -> list[list[str]]:
-    """The whole lines of a table; none where there is no such table."""
+    """Read the complete lines of a table; none where there is no such table."""
     text = _text(path)
     whole = text[: text.rfind("\n") + 1]  # a line without its end was torn
     with suppress(csv.Error):

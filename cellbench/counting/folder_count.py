@@ -1,205 +1,277 @@
-"""The work of `cellbench count`, and how it looks: tables, marked pictures, progress."""
+"""Count the cells of pictures into a folder: tables, marked pictures, points for other programs."""
 
+import errno
 import io
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
-from cellbench.cli.progress import pictures_progress
-from cellbench.counting.count_tables import Counted, CountTables
+from cellbench import paths
+from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
 from cellbench.counting.point_exports import WRITERS
-from cellbench.data.images import TooLarge, read_image
+from cellbench.data.images import SUFFIXES, TooLarge, is_named_as_picture, read_image
 from cellbench.data.large import LargePicture, picture_size, read_picture
+from cellbench.engine.run_lock import hold
+from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
-from cellbench.files.limits import PICTURE
-from cellbench.files.writing import write_atomically
-from cellbench.ranking.tables import plain
+from cellbench.files.limits import FILE, PICTURE
+from cellbench.files.writing import sha256_file, write_atomically
+from cellbench.records.trained_runs import find_trained, known_runs, unbound_notice
 from cellbench.structures import Prediction
 
 if TYPE_CHECKING:
     from cellbench.counting.trained_counter import TrainedCounter
     from cellbench.records.trained_runs import TrainedRun
 
-# More pictures than this are summed up in the terminal, not listed.
-_MOST = 40
+
+@dataclass(frozen=True, slots=True)
+class FolderCount:
+    """The pictures that a call of `count_pictures` was given.
+
+    Attributes:
+        folder: of the tables.
+        counted: pictures with a count, in the order given, those counted before too.
+        refused: a sentence for every picture that could not be counted.
+        given: how many pictures there were.
+        run: that counted them.
+    """
+
+    folder: Path
+    counted: tuple[Counted, ...]
+    refused: tuple[str, ...]
+    given: int
+    run: "TrainedRun"
 
 
-class CountWork:
-    """Pictures, one after the other, with what is done and the time left."""
-
-    def __init__(
-        self,
-        counter: "TrainedCounter",
-        tables: CountTables,
-        beside: "Exporter",
-        *,
-        scale: float,
-        um_per_px: float | None,
-    ) -> None:
-        """Remember how to count, and where it is written."""
-        self.counter = counter
-        self.tables = tables
-        self.beside = beside
-        self.scale = scale
-        self.um_per_px = um_per_px
-
-    def all(self, pictures: Sequence[tuple[str, Path, str]], console: Console) -> list[str]:
-        """Count every picture that can be read.
-
-        Args:
-            pictures: name, file and SHA-256.
-            console: shows how far it is.
-
-        Returns:
-            A sentence for every picture that could not be counted.
-        """
-        refused: list[str] = []
-        areas: dict[str, int] = {}
-        for name, path, _ in pictures:
-            try:
-                width, height = picture_size(path)
-                areas[name] = width * height
-            except UserError as error:
-                refused.append(str(error))
-        with pictures_progress(console, sum(areas.values())) as advance:
-            for name, path, sha256 in pictures:
-                if name not in areas:
-                    continue
-                area = areas[name]
-                try:
-                    counted, found, pixels = self._one(name, path, sha256, _part(advance, area))
-                except UserError as error:
-                    refused.append(str(error))
-                    advance(area)
-                else:
-                    self.tables.add(counted, found)
-                    self.beside.write(counted, found, path, pixels)
-        return refused
-
-    def _one(
-        self, name: str, path: Path, sha256: str, seen: Callable[[float], None]
-    ) -> tuple[Counted, Prediction, Any]:
-        """Count a picture: its line, what was found, its pixels."""
-        pixels = read_picture(path)
-        height, width = pixels.shape[:2]
-        if isinstance(pixels, LargePicture) and self.counter.transforms:
-            raise UserError(
-                f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
-                f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
-            )
-        found = self.counter.count(cast(Any, pixels), scale=self.scale, name=name, progress=seen)
-        per_mm2 = None
-        if self.um_per_px is not None:
-            per_mm2 = found.count / (width * height * self.um_per_px**2) * 1e6
-        points = None if found.points is None else len(found.points)
-        return Counted(name, found.count, per_mm2, (width, height), points, sha256), found, pixels
-
-
+@dataclass(frozen=True, slots=True)
 class Exporter:
-    """What is written beside the tables: marked pictures, and points for other programs."""
+    """Writes files beside the tables: marked pictures, and points for other programs.
 
-    def __init__(self, folder: Path, *, pictures: bool, programs: Sequence[str]) -> None:
-        """Remember what is wanted."""
-        self.folder = folder
-        self.pictures = pictures
-        self.programs = programs
+    Attributes:
+        folder: of the tables.
+        pictures: whether pictures are marked.
+        programs: keys of `WRITERS`.
+    """
 
-    def write_missing(self, tables: CountTables, files: Mapping[str, Path]) -> None:
-        """Write what is missing of pictures that were counted before."""
-        lacking = [
-            name
-            for name, path in files.items()
-            if tables.done[name].points is not None
-            and not all(file.is_file() for file in self._places(tables.done[name], path).values())
-        ]
-        for name, found in tables.found(lacking).items():
-            self.write(tables.done[name], found, files[name])
+    folder: Path
+    pictures: bool
+    programs: Sequence[str]
 
-    def write(self, counted: Counted, found: Prediction, path: Path, pixels: Any = None) -> None:
-        """Write what is wanted of a picture.
-
-        Args:
-            counted: its line.
-            found: its cells; nothing is written for a method without points.
-            path: of the picture.
-            pixels: of it; read where they are wanted and not given.
-        """
-        if found.points is None:
-            return
-        found = _as_kept(found)
-        for kind, file in self._places(counted, path).items():
-            if kind == "pictures":
-                with suppress(TooLarge):  # nobody opens a drawing of that size
-                    write_atomically(file, _marked(counted, found, path, pixels), elsewhere="--out")
-            else:
-                text = WRITERS[kind][1](found.points, found.scores, name=counted.image)
-                write_atomically(file, text.encode("utf-8"))
-
-    def _places(self, counted: Counted, path: Path) -> dict[str, Path]:
+    def files(self, counted: Counted, path: Path) -> dict[str, Path]:
         """The files of a picture, by the folder that they are in."""
+        if counted.points is None:
+            return {}
         # Pictures of one name from two folders must not write over each other.
         stem = f"{path.stem}-{counted.sha256[:8]}"
         wanted = {"pictures": ".png"} if self.pictures else {}
         wanted |= {program: WRITERS[program][0] for program in self.programs}
         return {kind: self.folder / kind / f"{stem}{end}" for kind, end in wanted.items()}
 
+    def write_missing(self, tables: CountTables, known: Mapping[str, Path]) -> None:
+        """Write the missing files of pictures that were counted before, named with their paths."""
+        lacking = [
+            name
+            for name, path in known.items()
+            if not all(file.is_file() for file in self.files(tables.done[name], path).values())
+        ]
+        for name, found in tables.found(lacking).items():
+            self.write(tables.done[name], found, known[name])
 
-def _marked(counted: Counted, found: Prediction, path: Path, pixels: Any) -> bytes:
-    """A PNG of the picture with its cells marked."""
-    from cellbench.drawing import overlay  # fonts take their time
+    def write(self, counted: Counted, found: Prediction, path: Path, pixels: Any = None) -> None:
+        """Write the files of a picture; none for a method without points.
 
-    shown = read_image(path) if pixels is None or isinstance(pixels, LargePicture) else pixels
-    caption = f"{counted.count:.1f} cells: {path.name}"
-    stream = io.BytesIO()
-    overlay(shown, predicted=found.points, caption=caption).save(stream, "PNG")
-    return stream.getvalue()
+        Args:
+            counted: its line in the table.
+            found: its cells.
+            path: of the picture.
+            pixels: of it; read from `path` where they are needed and not given.
+        """
+        for kind, file in self.files(counted, path).items():
+            if kind != "pictures":
+                text = WRITERS[kind][1](found.points, found.scores, name=counted.image)
+                write_atomically(file, text.encode("utf-8"))
+                continue
+            from cellbench.drawing import overlay  # loading fonts takes time
+
+            with suppress(TooLarge):  # a drawing of that size cannot be opened
+                if pixels is None or isinstance(pixels, LargePicture):
+                    pixels = read_image(path)
+                caption = f"{counted.count:.1f} cells: {path.name}"
+                stream = io.BytesIO()
+                overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
+                write_atomically(file, stream.getvalue(), elsewhere="--out")
 
 
-def _as_kept(found: Prediction) -> Prediction:
-    """Points and scores as the tables keep them: what is made from these later is the same."""
+def count_pictures(
+    pictures: Sequence[str | Path],
+    run: str | None,
+    *,
+    out: Path,
+    scale: float,
+    um_per_px: float | None,
+    marked: bool,
+    also: Sequence[str],
+    device: str,
+    trust_weights: bool,
+    store: str | None,
+    display: Display,
+) -> FolderCount:
+    """Count pictures that the tables of a folder do not have yet.
 
-    def rounded(values: Any, digits: int) -> Any:
-        return np.array([float(f"{v:.{digits}f}") for v in values.ravel().tolist()], np.float32)
+    Args:
+        pictures: files, and folders of them.
+        run: folder, record or id of a finished run.
+        out: folder of the tables.
+        scale: px that a cell should have per px that it has.
+        um_per_px: edge of a pixel, micrometres.
+        marked: whether pictures are written with their cells marked.
+        also: keys of `WRITERS`.
+        device: "auto", "cpu", "cuda", ...
+        trust_weights: take weights of another hash than the record's.
+        store: folder of `runs/`.
+        display: where progress is shown.
 
-    assert found.points is not None
-    points = rounded(found.points, 4).reshape(-1, 2)
-    return Prediction(
-        found.count, points, None if found.scores is None else rounded(found.scores, 4)
+    Raises:
+        UserError: there is no such picture or run, it cannot be used, or the folder holds other
+            counts or cannot be written. One picture that cannot be counted stops no others.
+    """
+    files = {shown_name(path): path for path in find_pictures(pictures)}
+    if run is None:
+        raise UserError(_no_run_named(store))
+    trained = find_trained(run, store)
+    refused: list[str] = []
+    hashes: dict[str, str] = {}
+    for name, path in files.items():
+        try:
+            hashes[name] = sha256_file(path)
+        except OSError as error:
+            mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+            refused.append(f"{name} cannot be opened ({error.strerror}); {mend}.")
+    # A run that is refused leaves no tables behind; those that are there may need no counting.
+    counter = None
+    if hashes and not (out / COUNTS).exists():
+        counter = _load(trained, device, trust_weights, display)
+    keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
+    method = {key: trained.record[key] for key in keys}
+    method |= {"mae": trained.record["metrics"]["mae"], "scale": scale, "um_per_px": um_per_px}
+    busy = f"Another process is counting into {out}; wait for it, or name another --out."
+    with hold(out, elsewhere="--out", busy=busy):
+        if trust_weights and (digest := sha256_file(trained.weights)) != trained.weights_sha256:
+            method["trusted_weights"] = digest
+        tables = CountTables(out, method, hashes)
+        exporter = Exporter(out, marked, also)
+        known = {name: files[name] for name in hashes if name in tables.done}
+        if known:
+            exporter.write_missing(tables, known)
+        areas: dict[str, int] = {}
+        for name in (name for name in hashes if name not in known):
+            try:
+                width, height = picture_size(files[name])
+                areas[name] = width * height
+            except UserError as error:
+                refused.append(str(error))
+        if areas:
+            counter = counter or _load(trained, device, trust_weights, display)
+            with display.task("counting", sum(areas.values())) as advance:
+                for name, area in areas.items():
+                    try:
+                        pixels, found = _count_picture(counter, files[name], name, scale, advance)
+                    except UserError as error:
+                        refused.append(str(error))
+                        advance(area)
+                        continue
+                    counted = Counted(
+                        name,
+                        found.count,
+                        None if um_per_px is None else found.count / (area * um_per_px**2) * 1e6,
+                        (pixels.shape[1], pixels.shape[0]),
+                        None if found.points is None else len(found.points),
+                        hashes[name],
+                    )
+                    exporter.write(counted, tables.add(counted, found), files[name], pixels)
+        done = tuple(tables.done[name] for name in files if name in tables.done)
+    return FolderCount(out, done, tuple(refused), len(files), trained)
+
+
+def _count_picture(
+    counter: "TrainedCounter", path: Path, name: str, scale: float, advance: Advance
+) -> tuple[Any, Prediction]:
+    """Read a picture and count its cells; `advance` takes how many px are done."""
+    pixels = read_picture(path)
+    height, width = pixels.shape[:2]
+    if isinstance(pixels, LargePicture) and counter.transforms:
+        raise UserError(
+            f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
+            f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
+        )
+    found = counter.count(
+        cast(Any, pixels),
+        scale=scale,
+        name=name,
+        progress=lambda share: advance(share * width * height),
     )
+    return pixels, found
 
 
-def _part(advance: Callable[[float], None], area: int) -> Callable[[float], None]:
-    """From shares of a picture to px of it."""
-    return lambda share: advance(share * area)
+def find_pictures(named: Sequence[str | Path]) -> list[Path]:
+    """List the pictures that are named, each once, those of a folder in the order of their names.
+
+    Raises:
+        UserError: there is no such file or folder, or no picture in it.
+    """
+    found: dict[Path, Path] = {}
+    for text in named:
+        place = Path(text)
+        if place.is_dir():
+            try:
+                inside = sorted(filter(is_named_as_picture, place.iterdir()))
+            except OSError as error:
+                raise UserError(
+                    f"The folder {place} cannot be opened ({error.strerror}); see its rights."
+                ) from None
+            if not inside:
+                raise UserError(
+                    f"{place} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that "
+                    "does: folders in it are not looked through."
+                )
+        elif place.is_file():
+            inside = [place]
+        elif place.exists():
+            raise UserError(f"{str(text)!r} is neither a picture nor a folder; name one of these.")
+        else:
+            raise UserError(f"There is no picture or folder {str(text)!r}.")
+        for path in inside:
+            # Unlike Path.resolve, this takes links that lead in a circle.
+            found.setdefault(Path(os.path.realpath(path)), path)
+    if not found:
+        raise UserError(
+            "Name pictures or a folder of them: cellbench count photos/ --with runs/adi/<run>."
+        )
+    return list(found.values())
 
 
-def show_counts(
-    console: Console, counted: Sequence[Counted], run: "TrainedRun", folder: Path
-) -> None:
-    """The counts as a table, their sum, and how far off the method is on its own test part."""
-    dense = any(one.per_mm2 is not None for one in counted)
-    if 0 < len(counted) <= _MOST:
-        table = Table()
-        table.add_column("picture", overflow="fold")
-        table.add_column("cells", justify="right")
-        if dense:
-            table.add_column("cells/mm²", justify="right")
-        for one in counted:
-            density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
-            table.add_row(plain(one.image), f"{one.count:.1f}", *density)
-        console.print(table)
-    record = run.record
-    noun = "picture" if len(counted) == 1 else "pictures"
-    said = [
-        f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
-        f"{record['method']} was {record['metrics']['mae']:.2f} cells off on average on the test "
-        f"images of {record['dataset']}; on pictures unlike those it may be farther off.",
-        f"Tables and pictures: {folder}",
-    ]
-    for sentence in said:
-        console.print(plain(sentence), markup=False, soft_wrap=True)
+def _no_run_named(store: str | None) -> str:
+    """A sentence that lists the finished runs at hand."""
+    runs = known_runs(paths.store(store))
+    if not runs:
+        return (
+            "--with names a finished run, and there is none here yet: cellbench run "
+            "configs/dla_adi.py trains one."
+        )
+    listed = ", ".join(map(str, runs[:3])) + (f" and {len(runs) - 3} more" if runs[3:] else "")
+    return f"--with names a finished run; at hand are {listed}."
+
+
+def _load(
+    run: "TrainedRun", device: str, trust_weights: bool, display: Display
+) -> "TrainedCounter":
+    """Load the run's method; a sentence is shown where its weights could not be checked."""
+    with display.status("Loading torch"):
+        from cellbench.counting.trained_counter import load_counter
+    counter = load_counter(run, device=device, trust_weights=trust_weights)
+    if notice := unbound_notice(run.record):
+        display.say(notice)
+    return counter

@@ -2,13 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cellbench.sweeps.claims import Claim, Heartbeat, remove_stale, take_claim
 from cellbench.sweeps.executors import Executor
 from cellbench.sweeps.failures import forget_failure, read_failure, write_failure
+from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
 from cellbench.sweeps.process import End, Ending
 from cellbench.sweeps.reporting import Progress
@@ -24,7 +26,23 @@ TaskFor = Callable[[PlannedRun], Task]
 
 
 class View:
-    """What a sweep tells people; here nothing."""
+    """Where a sweep shows its progress; here nowhere."""
+
+    def __enter__(self) -> Self:
+        """Before the first run starts."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """After the last run has ended."""
+
+    def unusable(self, problem: str) -> None:
+        """A file of the store is no usable record; a sentence."""
+
+    def planned(self, plan: Plan, jobs: int, shares: Sequence[Share]) -> None:
+        """The plan is made: runs at once, and how GPUs are shared."""
+
+    def complete(self, plan: Plan) -> None:
+        """Nothing of the plan is missing."""
 
     def say(self, text: str) -> None:
         """A sentence."""

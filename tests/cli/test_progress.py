@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from cellbench.cli import progress as module
-from cellbench.cli.progress import RunProgress, pictures_progress, reported, terminal_display
+from cellbench.cli.progress import RunProgress, reported, terminal_display, work_progress
 
 
 def lines(steps, **options):
@@ -45,7 +45,7 @@ def test_the_time_left_knows_that_stages_differ(monkeypatch):
 def pictures(parts, **options):
     out = io.StringIO()
     console = Console(file=out, width=120, **options)
-    with pictures_progress(console, sum(parts)) as advance:
+    with work_progress(console, "counting", "% of the pictures", sum(parts)) as advance:
         for part in parts:
             advance(part)
     return out.getvalue()

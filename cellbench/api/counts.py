@@ -1,0 +1,114 @@
+"""`cellbench.count`: cells in pictures of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellbench.counting.folder_count import FolderCount
+    from cellbench.engine.work_progress import Display
+
+
+@dataclass(frozen=True, slots=True)
+class CountResult:
+    """Counted pictures.
+
+    Attributes:
+        found: the pictures with their counts, what could not be counted, and the run.
+    """
+
+    found: "FolderCount"
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """A sentence for every picture that could not be counted."""
+        return self.found.refused
+
+    @property
+    def counts(self) -> "pd.DataFrame":
+        """A line a picture: image, count, per_mm2, width_px, height_px, points, sha256."""
+        import pandas as pd
+
+        rows = [asdict(one) for one in self.found.counted]
+        for row in rows:
+            row["width_px"], row["height_px"] = row.pop("size")
+        names = ["image", "count", "per_mm2", "width_px", "height_px", "points", "sha256"]
+        return pd.DataFrame(rows, columns=names)
+
+    @property
+    def points(self) -> "pd.DataFrame":
+        """A line a cell: image, x_px, y_px, score."""
+        import pandas as pd
+
+        from cellbench.counting.count_tables import POINTS
+
+        table = pd.read_csv(self.found.folder / POINTS, dtype={"image": str}, na_filter=False)
+        table["score"] = pd.to_numeric(table["score"], errors="coerce")
+        own = table["image"].isin([one.image for one in self.found.counted])
+        return table[own].reset_index(drop=True)
+
+
+def count(
+    pictures: str | Path | Sequence[str | Path],
+    run: str | Path | None = None,
+    *,
+    out: str | Path = "counts",
+    scale: float = 1.0,
+    um_per_px: float | None = None,
+    no_pictures: bool = False,
+    also: Sequence[str] = (),
+    device: str = "auto",
+    trust_weights: bool = False,
+    store: str | None = None,
+    display: "Display | None" = None,
+) -> CountResult:
+    """Count the cells in your own pictures with a trained method.
+
+    Writes counts.csv (a line a picture), points.csv (a line a cell) and pictures with the cells
+    marked. Pictures that are in the tables already are not counted again.
+
+    A method that runs in another Python takes it from the environment alone
+    ($CELLBENCH_CELLPOSE_PYTHON, $CELLBENCH_STARDIST_PYTHON): one that was set in the run
+    (--set model.python=) is refused, since a record names no program.
+
+    Args:
+        pictures: files or folders of them.
+        run: a finished run: its folder, its record or its id.
+        out: folder of the tables.
+        scale: 2 where your cells are half as wide, in px, as those the run was trained on.
+        um_per_px: edge of a pixel in micrometres: adds cells a square millimetre.
+        no_pictures: mark no cells in pictures.
+        also: also a file of points a picture for this program; may be repeated.
+        device: one of auto, cpu, cuda or cuda:N.
+        trust_weights: count with weights that are not the ones of the record.
+        store: folder of runs/; the record's or the working one.
+        display: where progress is shown; nowhere by default.
+
+    Returns:
+        Counts and points of the pictures, those counted before too.
+
+    Raises:
+        UserError: there is no such picture or run, or it cannot be used. A picture that cannot be
+            counted stops no others: see `CountResult.refused`.
+    """
+    from cellbench.counting.folder_count import count_pictures
+    from cellbench.engine.work_progress import Display
+
+    return CountResult(
+        count_pictures(
+            [pictures] if isinstance(pictures, str | Path) else pictures,
+            None if run is None else str(run),
+            out=Path(out),
+            scale=scale,
+            um_per_px=um_per_px,
+            marked=not no_pictures,
+            also=also,
+            device=device,
+            trust_weights=trust_weights,
+            store=store,
+            display=display or Display(),
+        )
+    )

@@ -1,0 +1,151 @@
+"""`cellbench.compare`: every combination of a grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellbench.sweeps.grid_run import GridOutcome
+    from cellbench.sweeps.sweep import View
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A grid with the state of its runs.
+
+    Attributes:
+        outcome: the plan, the finished runs and the files of the report.
+    """
+
+    outcome: "GridOutcome"
+
+    @property
+    def runs(self) -> "pd.DataFrame":
+        """A line a run: label, dataset, protocol, split, seed, state, reason, mae, rmse, f1."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "label": run.label,
+                "dataset": run.dataset,
+                "protocol": run.experiment.protocol,
+                "split": run.experiment.split,
+                "seed": run.experiment.seed,
+                "state": run.state.value,
+                "reason": "" if run.failure is None else run.failure.reason,
+                **{
+                    name: None if run.record is None else run.record.metrics.get(name)
+                    for name in ("mae", "rmse", "f1")
+                },
+            }
+            for run in self.outcome.plan.runs
+        )
+
+    @property
+    def tables(self) -> "dict[str, pd.DataFrame]":
+        """By set and protocol a line a combination, with the texts of the report."""
+        import pandas as pd
+
+        from cellbench.reports.grid_results import measured_sets
+        from cellbench.reports.grid_sheets import cells_sheet
+
+        sheets = {part.title: cells_sheet(part) for part in measured_sets(self.outcome.done)}
+        return {
+            title: pd.DataFrame(sheet.rows, columns=[name for _, name in sheet.heads])
+            for title, sheet in sheets.items()
+        }
+
+
+def compare(
+    grid: str = "components",
+    *,
+    datasets: Sequence[str] = (),
+    splits: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    protocol: str | None = None,
+    epochs: int | None = None,
+    budget: float | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    runs_per_gpu: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    cpus_per_run: int | None = None,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    no_wait: bool = False,
+    stall_timeout: float = 1800.0,
+    store: str | None = None,
+    view: "View | None" = None,
+) -> Comparison:
+    """Run every combination of a grid that is missing, and show the tables.
+
+    GRID is a file of configs/grids: components (the default), table2 to table5, or one of your
+    own. Several calls over one store share the work; the same command goes on where it was.
+
+    Args:
+        grid: name or file.
+        datasets: such as adi,vgg or adi-sim; the grid's else.
+        splits: such as 0-4 or 0,2; the grid's by default.
+        seeds: such as 0-2; the grid's by default.
+        protocol: splits and selection rule; the grid's else.
+        epochs: passes over the training images.
+        budget: fit each run's steps to this time, such as 8m; in Python a number of seconds.
+        overrides: change a key of every run.
+        device: one of auto, cpu, cuda or cuda:N.
+        jobs: runs at once; by default 1, or as GPUs allow.
+        runs_per_gpu: that share a GPU; auto goes by its memory, the CPU's cores and what was
+            measured.
+        executor: this machine, or Ray (pip install 'cellbench[ray]').
+        address: of a Ray cluster, or auto; a Ray of this machine by default.
+        cpus_per_run: cores that Ray reserves for a run.
+        dry_run: print the plan and stop.
+        retry_failed: start runs that failed again.
+        no_wait: do not wait for runs that other sweeps hold.
+        stall_timeout: a run without progress for so long hangs.
+        store: folder of runs/ and leaderboards/.
+        view: where progress is shown; nowhere by default.
+
+    Returns:
+        The runs with their states, and the tables of those that are finished. A run that fails
+        stops no others.
+
+    Raises:
+        UserError: the grid cannot be had as asked, or none of its sets is there.
+    """
+    if epochs is not None and budget is not None:
+        raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
+    if executor == "local" and (address or cpus_per_run):
+        raise UserError("--address and --cpus-per-run are Ray's; add --executor ray.")
+    from cellbench import paths
+    from cellbench.sweeps.combinations import GridOverrides
+    from cellbench.sweeps.grid_run import Where, run_grid
+    from cellbench.sweeps.sweep import View
+
+    wish = GridOverrides(
+        datasets=tuple(datasets),
+        splits=tuple(splits),
+        seeds=tuple(seeds),
+        protocol=protocol or "",
+        epochs=epochs,
+        budget_s=budget,
+        overrides=tuple(overrides),
+    )
+    where = Where(device, jobs, runs_per_gpu, executor, address, cpus_per_run, stall_timeout)
+    return Comparison(
+        run_grid(
+            grid,
+            wish,
+            paths.store(store).absolute(),
+            where,
+            dry_run=dry_run,
+            retry_failed=retry_failed,
+            wait_for_others=not no_wait,
+            view=view or View(),
+        )
+    )

@@ -1,0 +1,194 @@
+"""`cellbench.run` and `cellbench.verify`: train and score once, reproduce a record."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellbench.config.schema import ResolvedConfig
+    from cellbench.engine.verify import Verification
+    from cellbench.engine.work_progress import Display
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run left.
+
+    Attributes:
+        record: as its JSON file has it; None with `no_test`.
+        record_file: that file.
+        folder: with the weights, the log and pictures of test images.
+        validation_mae: cells, of the kept weights; None without a validation part.
+        fresh: False if the run was finished before.
+    """
+
+    record: Mapping[str, Any] | None
+    record_file: Path | None
+    folder: Path
+    validation_mae: float | None
+    fresh: bool
+
+    @property
+    def row(self) -> "pd.DataFrame":
+        """One line: what ran and its metrics; empty without a record."""
+        import pandas as pd
+
+        record = self.record
+        if record is None:
+            return pd.DataFrame()
+        keys = ("method", "dataset", "protocol", "split", "seed", "iterations")
+        numbers = {k: v for k, v in record["metrics"].items() if not isinstance(v, list)}
+        kept = {"validation_mae": self.validation_mae, "train_s": record["timing"]["train_s"]}
+        return pd.DataFrame([{**{key: record[key] for key in keys}, **numbers, **kept}])
+
+
+def run(
+    config: str,
+    *,
+    dataset: str | None = None,
+    split: int = 0,
+    seed: int = 0,
+    epochs: int | None = None,
+    budget: float | None = None,
+    device: str = "auto",
+    protocol: str = "v1",
+    overrides: Sequence[str] = (),
+    strict: bool = False,
+    resume: bool = True,
+    no_test: bool = False,
+    workers: int | None = None,
+    store: str | None = None,
+    display: "Display | None" = None,
+) -> RunResult:
+    """Train and score one method on one data set.
+
+    A finished run shows its row; an interrupted one goes on where it stopped.
+
+    Args:
+        config: name or file of a config.
+        dataset: use this data set instead of the config's.
+        split: which split of the protocol.
+        seed: of every draw.
+        epochs: passes over the training images.
+        budget: fit the schedule to this time, such as 10m; in Python a number of seconds.
+        device: one of auto, cpu, cuda or cuda:N.
+        protocol: splits and selection rule.
+        overrides: change one key, such as model.matcher.type=Hungarian; may be repeated.
+        strict: stop where the real data set is not on disk.
+        resume: go on where an interrupted run stopped (the default), or start it over.
+        no_test: leave the test part unread and write no record: for recipes.
+        workers: loader processes; auto goes by device and cores, 0 is a thread.
+        store: folder of runs/ and leaderboards/.
+        display: where progress is shown; nowhere by default.
+
+    Returns:
+        The record, its row and its folder.
+
+    Raises:
+        UserError: the run cannot be had as asked; one sentence.
+        RunError: the run cannot go on; what was finished stays.
+    """
+    started = time.monotonic()  # a budget counts from here
+    if epochs is not None and budget is not None:
+        raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
+    from cellbench.engine.request import Request, find_finished, find_run, resolve_request
+    from cellbench.engine.work_progress import Display
+
+    display = display or Display()
+    request = Request(
+        config=config,
+        dataset=dataset,
+        split=split,
+        seed=seed,
+        epochs=epochs,
+        budget_s=budget,
+        device=device,
+        protocol=protocol,
+        overrides=tuple(overrides),
+        strict=strict,
+        no_test=no_test,
+        resume=resume,
+        workers=workers,
+        store=store,
+    )
+    # A mistake is reported, and a finished run found, before torch takes its seconds to load.
+    resolved = resolve_request(request)
+    if budget is not None:
+        display.say(_announcement(resolved, split, budget))
+    asked = find_run(request, display.say, resolved)
+    found = find_finished(asked)
+    if found is None:
+        with display.status("Loading torch"):
+            from cellbench.engine.run import run_found
+        found = run_found(asked, display, started)
+    return RunResult(
+        found.record, found.record_file, found.folder, found.validation_mae, found.fresh
+    )
+
+
+def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
+    """What a run with a budget does, before torch takes its seconds to load."""
+    from cellbench.config.run_length import MEASURING, duration_text, trained_by_steps
+
+    what = f"{config.method.name} on {config.data.set}, split {split}"
+    if not trained_by_steps(config):
+        return f"{what}: this method is not trained by steps, so that --budget changes nothing."
+    return (
+        f"{what}, in {duration_text(budget_s)}: PyTorch is loaded, the first steps are timed for "
+        f"at most {duration_text(MEASURING * budget_s)}, and as many are trained as fit the rest."
+    )
+
+
+def verify(
+    record: str | Path,
+    *,
+    store: str | None = None,
+    device: str = "auto",
+    train: bool = False,
+    trust_weights: bool = False,
+    display: "Display | None" = None,
+) -> "Verification":
+    """Score a record's test part again and say what differs.
+
+    The weights in the run's folder are scored; where they are gone, the method is trained again.
+    Exit code 0 if the record was had again, 1 if not. A method that runs in another Python takes
+    it from the environment alone ($CELLBENCH_CELLPOSE_PYTHON, $CELLBENCH_STARDIST_PYTHON): one
+    that was set in the run (--set model.python=) is refused, since a record names no program.
+
+    Args:
+        record: a record's file, or the id of a run.
+        store: folder of runs/; the record's own by default.
+        device: one of auto, cpu, cuda or cuda:N.
+        train: train again even if the weights are there.
+        trust_weights: score weights that are not the ones of the record.
+        display: where progress is shown; nowhere by default.
+
+    Returns:
+        What differs, image by image; `same` is True if nothing does.
+
+    Raises:
+        UserError: the record, its data set, weights or parts are not what they were.
+    """
+    from cellbench.engine.work_progress import Display
+    from cellbench.records.record_file import read_record
+    from cellbench.records.trained_runs import find_record_file, store_of
+
+    path = find_record_file(str(record), store)
+    read_record(path)  # damage is reported before torch takes its seconds to load
+    display = display or Display()
+    with display.status("Loading torch"):
+        from cellbench.engine.verify import verify_record
+    return verify_record(
+        path,
+        store_of(path, store),
+        device=device,
+        train=train,
+        trust_weights=trust_weights,
+        display=display,
+    )

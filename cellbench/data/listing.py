@@ -1,0 +1,86 @@
+"""List the data sets and simulators that are registered, and which are on disk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.errors import UserError
+from cellbench.registry import DATASETS, SIMULATORS
+
+UNSTATED = "none stated"
+
+
+@dataclass(frozen=True, slots=True)
+class SetRow:
+    """A data set or simulator.
+
+    Attributes:
+        set: its name.
+        images: how many it has; 0 where that is not stated.
+        cells_per_image: mean and standard deviation; None where they are not known.
+        on_disk: images on disk; None where the set is not there.
+        simulator: that stands in for it; None without.
+        manifest_hash: of what is on disk.
+        licence: of its images.
+        to_do: what is missing and the command that mends it; empty if nothing is.
+    """
+
+    set: str
+    images: int
+    cells_per_image: tuple[float, float] | None
+    on_disk: int | None
+    simulator: str | None
+    manifest_hash: str | None
+    licence: str
+    to_do: str
+
+
+def list_sets() -> list[SetRow]:
+    """List the published sets, then the simulators; a broken one says so in `to_do`."""
+    return [_published(name) for name in DATASETS.names()] + [
+        _simulated(name) for name in SIMULATORS.names()
+    ]
+
+
+def _published(name: str) -> SetRow:
+    try:
+        dataset = DATASETS.build({"type": name})
+        stored = open_set(name) if is_on_disk(name) else None
+    except UserError as error:  # one broken plugin or manifest must not hide the others
+        return SetRow(name, 0, None, None, None, None, "", str(error))
+    to_do = ""
+    if stored is None:
+        fetch = f"`cellbench data fetch {name}`, or " if dataset.archives else ""
+        to_do = f"{fetch}`cellbench data import {name} --from DIR`; {dataset.instructions}"
+    elif dataset.images not in (None, len(stored)):
+        to_do = f"incomplete; `cellbench data import {name} --from DIR --force` takes a whole copy"
+    return SetRow(
+        set=name,
+        images=dataset.images or (0 if stored is None else len(stored)),
+        cells_per_image=dataset.count,
+        on_disk=None if stored is None else len(stored),
+        simulator=dataset.simulator or None,
+        manifest_hash=None if stored is None else stored.manifest_hash,
+        licence=dataset.licence or UNSTATED,
+        to_do=to_do,
+    )
+
+
+def _simulated(name: str) -> SetRow:
+    try:
+        simulator = SIMULATORS.get(name)
+        stored = open_set(name) if is_on_disk(name) else None
+    except UserError as error:
+        return SetRow(name, 0, None, None, None, None, "", str(error))
+    counts = [] if stored is None else [entry.count for entry in stored.manifest.entries]
+    return SetRow(
+        set=name,
+        images=getattr(simulator, "images", 0),
+        cells_per_image=(float(np.mean(counts)), float(np.std(counts))) if counts else None,
+        on_disk=None if stored is None else len(counts),
+        simulator=None,
+        manifest_hash=None if stored is None else stored.manifest_hash,
+        licence="free, drawn",
+        to_do="",
+    )

@@ -1,0 +1,108 @@
+"""The rows that a leaderboard shows, and why others are left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench import paths
+from cellbench.errors import UserError
+from cellbench.ranking.row_cache import ranked_rows
+from cellbench.ranking.rows import PROTOCOLS, Row
+from cellbench.records.store import datasets_with_records
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """The rows of the sets that were asked for.
+
+    Attributes:
+        stores: folders of leaderboards/; tables are written to the first.
+        dataset: the set that was asked for; None for all.
+        recorded: sets with records.
+        rows: what is shown, those of papers last.
+        shown: how many of the rows are not of papers.
+        left_out: how many rows of the protocol are not shown, since they are not ranked.
+        every_row: of all protocols, ranked or not, without those of papers.
+        problems: a sentence for every file that is no usable record.
+    """
+
+    stores: tuple[Path, ...]
+    dataset: str | None
+    recorded: tuple[str, ...]
+    rows: tuple[Row, ...]
+    shown: int
+    left_out: int
+    every_row: tuple[Row, ...]
+    problems: tuple[str, ...]
+
+
+def find_leaderboard(
+    dataset: str | None,
+    protocol: str | None,
+    everything: bool,
+    published: bool,
+    stores: Sequence[str],
+) -> Leaderboard:
+    """Rank the records of a store.
+
+    Args:
+        dataset: one set; None for all that have records.
+        protocol: one protocol; None for all ranked ones.
+        everything: also what is not ranked.
+        published: also numbers from papers.
+        stores: folders of leaderboards/, whose records are ranked together; none for the working
+            one.
+
+    Raises:
+        UserError: there is no such folder, set or protocol.
+    """
+    folders, dataset, recorded = find_stored_sets(stores, dataset)
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UserError(f"There is no protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
+    rows, problems = ranked_rows(folders[0], dataset, others=folders[1:])
+    asked = [row for row in rows if protocol is None or row.protocol == protocol]
+    shown = [row for row in asked if everything or row.listed or protocol is not None]
+    papers: list[Row] = []
+    if published:
+        from cellbench.ranking.published import published_file, read_published
+        from cellbench.ranking.rows import published_rows
+
+        sets = {dataset} if dataset else {row.dataset for row in rows}
+        numbers = read_published(published_file(folders[0]))
+        papers = published_rows(n for n in numbers if n.dataset in sets or not sets)
+    return Leaderboard(
+        stores=folders,
+        dataset=dataset,
+        recorded=tuple(recorded),
+        rows=(*shown, *papers),
+        shown=len(shown),
+        left_out=len(asked) - len(shown),
+        every_row=tuple(rows),
+        problems=tuple(problems),
+    )
+
+
+def find_stored_sets(
+    stores: Sequence[str], dataset: str | None
+) -> tuple[tuple[Path, ...], str | None, Sequence[str]]:
+    """Folders of stores, the set that is meant, and the sets with records.
+
+    Raises:
+        UserError: there is no such folder or set.
+    """
+    folders = tuple(dict.fromkeys(paths.store(store) for store in stores or [None]))
+    for folder in folders if stores else ():
+        if not folder.is_dir():
+            raise UserError(
+                f"There is no folder {str(folder)!r}; --store takes one that holds leaderboards/."
+            )
+    recorded = datasets_with_records(*folders)
+    if dataset is None or dataset.casefold() in recorded:
+        return folders, dataset and dataset.casefold(), recorded
+    from cellbench import plugin_index  # plugins are read only for a set without records
+
+    known = {e.name for e in plugin_index.entries() if e.role in ("dataset", "simulator")}
+    if dataset.casefold() not in known:
+        listed = ", ".join(sorted(known | set(recorded)))
+        raise UserError(f"There is no data set {dataset!r}; known are {listed}.")
+    return folders, dataset.casefold(), recorded

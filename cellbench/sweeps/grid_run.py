@@ -1,0 +1,183 @@
+"""Run what is missing of a grid, and write its report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench.errors import UserError
+from cellbench.reports.comparison import write_report
+from cellbench.reports.grid_results import GridRun
+from cellbench.sweeps.combinations import GridOverrides
+from cellbench.sweeps.executors import Executor, LocalExecutor
+from cellbench.sweeps.gpus import Share, share_gpus, visible_gpus
+from cellbench.sweeps.grid_files import load_grid
+from cellbench.sweeps.plan import Plan, State, make_plan
+from cellbench.sweeps.slots import Slot, cores, make_slots
+from cellbench.sweeps.sweep import Sweep, View, remove_stale_claims
+from cellbench.sweeps.tasks import task_of
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the runs of a grid are to be.
+
+    Attributes:
+        device: "auto", "cpu", "cuda", ...
+        jobs: runs at once; None for 1, or what the GPUs take.
+        runs_per_gpu: None goes by memory, cores and what was measured.
+        executor: "local" or "ray".
+        address: of a Ray cluster.
+        cpus_per_run: cores that Ray reserves for a run.
+        stall_timeout_s: a run without progress for so long is ended.
+    """
+
+    device: str
+    jobs: int | None
+    runs_per_gpu: int | None
+    executor: str
+    address: str | None
+    cpus_per_run: int | None
+    stall_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GridOutcome:
+    """A grid after a call of `run_grid`.
+
+    Attributes:
+        plan: with the state of every run.
+        done: the finished runs in their places in the grid.
+        files: of the report, the Markdown page first; empty without finished runs.
+        notes: sentences about what the report lacks.
+    """
+
+    plan: Plan
+    done: tuple[GridRun, ...]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def run_grid(
+    grid: str,
+    overrides: GridOverrides,
+    store: Path,
+    where: Where,
+    *,
+    dry_run: bool,
+    retry_failed: bool,
+    wait_for_others: bool,
+    view: View,
+) -> GridOutcome:
+    """Run what is missing of a grid and write its report.
+
+    Args:
+        grid: name or file.
+        overrides: of the grid.
+        store: folder of runs and records.
+        where: the runs are to be.
+        dry_run: plan, and run and write nothing.
+        retry_failed: start failed runs again.
+        wait_for_others: wait for the runs that other sweeps hold.
+        view: where progress is shown.
+
+    Raises:
+        UserError: the grid cannot be had as asked, or none of its sets is there.
+    """
+    chosen = load_grid(grid)
+    plan = make_plan(chosen, overrides, store)
+    for problem in plan.finished.problems:
+        view.unusable(problem)
+    shares = [] if where.executor == "ray" else _gpu_shares(plan, where, retry_failed)
+    if dry_run:
+        slots = make_slots(device=where.device, jobs=where.jobs, shares=shares)
+        view.planned(plan, len(slots), shares)
+        return GridOutcome(plan, finished_runs(plan), (), ())
+    if all(stored.problem for stored in plan.sets):
+        raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
+    remove_stale_claims(plan)
+    waiting = plan.in_state(State.MISSING) + plan.in_state(State.ELSEWHERE)
+    if waiting or (retry_failed and plan.in_state(State.FAILED)):
+        from cellbench.sweeps.sets import draw_sets
+
+        if draw_sets(plan.sets, view.say):
+            plan = make_plan(chosen, overrides, store)
+        executor = _executor(plan, where, shares)
+        try:
+            view.planned(plan, max(1, executor.free()), shares)
+            with view:
+                Sweep(
+                    plan,
+                    executor,
+                    lambda run: task_of(
+                        run, store, device=where.device, stall_timeout_s=where.stall_timeout_s
+                    ),
+                    view=view,
+                    retry_failed=retry_failed,
+                    wait_for_others=wait_for_others,
+                ).run()
+        finally:
+            executor.close()
+    else:
+        view.complete(plan)
+    notes: list[str] = []
+    done = finished_runs(plan)
+    files = write_report(
+        report_folder(plan), grid_name=plan.grid.name, layout=plan.grid.layout, runs=done,
+        say=notes.append,
+    )  # fmt: skip
+    return GridOutcome(plan, done, tuple(files), tuple(notes))
+
+
+def finished_runs(plan: Plan) -> tuple[GridRun, ...]:
+    """The finished runs of a plan, each in every cell that it belongs to."""
+    return tuple(
+        GridRun(cell.levels, run.record)
+        for (cell, _), runs in plan.cells.items()
+        for run in runs
+        if run.record is not None
+    )
+
+
+def report_folder(plan: Plan) -> Path:
+    """Of the grid; apart for simulated sets and other protocols, which would replace the rest."""
+    parts = [plan.grid.name]
+    if all(stored.name.endswith("-sim") for stored in plan.sets):
+        parts.append("sim")
+    if plan.runs[0].experiment.protocol != "v1":
+        parts.append(plan.runs[0].experiment.protocol)
+    return plan.store / "leaderboards" / "grids" / "-".join(parts)
+
+
+def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:
+    """How many runs each GPU takes; empty on a CPU."""
+    gpus = visible_gpus(where.device)
+    if not gpus:
+        return []
+    from cellbench.sweeps.demand import demand_of
+
+    products = {gpu.product for gpu in gpus}
+    demand = demand_of(plan, products=products, retry_failed=retry_failed)
+    return share_gpus(gpus, runs_per_gpu=where.runs_per_gpu, demand=demand, cores=cores())
+
+
+def _executor(plan: Plan, where: Where, shares: Sequence[Share]) -> Executor:
+    """Ray, or this machine; several runs here are forked from one process."""
+    if where.executor == "ray":
+        from cellbench.sweeps.ray_executor import RayExecutor
+
+        return RayExecutor(
+            plan.store,
+            address=where.address,
+            jobs=where.jobs,
+            cpus_per_run=where.cpus_per_run,
+            runs_per_gpu=where.runs_per_gpu or 1,
+            on_gpu=where.device in ("auto", "cuda"),
+        )
+    slots: list[Slot] = make_slots(device=where.device, jobs=where.jobs, shares=shares)
+    missing = plan.in_state(State.MISSING) + plan.in_state(State.FAILED)
+    if len(missing) <= 1:
+        return LocalExecutor(slots, server=None)
+    from cellbench.sweeps.preload import start_server
+
+    threads = {k: v for k, v in slots[0].environment.items() if k != "CUDA_VISIBLE_DEVICES"}
+    return LocalExecutor(slots, server=start_server((run.experiment.config for run in missing), threads))
