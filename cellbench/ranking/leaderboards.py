@@ -90,7 +90,7 @@ def find_stored_sets(
     Raises:
         UserError: there is no such folder or set.
     """
-    folders = tuple(dict.fromkeys(paths.store(store) for store in stores or [None]))
+    folders = tuple(dict.fromkeys(paths.store(store) for store in (stores or (None,))))
     for folder in folders if stores else ():
         if not folder.is_dir():
             raise UserError(
