@@ -180,4 +180,6 @@ def _executor(plan: Plan, where: Where, shares: Sequence[Share]) -> Executor:
     from cellbench.sweeps.preload import start_server
 
     threads = {k: v for k, v in slots[0].environment.items() if k != "CUDA_VISIBLE_DEVICES"}
-    return LocalExecutor(slots, server=start_server((run.experiment.config for run in missing), threads))
+    return LocalExecutor(
+        slots, server=start_server((run.experiment.config for run in missing), threads)
+    )
