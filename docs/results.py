@@ -31,8 +31,8 @@ def with_results(text: str, rows: Sequence[Row]) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Methods by sets: the test MAE, its 95 % interval, and the minutes of training.
 
-    Methods as they stand, under `v1`, in the order of the set on which most are; the best that is
-    ranked of each set in bold; of a partial training the share of its schedule. Of a method that
+    Methods as they stand, under `v1`, in the order of the set on which most are; in bold those that
+    share the first rank of a set; of a partial training the share of its schedule. Of a method that
     was trained several times the largest share of its schedule stands here, then the longest
     training, whatever came of it; the leaderboards show all. A last line has how far the better
     half of the methods err on the same images.

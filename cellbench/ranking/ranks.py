@@ -29,7 +29,7 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
             without a rank.
 
     Returns:
-        Sorted by set and protocol; ranked rows first, by MAE, then partial trainings, by MAE, then
+        Sorted by set and protocol; ranked rows first, by rank and MAE, then partial trainings, by MAE, then
         the others by name. Empty without runs.
     """
     tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
@@ -58,7 +58,8 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
         if share is not None:
             (row,) = experiment_rows([experiment], [reason])
-            partial.append(replace(row, share=share, rank_low=None, rank_high=None))
+            unranked = dict(rank=None, least_difference=None, rank_low=None, rank_high=None)
+            partial.append(replace(row, share=share, **unranked))
             continue
         own = {run.split for run in experiment}
         if not reason and not splits <= own:
@@ -69,10 +70,10 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
         more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
         shown.append([run for run in experiment if run.split in splits])
         notes.append(more)
-    ranked = sorted(experiment_rows(shown, notes), key=_by_mae)
+    ranked = sorted(experiment_rows(shown, notes), key=_by_rank)
     partial.sort(key=_by_mae)
     others.sort(key=_by_name)
-    return [replace(row, rank=place) for place, row in _places(ranked)] + partial + others
+    return ranked + partial + others
 
 
 def _experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -158,17 +159,12 @@ def _by_mae(row: Row) -> tuple[bool, float, str, str, str]:
     return row.mae is None, row.mae or 0.0, row.method, row.config_hash or "", row.weights
 
 
+def _by_rank(row: Row) -> tuple[int, bool, float, str, str, str]:
+    return row.rank or 0, *_by_mae(row)
+
+
 def _by_name(row: Row) -> tuple[str, str, str, int, tuple[int, ...]]:
     return row.protocol, row.method, row.config_hash or "", row.recipe or 0, row.splits
-
-
-def _places(rows: Sequence[Row]) -> list[tuple[int | None, Row]]:
-    """Ranks from 1; equal MAE shares one, and a row without MAE has none."""
-    places: list[tuple[int | None, Row]] = []
-    for index, row in enumerate(rows):
-        tied = index > 0 and rows[index - 1].mae == row.mae
-        places.append((None if row.mae is None else places[-1][0] if tied else index + 1, row))
-    return places
 
 
 def _listed(splits: set[int]) -> str:

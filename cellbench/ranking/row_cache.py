@@ -11,7 +11,15 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from cellbench.ranking import clusters, ranks, row_cache, rows, shared_errors, statistics
+from cellbench.ranking import (
+    clusters,
+    ranks,
+    row_cache,
+    rows,
+    shared_errors,
+    shared_ranks,
+    statistics,
+)
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.records import store as record_store
@@ -20,7 +28,10 @@ from cellbench.records.record_file import records_folder
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.store import datasets_with_records, load_records, record_stamps
 
-_CODE = (shared_errors, clusters, ranks, rows, row_cache, summaries, record_store, statistics)
+_CODE = (
+    shared_errors, shared_ranks, clusters, ranks, rows, row_cache, summaries, record_store,
+    statistics,
+)  # fmt: skip
 _NAMES = tuple(f.name for f in fields(Row) if f.name not in ("splits", "seeds"))
 
 

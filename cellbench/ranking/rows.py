@@ -12,6 +12,7 @@ from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, Any
 
 from cellbench.ranking.shared_errors import shared_errors
+from cellbench.ranking.shared_ranks import shared_ranks
 from cellbench.ranking.statistics import (
     image_errors,
     intervals,
@@ -37,8 +38,11 @@ class Row:
     """One experiment.
 
     Attributes:
-        rank: 1 for the least MAE of its set and protocol; None where it is not compared.
+        rank: one more than the number of rows of its set and protocol that are better for sure;
+            None where it is not compared.
         share: of the steps of its method's schedule, below 1; None for a whole training.
+        least_difference: cells by which two neighbours of its table must differ to be told apart;
+            None where nothing can be.
         rank_low: best rank of its 95 % bootstrap interval.
         rank_high: worst rank of it.
         method: name with the keys that `--set` changed.
@@ -81,6 +85,7 @@ class Row:
 
     rank: int | None = None
     share: float | None = None
+    least_difference: float | None = None
     rank_low: int | None = None
     rank_high: int | None = None
     method: str
@@ -136,7 +141,7 @@ def experiment_rows(
         notes: what else is to be said of each.
 
     Returns:
-        In the order given, with intervals and departures, without ranks.
+        In the order given, with ranks, intervals and departures.
     """
     told = notes if notes is not None else [""] * len(experiments)
     rows = [experiment_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
@@ -150,16 +155,21 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -
     known = errors.cluster_count >= 2
     places = rank_intervals(errors.absolute, errors.clusters) if known else [None] * len(rows)
     shared = shared_errors(errors.signed, [base_method(row.method) for row in rows])
+    told_apart = shared_ranks(errors.absolute, errors.clusters)
     return [
         replace(
             row,
+            rank=rank,
+            least_difference=told_apart.smallest,
             mae_low=None if span is None else span[0],
             mae_high=None if span is None else span[1],
             rank_low=None if place is None else place[0],
             rank_high=None if place is None else place[1],
             shared=likeness,
         )
-        for row, span, place, likeness in zip(rows, ranges, places, shared, strict=True)
+        for row, rank, span, place, likeness in zip(
+            rows, told_apart.ranks, ranges, places, shared, strict=True
+        )
     ]
 
 
