@@ -29,8 +29,8 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
             without a rank.
 
     Returns:
-        Sorted by set and protocol; ranked rows first, by rank and MAE, then partial trainings, by MAE, then
-        the others by name. Empty without runs.
+        Sorted by set and protocol; ranked rows first, by rank and MAE, then partial trainings, by
+        MAE, then the others by name. Empty without runs.
     """
     tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
     for part, each in enumerate((runs, edited)):
@@ -58,8 +58,12 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
         if share is not None:
             (row,) = experiment_rows([experiment], [reason])
-            unranked = dict(rank=None, least_difference=None, rank_low=None, rank_high=None)
-            partial.append(replace(row, share=share, **unranked))
+            partial.append(
+                replace(
+                    row, share=share,
+                    rank=None, rank_low=None, rank_high=None, least_difference=None,
+                )
+            )  # fmt: skip
             continue
         own = {run.split for run in experiment}
         if not reason and not splits <= own:

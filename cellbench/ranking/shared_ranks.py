@@ -114,10 +114,8 @@ def _p_values(difference: Floats, error: Floats, freedom: NDArray[np.int64]) -> 
     from scipy.special import stdtr
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.abs(difference) / error
-    ratio[difference == 0] = 0.0
-    values: Floats = 2 * stdtr(freedom, -ratio)
-    return values
+        ratio: Floats = np.where(difference == 0, 0.0, np.abs(difference) / error)
+    return np.asarray(2 * stdtr(freedom, -ratio), dtype=np.float64)
 
 
 def _smallest(

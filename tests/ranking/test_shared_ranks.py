@@ -57,7 +57,7 @@ def test_ranks_and_the_least_difference_are_those_of_a_regression_by_cluster(siz
     assert len(set(ranks)) > 1
     order = np.argsort(np.nanmean(absolute, axis=1))
     drawn = {
-        pair: len({c for c, k in zip(clusters, np.isfinite(absolute[list(pair)]).all(0)) if k})
+        pair: len(set(np.array(clusters)[np.isfinite(absolute[list(pair)]).all(axis=0)]))
         for pair in noise
     }
     limits = []
