@@ -47,13 +47,21 @@ class Comparison:
 
     @property
     def tables(self) -> "dict[str, pd.DataFrame]":
-        """By set and protocol a line a combination, with the texts of the report."""
+        """By set and protocol a line a combination, with the texts of the report.
+
+        Of a grid that is made of others, by the other's title, set and protocol.
+        """
         import pandas as pd
 
         from cellbench.reports.grid_results import measured_sets
         from cellbench.reports.grid_sheets import cells_sheet
 
-        sheets = {part.title: cells_sheet(part) for part in measured_sets(self.outcome.done)}
+        several = len(self.outcome.parts) > 1
+        sheets = {
+            f"{part.title}: {measured.title}" if several else measured.title: cells_sheet(measured)
+            for part in self.outcome.parts
+            for measured in measured_sets(part.done)
+        }
         return {
             title: pd.DataFrame(sheet.rows, columns=[name for _, name in sheet.heads])
             for title, sheet in sheets.items()
@@ -70,6 +78,7 @@ def compare(
     epochs: int | None = None,
     budget: float | None = None,
     overrides: Sequence[str] = (),
+    share: tuple[int, int] | None = None,
     device: str = "auto",
     jobs: int | None = None,
     runs_per_gpu: int | None = None,
@@ -85,8 +94,9 @@ def compare(
 ) -> Comparison:
     """Run every combination of a grid that is missing, and show the tables.
 
-    GRID is a file of configs/grids: components (the default), table2 to table5, or one of your
-    own. Several calls over one store share the work; the same command goes on where it was.
+    GRID is a file of configs/grids: components (the default), methods, table2 to table5, all of
+    these (all), or one of your own. Several calls over one store share the work; the same command
+    goes on where it was.
 
     Args:
         grid: name or file.
@@ -97,6 +107,8 @@ def compare(
         epochs: passes over the training images.
         budget: fit each run's steps to this time, such as 8m; in Python a number of seconds.
         overrides: change a key of every run.
+        share: such as 2/4 for the second of four shares of the runs, so that machines without a
+            common disk do one each; `cellbench records add` brings their records together.
         device: one of auto, cpu, cuda or cuda:N.
         jobs: runs at once; by default 1, or as GPUs allow.
         runs_per_gpu: that share a GPU; auto goes by its memory, the CPU's cores and what was
@@ -135,6 +147,7 @@ def compare(
         epochs=epochs,
         budget_s=budget,
         overrides=tuple(overrides),
+        share=share,
     )
     where = Where(device, jobs, runs_per_gpu, executor, address, cpus_per_run, stall_timeout)
     return Comparison(

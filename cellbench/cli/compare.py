@@ -41,6 +41,23 @@ class Numbers(click.ParamType):
         return tuple(sorted(found))
 
 
+class Share(click.ParamType):
+    """A share such as 2/4, the second of four."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """The share from 1, and how many there are."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            self.fail(f"{value!r} is no share; write 2/4 for the second of four.", param, ctx)
+        return int(found[1]), int(found[2])
+
+
 class Names(click.ParamType):
     """Names such as adi,vgg."""
 
@@ -63,6 +80,7 @@ class Names(click.ParamType):
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--budget", type=Duration())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+@click.option("--slice", "share", type=Share(), metavar="I/N")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--jobs", type=click.IntRange(1))
 @click.option("--runs-per-gpu", type=CountOrAuto(1), default="auto", show_default=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cellbench.sweeps.gpus import Share
-from cellbench.sweeps.plan import Plan, PlannedRun, State
+from cellbench.sweeps.plan import Plan, PlannedRun, PlanPart, State
 
 if TYPE_CHECKING:
     from cellbench.reports.sheets import Sheet
@@ -17,17 +17,8 @@ if TYPE_CHECKING:
 
 def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Share] = ()) -> None:
     """What is done and what is missing, per combination and set, and how GPUs are shared."""
-    names = [stored.name for stored in plan.sets]
-    table = Table(title=Text(plan.grid.title), title_justify="left")
-    for factor in plan.grid.factors:
-        table.add_column(factor.name)
-    for name in names:
-        table.add_column(name, justify="right")
-    for cell in plan.grid.cells():
-        if any((cell, name) in plan.cells for name in names):
-            states = [_states(plan.cells.get((cell, name), [])) for name in names]
-            table.add_row(*(Text(label) for _, label in cell.levels), *states)
-    console.print(table)
+    for part in plan.parts:
+        console.print(_plan_table(part))
     print_left_out(console, plan)
     for run in plan.in_state(State.FAILED):
         if run.failure is not None:
@@ -36,6 +27,20 @@ def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Shar
     for share in shares:
         if share.reason:
             console.print(Text(share.reason), soft_wrap=True)
+
+
+def _plan_table(part: PlanPart) -> Table:
+    names = [stored.name for stored in part.sets]
+    table = Table(title=Text(part.grid.title), title_justify="left")
+    for factor in part.grid.factors:
+        table.add_column(factor.name)
+    for name in names:
+        table.add_column(name, justify="right")
+    for cell in part.grid.cells():
+        if any((cell, name) in part.cells for name in names):
+            states = [_states(part.cells.get((cell, name), [])) for name in names]
+            table.add_row(*(Text(label) for _, label in cell.levels), *states)
+    return table
 
 
 def print_left_out(console: Console, plan: Plan) -> None:
@@ -91,17 +96,19 @@ def print_outcome(console: Console, outcome: "GridOutcome") -> None:
     from cellbench.reports.grid_sheets import cells_sheet
 
     plan = outcome.plan
-    for part in measured_sets(outcome.done):
-        title = f"{part.title}{' (simulated)' * part.simulated}"
-        console.print(_table(title, cells_sheet(part)))
-        for text in part.left_out:
+    for part in outcome.parts:
+        before = f"{part.title}: " if len(outcome.parts) > 1 else ""
+        for measured in measured_sets(part.done):
+            title = f"{before}{measured.title}{' (simulated)' * measured.simulated}"
+            console.print(_table(title, cells_sheet(measured)))
+            for text in measured.left_out:
+                console.print(Text(text), soft_wrap=True)
+        for text in part.notes:
             console.print(Text(text), soft_wrap=True)
-    for text in outcome.notes:
-        console.print(Text(text), soft_wrap=True)
-    if outcome.files:
-        report = f"Report: {outcome.files[0]} and {len(outcome.files) - 1} more files"
-        console.print(Text(report), soft_wrap=True)
-    else:
+        if part.files:
+            report = f"Report: {part.files[0]} and {len(part.files) - 1} more files"
+            console.print(Text(report), soft_wrap=True)
+    if not any(part.files for part in outcome.parts):
         console.print("No run is finished yet.")
     for run in plan.in_state(State.FAILED):
         if run.failure is not None:

@@ -31,6 +31,7 @@ class GridOverrides:
         epochs: of every run.
         budget_s: seconds that every run fits its steps to.
         overrides: "dotted.key=value" that every combination takes, beside what the grid varies.
+        share: (I, N) for the I-th of N shares of the runs, from 1; None for all.
     """
 
     datasets: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class GridOverrides:
     epochs: int | None = None
     budget_s: float | None = None
     overrides: tuple[str, ...] = ()
+    share: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,24 @@ and `axes` whose values change dotted keys of it, as `--set` does:
         dict(name="size", values=[dict(label="small", set={"model.decoder.channels": 64})]),
     ]
 
+A grid may be made of others instead: `grids = ["components", dict(grid="table3", splits=[0])]`,
+each with `datasets`, `splits`, `seeds` or `protocol` of its own where these are given.
+
 `variants` are one axis of named values. `layout` is the paper's table that the grid reproduces.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cellbench.config.compose import config_folders, load_file
 from cellbench.errors import UserError
-from cellbench.sweeps.grids import SETS, Factor, Grid, Level, overlap
+from cellbench.sweeps.grids import Factor, Grid, Level, overlap
 
-KEYS = (
-    "title", "layout", "base", "methods", "axes", "variants", "datasets", "splits", "seeds",
-    "protocol",
-)  # fmt: skip
+WHERE = ("datasets", "splits", "seeds", "protocol")
+KEYS = ("title", "layout", "base", "methods", "axes", "variants", "grids", *WHERE)
 LAYOUTS = ("table2", "table3", "table4", "table5")
 
 
@@ -60,18 +62,51 @@ def load_grid(name: str) -> Grid:
     Raises:
         UserError: one sentence that names the file and the axis.
     """
+    return _load(name, ())
+
+
+def _load(name: str, within: tuple[Path, ...]) -> Grid:
+    """A grid that is included by these files, the outermost first."""
     file = find_grid(name)
+    if file in within:
+        raise UserError(f"{within[-1]}: the grid {name!r} includes itself; take it out of 'grids'.")
     if file.suffix != ".py":  # it names configs, which are programs, and sets any option of parts
         raise UserError(f"{file}: a grid is a .py file, and not data; rename it if it is Python.")
     raw = load_file(file)
     try:
-        return _grid(file, raw)
+        return _composed(file, raw, within) if "grids" in raw else _grid(file, raw)
     except _Mistake as error:
         raise UserError(f"{file.name}: {error}") from None
 
 
 class _Mistake(Exception):
     """What is wrong, without the name of the file."""
+
+
+def _composed(file: Path, raw: Mapping[str, Any], within: tuple[Path, ...]) -> Grid:
+    """A grid that is made of others, those of its parts that are composed taken apart."""
+    for key in raw:
+        if key not in ("title", "grids"):
+            raise _Mistake(f"a grid of grids has 'title' and 'grids', and no {key!r}.")
+    parts: list[Grid] = []
+    for entry in _list(raw, "grids"):
+        given = {"grid": entry} if isinstance(entry, str) else entry
+        if not isinstance(given, Mapping) or not isinstance(given.get("grid"), str):
+            raise _Mistake(f"a part of 'grids' is a name or dict(grid=...), not {entry!r}.")
+        for key in given:
+            if key not in ("grid", *WHERE):
+                raise _Mistake(f"a part of 'grids' has 'grid', {', '.join(WHERE)}, and no {key!r}.")
+        where = _where(given)
+        part = _load(given["grid"], (*within, file))
+        parts += [replace(simple, **where) for simple in part.simple]
+    if not parts:
+        raise _Mistake("there is nothing to compare; give 'grids' at least one name.")
+    names = [part.name for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise _Mistake(f"the grid {name!r} is included twice; its report would replace itself.")
+    title = str(raw.get("title", file.stem))
+    return Grid(file.stem, file, title, None, "", (), parts=tuple(parts))
 
 
 def _grid(file: Path, raw: Mapping[str, Any]) -> Grid:
@@ -93,13 +128,6 @@ def _grid(file: Path, raw: Mapping[str, Any]) -> Grid:
     layout = raw.get("layout")
     if layout is not None and layout not in LAYOUTS:
         raise _Mistake(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r}.")
-    numbers = {}
-    for key in ("splits", "seeds"):
-        values = raw.get(key)
-        if values is not None:
-            if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
-                raise _Mistake(f"{key} is a list of whole numbers, not {values!r}.")
-            numbers[key] = tuple(values)
     return Grid(
         name=file.stem,
         file=file,
@@ -107,16 +135,30 @@ def _grid(file: Path, raw: Mapping[str, Any]) -> Grid:
         layout=layout,
         base=base,
         factors=tuple(factors),
-        datasets=tuple(str(name) for name in raw.get("datasets", SETS)),
-        protocol=str(raw.get("protocol", "v1")),
-        **numbers,
+        **_where(raw),
     )
+
+
+def _where(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The sets, splits, seeds and protocol that are given."""
+    found: dict[str, Any] = {}
+    for key in ("splits", "seeds"):
+        values = raw.get(key)
+        if values is not None:
+            if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
+                raise _Mistake(f"{key} is a list of whole numbers, not {values!r}.")
+            found[key] = tuple(values)
+    if "datasets" in raw:
+        found["datasets"] = tuple(str(name) for name in _list(raw, "datasets"))
+    if "protocol" in raw:
+        found["protocol"] = str(raw["protocol"])
+    return found
 
 
 def _list(raw: Mapping[str, Any], key: str) -> Sequence[Any]:
     values = raw.get(key, [])
     if not isinstance(values, list | tuple):
-        raise _Mistake(f"{key} is a list of dicts, not {values!r}.")
+        raise _Mistake(f"{key} is a list, not {values!r}.")
     return values
 
 

@@ -1,7 +1,7 @@
 """Run what is missing of a grid, and write its report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellbench.errors import UserError
@@ -11,7 +11,7 @@ from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.executors import Executor, LocalExecutor
 from cellbench.sweeps.gpus import Share, share_gpus, visible_gpus
 from cellbench.sweeps.grid_files import load_grid
-from cellbench.sweeps.plan import Plan, State, make_plan
+from cellbench.sweeps.plan import Plan, PlanPart, State, make_plan
 from cellbench.sweeps.slots import Slot, cores, make_slots
 from cellbench.sweeps.sweep import Sweep, View, remove_stale_claims
 from cellbench.sweeps.tasks import task_of
@@ -41,20 +41,33 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class GridOutcome:
-    """A grid after a call of `run_grid`.
+class PartOutcome:
+    """What is finished of a grid with factors.
 
     Attributes:
-        plan: with the state of every run.
+        title: of the grid.
         done: the finished runs in their places in the grid.
         files: of the report, the Markdown page first; empty without finished runs.
         notes: sentences about what the report lacks.
     """
 
-    plan: Plan
+    title: str
     done: tuple[GridRun, ...]
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GridOutcome:
+    """A grid after a call of `run_grid`.
+
+    Attributes:
+        plan: with the state of every run.
+        parts: of the grids with factors that it is made of.
+    """
+
+    plan: Plan
+    parts: tuple[PartOutcome, ...]
 
 
 def run_grid(
@@ -91,7 +104,7 @@ def run_grid(
     if dry_run:
         slots = make_slots(device=where.device, jobs=where.jobs, shares=shares)
         view.planned(plan, len(slots), shares)
-        return GridOutcome(plan, finished_runs(plan), (), ())
+        return GridOutcome(plan, tuple(_finished_part(part) for part in plan.parts))
     if all(stored.problem for stored in plan.sets):
         raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
     remove_stale_claims(plan)
@@ -119,33 +132,41 @@ def run_grid(
             executor.close()
     else:
         view.complete(plan)
-    notes: list[str] = []
-    done = finished_runs(plan)
-    files = write_report(
-        report_folder(plan), grid_name=plan.grid.name, layout=plan.grid.layout, runs=done,
-        say=notes.append,
-    )  # fmt: skip
-    return GridOutcome(plan, done, tuple(files), tuple(notes))
+    return GridOutcome(plan, tuple(_reported_part(part, store) for part in plan.parts))
 
 
-def finished_runs(plan: Plan) -> tuple[GridRun, ...]:
-    """The finished runs of a plan, each in every cell that it belongs to."""
-    return tuple(
+def _finished_part(part: PlanPart) -> PartOutcome:
+    """The finished runs of a part, each in every cell that it belongs to."""
+    done = tuple(
         GridRun(cell.levels, run.record)
-        for (cell, _), runs in plan.cells.items()
+        for (cell, _), runs in part.cells.items()
         for run in runs
         if run.record is not None
     )
+    return PartOutcome(part.grid.title, done)
 
 
-def report_folder(plan: Plan) -> Path:
-    """Of the grid; apart for simulated sets and other protocols, which would replace the rest."""
-    parts = [plan.grid.name]
-    if all(stored.name.endswith("-sim") for stored in plan.sets):
-        parts.append("sim")
-    if plan.runs[0].experiment.protocol != "v1":
-        parts.append(plan.runs[0].experiment.protocol)
-    return plan.store / "leaderboards" / "grids" / "-".join(parts)
+def _reported_part(part: PlanPart, store: Path) -> PartOutcome:
+    notes: list[str] = []
+    finished = _finished_part(part)
+    files = write_report(
+        report_folder(part, store),
+        grid_name=part.grid.name,
+        layout=part.grid.layout,
+        runs=finished.done,
+        say=notes.append,
+    )
+    return replace(finished, files=tuple(files), notes=tuple(notes))
+
+
+def report_folder(part: PlanPart, store: Path) -> Path:
+    """Of a grid; apart for simulated sets and other protocols, which would replace the rest."""
+    names = [part.grid.name]
+    if all(stored.name.endswith("-sim") for stored in part.sets):
+        names.append("sim")
+    if part.protocol != "v1":
+        names.append(part.protocol)
+    return store / "leaderboards" / "grids" / "-".join(names)
 
 
 def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:

@@ -72,6 +72,7 @@ class Grid:
         splits: of the protocol.
         seeds: of every draw.
         protocol: name.
+        parts: the grids that it is made of; empty for one that has factors.
     """
 
     name: str
@@ -84,6 +85,12 @@ class Grid:
     splits: tuple[int, ...] = (0, 1, 2, 3, 4)
     seeds: tuple[int, ...] = (0,)
     protocol: str = "v1"
+    parts: tuple["Grid", ...] = ()
+
+    @property
+    def simple(self) -> tuple["Grid", ...]:
+        """The grids with factors that it is made of: its parts, or itself."""
+        return self.parts or (self,)
 
     def cells(self) -> Iterator[Cell]:
         """Every combination, the last factor changing fastest."""

@@ -56,16 +56,34 @@ class PlannedRun:
 
 
 @dataclass(slots=True)
+class PlanPart:
+    """A grid with factors, alone or as a part of a composed one.
+
+    Attributes:
+        grid: what is compared.
+        sets: usable or not, in the order asked for.
+        protocol: name.
+        cells: per combination and set its runs; two combinations, and two parts, may share runs.
+    """
+
+    grid: Grid
+    sets: list[DatasetAvailability]
+    protocol: str
+    cells: dict[tuple[Cell, str], list[PlannedRun]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Plan:
     """All runs of a comparison.
 
     Attributes:
         grid: what is compared.
         store: folder of runs and records.
-        sets: usable or not, in the order asked for.
+        parts: the grids with factors that it is made of.
+        sets: of all parts.
         runs: each once, in the order in which they start: all combinations of a split before the
-            next split, so that what is there can be compared at any time.
-        cells: per combination and set its runs; two combinations may share runs.
+            next split, so that what is there can be compared at any time; of a share of the
+            runs, these alone.
         finished: the records that were read.
         notes: sentences about what is left out or unequal.
         budgeted: whether steps follow from time.
@@ -73,9 +91,9 @@ class Plan:
 
     grid: Grid
     store: Path
+    parts: list[PlanPart]
     sets: list[DatasetAvailability]
     runs: list[PlannedRun]
-    cells: dict[tuple[Cell, str], list[PlannedRun]]
     finished: Finished
     notes: list[str] = field(default_factory=list)
     budgeted: bool = False
@@ -91,46 +109,68 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
     Raises:
         UserError: a key that does not exist, an unknown set or protocol.
     """
-    protocol = overrides.protocol or grid.protocol
-    splits = overrides.splits or grid.splits
-    sets = find_sets(overrides.datasets or grid.datasets, protocol=protocol, splits=splits)
     notes: list[str] = []
-    combinations = combine(grid, [stored.name for stored in sets], overrides, notes)
-    notes += unequal(grid, combinations, overrides)
+    parts, combined = [], []
+    for simple in grid.simple:
+        protocol = overrides.protocol or simple.protocol
+        splits = overrides.splits or simple.splits
+        sets = find_sets(overrides.datasets or simple.datasets, protocol=protocol, splits=splits)
+        combinations = combine(simple, [stored.name for stored in sets], overrides, notes)
+        notes += unequal(simple, combinations, overrides)
+        parts.append(PlanPart(simple, sets, protocol))
+        combined.append(combinations)
+    sets = list({stored.name: stored for part in parts for stored in part.sets}.values())
     finished = Finished(store, [stored.name for stored in sets if not stored.problem])
-    runs: dict[tuple[str, int, int], PlannedRun] = {}
-    cells: dict[tuple[Cell, str], list[PlannedRun]] = {}
-    for seed in overrides.seeds or grid.seeds:
-        for split in splits:
-            for stored in sets:
-                for cell in grid.cells():
+    runs: dict[tuple[str, str, int, int], PlannedRun] = {}
+    for seed, split in _draws(grid, overrides):
+        for part, combinations in zip(parts, combined, strict=True):
+            if split not in (overrides.splits or part.grid.splits):
+                continue
+            if seed not in (overrides.seeds or part.grid.seeds):
+                continue
+            for stored in part.sets:
+                for cell in part.grid.cells():
                     found = combinations.get((cell, stored.name))
                     if found is None:
                         continue
                     run = runs.setdefault(
-                        (found.config.hash, split, seed),
-                        _run(store, cell, found, stored, protocol, split, seed),
+                        (found.config.hash, part.protocol, split, seed),
+                        _run(store, cell, found, stored, part.protocol, split, seed),
                     )
-                    cells.setdefault((cell, stored.name), []).append(run)
+                    part.cells.setdefault((cell, stored.name), []).append(run)
+    first, every = overrides.share or (1, 1)
     plan = Plan(
         grid,
         store,
+        parts,
         sets,
-        list(runs.values()),
-        cells,
+        list(runs.values())[first - 1 :: every],
         finished,
-        notes,
+        list(dict.fromkeys(notes)),
         overrides.budget_s is not None,
     )
     update_states(plan)
     return plan
 
 
+def _draws(grid: Grid, overrides: GridOverrides) -> list[tuple[int, int]]:
+    """Seeds and splits of all parts, in the order in which they are run."""
+    draws = {
+        (seed, split)
+        for part in grid.simple
+        for seed in overrides.seeds or part.seeds
+        for split in overrides.splits or part.splits
+    }
+    return sorted(draws)
+
+
 def update_states(plan: Plan) -> None:
     """See where every run stands, and how long the missing ones take."""
     speeds = Speeds(plan.finished.runs)
     unusable = {stored.name for stored in plan.sets if stored.problem}
-    for run in plan.runs:
+    # Also those of other shares: reports are of all that is finished.
+    every = {id(run): run for part in plan.parts for runs in part.cells.values() for run in runs}
+    for run in every.values():
         if run.dataset in unusable:
             run.state = State.NO_SET
             continue

@@ -14,7 +14,9 @@ def parts(config):
 
 def planned(name, store, **wish):
     plan = make_plan(load_grid(name), GridOverrides(splits=(0,), **wish), store)
-    return plan, {cell.label: runs[0].experiment.config for (cell, _), runs in plan.cells.items()}
+    return plan, {
+        cell.label: runs[0].experiment.config for (cell, _), runs in plan.parts[0].cells.items()
+    }
 
 
 def test_components_are_every_matcher_with_every_decoder_and_convolution(tmp_path, home):

@@ -1,0 +1,53 @@
+"""Every method that trains here, as its config stands; those that take least time first.
+
+Left out are the zero-shot configs, which train nothing and need a program of their own.
+"""
+
+title = "Every method"
+
+methods = [
+    # Without gradient steps.
+    "methods/meancount.py",
+    "methods/bloblog.py",
+    "methods/watershed.py",
+    # Small networks from random filters.
+    "methods/mcnn.py",
+    "methods/fcrn.py",
+    "methods/fcrn_b.py",
+    "methods/unet.py",
+    "methods/saunet.py",
+    "methods/pgcnet.py",
+    "methods/countception.py",
+    "methods/cellpose.py",
+    "methods/stardist.py",
+    # On the trunk of a VGG-16.
+    "methods/dla.py",
+    "methods/p2pnet.py",
+    "methods/dcl.py",
+    "methods/dmcount.py",
+    "methods/csrnet.py",
+    "methods/sfcn.py",
+    "methods/ordinalentropy.py",
+    "methods/libranet.py",
+    "methods/fasterrcnn.py",
+    "methods/sasnet.py",
+    "methods/diffusedenoise.py",
+    # On deeper trunks.
+    "methods/fasterrcnn_resnet50.py",
+    "methods/sfcn_resnet101.py",
+    # As their papers train them.
+    "methods/mcnn_published.py",
+    "methods/fcrn_published.py",
+    "methods/saunet_published.py",
+    "methods/countception_published.py",
+    "methods/cellpose_published.py",
+    "methods/stardist_published.py",
+    "methods/p2pnet_published.py",
+    "methods/dmcount_published.py",
+    "methods/csrnet_published.py",
+    "methods/sfcn_published.py",
+    "methods/dla_paper.py",
+    "methods/dla_released.py",
+]
+
+datasets = ["adi", "mbm", "vgg", "nuclei"]
