@@ -156,6 +156,8 @@ def count_pictures(
         counter = _load(trained, device, trust_weights, display)
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
     method = {key: trained.record[key] for key in keys}
+    if "calibration" in trained.record:
+        method["calibration"] = trained.record["calibration"]
     method |= {"mae": trained.record["metrics"]["mae"], "scale": scale, "um_per_px": um_per_px}
     busy = f"Another process is counting into {out}; wait for it, or name another --out."
     with hold(out, elsewhere="--out", busy=busy):

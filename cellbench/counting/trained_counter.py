@@ -16,6 +16,7 @@ from cellbench.engine.assembly import make_transform
 from cellbench.engine.devices import choose_device, choose_precision
 from cellbench.engine.evaluation import infer
 from cellbench.errors import UserError
+from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
 from cellbench.models.kept_weights import load_kept
@@ -35,12 +36,14 @@ class TrainedCounter:
         transforms: what prepared the images that it was trained on.
         input_scale: px of its input per px of such an image.
         precision: "float32" or "bfloat16".
+        calibration: of its counts; None where there is none.
     """
 
     network: CellCounter
     transforms: tuple[Transform, ...]
     input_scale: float
     precision: str
+    calibration: CountCalibration | None = None
 
     def count(
         self,
@@ -55,6 +58,8 @@ class TrainedCounter:
         The transforms of `data.prepare` are applied to the whole picture; a picture that is too
         large for the network is then processed in overlapping tiles. A method that uses the
         whole picture at once (and not the surroundings of each place) is given the tile instead.
+        The sum of the tiles is corrected as the counts of test images are, the offset in
+        proportion to the picture's area in px of such images.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -91,8 +96,12 @@ class TrainedCounter:
             progress(len(x.core) * len(y.core) / (width * height))
         points = [found.points for found in parts if found.points is not None]
         scores = [found.scores for found in parts if found.scores is not None]
+        total = Prediction(float(sum(found.count for found in parts)))
+        if self.calibration is not None:
+            size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
+            total = self.calibration.correct_prediction(total, size)
         return Prediction(
-            count=float(sum(found.count for found in parts)),
+            count=total.count,
             points=np.concatenate(points) if points else None,
             scores=np.concatenate(scores) if scores else None,
         )
@@ -157,9 +166,11 @@ def load_counter(
     check_foreign_parts(config.plain(), run.source)
     network = load_kept(config.model, run.weights, sha256=run.weights_sha256, trust=trust_weights)
     network.to(device=where, memory_format=torch.channels_last)
+    known = run.record.get("calibration")
     return TrainedCounter(
         network=fold_batch_norms(network.eval()),  # here once, not for every tile
         transforms=tuple(make_transform(t, config.data.input_scale) for t in config.data.prepare),
         input_scale=config.data.input_scale,
         precision=choose_precision(config.schedule.precision, where),
+        calibration=None if known is None else CountCalibration.of(known),
     )

@@ -1,13 +1,15 @@
 """Whole images through a counter: candidates, thresholds, errors."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cellbench.engine.devices import autocast
+from cellbench.metrics.calibration import CountCalibration, choose_calibration
 from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.models.folding import fold_batch_norms
 from cellbench.structures import CellSample, Prediction
@@ -21,12 +23,15 @@ class Validation:
     """One look at the validation images.
 
     Attributes:
-        mae: mean absolute error of the counts with the chosen thresholds.
+        mae: mean absolute error of the counts with the chosen thresholds; of corrected counts each
+            image by what the others give.
         thresholds: what the counter chose, by name.
+        calibration: of the count; None where there is none, see `CellCounter.calibrates_count`.
     """
 
     mae: float
     thresholds: dict[str, float]
+    calibration: CountCalibration | None = None
 
 
 def infer(
@@ -74,9 +79,31 @@ def validate(
     fold: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> Validation:
-    """Choose the thresholds on these images and say how wrong the counts are with them."""
+    """Choose thresholds and the correction of counts on these images, and measure their error."""
     candidates, truth = infer(counter, images, precision=precision, fold=fold, on_batch=on_batch)
     thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
     counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
     wanted = np.array([sample.count for sample in truth], dtype=np.float64)
-    return Validation(float(np.abs(counts - wanted).mean()), dict(thresholds))
+    mae = float(np.abs(counts - wanted).mean())
+    calibration = calibrate_counts(counter, counts, truth)
+    if calibration is not None and calibration.expected_mae is not None:
+        mae = calibration.expected_mae
+    return Validation(mae, dict(thresholds), calibration)
+
+
+def calibrate_counts(
+    counter: CellCounter, counts: NDArray[np.float64], truth: Sequence[CellSample]
+) -> CountCalibration | None:
+    """The correction of the counts of validation images; None for a method that has none.
+
+    Args:
+        counter: whose counts they are.
+        counts: (N,); where one is no number, they are left as they are.
+        truth: the annotations of the same images.
+    """
+    if not counter.calibrates_count:
+        return None
+    if not np.isfinite(counts).all():
+        return CountCalibration()
+    areas_px = [sample.size[0] * sample.size[1] for sample in truth]
+    return choose_calibration([sample.count for sample in truth], counts, areas_px)

@@ -31,7 +31,7 @@ from cellbench.engine.run_lock import run_lock, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import fit, run_training
-from cellbench.engine.training_state import Training
+from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.records.record_file import find_record, read_record
@@ -106,11 +106,11 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
             return Outcome(folder, state.best_mae)
         checkpoints.load_weights(counter, folder / checkpoints.BEST)
         if training.validation is None:
-            state.thresholds = _thresholds_from_training(prepared, training)
+            _choose_on_training(prepared, training, state)
         if request.no_test:
             return Outcome(folder, state.best_mae)
         display.say(f"Scoring {len(prepared.split.test)} test images.")
-        scored = score_test(prepared, training, task=display.task)
+        scored = score_test(prepared, training, state.corrections, task=display.task)
         # Before the record, which ends the run: a kill between the two would leave none.
         pictures = _drawn(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, experiment, scored)
@@ -140,7 +140,7 @@ def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
         start_over(folder)
 
 
-def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[str, float]:
+def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:
     """Where a protocol has no validation part: choose on whole training images, and keep it."""
     found = validate(
         training.counter,
@@ -150,4 +150,6 @@ def _thresholds_from_training(prepared: Prepared, training: Training) -> dict[st
         fold=prepared.fold,
     )
     checkpoints.save_weights(training.counter, training.folder / checkpoints.BEST)
-    return found.thresholds
+    mae = state.best_mae
+    state.keep_choices(found)
+    state.best_mae = mae  # of validation images there are none

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
+import numpy as np
+
 from cellbench.data.splits import find_protocol
 from cellbench.engine import record
 from cellbench.engine.assembly import Prepared, starting_weights, whole_images
-from cellbench.engine.evaluation import Labelled, infer
+from cellbench.engine.evaluation import Labelled, calibrate_counts, infer
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.experiment import Experiment
 from cellbench.files.writing import sha256_file
+from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.scores import Scores, score
 from cellbench.records import record_file
 from cellbench.records.point_lists import PointLists
@@ -27,7 +30,7 @@ class Scored:
 
     Attributes:
         truth: the images with their points, in order.
-        predictions: one an image.
+        predictions: one an image, their counts corrected.
         scores: per image and over all.
         seconds: from the first image to the last prediction.
     """
@@ -55,12 +58,19 @@ def _scored_images(prepared: Prepared, training: Training) -> Labelled:
     return whole_images(prepared, prepared.split.test)
 
 
-def score_test(prepared: Prepared, training: Training, *, task: Task = silent_task) -> Scored:
+def score_test(
+    prepared: Prepared,
+    training: Training,
+    calibration: CountCalibration | None,
+    *,
+    task: Task = silent_task,
+) -> Scored:
     """Count the cells of the test part with the training's counter, and score the counts.
 
     Args:
         prepared: the test part, the device.
         training: its counter is scored.
+        calibration: of its counts; None where there is none.
         task: shows how far the images are.
     """
     counter = training.counter
@@ -70,11 +80,39 @@ def score_test(prepared: Prepared, training: Training, *, task: Task = silent_ta
         candidates, truth = infer(
             counter, images, precision=prepared.precision, fold=prepared.fold, on_batch=advance
         )
-    predictions = [counter.select(candidate) for candidate in candidates]
+    counted = [counter.select(candidate) for candidate in candidates]
+    predictions = counted
+    if calibration is not None:
+        predictions = [
+            calibration.correct_prediction(found, sample.size)
+            for found, sample in zip(counted, truth, strict=True)
+        ]
     seconds = time.monotonic() - began
-    radius_px = prepared.experiment.config.data.radius_px
-    scores = score(truth, predictions, radius_px=radius_px, candidates=candidates)
+    scores = score(
+        truth,
+        predictions,
+        radius_px=prepared.experiment.config.data.radius_px,
+        candidates=candidates,
+        raw=[found.count for found in counted] if calibration is not None else None,
+    )
     return Scored(truth, predictions, scores, seconds)
+
+
+def find_calibration(prepared: Prepared, training: Training) -> CountCalibration | None:
+    """The correction of counts, on the images that a run chooses it on; thresholds stay.
+
+    Args:
+        prepared: the training part, where the protocol has no validation part.
+        training: its counter counts.
+    """
+    images = training.validation
+    if images is None:
+        images = whole_images(prepared, prepared.split.train)
+    candidates, truth = infer(
+        training.counter, images, precision=prepared.precision, fold=prepared.fold
+    )
+    counts = np.array([training.counter.select(candidate).count for candidate in candidates])
+    return calibrate_counts(training.counter, counts, truth)
 
 
 def write_result(
@@ -115,6 +153,8 @@ def write_result(
             "validation_mae": state.best_mae,
         },
         "thresholds": state.thresholds,
+        # Left out where there is none: records of methods with thresholds stay as they are.
+        **({} if state.calibration is None else {"calibration": state.calibration}),
         "parameters": record.parameter_count(counter),
         "gflops": record.gflops(counter, next(iter(images))[0]),
         "images": scored.scores.images,

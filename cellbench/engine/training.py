@@ -224,8 +224,7 @@ def fit(training: Training) -> TrainingState | None:
         return None
     state = TrainingState()
     if training.validation is not None:
-        found = training.validate()
-        state.best_mae, state.thresholds = found.mae, found.thresholds
+        state.keep_choices(training.validate())
     if training.processes.main:
         save_weights(counter, training.folder / BEST)
     state.seconds = time.monotonic() - started
@@ -256,7 +255,7 @@ def _select(
             point["validation_mae"] = found.mae
             better = state.best_mae is None or found.mae < state.best_mae
             if better:
-                state.best_mae, state.thresholds = found.mae, found.thresholds
+                state.keep_choices(found)
         if better:
             state.best_step = state.step
             save_weights(counter, training.folder / BEST)

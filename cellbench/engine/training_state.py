@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from operator import length_hint
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from cellbench.data.training_set import TrainingSet
 from cellbench.engine.devices import Processes
 from cellbench.engine.evaluation import Labelled, Validation, validate
 from cellbench.engine.work_progress import Task, silent_task
+from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.counter import CellCounter
 
 
@@ -77,6 +79,7 @@ class TrainingState:
         best_step: after how many steps the kept weights were reached; 0 before the first.
         best_mae: validation MAE of the kept weights; None without validation.
         thresholds: chosen for the kept weights.
+        calibration: of their counts, as a record has it; None where there is none.
         loss_sum: of the steps since the last validation.
         loss_steps: how many these are.
         seconds: spent training and validating, over all starts of the run.
@@ -87,6 +90,17 @@ class TrainingState:
     best_step: int = 0
     best_mae: float | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
     loss_sum: float = 0.0
     loss_steps: int = 0
     seconds: float = 0.0
+
+    def keep_choices(self, found: Validation) -> None:
+        """Take over what the validation images chose for the weights that are kept."""
+        self.best_mae, self.thresholds = found.mae, found.thresholds
+        self.calibration = None if found.calibration is None else found.calibration.plain()
+
+    @property
+    def corrections(self) -> CountCalibration | None:
+        """What counts are corrected by; None where they are not."""
+        return None if self.calibration is None else CountCalibration.of(self.calibration)

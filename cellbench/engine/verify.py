@@ -27,7 +27,7 @@ from cellbench.engine.record import environment
 from cellbench.engine.request import FoundRun, Request
 from cellbench.engine.run import run_prepared
 from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
-from cellbench.engine.scoring import score_test
+from cellbench.engine.scoring import find_calibration, score_test
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
@@ -46,7 +46,7 @@ from cellbench.records.trained_runs import (
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3
 _PX = 0.05
 
-_VALUES = ("truth", "prediction", "tp", "fp", "fn", "game1", "game2", "game3")
+_VALUES = ("truth", "prediction", "raw", "tp", "fp", "fn", "game1", "game2", "game3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def verify_record(
         display.say(f"Scoring {len(prepared.split.test)} test images with {weights}.")
         if notice := unbound_notice(record):
             display.say(notice)
-        images, metrics, points = _score(prepared, weights, scored_sha256(record), trust_weights)
+        images, metrics, points = _score(prepared, weights, record, trust_weights)
         scored = weights
     differing, differences = compare(record, recorded, images, metrics, points)
     if not is_intact(record):
@@ -245,13 +245,20 @@ def _train(
 
 
 def _score(
-    prepared: Prepared, weights: Path, sha256: str | None, trust: bool
+    prepared: Prepared, weights: Path, record: Mapping[str, Any], trust: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
-    """The kept weights on the test part, as a run scores them."""
+    """The kept weights on the test part, as a run scores them.
+
+    How counts are corrected is chosen anew, on the images that the run chose it on.
+    """
+    sha256 = scored_sha256(record)
     counter = load_kept(prepared.experiment.config.model, weights, sha256=sha256, trust=trust)
     counter.to(device=prepared.device, memory_format=torch.channels_last)
     training = make_training(prepared, counter, weights.parent)
-    scored = score_test(prepared, training)
+    # records made before counts were corrected do not have the key
+    known = record.get("calibration") is not None
+    calibration = find_calibration(prepared, training) if known else None
+    scored = score_test(prepared, training, calibration)
     return scored.scores.images, scored.scores.metrics, scored.points
 
 

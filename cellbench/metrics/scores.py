@@ -24,7 +24,7 @@ class Scores:
     Attributes:
         images: one dict an image: `id`, `truth`, `prediction`, `tp`, `fp`, `fn`, `game1` to
             `game3`; null where a prediction has no points (tp, fp, fn) or neither points nor
-            density (game).
+            density (game). Where counts are corrected, `raw` is the count before that.
         metrics: `images`, `cells`, `radius_px`; `mae`, `rmse`, `bias`, `mape`, `empty_images`,
             `empty_mae`, `r2`, `agreement_low`, `agreement_high`, `game1` to `game3`; `precision`,
             `recall`, `f1`, `f1_by_radius`, `nap`, `nap_by_level`, null without points (nap
@@ -41,6 +41,7 @@ def score(
     *,
     radius_px: float,
     candidates: Sequence[Prediction] | None = None,
+    raw: Sequence[float] | None = None,
 ) -> Scores:
     """Score predictions of whole images.
 
@@ -50,6 +51,8 @@ def score(
         radius_px: match radius in px of the original image.
         candidates: per image every candidate before the threshold, for nAP, which looks at the
             whole ranking; the predictions themselves if not given.
+        raw: per image the count before it was corrected on validation images; None for a method
+            whose counts are not. `raw_mae` and `raw_bias` are of these.
 
     Returns:
         Rows in the order of `truth`. Without images all metrics but the totals are null.
@@ -69,6 +72,10 @@ def score(
         "radius_px": float(radius_px),
     }
     metrics |= _counting(rows)
+    if raw is not None:
+        rows = [row | {"raw": float(count)} for row, count in zip(rows, raw, strict=True)]
+        wanted = [sample.count for sample in truth]
+        metrics |= {"raw_mae": counting.mae(wanted, raw), "raw_bias": counting.bias(wanted, raw)}
     metrics |= _localisation(truth, predictions, rows, radius_px)
     metrics |= _ranking(truth, predictions if candidates is None else candidates, radius_px)
     return Scores(images=rows, metrics=metrics)

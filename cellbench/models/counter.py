@@ -185,6 +185,15 @@ class CellCounter(BaseModel):
         return False
 
     @property
+    def calibrates_count(self) -> bool:
+        """Whether its count is corrected on validation images, see `cellbench.metrics.calibration`.
+
+        Not where `calibrate` chooses what the count follows from, as a threshold on scored
+        candidates, nor where nothing may be chosen, as with a tool that is used as it comes.
+        """
+        return True
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """The successive trainings of a run, at least one; by default one of everything.
 

@@ -37,6 +37,11 @@ class ScoredCounter(CellCounter):
         super().__init__(size_multiple=size_multiple, channels_last=channels_last)
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
 
+    @property
+    def calibrates_count(self) -> bool:
+        """Where the threshold does not decide the count."""
+        return not self.counts_points
+
     def select(self, candidates: Prediction) -> Prediction:
         """The candidates whose score reaches the threshold."""
         if candidates.points is None or candidates.scores is None:

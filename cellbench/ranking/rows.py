@@ -59,6 +59,8 @@ class Row:
             where no split has two seeds.
         mae_low: lower end of the 95 % bootstrap interval over images, or slides.
         mae_high: its upper end.
+        raw_mae: of the counts before they were corrected on validation images; None where a
+            threshold decides them.
         rmse: cells; root of the mean over images, averaged as for the MAE.
         mape: percent; this and all the metrics below but for bias are means over splits.
         r2: at most 1.
@@ -101,6 +103,7 @@ class Row:
     mae_seed_sd: float | None = None
     mae_low: float | None = None
     mae_high: float | None = None
+    raw_mae: float | None = None
     rmse: float | None = None
     mape: float | None = None
     r2: float | None = None
@@ -280,7 +283,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
     )
 
 
-_BY_SPLIT = ("mape", "r2", "f1", "game1", "game2", "game3")
+_BY_SPLIT = ("raw_mae", "mape", "r2", "f1", "game1", "game2", "game3")
 
 
 def _mae(run: Run) -> float:

@@ -35,6 +35,7 @@ class Column:
         left: whether it is text, not a number.
         level: 0 is always shown, 1 where there is room, 2 where there is much of it.
         trained: whether it is empty for methods without parameters.
+        known: whether it is left out where no row has a value.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Column:
     left: bool = False
     level: int = 0
     trained: bool = False
+    known: bool = False
 
     def text(self, row: Row) -> str:
         """What the column shows of a row; a dash for what is not known."""
@@ -80,6 +82,7 @@ COLUMNS = (
     Column("95 %", "mae", 1, kind="span"),
     Column("SD splits", "mae_sd", 2, level=2),
     Column("SD seeds", "mae_seed_sd", 2, level=2),
+    Column("Raw MAE", "raw_mae", 2, level=2, known=True),
     Column("RMSE", "rmse", 2),
     Column("MAPE", "mape", 1, level=2),
     Column("R²", "r2", 3, level=2),
@@ -132,8 +135,9 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
     least = next((row.least_difference for row in rows if row.least_difference is not None), None)
     notes = [] if least is None else [SHARED.format(least=least)]
     notes += [f"{mark} {plain(note)}" for note, mark in known.items()]
+    empty = {c for c in COLUMNS if c.known and all(getattr(row, c.field) is None for row in rows)}
     for level in (2, 1, 0):
-        columns = [column for column in COLUMNS if column.level <= level]
+        columns = [column for column in COLUMNS if column.level <= level and column not in empty]
         lines = [
             [column.text(row) + mark * (column.title == "Method") for column in columns]
             for row, mark in zip(rows, marks, strict=True)

@@ -11,7 +11,7 @@ are of the JSON as it was read (`Record.raw`). Keys that are not known are kept.
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -79,12 +79,34 @@ class Selection(_Part):
     validation_mae: Measured | None = None
 
 
+class Calibration(_Part):
+    """How counts were corrected, chosen on the validation images; see `CountCalibration`."""
+
+    kind: Literal["identity", "offset", "scale", "line"]
+    scale: Number = 1.0
+    offset: Number = Field(0.0, description="Cells, in an image of `area_px`.")
+    area_px: Annotated[float, Field(gt=0, le=1e12)] = 1.0
+    full_from: Measured = Field(
+        0.0, description="Counted cells, in an image of `area_px`, from which the offset is whole."
+    )
+    images: Count = 0
+    mae: Measured | None = Field(None, description="Of the counts as they were.")
+    mae_corrected: Measured | None = None
+    mae_left_out: Annotated[dict[str, Measured], Field(max_length=100)] = Field(
+        default_factory=dict,
+        description="By kind, each image corrected by what the others give.",
+    )
+
+
 class Image(_Part):
     """The scores of one test image; pairs and misses are null without points."""
 
     id: Line
     truth: Cells = Field(description="Annotated cells.")
     prediction: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(description="Predicted cells.")
+    raw: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(
+        None, description="Predicted cells before the correction, where there is one."
+    )
     tp: Count | None = None
     fp: Count | None = None
     fn: Count | None = None
@@ -170,6 +192,9 @@ class Record(_Part):
     weights: Weights
     selection: Selection
     thresholds: dict[str, Number | None] = Field(description="Chosen on the validation part.")
+    calibration: Calibration | None = Field(
+        None, description="Absent where a threshold decides the count, and in older records."
+    )
     parameters: Annotated[int, Field(ge=0, le=10**12)]
     gflops: Measured | None = Field(description="Of one image.")
     images: Annotated[list[Image], Field(max_length=MOST_ROWS), AfterValidator(_apart)]

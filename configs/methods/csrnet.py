@@ -12,6 +12,9 @@ method = dict(
     source="CSRNet, arXiv:1802.10062",
 )
 
+# 2: counts are corrected on the validation images (docs/protocols.md).
+recipe = 2
+
 model = dict(
     type="CSRNet",
     backbone=dict(type="VGG16", batch_norm=False, strides=[8], frozen_stages=2),

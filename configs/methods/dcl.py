@@ -8,6 +8,9 @@ method = dict(
     source="Decoupling Counting and Localization, arXiv:2503.13989",
 )
 
+# 2: counts are corrected on the validation images (docs/protocols.md).
+recipe = 2
+
 model = dict(
     type="DCL",
     backbone=dict(type="VGG16", batch_norm=False, strides=[8], frozen_stages=2),

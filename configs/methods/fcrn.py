@@ -6,6 +6,9 @@ method = dict(
     source="Microscopy cell counting and detection with fully convolutional regression networks",
 )
 
+# 2: counts are corrected on the validation images (docs/protocols.md).
+recipe = 2
+
 model = dict(
     type="FCRN",
     backbone=dict(type="FCRNA"),

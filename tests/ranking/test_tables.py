@@ -148,7 +148,15 @@ def test_a_table_has_as_many_columns_as_there_is_room_for(row):
     assert {"#", "# 95 %", "Method", "MAE", "95 %", "RMSE", "F1", "Splits"} <= narrow
     asked = {"Parameters", "GFLOPs", "Images/s", "Training", "Selection", "Weights"}
     assert asked <= middle
-    assert tables.lay_out([row]).columns == list(tables.COLUMNS)
+    corrected = replace(row, raw_mae=9.5)
+    assert tables.lay_out([row, corrected]).columns == list(tables.COLUMNS)
+
+
+def test_the_raw_error_has_a_column_where_a_row_has_one(row):
+    laid = tables.lay_out([row, replace(row, raw_mae=9.5)])
+    (place,) = (i for i, column in enumerate(laid.columns) if column.title == "Raw MAE")
+    assert [line[place] for line in laid.lines] == ["–", "9.50"]
+    assert len(tables.lay_out([row]).columns) == len(laid.columns) - 1
 
 
 @pytest.mark.parametrize(

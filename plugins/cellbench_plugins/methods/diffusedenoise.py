@@ -255,6 +255,11 @@ class DiffuseDenoise(CellCounter):
         ]
         return (torch.cat(drawn, dim=1) + 1) / 2 * inside, inside > 0
 
+    @property
+    def calibrates_count(self) -> bool:
+        """No: the threshold decides the count."""
+        return False
+
     def select(self, candidates: Prediction) -> Prediction:
         """The median of the samples' counts, and as many of the places they agree on most."""
         return _fuse(candidates, np.float32(self.threshold.item()))

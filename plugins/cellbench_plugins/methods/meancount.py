@@ -56,6 +56,11 @@ class MeanCount(CellCounter):
         """The same count for every image."""
         return [Prediction(count=float(self.mean_count)) for _ in images.image_ids]
 
+    @property
+    def calibrates_count(self) -> bool:
+        """No: another number would not be the mean of the training images."""
+        return False
+
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
         """The mean, for the record; validation has no say in it."""
         return {"mean_count": float(self.mean_count)}

@@ -74,6 +74,11 @@ class ZeroShotCounter(CellCounter):
     def weights_info(self, info: WeightsInfo) -> None:
         self._info = info
 
+    @property
+    def calibrates_count(self) -> bool:
+        """No: the tool is scored as it comes."""
+        return False
+
     def fit(self, train: Any, validation: Any) -> bool:
         """Nothing is left to train."""
         return True
