@@ -2,7 +2,8 @@
 
 `import cellbench` is all that a notebook needs: `run`, `compare`, `count`, `verify`,
 `leaderboard`, `datasets` and `plugins` do what the commands of the same names do, and give back
-pandas frames and typed objects. Each is imported when it is first used.
+pandas frames and typed objects; `import_own` makes a set of one's own pictures. Each is imported
+when it is first used.
 """
 
 from importlib import import_module
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
     from cellbench.api.counts import count
     from cellbench.api.grid_comparison import compare
     from cellbench.api.listings import datasets, leaderboard, plugins
+    from cellbench.api.own_folders import import_own
     from cellbench.api.trained import run, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "count", "datasets", "leaderboard", "plugins", "run", "verify"]
+__all__ = ["compare", "count", "datasets", "import_own", "leaderboard", "plugins", "run", "verify"]
 
 _MODULES = {
     "run": "trained",
@@ -25,6 +27,7 @@ _MODULES = {
     "count": "counts",
     "leaderboard": "listings",
     "datasets": "listings",
+    "import_own": "own_folders",
     "plugins": "listings",
 }
 

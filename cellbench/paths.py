@@ -7,6 +7,9 @@ Two places: the home (data sets and weights, shared by all projects of a user) a
 import os
 from pathlib import Path
 
+SET_CONFIG = "data.json"
+"""Config of a set of the user's own, in its folder; its `data`, which the user may change."""
+
 
 def home() -> Path:
     """The folder of data sets and weights: `$CELLBENCH_HOME`, else `~/.cache/cellbench`."""

@@ -26,17 +26,19 @@ class CellSample:
         points: (N, 2) float32, (x, y) in px of the original image.
         size: (width, height) in px of the original image.
         pixel_size_um: edge of a pixel in micrometres, where known.
+        counted: number of cells where they are counted and not marked; `points` is empty then.
     """
 
     image_id: str
     points: Points
     size: tuple[int, int]
     pixel_size_um: float | None = None
+    counted: int | None = None
 
     @property
     def count(self) -> int:
         """The number of annotated cells."""
-        return len(self.points)
+        return len(self.points) if self.counted is None else self.counted
 
 
 @dataclass(frozen=True, slots=True)

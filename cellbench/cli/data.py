@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from cellbench.api.listings import datasets
-from cellbench.cli.docs import documented_by
-from cellbench.cli.limits import max_file, max_picture, max_points
+from cellbench.api.own_folders import import_own
+from cellbench.cli.docs import documented_by, options_documented_by
+from cellbench.cli.limits import max_annotation, max_file, max_picture, max_points
 from cellbench.errors import UserError
 
 # Subcommand -> (module under cellbench.cli, one-line help shown without importing it).
@@ -85,18 +86,53 @@ def list_command(as_json: bool) -> None:
         console.print("Where no licence is stated, do not pass the images on.", highlight=False)
 
 
+@options_documented_by(import_own)
 @command.command("import")
 @click.argument("name", metavar="SET")
 @click.option(
     "--from", "source", required=True, metavar="DIR", type=click.Path(path_type=Path),
     help="Folder of the raw copy, or its parent.",
 )  # fmt: skip
+@click.option(
+    "--own",
+    is_flag=True,
+    help="A set of your own pictures, with annotations in any of the formats that cellbench reads.",
+)
+@click.option("--annotations", metavar="PATH", type=click.Path(path_type=Path))
+@click.option("--group", metavar="PATTERN|COLUMN")
+@click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
+@click.option("--skip-bare", is_flag=True)
+@click.option(
+    "--sheet",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of your own pictures with their cells marked.  [default: SET-sheet.png]",
+)
+@click.option("--yes", is_flag=True, help="Keep your own set without asking.")
 @click.option("--force", is_flag=True, help="Replace the set if it is on disk already.")
 @max_picture
 @max_file
 @max_points
-def import_command(name: str, source: Path, force: bool) -> None:
-    """Take a data set from a raw copy, as its authors distribute it."""
+@max_annotation
+def import_command(
+    name: str, source: Path, force: bool, own: bool, yes: bool, sheet: Path | None, **options: Any
+) -> None:
+    """Take a data set from a raw copy, as its authors distribute it, or make one of your own.
+
+    With --own a folder of pictures and its annotations become a set that every command takes by
+    its name. It is shown what was understood before anything is kept.
+    """
+    if own:
+        from cellbench.cli.data_own import import_folder
+
+        with _bar(f"reading {source}") as progress:
+            import_folder(
+                name, source, yes=yes, sheet=sheet, force=force, progress=progress, **options
+            )
+        return
+    given = [key for key, value in options.items() if value]
+    if given:
+        raise UserError(f"--{given[0].replace('_', '-')} is for a set of your own; add --own.")
     from cellbench.data.importing import import_set
 
     with _bar(f"importing {name}") as progress:

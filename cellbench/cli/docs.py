@@ -17,10 +17,20 @@ def documented_by(function: Callable[..., Any]) -> Callable[[_Command], _Command
         function: with a Google docstring. An option has the name of the argument that it sets; one
             that is the command line's own keeps the help that it states.
     """
-    text, arguments = parsed_docstring(function)
+    text, _ = parsed_docstring(function)
 
     def document(command: _Command) -> _Command:
         command.help = text
+        return options_documented_by(function)(command)
+
+    return document
+
+
+def options_documented_by(function: Callable[..., Any]) -> Callable[[_Command], _Command]:
+    """Give the options of a command that state no help that of the arguments of a function."""
+    _, arguments = parsed_docstring(function)
+
+    def document(command: _Command) -> _Command:
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.help is None:
                 parameter.help = arguments[str(parameter.name)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cellbench.files.limits import FILE, PICTURE, POINTS, SIDECAR, Limit
+from cellbench.files.limits import ANNOTATION, FILE, PICTURE, POINTS, SIDECAR, Limit
 
 
 def _option(limit: Limit) -> Callable[..., Any]:
@@ -24,3 +24,4 @@ max_picture = _option(PICTURE)
 max_file = _option(FILE)
 max_points = _option(POINTS)
 max_sidecar = _option(SIDECAR)
+max_annotation = _option(ANNOTATION)

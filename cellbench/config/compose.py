@@ -14,9 +14,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cellbench import plugin_index
+from cellbench import paths, plugin_index
 from cellbench.annotations import fits, in_words
-from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.part_options import check_foreign_data, check_foreign_parts
 from cellbench.config.schema import (
     SECTIONS,
     Count,
@@ -26,7 +26,7 @@ from cellbench.config.schema import (
     read_section,
     shown,
 )
-from cellbench.config.sources import config_folders, find_config, load_file, read_config
+from cellbench.config.sources import config_folders, find_config, read_config
 from cellbench.errors import UserError
 
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
@@ -68,11 +68,14 @@ def resolve(
     if dataset is not None:
         wanted = dataset.lower()
         file = _dataset_file(wanted)
-        raw["data"] = load_file(file).get("data")
+        found = read_config(file)
+        raw["data"] = found.values.get("data")
         if not isinstance(raw["data"], dict):
             raise UserError(f"{file} has no `data`, a dict, as the config of a data set has.")
         if wanted.endswith("-sim"):
             raw["data"]["set"] = wanted
+        if found.data:  # of a set of the user's own; written by an import, and open to change
+            check_foreign_data(raw["data"], f"The config {file}")
     if "data" not in raw:
         raise UserError(
             f"{path.name} names no data set; add --dataset adi (or mbm, vgg, nuclei, dcc)."
@@ -147,7 +150,13 @@ def _dataset_file(name: str) -> Path:
         file = folder / "datasets" / f"{base}.py"
         if file.is_file():
             return file
-    known = sorted({f.stem for d in config_folders() for f in (d / "datasets").glob("*.py")})
+    own = paths.data_folder(name) / paths.SET_CONFIG
+    if own.is_file():
+        return own
+    known = sorted(
+        {f.stem for d in config_folders() for f in (d / "datasets").glob("*.py")}
+        | {f.parent.name for f in paths.home().glob(f"data/*/{paths.SET_CONFIG}")}
+    )
     near = get_close_matches(base, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
     raise UserError(f"There is no data set {name!r}; {hint}")

@@ -44,7 +44,11 @@ def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
     if not isinstance(model, Mapping):
         raise UserError(f"{source} has no model: a dict with a 'type' is wanted there.")
     _part(model, _Place(source, "model"), "counter")
-    data = config.get("data")
+    check_foreign_data(config.get("data"), source)
+
+
+def check_foreign_data(data: Any, source: str) -> None:
+    """As `check_foreign_parts`, of the `data` of a config alone."""
     for key in ("augment", "prepare"):
         transforms = data.get(key) if isinstance(data, Mapping) else None
         if transforms is not None:

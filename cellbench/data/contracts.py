@@ -74,6 +74,8 @@ class DataSet(ABC):
         parts: sizes of train, validation and test under v1; a test of None is the set's own.
             Without sizes 60, 20 and 20 % of the images are taken, whole groups at a time.
         by_group: whether `parts` counts groups of images, which no split divides.
+        folds_below: of a set without sizes of parts, the number of images below which the five
+            splits are folds: each image is in one test part.
         archives: where to fetch it, tried in order; empty if it cannot be fetched.
         instructions: how to get it where it cannot be fetched; one sentence.
         simulator: registered name of the simulator that stands in for it; empty if none does.
@@ -92,6 +94,7 @@ class DataSet(ABC):
     image_size: ClassVar[str] = ""
     parts: ClassVar[tuple[int, int, int | None] | None] = None
     by_group: ClassVar[bool] = False
+    folds_below: ClassVar[int] = 0
     archives: ClassVar[tuple[Archive, ...]] = ()
     instructions: ClassVar[str] = ""
     simulator: ClassVar[str] = ""

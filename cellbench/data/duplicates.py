@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.resampling import resample
+from cellbench.data.set_writer import Progress
 from cellbench.data.splits import SPLITS, make_split
-from cellbench.data.stored_set import Progress, StoredSet
+from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
 
 # Edges of the thumbnails: the coarse ones find candidates, the fine ones decide.

@@ -13,7 +13,7 @@ from cellbench.data.contracts import Archive, DataSet
 from cellbench.data.download import Progress, download
 from cellbench.data.importing import import_set
 from cellbench.data.manifests import compare_with_published, published_files
-from cellbench.data.stored_set import Progress as ImportProgress
+from cellbench.data.set_writer import Progress as ImportProgress
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.writing import only_writer

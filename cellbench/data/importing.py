@@ -11,7 +11,8 @@ import numpy as np
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.images import decode_image, stored_size
 from cellbench.data.manifests import compare_with_published, published_files
-from cellbench.data.stored_set import NewItem, Progress, StoredSet, is_on_disk, write_set
+from cellbench.data.set_writer import NewItem, Progress, write_set
+from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import check_file, read_file

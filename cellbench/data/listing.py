@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.data.stored_set import is_on_disk, open_set, own_sets
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 
@@ -37,9 +37,11 @@ class SetRow:
 
 
 def list_sets() -> list[SetRow]:
-    """List the published sets, then the simulators; a broken one says so in `to_do`."""
-    return [_published(name) for name in DATASETS.names()] + [
-        _simulated(name) for name in SIMULATORS.names()
+    """List the published sets, the simulators, the user's own; a broken one says so in `to_do`."""
+    return [
+        *map(_published, DATASETS.names()),
+        *map(_simulated, SIMULATORS.names()),
+        *map(_own, own_sets()),
     ]
 
 
@@ -82,5 +84,20 @@ def _simulated(name: str) -> SetRow:
         simulator=None,
         manifest_hash=None if stored is None else stored.manifest_hash,
         licence="free, drawn",
+        to_do="",
+    )
+
+
+def _own(name: str) -> SetRow:
+    stored = open_set(name)
+    counts = [entry.count for entry in stored.manifest.entries]
+    return SetRow(
+        set=name,
+        images=len(counts),
+        cells_per_image=(float(np.mean(counts)), float(np.std(counts))),
+        on_disk=len(counts),
+        simulator=None,
+        manifest_hash=stored.manifest_hash,
+        licence="your own",
         to_do="",
     )

@@ -60,6 +60,23 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnFacts:
+    """What is known of a set of the user's own pictures, which no plugin describes.
+
+    Attributes:
+        formats: of its annotations, for people.
+        spacing_px: median distance of a cell to the nearest other; None where it is not known.
+        um_per_px: edge of a pixel, micrometres; None where it is not known.
+        counts_only: whether its cells are counted and not marked.
+    """
+
+    formats: tuple[str, ...]
+    spacing_px: float | None = None
+    um_per_px: float | None = None
+    counts_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The contents of a set on disk.
 
@@ -70,6 +87,7 @@ class Manifest:
         notes: what was assumed when it was imported, one sentence each.
         stands_for: the real set, for a simulated one.
         seed: of a simulated set.
+        own: of a set of the user's own pictures.
     """
 
     name: str
@@ -78,6 +96,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     stands_for: str | None = None
     seed: int | None = None
+    own: OwnFacts | None = None
 
     @property
     def hash(self) -> str:
@@ -96,6 +115,8 @@ class Manifest:
         """The text of manifest.json."""
         fields = asdict(self)
         images = fields.pop("entries")
+        if self.own is None:
+            del fields["own"]
         document = {"format": FORMAT, **fields, "hash": self.hash, "images": images}
         return json.dumps(document, indent=1) + "\n"
 
@@ -117,6 +138,7 @@ def read_manifest(path: Path) -> Manifest:
             notes=tuple(_text(note) for note in _list(document["notes"])),
             stands_for=_text_or_none(document["stands_for"]),
             seed=None if document["seed"] is None else _whole(document["seed"], 2**63),
+            own=None if document.get("own") is None else _own(document["own"]),
         )
         if len({entry.id for entry in manifest.entries}) < len(manifest.entries):
             raise ValueError("it has an image twice")
@@ -145,6 +167,16 @@ def _entry(fields: dict[str, Any]) -> Entry:
         raise ValueError(f"{entry.id} is of the part {entry.part!r}")
     _text_or_none(entry.group)
     return entry
+
+
+def _own(fields: dict[str, Any]) -> OwnFacts:
+    facts = OwnFacts(**{**fields, "formats": tuple(map(_text, _list(fields["formats"])))})
+    for length in (facts.spacing_px, facts.um_per_px):
+        if length is not None and not (type(length) in (int, float) and length > 0):
+            raise ValueError(f"{str(length)[:40]} is no length")
+    if type(facts.counts_only) is not bool:
+        raise TypeError("counts_only is neither true nor false")
+    return facts
 
 
 def _whole(value: Any, limit: int) -> int:

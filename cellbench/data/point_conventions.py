@@ -41,3 +41,17 @@ IMAGEJ_POINT = PointConvention(first_pixel=0.0)
 IMAGEJ_AREA = PointConvention()
 # Shapes are geometry in px of the full picture: a rectangle at (0, 0) begins at the corner.
 QUPATH = PointConvention()
+# Markers are pixels that were clicked at: whole numbers are centres.
+CELL_COUNTER = PointConvention(first_pixel=0.0)
+# Keypoints are indices of pixels from 0 (detectron2 adds 0.5 to them); boxes and outlines are
+# geometry, whose box at (0, 0) begins at the corner.
+COCO_KEYPOINT = PointConvention(first_pixel=0.0)
+COCO_AREA = PointConvention()
+# Shapes are geometry in px of the picture, from its corner.
+LABELME = PointConvention()
+CVAT = PointConvention()
+# Points are the pixels that were clicked at, in whole numbers; outlines are geometry.
+VIA_POINT = PointConvention(first_pixel=0.0)
+VIA_AREA = PointConvention()
+# An object of a mask is the set of its pixels: its place is the mean of their centres.
+MASK_PIXELS = PointConvention(first_pixel=0.0)

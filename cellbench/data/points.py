@@ -24,6 +24,7 @@ from cellbench.structures import Points
 WHOLE_NUMBERS = "Points in whole numbers only were taken as pixel indices: 0.5 was added."
 PROGRAM_POINTS = "{program} has the centres of pixels at whole numbers: 0.5 was added."
 
+_COUNTED = "# cells, places unknown:"
 _SEPARATOR = re.compile(r" *[,;\t] *| +")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
@@ -105,6 +106,17 @@ def format_points(points: ArrayLike) -> bytes:
     if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
         raise ValueError(f"points must be finite and (N, 2), not {array.shape}")
     return "".join(f"{_shortest(x)} {_shortest(y)}\n" for x, y in array).encode("ascii")
+
+
+def format_count(count: int) -> bytes:
+    """Format a number of cells without places: `read_point_file` reads such a file as no points."""
+    return f"{_COUNTED} {count}\n".encode("ascii")
+
+
+def read_count(data: bytes) -> int | None:
+    """The number of cells in a file of `format_count`; None for another one."""
+    found = re.fullmatch(_COUNTED.encode() + rb" ([0-9]{1,9})\n", data)
+    return None if found is None else int(found[1])
 
 
 def _shortest(value: np.float32) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from cellbench.data.contracts import DataSet
+from cellbench.data.own_sets.own_dataset import own_dataset
+from cellbench.data.set_writer import Progress
 from cellbench.data.simulated import simulate_set
-from cellbench.data.stored_set import Progress, StoredSet, how_to_get, is_on_disk, open_set
+from cellbench.data.stored_set import StoredSet, how_to_get, is_on_disk, open_set, own_manifest
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 
@@ -53,13 +55,16 @@ def resolve_set(
 
 
 def find_dataset(name: str) -> DataSet:
-    """The data set of a name, or the one that a simulator of this name stands for.
+    """The data set of a name, the one that a simulator of it stands for, or a set of one's own.
 
     Raises:
         UserError: there is no data set and no simulator of this name.
     """
     if name in SIMULATORS.names():
         name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
+    own = own_manifest(name)
+    if own is not None:
+        return own_dataset(own)
     dataset: DataSet = DATASETS.build({"type": name})
     return dataset
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from cellbench.data.stored_set import Progress, StoredSet
+from cellbench.data.set_writer import Progress
+from cellbench.data.stored_set import StoredSet
 from cellbench.files.writing import sha256_file
+from cellbench.paths import SET_CONFIG
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,6 +28,8 @@ def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Dama
         The changed, missing and extra files, sorted; empty if all is well.
     """
     expected = {"manifest.json": ""}
+    if stored.manifest.own is not None:
+        expected[SET_CONFIG] = ""  # the user may change it
     for entry in stored.manifest.entries:
         expected[entry.image] = entry.image_sha256
         expected[entry.points] = entry.points_sha256

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cellbench.data.contracts import SimulatedImage, Simulator
-from cellbench.data.stored_set import NewItem, Progress, StoredSet, is_on_disk, open_set, write_set
+from cellbench.data.set_writer import NewItem, Progress, write_set
+from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256
 from cellbench.registry import SIMULATORS

@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from cellbench.data.contracts import DataSet
+from cellbench.data.resolve import find_dataset
 from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
-from cellbench.registry import DATASETS
 
 SPLITS = range(5)
 
@@ -133,17 +133,20 @@ def make_split(
     if split not in SPLITS:
         raise UserError(f"There is no split {split}; they are {SPLITS.start} to {SPLITS.stop - 1}.")
     if dataset is None:
-        dataset = DATASETS.build({"type": stored.stands_for})
+        dataset = find_dataset(stored.stands_for)
     if rules.sets is not None and dataset.name not in rules.sets:
         raise UserError(
             f"Protocol {protocol} is for {', '.join(rules.sets)}, not for {stored.name}; "
             "use --protocol v1."
         )
-    return _MAKERS[protocol](stored, dataset, np.random.default_rng(split))
+    return _MAKERS[protocol](stored, dataset, np.random.default_rng(split), split)
 
 
-def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     pool, own_test = _pool(stored, dataset, "v1")
+    whole = dataset.parts is None and not own_test
+    if whole and len(stored) < dataset.folds_below and len(pool) >= len(SPLITS):
+        return _fold(pool, split)
     order = _permuted(pool, rng)
     parts: tuple[int, int, int | None]
     if dataset.parts is None:
@@ -156,6 +159,21 @@ def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
         val=_images(pool, order[first : first + second]),
         test=own_test or _images(pool, order[first + second : first + second + (third or 0)]),
     )
+
+
+def _fold(pool: Mapping[Unit, list[str]], split: int) -> Split:
+    """One of five folds to test, the next to validate, the others to train.
+
+    Units are dealt out in one order for all splits, the largest first, each to the fold with the
+    fewest images.
+    """
+    order = _permuted(pool, np.random.default_rng(SPLITS.start))
+    folds: list[list[Unit]] = [[] for _ in SPLITS]
+    for unit in sorted(order, key=lambda unit: -len(pool[unit])):
+        min(folds, key=lambda fold: len(_images(pool, fold))).append(unit)
+    test, val = folds[split], folds[(split + 1) % len(folds)]
+    rest = [unit for unit in order if unit not in test and unit not in val]
+    return Split(train=_images(pool, rest), val=_images(pool, val), test=_images(pool, test))
 
 
 def _shares(stored: StoredSet, sizes: list[int], own_test: list[str]) -> tuple[int, int, int]:
@@ -187,19 +205,19 @@ def _shares(stored: StoredSet, sizes: list[int], own_test: list[str]) -> tuple[i
     return first, second, third
 
 
-def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
-    parts = _v1(stored, dataset, rng)
+def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
+    parts = _v1(stored, dataset, rng, split)
     return Split(train=parts.train, val=[], test=parts.val + parts.test)
 
 
-def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
-    train = _v1(stored, dataset, rng).train
+def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
+    train = _v1(stored, dataset, rng, split).train
     return Split(train=train, val=list(train), test=list(train))
 
 
-def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     if dataset.parts is None:
-        parts = _v1(stored, dataset, rng)
+        parts = _v1(stored, dataset, rng, split)
         order = [[image_id] for image_id in parts.train + parts.val]
     else:
         pool, _ = _parts(stored, dataset)
@@ -216,7 +234,7 @@ def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Spl
     return Split(images[:train], images[train : train + val], images[train + val :])
 
 
-def _by_donor(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> Split:
+def _by_donor(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     images: dict[str, list[str]] = {}
     for image_id in stored.ids:
         donor = stored.group(image_id)
@@ -237,7 +255,7 @@ def _by_donor(stored: StoredSet, dataset: DataSet, rng: np.random.Generator) -> 
     return Split(*([i for donor in donors for i in images[donor]] for donors in cuts))
 
 
-_MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator], Split]] = {
+_MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator, int], Split]] = {
     "v1": _v1,
     "mbm-donor": _by_donor,
     "literature": _literature,

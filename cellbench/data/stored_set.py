@@ -10,9 +10,6 @@ that is killed leaves no set or a whole one. What is read is checked against the
 
 import inspect
 import re
-import secrets
-import shutil
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,43 +20,17 @@ from numpy.typing import NDArray
 
 from cellbench import paths
 from cellbench.data.contracts import DataSet
-from cellbench.data.images import decode_image, encode_png
+from cellbench.data.images import decode_image
 from cellbench.data.manifests import Entry, Manifest, read_manifest
-from cellbench.data.points import format_points, read_point_file
+from cellbench.data.points import read_count, read_point_file
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
-from cellbench.files.writing import only_writer, sha256, sync, writing
+from cellbench.files.writing import sha256
 from cellbench.registry import DATASETS
-from cellbench.structures import CellSample, Points, no_points
+from cellbench.structures import CellSample
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """One image on its way into the store.
-
-    Attributes:
-        image_id: safe as a file name.
-        picture: bytes of a picture file, kept unchanged, or (H, W, 3) uint8 pixels, kept as PNG.
-        suffix: of the picture's file, with the dot, lower case; pixels are ".png".
-        size: (width, height) in px.
-        points: (N, 2) float32, (x, y) px.
-        part: "train" or "test" where the set is distributed in parts.
-        group: donor or slide, where it is known.
-    """
-
-    image_id: str
-    picture: bytes | NDArray[np.uint8]
-    size: tuple[int, int]
-    points: Points
-    suffix: str = ".png"
-    part: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,9 +112,16 @@ class StoredSet:
             UserError: no such image, or its point file is missing or not the one of the manifest.
         """
         entry = self.entry(image_id)
-        self._checked(entry.points, entry.points_sha256)
+        text = self._checked(entry.points, entry.points_sha256)
         points = read_point_file(self.folder / entry.points).points
-        return CellSample(image_id=entry.id, points=points, size=entry.size)
+        own = self.manifest.own
+        return CellSample(
+            image_id=entry.id,
+            points=points,
+            size=entry.size,
+            pixel_size_um=None if own is None else own.um_per_px,
+            counted=read_count(text) if own is not None and own.counts_only else None,
+        )
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
         """The picture of an image, (H, W, 3) uint8 RGB, decoded anew at every call.
@@ -186,6 +164,31 @@ def sets_on_disk() -> list[str]:
     return [name for name in names if is_on_disk(name)]
 
 
+def own_sets() -> list[str]:
+    """The names of the user's own sets on disk, sorted; a damaged one is left out."""
+    found = []
+    for name in sets_on_disk():
+        with suppress(UserError):
+            if own_manifest(name) is not None:
+                found.append(name)
+    return found
+
+
+def own_manifest(name: str) -> Manifest | None:
+    """The manifest of a set of the user's own pictures; None where there is no such set.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not _NAME.fullmatch(name) or name in DATASETS.names():
+        return None
+    path = own_folder(name) / "manifest.json"
+    if not path.is_file():
+        return None
+    manifest = read_manifest(path)
+    return None if manifest.own is None else manifest
+
+
 def open_set(name: str) -> StoredSet:
     """Open a set that is on disk.
 
@@ -208,65 +211,9 @@ def how_to_get(name: str) -> str:
     )
 
 
-def write_set(
-    name: str,
-    items: Iterable[NewItem],
-    *,
-    source: str,
-    notes: Iterable[str] = (),
-    stands_for: str | None = None,
-    seed: int | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    total: int = 0,
-) -> StoredSet:
-    """Write a set in its canonical form; it appears under its name when it is whole.
-
-    Args:
-        name: of the set.
-        items: its images, read one by one; an error that they raise leaves nothing behind.
-        source: where they come from, for people.
-        notes: what was assumed, one sentence each; read when all items are written.
-        stands_for: the real set, for a simulated one.
-        seed: of a simulated set.
-        force: whether a set of this name is replaced.
-        progress: called after every image.
-        total: number of items, for `progress`.
-
-    Raises:
-        UserError: a set of this name is there already; two items have one id; the disk is full.
-    """
-    target = _own_folder(name)
-    with only_writer(target.parent, name):
-        _sweep(target)
-        if is_on_disk(name) and not force:
-            raise UserError(f"{name} is on disk already, in {target}; --force replaces it.")
-        temporary = target.with_name(f".{name}.{secrets.token_hex(4)}.partial")
-        try:
-            entries = _write_items(temporary, items, progress, total)
-            manifest = Manifest(
-                name=name,
-                entries=tuple(sorted(entries, key=lambda entry: entry.id)),
-                source=source,
-                notes=tuple(notes),
-                stands_for=stands_for,
-                seed=seed,
-            )
-            with writing(target):
-                _put(temporary / "manifest.json", manifest.to_json().encode("ascii"))
-                if target.exists():  # an old set of the name goes away first, as a whole too
-                    target.rename(target.with_name(f".{name}.{secrets.token_hex(4)}.old"))
-                temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sweep(target)
-    return StoredSet(target, manifest)
-
-
 def _manifest_path(name: str) -> Path:
     """The manifest of the user's copy; without one, that of the copy that the plugin ships."""
-    own = _own_folder(name) / "manifest.json"
+    own = own_folder(name) / "manifest.json"
     if own.is_file() or name not in DATASETS.names():
         return own
     try:
@@ -278,71 +225,14 @@ def _manifest_path(name: str) -> Path:
     return Path(inspect.getfile(dataset)).parent / dataset.shipped / "manifest.json"
 
 
-def _own_folder(name: str) -> Path:
+def own_folder(name: str) -> Path:
+    """Where a set of this name is kept in `$CELLBENCH_HOME`.
+
+    Raises:
+        UserError: no set can have this name.
+    """
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{name!r} is no name of a data set; they are lower-case letters, digits and dashes."
         )
     return paths.data_folder(name)
-
-
-def _write_items(
-    folder: Path, items: Iterable[NewItem], progress: Progress | None, total: int
-) -> list[Entry]:
-    with writing(folder):
-        (folder / "images").mkdir(parents=True)
-        (folder / "points").mkdir()
-    entries: dict[str, Entry] = {}
-    for item in items:
-        # Folded: two ids that differ in case alone are one file on some systems.
-        key = item.image_id.casefold()
-        if key in entries:
-            raise UserError(
-                f"Two images are called {item.image_id!r}; rename one of them and try again."
-            )
-        entries[key] = _write_item(folder, item)
-        if progress is not None:
-            progress(len(entries), total)
-    return list(entries.values())
-
-
-def _write_item(folder: Path, item: NewItem) -> Entry:
-    drawn = None
-    picture, suffix = item.picture, item.suffix
-    if not isinstance(picture, bytes):
-        drawn = sha256(np.ascontiguousarray(picture).tobytes())
-        picture, suffix = encode_png(picture), ".png"
-    text = format_points(item.points if len(item.points) else no_points())
-    entry = Entry(
-        id=item.image_id,
-        suffix=suffix,
-        size=item.size,
-        count=len(item.points),
-        image_sha256=sha256(picture),
-        points_sha256=sha256(text),
-        pixels_sha256=drawn,
-        part=item.part,
-        group=item.group,
-    )
-    with writing(folder / entry.image):
-        _put(folder / entry.image, picture)
-        _put(folder / entry.points, text)
-    return entry
-
-
-def _put(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        sync(stream.fileno())
-
-
-def _sweep(target: Path) -> None:
-    """Remove what a killed process left; an old set whose successor never came is put back."""
-    for old in target.parent.glob(f".{target.name}.*.old"):
-        if not target.exists():
-            with suppress(OSError):
-                old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    for partial in target.parent.glob(f".{target.name}.*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)

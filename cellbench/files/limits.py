@@ -63,5 +63,10 @@ FILE = Limit("CELLBENCH_MAX_FILE_MB", "--max-file-mb", 2_000, "size of one file"
 POINTS = Limit("CELLBENCH_MAX_POINTS_MB", "--max-points-mb", 8, "size of one point file")
 """Size of a point file: some 500,000 cells."""
 
+ANNOTATION = Limit(
+    "CELLBENCH_MAX_ANNOTATION_MB", "--max-annotation-mb", 40, "size of one annotation file"
+)
+"""Size of an annotation file of another program: some 100,000 outlines."""
+
 SIDECAR = Limit("CELLBENCH_MAX_SIDECAR_MB", "--max-sidecar-mb", 256, "size of a record's points")
 """Size of the points beside a record: some 20 million cells."""

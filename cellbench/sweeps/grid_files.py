@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import UserError
 from cellbench.sweeps.grids import Factor, Grid, Level, overlap
 

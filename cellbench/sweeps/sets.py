@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from cellbench.data.resolve import find_dataset
 from cellbench.data.splits import find_protocol, make_split
-from cellbench.data.stored_set import how_to_get, is_on_disk, open_set
+from cellbench.data.stored_set import how_to_get, is_on_disk, open_set, own_sets
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 
@@ -41,7 +41,7 @@ def find_sets(
         UserError: an unknown set, protocol or split.
     """
     find_protocol(protocol)
-    known = [*DATASETS.names(), *SIMULATORS.names()]
+    known = [*DATASETS.names(), *SIMULATORS.names(), *own_sets()]
     for name in names:
         if name.casefold() not in known:
             near = get_close_matches(name, known, n=1)

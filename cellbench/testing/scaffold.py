@@ -3,21 +3,16 @@
 import importlib.util
 import keyword
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-from scipy.spatial import cKDTree
-
 from cellbench import plugin_index
 from cellbench.data.contracts import DataSet
 from cellbench.data.images import image_size
+from cellbench.data.own_sets.measurements import Measured, measure
 from cellbench.errors import UserError
-from cellbench.structures import Points
 from cellbench.testing.claims import ContractError
 from cellbench.testing.data import check_raw_copy
 
@@ -28,34 +23,8 @@ _PLACES = {
     "decoder": 'decoder=dict(_delete_=True, type="$part")',
 }
 _RIVALS = dict.fromkeys(_PLACES, "p2pnet") | {"method": "fcrn"}
-# Of a set whose pictures are not at hand.
-_RADIUS_PX, _SCALE, _CROP_PX = 8.0, 1.0, 64
 # Steps of training that the number of epochs in a new set's config comes to, about.
 _STEPS = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the pictures of a new data set have in common.
-
-    Attributes:
-        images: how many there are.
-        cells: in all of them.
-        radius_px: half the median distance of neighbouring cells, at least 2 px.
-        input_scale: at which neighbours are some 12 px apart; 0.5, 1, 1.5 or 2.
-        crop_px: edge of a training crop, px of the network input.
-    """
-
-    images: int
-    cells: int
-    radius_px: float = _RADIUS_PX
-    input_scale: float = _SCALE
-    crop_px: int = _CROP_PX
-
-    @property
-    def epochs(self) -> int:
-        """Passes over 60 % of the images, in batches of four, that make some 400 steps."""
-        return max(10, _STEPS // max(1, round(0.6 * self.images / 4)))
 
 
 def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> Measured | None:
@@ -85,7 +54,7 @@ def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> 
         if pictures is not None:
             measured = _measure(code, name, part, pictures)
         found = measured or Measured(20, 0)
-        words |= {"title": _title(measured), "epochs": f"{found.epochs}"}
+        words |= {"title": _title(measured), "epochs": f"{_epochs(found.images)}"}
         words |= {"radius_px": f"{found.radius_px}", "input_scale": f"{found.input_scale}"}
         words |= {"crop": f"{found.crop_px}"}
         files[f"{name}/configs/datasets/{name}.py"] = "config_dataset"
@@ -161,16 +130,9 @@ def _measure(code: str, name: str, part: str, pictures: Path) -> Measured:
     cells = sum(map(len, points))
     if not cells:
         raise UserError(f"{pictures} has {len(items)} pictures and no cell; see their dots.")
-    distance = _neighbour_distance(points)
-    if distance is None:
-        return Measured(len(items), cells)
-    scale = min((0.5, 1.0, 1.5, 2.0), key=lambda scale: abs(np.log(scale * distance / 12)))
-    shortest = min(min(size) for size in sizes) * scale
-    crop = int(np.clip(shortest // 32 * 32, 32, 96))
-    return Measured(len(items), cells, max(2.0, round(distance) / 2), scale, crop)
+    return measure(points, sizes)
 
 
-def _neighbour_distance(points: Sequence[Points]) -> float | None:
-    """The median distance of a cell to the nearest other, px; None where no image has two."""
-    nearest = [np.asarray(cKDTree(own).query(own, 2)[0])[:, 1] for own in points if len(own) > 1]
-    return float(np.median(np.concatenate(nearest))) if nearest else None
+def _epochs(images: int) -> int:
+    """Passes over 60 % of the images, in batches of four, that make some 400 steps."""
+    return max(10, _STEPS // max(1, round(0.6 * images / 4)))

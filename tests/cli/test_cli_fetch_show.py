@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cellbench.cli.main import main
-from cellbench.data.stored_set import NewItem, write_set
+from cellbench.data.set_writer import NewItem, write_set
 
 
 @pytest.fixture

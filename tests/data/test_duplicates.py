@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from cellbench.data.duplicates import find_twins
+from cellbench.data.set_writer import NewItem, write_set
 from cellbench.data.splits import SPLITS, make_split
-from cellbench.data.stored_set import NewItem, open_set, write_set
+from cellbench.data.stored_set import open_set
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -4,7 +4,7 @@ import pytest
 from cellbench.data import fetch
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints, SimulatedImage, Simulator
 from cellbench.data.resolve import find_dataset, resolve_set
-from cellbench.data.stored_set import NewItem, write_set
+from cellbench.data.set_writer import NewItem, write_set
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 

@@ -11,13 +11,8 @@ import pytest
 from cellbench.data.images import encode_png
 from cellbench.data.manifests import read_manifest
 from cellbench.data.set_damage import Damage, verify_set
-from cellbench.data.stored_set import (
-    NewItem,
-    is_on_disk,
-    open_set,
-    sets_on_disk,
-    write_set,
-)
+from cellbench.data.set_writer import NewItem, write_set
+from cellbench.data.stored_set import is_on_disk, open_set, sets_on_disk
 from cellbench.errors import UserError
 
 RNG = np.random.default_rng(5)
@@ -89,7 +84,7 @@ def test_the_hash_sees_every_change(home, changed):
 def test_the_hash_of_a_drawn_set_survives_another_png_encoder(home, monkeypatch):
     first = write(items=[item("a", drawn=True)], stands_for="adi")
     monkeypatch.setattr(
-        "cellbench.data.stored_set.encode_png", lambda pixels: encode_png(pixels) + b"\0"
+        "cellbench.data.set_writer.encode_png", lambda pixels: encode_png(pixels) + b"\0"
     )
     second = write(items=[item("a", drawn=True)], stands_for="adi", force=True)
     assert first.manifest.entries != second.manifest.entries

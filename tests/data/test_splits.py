@@ -129,6 +129,7 @@ class Unstated:
     name = title = "ours"
     parts = images = None
     by_group = False
+    folds_below = 0
 
 
 def own(entries):

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
+import annotation_samples
 import numpy as np
 import tifffile
 from mutators import mutated_bytes, mutated_json, mutated_png
@@ -27,6 +28,8 @@ from PIL import Image
 from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.counting import count_tables
+from cellbench.data.annotation_formats import restricted_pickle
+from cellbench.data.annotation_formats.known_formats import format_of
 from cellbench.data.archives import unpack
 from cellbench.data.images import read_image
 from cellbench.data.large import LargePicture
@@ -320,6 +323,49 @@ def _use_claim(path: Path) -> bool:
     return True
 
 
+def _written(name: str) -> Callable[[], list[bytes]]:
+    """Good files of a format of annotations."""
+
+    @cache
+    def seeds() -> list[bytes]:
+        cells = {"a": np.array([[10.5, 20.5], [200.5, 30.5], [90.5, 90.5]]), "b": np.ones((1, 2))}
+        with tempfile.TemporaryDirectory() as folder:
+            annotation_samples.FORMATS[name](cells, Path(folder))
+            return [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+
+    return seeds
+
+
+def _use_annotation(path: Path) -> bool:
+    for found in format_of(path).read(path):
+        require(type(found.cells) is int and 0 <= found.cells < 10**8, "a number of cells")
+        require(found.picture is None or type(found.picture) is str, "a name of a picture")
+        require(found.size is None or min(found.size) > 0, "a size")
+        if found.points is not None:
+            require(found.points.dtype == np.float32, "points of another type")
+            require(found.points.shape[1:] == (2,), "points of another shape")
+            require(np.isfinite(found.points).all(), "a point that is not finite")
+        require(all("\n" not in note for note in found.notes), "a note of several lines")
+    return True
+
+
+def _use_pickle(path: Path) -> bool:
+    try:
+        masks = restricted_pickle.unpickled_masks(path.read_bytes())
+    except MemoryError:
+        return False  # the process that reads it has little memory on purpose
+    except Exception:  # it may fail in any way, in a process of its own
+        return False
+    require(masks.ndim == 2 and masks.dtype.kind in "iu", "masks of another type")
+    return True
+
+
+def _annotation_reader(name: str, file: str, *mutate: Mutate) -> Reader:
+    return Reader(
+        f"annotation {name}", file, _written(name), (*mutate, mutated_bytes), _use_annotation
+    )
+
+
 def _claim() -> list[bytes]:
     return [b'{"place": "host boot", "pid": 12, "started": "77", "token": "t"}']
 
@@ -344,6 +390,19 @@ READERS = (
     Reader("cache", "c.sqlite3", _cache, (mutated_bytes,), _use_cache),
     Reader("counts", "counts.csv", _counts, (mutated_bytes,), _use_counts),
     Reader("published", "published.csv", _published, (mutated_bytes,), _use_published),
+    _annotation_reader("dot-pictures", "a_dots.png", mutated_png),
+    _annotation_reader("label-masks", "a_mask.tif"),
+    _annotation_reader("imagej-results-um", "Results.csv"),
+    _annotation_reader("counts-only", "counts.csv"),
+    _annotation_reader("imagej-roi", "a.roi"),
+    _annotation_reader("imagej-zip", "a.zip", _repacked),
+    _annotation_reader("qupath", "a.geojson", mutated_json),
+    _annotation_reader("coco", "a.json", mutated_json),
+    _annotation_reader("labelme", "a.json", mutated_json),
+    _annotation_reader("via", "a.json", mutated_json),
+    _annotation_reader("cvat", "a.xml"),
+    _annotation_reader("cell-counter", "a.xml"),
+    Reader("Cellpose pickle", "a_seg.npy", _written("cellpose"), (mutated_bytes,), _use_pickle),
     Reader("claim", "claim.json", _claim, (mutated_bytes, mutated_json), _use_claim),
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellbench.data.stored_set import NewItem, write_set
+from cellbench.data.set_writer import NewItem, write_set
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,62 @@
+"""`cellbench.import_own`: a set of one's own pictures from a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cellbench.data.own_sets.own_import import UnderstoodFolder
+    from cellbench.data.set_writer import Progress
+    from cellbench.data.stored_set import StoredSet
+
+
+def import_own(
+    name: str,
+    source: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    group: str | None = None,
+    um_per_px: float | None = None,
+    skip_bare: bool = False,
+    force: bool = False,
+    confirm: "Callable[[UnderstoodFolder], bool]" = lambda folder: True,
+    progress: "Progress | None" = None,
+) -> "StoredSet | None":
+    """Make a set of a folder of pictures with annotations, in any format that people have.
+
+    An annotation goes by the name of its picture (a.png with a.txt, a_dots.png, a_mask.tif, a.roi,
+    a_seg.npy), or states it (COCO, CVAT, VIA, a table with a column called image). What
+    contradicts itself is refused, and nothing is kept of it.
+
+    Args:
+        name: of the set, as `cellbench run --dataset` and the other commands take it.
+        source: folder of the pictures; those in folders of it are taken too.
+        annotations: folder or file of the annotations, where they are not in the same folder.
+        group: what pictures share that no split divides, such as a donor: a pattern of their names
+            with parentheses around it, such as '(mouse[0-9]+)_', a column of a table with a line a
+            picture, or `folder`.
+        um_per_px: edge of a pixel, micrometres.
+        skip_bare: leave pictures without annotation out.
+        force: replace the set if it is there already.
+        confirm: is given what was understood; nothing is kept where it answers False.
+        progress: called after every picture.
+
+    Returns:
+        The set on disk; None if it was not to be kept.
+
+    Raises:
+        UserError: a file cannot be read, or contradicts its picture or another; names the file.
+    """
+    from cellbench.data.own_sets.own_import import keep_set, understand_folder
+
+    folder = understand_folder(
+        name,
+        Path(source),
+        annotations=None if annotations is None else Path(annotations),
+        group=group,
+        um_per_px=um_per_px,
+        skip_bare=skip_bare,
+        force=force,
+        progress=progress,
+    )
+    return keep_set(folder, force=force) if confirm(folder) else None

@@ -1,0 +1,73 @@
+"""`cellbench data import NAME --own`: what was understood of a folder is shown, then kept."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from cellbench.api.own_folders import import_own
+from cellbench.files.writing import write_atomically
+
+if TYPE_CHECKING:
+    from cellbench.data.own_sets.own_import import UnderstoodFolder
+
+
+def import_folder(
+    name: str, source: Path, *, yes: bool, sheet: Path | None, **options: Any
+) -> None:
+    """Import a set of one's own.
+
+    Args:
+        name: of the set.
+        source: folder of the pictures.
+        yes: keep it without asking; asked is only somebody at a terminal.
+        sheet: file of the contact sheet; `NAME-sheet.png` by default.
+        options: of `import_own`.
+    """
+    console = Console(highlight=False)
+
+    def confirm(folder: "UnderstoodFolder") -> bool:
+        _show(console, folder, sheet or Path(f"{name}-sheet.png"))
+        if yes or not (sys.stdin.isatty() and console.is_terminal):
+            return True
+        return click.confirm("Keep it?", default=True)
+
+    stored = import_own(name, source, confirm=confirm, **options)
+    if stored is None:
+        click.echo("Nothing was kept.")
+        return
+    console.print(f"Kept in {stored.folder}", soft_wrap=True, markup=False)
+    console.print(
+        f"Next: cellbench run methods/unet.py --dataset {name}", soft_wrap=True, markup=False
+    )
+
+
+def _show(console: Console, folder: "UnderstoodFolder", sheet: Path) -> None:
+    import numpy as np
+
+    from cellbench.data.own_sets.contact_sheet import sheet_png
+    from cellbench.ranking.tables import plain
+
+    counts, facts = np.array(folder.counts), folder.facts
+    many, groups = len(counts), folder.groups
+    lines = [
+        f"{folder.name}: {many} pictures, {counts.sum()} cells ({counts.min()} to {counts.max()} "
+        f"a picture, {counts.mean():.1f} on average)",
+        f"annotation: {', '.join(facts.formats)}",
+        "groups: " + (f"{groups}" if groups else "none, each picture is its own"),
+    ]
+    if facts.spacing_px is not None:
+        length = facts.spacing_px * (facts.um_per_px or 0)
+        lines.append(
+            f"spacing: {facts.spacing_px:.1f} px between neighbouring cells"
+            + (f" ({length:.1f} µm)" if length else "")
+            + f"; match radius {folder.measured.radius_px:g} px"
+        )
+    if facts.counts_only:
+        lines.append("counts only: methods that need places cannot learn from it")
+    write_atomically(sheet, sheet_png(folder), elsewhere="--sheet")
+    lines.append(f"pictures with their cells: {sheet}")
+    for line in (*lines, *(f"note: {note}" for note in folder.notes)):
+        console.print(plain(line), markup=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""Cell Counter, a plugin of ImageJ: XML of markers, one file a picture."""
+
+from pathlib import Path
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    number,
+    points_array,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.xml_files import read_xml
+from cellbench.data.point_conventions import CELL_COUNTER
+from cellbench.errors import UserError
+
+PROGRAM = "Cell Counter"
+ROOT = "CellCounter_Marker_File"
+NOTE = "Cell Counter has the centres of pixels at whole numbers: 0.5 was added."
+
+
+def read_cell_counter(path: Path) -> list[FileAnnotation]:
+    """Read all markers, of all types together.
+
+    Raises:
+        UserError: it is no such file, or has markers on several slices of a stack.
+    """
+    root = read_xml(path, PROGRAM)
+    with reading(path, PROGRAM):
+        if root.tag != ROOT:
+            raise ValueError(f"its root is called {root.tag[:40]!r}")
+        places, types, slices = [], set(), set()
+        for kind in root.iter("Marker_Type"):
+            named = (kind.findtext("Name") or kind.findtext("Type") or "").strip()
+            for marker in kind.iter("Marker"):
+                x, y = (number(marker.findtext(name)) for name in ("MarkerX", "MarkerY"))
+                places.append((x, y))
+                slices.add(number(marker.findtext("MarkerZ", "1")))
+                types.add(named[:40])
+        if len(slices) > 1:
+            raise UserError(
+                f"{path} has markers on {len(slices)} slices of a stack; save the slice that is "
+                "counted as a picture of its own, with its own markers."
+            )
+        picture = root.findtext("Image_Properties/Image_Filename")
+        notes = (NOTE,) if places else ()
+        return [
+            FileAnnotation(
+                points_array(places, path, CELL_COUNTER.shift_px),
+                picture=picture.strip() if picture and picture.strip() else None,
+                notes=(*notes, *together(sorted(types), "marker types")),
+            )
+        ]

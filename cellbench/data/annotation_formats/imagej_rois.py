@@ -1,0 +1,98 @@
+"""ImageJ: a `.roi` file, or a `.zip` of them as the ROI Manager saves it."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    points_array,
+    read_annotation_bytes,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.shapes import polygon_centroid
+from cellbench.data.point_conventions import IMAGEJ_AREA, IMAGEJ_POINT
+from cellbench.errors import UserError
+
+if TYPE_CHECKING:
+    from roifile import ImagejRoi
+
+PROGRAM = "ImageJ"
+
+# Of an archive from anywhere; a multi-point selection of 100,000 cells has 1 MB.
+_MOST_ROIS = 200_000
+_MOST_ROI_BYTES = 32 * 2**20
+_MOST_BYTES = 256 * 2**20
+
+POINTS_NOTE = "ImageJ has the centres of pixels at whole numbers: 0.5 was added to its points."
+AREAS_NOTE = "Each outline of ImageJ is one cell, at its centroid."
+
+
+def read_imagej(path: Path) -> list[FileAnnotation]:
+    """Read the points of all point selections, and the centroids of all areas.
+
+    Raises:
+        UserError: it is damaged or too large, or holds a line, which is no cell.
+    """
+    data = read_annotation_bytes(path)
+    with reading(path, PROGRAM):
+        from roifile import ImagejRoi
+
+        members = _members(data, path) if data[:2] == b"PK" else [data]
+        places: list[tuple[float, float]] = []
+        classes: set[str] = set()
+        notes: dict[str, None] = {}
+        for member in members:
+            roi = ImagejRoi.frombytes(member)
+            found, note = _cells(roi, path)
+            places += found
+            notes[note] = None
+            if roi.counters is not None:
+                classes |= {str(int(one)) for one in np.unique(np.asarray(roi.counters))}
+    marks = (*notes, *together(sorted(classes), "counters"))
+    return [FileAnnotation(points_array(places, path), notes=marks)]
+
+
+def _members(data: bytes, path: Path) -> list[bytes]:
+    """The ROI files of an archive."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        listed = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]
+        if not listed:
+            raise UserError(f"{path} holds no .roi file; save the ROI Manager's list again.")
+        if len(listed) > _MOST_ROIS:
+            raise UserError(f"{path} holds {len(listed)} ROIs, more than {_MOST_ROIS}; divide it.")
+        found, left = [], _MOST_BYTES
+        for one in listed:
+            if one.file_size > min(_MOST_ROI_BYTES, left):
+                raise UserError(f"{path} unpacks to more than ROIs have; save the list again.")
+            with archive.open(one) as stream:
+                found.append(stream.read(min(_MOST_ROI_BYTES, left) + 1))
+            left -= len(found[-1])
+            if left < 0:
+                raise UserError(f"{path} unpacks to more than ROIs have; save the list again.")
+    return found
+
+
+def _cells(roi: "ImagejRoi", path: Path) -> tuple[list[tuple[float, float]], str]:
+    from roifile import ROI_TYPE
+
+    if roi.roitype == ROI_TYPE.POINT:
+        shift = IMAGEJ_POINT.shift_px
+        at = np.asarray(roi.coordinates(), dtype=np.float64).reshape(-1, 2) + shift
+        return [(float(x), float(y)) for x, y in at], POINTS_NOTE
+    shift = IMAGEJ_AREA.shift_px
+    if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
+        return [
+            ((roi.left + roi.right) / 2 + shift, (roi.top + roi.bottom) / 2 + shift)
+        ], AREAS_NOTE
+    if roi.roitype in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED):
+        x, y = polygon_centroid([np.asarray(roi.coordinates(), dtype=np.float64).tolist()])
+        return [(x + shift, y + shift)], AREAS_NOTE
+    raise UserError(
+        f"{path} holds a selection of the kind {roi.roitype.name.lower()} ({roi.name[:40]!r}), "
+        "which is no cell; save points or areas."
+    )

@@ -1,0 +1,98 @@
+"""Which format a file is in, by its name and its first values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench.data.annotation_formats import (
+    annotation_pictures,
+    cell_counter,
+    cellpose_masks,
+    coco,
+    cvat,
+    imagej_rois,
+    labelme,
+    point_tables,
+    qupath,
+    via,
+)
+from cellbench.data.annotation_formats.file_annotation import FileAnnotation, read_annotation_json
+from cellbench.data.annotation_formats.xml_files import read_xml
+from cellbench.data.images import is_named_as_picture
+from cellbench.errors import UserError
+
+Reader = Callable[[Path], list[FileAnnotation]]
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFormat:
+    """A format of annotations.
+
+    Attributes:
+        name: for people.
+        read: the cells of a file in it.
+        marks: 2 for places that somebody marked, 1 for outlines and masks, 0 for numbers alone:
+            of two annotations that agree the higher is taken.
+    """
+
+    name: str
+    read: Reader
+    marks: int = 2
+
+
+TABLE = AnnotationFormat("table of points or counts", point_tables.read_table)
+PICTURE = AnnotationFormat(
+    "dot picture or mask", annotation_pictures.read_annotation_picture, marks=1
+)
+IMAGEJ = AnnotationFormat("ImageJ ROIs", imagej_rois.read_imagej)
+CELLPOSE = AnnotationFormat("Cellpose _seg.npy", cellpose_masks.read_cellpose, marks=1)
+QUPATH = AnnotationFormat("QuPath GeoJSON", qupath.read_qupath)
+COCO = AnnotationFormat("COCO JSON", coco.read_coco)
+LABELME = AnnotationFormat("LabelMe JSON", labelme.read_labelme)
+VIA = AnnotationFormat("VIA JSON", via.read_via)
+CVAT = AnnotationFormat("CVAT XML", cvat.read_cvat)
+CELL_COUNTER = AnnotationFormat("Cell Counter XML", cell_counter.read_cell_counter)
+
+_BY_SUFFIX = {
+    **dict.fromkeys(point_tables.SUFFIXES, TABLE),
+    ".roi": IMAGEJ,
+    ".zip": IMAGEJ,
+    ".npy": CELLPOSE,
+    ".geojson": QUPATH,
+}
+SUFFIXES = frozenset({*_BY_SUFFIX, ".json", ".xml"})
+"""What files of annotations are called that are no pictures, in lower case."""
+
+
+def is_named_as_annotation(path: Path) -> bool:
+    """Whether a file is called what annotations are called; pictures and hidden files are none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def format_of(path: Path) -> AnnotationFormat:
+    """The format of a file; the first values of JSON and XML are read for it.
+
+    Raises:
+        UserError: it is in none that is known.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    if suffix == ".json":
+        document = read_annotation_json(path)
+        tests = (
+            (qupath.is_qupath, QUPATH), (coco.is_coco, COCO),
+            (labelme.is_labelme, LABELME), (via.is_via, VIA),
+        )  # fmt: skip
+        for fits, found in tests:
+            if fits(document):
+                return found
+        raise UserError(
+            f"{path} is in no format that is known; JSON may be of QuPath, COCO, LabelMe or VIA."
+        )
+    if suffix == ".xml":
+        root = read_xml(path, "CVAT or Cell Counter")
+        return CELL_COUNTER if root.tag == cell_counter.ROOT else CVAT
+    if is_named_as_picture(path):
+        return PICTURE
+    raise UserError(f"{path} is in no format of annotations that is known.")

@@ -1,0 +1,72 @@
+"""LabelMe: a JSON file beside each picture."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    edge,
+    number,
+    points_array,
+    read_annotation_json,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.shapes import polygon_centroid
+from cellbench.data.point_conventions import LABELME
+
+PROGRAM = "LabelMe"
+
+
+def is_labelme(document: Any) -> bool:
+    """Whether a JSON document is of LabelMe."""
+    return isinstance(document, Mapping) and isinstance(document.get("shapes"), list)
+
+
+def read_labelme(path: Path) -> list[FileAnnotation]:
+    """Read a cell for each shape: its point, or the middle of its outline.
+
+    Raises:
+        UserError: it is no such file, or holds a line.
+    """
+    document = read_annotation_json(path)
+    with reading(path, PROGRAM):
+        if not is_labelme(document):
+            raise ValueError("it has no list of shapes")
+        places, classes, outlines = [], set(), 0
+        for shape in document["shapes"]:
+            kind = str(shape.get("shape_type") or "polygon")
+            corners = [(number(x), number(y)) for x, y in shape["points"]]
+            places.append(_middle(kind, corners))
+            outlines += kind != "point"
+            classes.add(str(shape.get("label", ""))[:40])
+        size = None
+        if document.get("imageWidth") and document.get("imageHeight"):
+            size = edge(document["imageWidth"]), edge(document["imageHeight"])
+        notes = together(sorted(classes), "labels")
+        if outlines:
+            notes += ("Each outline of LabelMe is one cell, at its middle.",)
+        named = document.get("imagePath")
+        return [
+            FileAnnotation(
+                points_array(places, path, LABELME.shift_px),
+                picture=re.split(r"[/\\]", named)[-1] if isinstance(named, str) else None,
+                size=size,
+                notes=notes,
+            )
+        ]
+
+
+def _middle(kind: str, corners: list[tuple[float, float]]) -> tuple[float, float]:
+    if kind == "point" and len(corners) == 1:
+        return corners[0]
+    if kind == "polygon" and len(corners) >= 3:
+        return polygon_centroid([corners])
+    if kind == "rectangle" and len(corners) in (2, 4):
+        xs, ys = zip(*corners, strict=True)
+        return (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    if kind == "circle" and len(corners) == 2:
+        return corners[0]
+    raise ValueError(f"a shape of the kind {kind[:40]!r} with {len(corners)} points is no cell")

@@ -1,0 +1,125 @@
+"""QuPath: GeoJSON of points, or of outlines that are cells."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    number,
+    points_array,
+    read_annotation_json,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.shapes import multipolygon_centroid, polygon_centroid
+from cellbench.data.point_conventions import QUPATH
+from cellbench.errors import UserError
+
+PROGRAM = "QuPath"
+
+
+def is_qupath(document: Any) -> bool:
+    """Whether a JSON document is GeoJSON: a collection, a list of features, or one of them."""
+    if isinstance(document, list):
+        return bool(document) and all(map(is_qupath, document[:3]))
+    if not isinstance(document, Mapping):
+        return False
+    kinds = ("FeatureCollection", "Feature", "Point", "MultiPoint", "Polygon", "MultiPolygon")
+    return document.get("type") in kinds
+
+
+def read_qupath(path: Path) -> list[FileAnnotation]:
+    """Read points and outlines.
+
+    A point is a cell, and so is the outline of a detection. An outline that was drawn as an
+    annotation is a cell if there is nothing else, and a region otherwise.
+
+    Raises:
+        UserError: it is no GeoJSON, or holds nothing but lines.
+    """
+    document = read_annotation_json(path)
+    with reading(path, PROGRAM):
+        if not is_qupath(document) and document != []:
+            raise ValueError("it holds no features")
+        marks: list[tuple[float, float]] = []
+        regions: list[tuple[float, float]] = []
+        lines, classes = 0, set()
+        for feature in _features(document):
+            geometry, properties = _parts(feature)
+            kind = geometry.get("type")
+            found = _cells(geometry)
+            if found is None:
+                lines += 1
+                continue
+            drawn = properties.get("objectType", properties.get("object_type"))
+            outline = kind in ("Polygon", "MultiPolygon")
+            area = outline and str(drawn or "annotation").casefold() == "annotation"
+            (regions if area else marks).extend(found)
+            named = properties.get("classification")
+            if isinstance(named, Mapping) and not area:
+                classes.add(str(named.get("name", ""))[:40])
+        notes = together(sorted(classes), "classes")
+        if not marks and regions:
+            notes += ("Each outline of QuPath is one cell, at its centroid.",)
+            marks = regions
+        elif regions:
+            notes += (f"{len(regions)} outlined regions are no cells.",)
+        if lines and not marks:
+            raise UserError(f"{path} holds lines and no points; mark cells with the points tool.")
+        if lines:
+            notes += (f"{lines} lines are no cells.",)
+    return [FileAnnotation(points_array(marks, path, QUPATH.shift_px), notes=notes)]
+
+
+def _features(document: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(document, Mapping) and document.get("type") == "FeatureCollection":
+        document = document["features"]
+    for feature in document if isinstance(document, list) else [document]:
+        if not isinstance(feature, Mapping):
+            raise ValueError("a feature is no object")
+        yield feature
+
+
+def _parts(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    if feature.get("type") != "Feature":  # a bare geometry
+        return feature, {}
+    geometry, properties = feature.get("geometry"), feature.get("properties") or {}
+    if not isinstance(geometry, Mapping) or not isinstance(properties, Mapping):
+        raise ValueError("a feature has no geometry")
+    return geometry, properties
+
+
+def _cells(geometry: Mapping[str, Any]) -> list[tuple[float, float]] | None:
+    """The cells of a geometry; None for a line."""
+    kind, places = geometry.get("type"), geometry.get("coordinates")
+    if kind == "Point":
+        return [_place(places)]
+    if kind == "MultiPoint":
+        return [_place(one) for one in _listed(places)]
+    if kind == "Polygon":
+        return [polygon_centroid(_rings(places))]
+    if kind == "MultiPolygon":
+        return [multipolygon_centroid([_rings(one) for one in _listed(places)])]
+    if kind in ("LineString", "MultiLineString"):
+        return None
+    raise ValueError(f"a geometry of the type {str(kind)[:40]!r}")
+
+
+def _rings(places: Any) -> list[list[tuple[float, float]]]:
+    rings = [[_place(one) for one in _listed(ring)] for ring in _listed(places)]
+    if not rings:
+        raise ValueError("an outline without corners")
+    return rings
+
+
+def _place(place: Any) -> tuple[float, float]:
+    if not isinstance(place, list) or len(place) not in (2, 3):
+        raise ValueError(f"{str(place)[:40]!r} is no place")
+    return number(place[0]), number(place[1])
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{str(value)[:40]!r} is no list")
+    return value

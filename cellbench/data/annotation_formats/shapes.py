@@ -1,0 +1,61 @@
+"""The place of a cell that is drawn as an outline: the centroid of its area."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def polygon_centroid(rings: Sequence[Sequence[Sequence[float]]]) -> tuple[float, float]:
+    """Centroid of a polygon.
+
+    Args:
+        rings: its outline and then its holes, each (N, 2) numbers, closed or not.
+
+    Returns:
+        (x, y); of an outline without area the mean of its corners.
+
+    Raises:
+        ValueError: an outline without corners.
+    """
+    area, moment = 0.0, np.zeros(2)
+    for index, ring in enumerate(rings):
+        corners = np.asarray([place[:2] for place in ring], dtype=np.float64).reshape(-1, 2)
+        if not len(corners):
+            raise ValueError("an outline without corners")
+        own, middle = _area_and_centroid(corners)
+        # Holes count against the outline, in whichever direction they run.
+        share = own if index == 0 else -own
+        area, moment = area + share, moment + share * middle
+        if index == 0:
+            outer = middle
+    found = moment / area if area > 0 else outer
+    return float(found[0]), float(found[1])
+
+
+def multipolygon_centroid(
+    polygons: Sequence[Sequence[Sequence[Sequence[float]]]],
+) -> tuple[float, float]:
+    """Centroid of an object in several pieces, weighted by their areas."""
+    if not polygons:
+        raise ValueError("an object without outline")
+    weights, middles = [], []
+    for rings in polygons:
+        corners = np.asarray([place[:2] for place in rings[0]], dtype=np.float64).reshape(-1, 2)
+        if not len(corners):
+            raise ValueError("an outline without corners")
+        weights.append(_area_and_centroid(corners)[0] + 1e-9)
+        middles.append(polygon_centroid(rings))
+    x, y = np.average(np.array(middles), axis=0, weights=weights)
+    return float(x), float(y)
+
+
+def _area_and_centroid(corners: np.ndarray) -> tuple[float, np.ndarray]:
+    """The shoelace formula; the corners' mean where there is no area."""
+    origin = corners[0]
+    at = corners - origin  # few digits are lost far from the corner of the picture
+    then = np.roll(at, -1, axis=0)
+    cross = at[:, 0] * then[:, 1] - then[:, 0] * at[:, 1]
+    double = float(cross.sum())
+    if abs(double) < 1e-9:
+        return 0.0, corners.mean(axis=0)
+    return abs(double) / 2, origin + ((at + then) * cross[:, None]).sum(axis=0) / (3 * double)

@@ -1,0 +1,27 @@
+"""XML from outside: no entities, no references to other files, a limited size."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellbench.data.annotation_formats.file_annotation import read_annotation_bytes, reading
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+def read_xml(path: Path, program: str) -> "Element":
+    """The root of an XML file.
+
+    Args:
+        path: of the file.
+        program: whose format it should be in.
+
+    Raises:
+        UserError: it is no XML, too large, or declares entities or a document type.
+    """
+    data = read_annotation_bytes(path)
+    with reading(path, program):
+        from defusedxml.ElementTree import fromstring
+
+        root: Element = fromstring(data, forbid_dtd=True)
+        return root

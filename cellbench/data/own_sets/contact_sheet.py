@@ -1,0 +1,40 @@
+"""A picture of some of a set's pictures with their cells marked."""
+
+import io
+import math
+
+from PIL import Image
+
+from cellbench.data.images import read_image
+from cellbench.data.own_sets.own_import import UnderstoodFolder, UnderstoodPicture
+from cellbench.drawing import contact_sheet, overlay
+
+_TILES = 12
+_TILE_PX = 520
+
+
+def sheet_png(folder: UnderstoodFolder) -> bytes:
+    """A PNG of at most twelve pictures: those with the fewest and most cells, and between."""
+    by_count = sorted(folder.pictures, key=lambda picture: (picture.count, picture.image_id))
+    step = max(1.0, (len(by_count) - 1) / (_TILES - 1))
+    places = sorted({round(step * index) for index in range(min(_TILES, len(by_count)))})
+    shown = [by_count[place] for place in places if place < len(by_count)]
+    tiles = [_tile(picture) for picture in shown]
+    captions = [_caption(picture) for picture in shown]
+    sheet = contact_sheet(tiles, captions, math.ceil(math.sqrt(len(tiles))))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _tile(picture: UnderstoodPicture) -> Image.Image:
+    pixels = read_image(picture.path)
+    scale = _TILE_PX / max(pixels.shape[:2])
+    scale = math.floor(scale) if scale > 1 else scale
+    return overlay(pixels, truth=picture.points, scale=scale, legend=False)
+
+
+def _caption(picture: UnderstoodPicture) -> str:
+    noun = "cell" if picture.count == 1 else "cells"
+    group = "" if picture.group is None else f", {picture.group}"
+    return f"{picture.count} {noun}{group}\n{picture.image_id}"

@@ -1,0 +1,172 @@
+"""The pictures of a folder, the files that may annotate them, and what is neither."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from cellbench.data.annotation_formats.known_formats import is_named_as_annotation
+from cellbench.data.images import is_named_as_picture
+from cellbench.errors import UserError
+
+_DEPTH = 4
+_MOST_FILES = 200_000
+# What people call the folders of the one and the other, in lower case.
+_PICTURE_FOLDERS = {"images", "image", "imgs", "img", "pictures", "raw", "photos"}
+_ANNOTATION_FOLDERS = {
+    "annotations", "annotation", "labels", "label", "gt", "ground_truth", "groundtruth", "points",
+    "dots", "masks", "mask", "rois", "roi", "segmentations",
+}  # fmt: skip
+# What they add to the name of a picture.
+_BEFORE = re.compile(r"^(cellcounter|counter window|results?|roiset|dots|masks?|labels?)[ _-]+")
+_ANNOTATED = (
+    "(dots?|(cp_)?masks?|labels?|seg|points?|annotations?|annotated|roiset|rois?|results?"
+    "|counter|gt|counts?)"
+)
+_AFTER = re.compile(rf"[ _.-]*({_ANNOTATED}|cells?)$")
+_WITHIN = re.compile(rf"[_ -]{_ANNOTATED}(?=[_ -])")
+_AFTER_ANNOTATED = re.compile(rf"[ _.-]*{_ANNOTATED}$")
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files of a set before they are read.
+
+    Attributes:
+        root: folder of the pictures.
+        pictures: sorted by name.
+        annotations: files that are called what annotations are called, sorted by name.
+        others: files that are neither; hidden ones are in no list.
+    """
+
+    root: Path
+    pictures: list[Path] = field(default_factory=list)
+    annotations: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def find_files(source: Path, annotations: Path | None) -> FolderFiles:
+    """Find pictures and annotations.
+
+    Args:
+        source: folder of pictures; those in folders of it are taken too.
+        annotations: folder or file of their annotations; None where they are in `source`: in a
+            folder called labels, points, masks and so on, or beside the pictures.
+
+    Raises:
+        UserError: there is no such folder or no picture in it, or a link leads out of it.
+    """
+    for place in filter(None, (source, annotations)):
+        if not place.exists():
+            raise UserError(f"{place} does not exist; name the folder that holds the pictures.")
+    if not source.is_dir():
+        raise UserError(f"{source} is not a folder; name the one that holds the pictures.")
+    apart = annotations is not None and annotations.resolve() != source.resolve()
+    found = FolderFiles(source)
+    listed = list(_walk(source))
+    if apart and annotations is not None:
+        inside = annotations.resolve()
+        listed = [p for p in listed if inside not in (p.resolve(), *p.resolve().parents)]
+        beside = [annotations] if annotations.is_file() else list(_walk(annotations))
+        for path in beside:
+            known = is_named_as_annotation(path) or is_named_as_picture(path)
+            (found.annotations if known else found.others).append(path)
+    named = [path for path in listed if is_named_as_picture(path)]
+    plain = {path_key(path, source) for path in named if not _is_annotated(path, source)}
+    for path in listed:
+        if not apart and is_named_as_annotation(path):
+            found.annotations.append(path)
+        elif path not in named:
+            found.others.append(path)
+        elif not apart and (
+            _in_folder(path, source, _ANNOTATION_FOLDERS)
+            or (_is_annotated(path, source) and (plain and path_key(path, source) in plain))
+        ):
+            found.annotations.append(path)
+        else:
+            found.pictures.append(path)
+    if not found.pictures:
+        raise UserError(f"{source} and the folders in it hold no picture; name a folder of them.")
+    return found
+
+
+def path_key(path: Path, root: Path) -> tuple[str, ...]:
+    """What a picture and its annotation share: folders and name, without what tells them apart."""
+    *folders, _ = _relative(path, root)
+    return (*folders, shared_stem(path.name))
+
+
+def exact_key(path: Path, root: Path) -> tuple[str, ...]:
+    """Folders and name without its suffix, in lower case."""
+    *folders, _ = _relative(path, root)
+    return (*folders, path.stem.casefold())
+
+
+def shared_stem(name: str) -> str:
+    """The name of a file without suffixes and without what people add to it, in lower case.
+
+    >>> shared_stem("001cell.png"), shared_stem("001dots.png"), shared_stem("a.tif_mask.PNG")
+    ('001', '001', 'a')
+    """
+    stem = PurePath(name).stem.casefold()
+    for _ in range(3):
+        shorter = _WITHIN.sub("", _BEFORE.sub("", _AFTER.sub("", stem)))
+        if is_named_as_picture(Path(shorter)):
+            shorter = PurePath(shorter).stem
+        if shorter in ("", stem):
+            break
+        stem = shorter
+    return stem
+
+
+def image_name(path: Path, root: Path) -> str:
+    """The id of a picture: its path below the folder, without suffix."""
+    parts = [*path.relative_to(root).parts[:-1], path.stem]
+    return "-".join(part for part in parts if part.casefold() not in _PICTURE_FOLDERS)
+
+
+def _relative(path: Path, root: Path) -> tuple[str, ...]:
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:  # annotations in a folder elsewhere
+        parts = (path.name,)
+    known = _PICTURE_FOLDERS | _ANNOTATION_FOLDERS
+    folders = (part.casefold() for part in parts[:-1])
+    return (*(folder for folder in folders if folder not in known), parts[-1].casefold())
+
+
+def _in_folder(path: Path, root: Path, names: set[str]) -> bool:
+    return any(part.casefold() in names for part in path.relative_to(root).parts[:-1])
+
+
+def _is_annotated(path: Path, root: Path) -> bool:
+    """Whether a picture is called what annotations of a picture are called."""
+    stem = path.stem.casefold()
+    added = (_BEFORE, _WITHIN, _AFTER_ANNOTATED)
+    return any(pattern.search(stem) for pattern in added) or _in_folder(
+        path, root, _ANNOTATION_FOLDERS
+    )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder, sorted by path; hidden files and folders are passed over."""
+    root, seen = folder.resolve(), 0
+    for place, folders, files in os.walk(folder):
+        deep = len(Path(place).relative_to(folder).parts)
+        kept = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = kept if deep < _DEPTH else []
+        for name in sorted(files):
+            if name.startswith(".") or name in ("Thumbs.db", "desktop.ini"):
+                continue
+            path = Path(place) / name
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise UserError(
+                    f"{path} is a link that leads out of {folder}; put the file itself there."
+                )
+            seen += 1
+            if seen > _MOST_FILES:
+                raise UserError(
+                    f"{folder} holds more than {_MOST_FILES} files; name a smaller one."
+                )
+            yield path

@@ -1,0 +1,312 @@
+"""From a folder of pictures and annotations to a set of one's own: understood first, then kept."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from cellbench import paths
+from cellbench.data.images import read_image
+from cellbench.data.manifests import OwnFacts
+from cellbench.data.own_sets.calibration import in_pixels
+from cellbench.data.own_sets.contradictions import (
+    check_agreement,
+    check_corner,
+    check_dots,
+    check_sizes,
+    inside,
+)
+from cellbench.data.own_sets.folder_files import find_files, image_name
+from cellbench.data.own_sets.groups import group_pictures
+from cellbench.data.own_sets.measurements import Measured, measure, set_config
+from cellbench.data.own_sets.pairing import FoundAnnotation, first, pair
+from cellbench.data.own_sets.placement import Placement
+from cellbench.data.own_sets.plain_pictures import check_plain
+from cellbench.data.set_writer import NewItem, Progress, write_set
+from cellbench.data.stored_set import StoredSet, is_on_disk
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import read_file
+from cellbench.files.writing import safe_id
+from cellbench.registry import DATASETS, SIMULATORS
+from cellbench.structures import Points, no_points
+
+
+@dataclass(frozen=True, slots=True)
+class UnderstoodPicture:
+    """A picture with its cells.
+
+    Attributes:
+        image_id: its name in the set.
+        path: of its file.
+        size: (width, height), px.
+        points: (N, 2) float32 px; empty where cells are counted and not marked.
+        count: number of cells.
+        group: what no split divides; None for the picture alone.
+    """
+
+    image_id: str
+    path: Path
+    size: tuple[int, int]
+    points: Points
+    count: int
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class UnderstoodFolder:
+    """What a folder holds, before anything is kept.
+
+    Attributes:
+        name: of the set to be.
+        source: the folder.
+        pictures: sorted by id.
+        facts: formats, spacing, size of a pixel.
+        measured: of the cells.
+        notes: what was assumed and left out, one sentence each.
+    """
+
+    name: str
+    source: Path
+    pictures: tuple[UnderstoodPicture, ...]
+    facts: OwnFacts
+    measured: Measured
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> list[int]:
+        """Cells of each picture."""
+        return [picture.count for picture in self.pictures]
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are; 0 if none was asked for."""
+        return len({picture.group for picture in self.pictures if picture.group is not None})
+
+
+@dataclass
+class _Notes:
+    sentences: Counter[str] = field(default_factory=Counter)
+
+    def add(self, *sentences: str) -> None:
+        self.sentences.update(dict.fromkeys(sentences, 1))
+
+    def all(self) -> tuple[str, ...]:
+        return tuple(
+            sentence if times == 1 else f"{sentence} ({times} pictures)"
+            for sentence, times in self.sentences.items()
+        )
+
+
+def understand_folder(
+    name: str,
+    source: Path,
+    *,
+    annotations: Path | None = None,
+    group: str | None = None,
+    um_per_px: float | None = None,
+    skip_bare: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> UnderstoodFolder:
+    """Read a folder of pictures and annotations, and keep nothing.
+
+    Args:
+        name: of the set to be.
+        source: folder of the pictures.
+        annotations: folder or file of the annotations, where it is another.
+        group: see `group_pictures`.
+        um_per_px: edge of a pixel, micrometres.
+        skip_bare: whether pictures without annotation are left out.
+        force: whether a set of the name may be there.
+        progress: called after every picture.
+
+    Raises:
+        UserError: the name is taken; a file cannot be read; or what is there contradicts itself.
+    """
+    check_name(name)
+    if is_on_disk(name) and not force:
+        raise UserError(f"{name} is on disk already; --force replaces it.")
+    source = Path(source).expanduser()
+    annotations = None if annotations is None else Path(annotations).expanduser()
+    files = find_files(source, annotations)
+    notes = _Notes()
+    grouped: dict[Path, str] = {}
+    if group is not None:
+        tables = [p for p in (*files.annotations, *files.others) if p.suffix.lower() == ".csv"]
+        grouped, table = group_pictures(group, files.pictures, tables, source)
+        if table in files.annotations and len(files.annotations) > 1:
+            files.annotations.remove(table)
+    paired = pair(files, apart=annotations)
+    if not paired.annotations:
+        raise UserError(
+            f"{source} holds {len(files.pictures)} pictures and no annotation of them; name the "
+            "folder or file that has it with --annotations."
+        )
+    if paired.bare and not skip_bare:
+        names = [path.name for path in paired.bare]
+        raise UserError(
+            f"{len(names)} of {len(files.pictures)} pictures have no annotation: {first(names)}; "
+            "annotate them (an empty file for no cell), or leave them out with --skip-bare."
+        )
+    left = [path.name for path in (*files.others, *paired.unread)]
+    if left:
+        notes.add(f"Neither pictures nor annotations, and not read: {first(left)}.")
+    if paired.bare:
+        notes.add(f"{len(paired.bare)} pictures without annotation were left out.")
+    chosen = {path: _chosen(found, path) for path, found in paired.annotations.items()}
+    points_of = in_pixels(chosen, um_per_px, notes.add)
+    pictures = []
+    placement = Placement()
+    formats: Counter[str] = Counter()
+    for done, (path, found) in enumerate(chosen.items(), start=1):
+        picture = _read_picture(path, found, points_of.get(path), placement, notes)
+        image_id = safe_id(image_name(path, source))
+        pictures.append(replace(picture, image_id=image_id, group=grouped.get(path)))
+        formats[found.format.name] += 1
+        notes.add(*found.read.notes)
+        if progress is not None:
+            progress(done, len(chosen))
+    return _checked(name, source, pictures, formats, um_per_px, placement, chosen, notes)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that another set has, or that a simulator could.
+
+    Raises:
+        UserError: it is taken.
+    """
+    if name in DATASETS.names() or name in SIMULATORS.names() or "-sim" in name:
+        raise UserError(f"{name!r} is the name of a set that cellbench has; choose another.")
+
+
+def _chosen(found: Sequence[FoundAnnotation], picture: Path) -> FoundAnnotation:
+    """Of annotations that agree the one that says most."""
+    best = max(found, key=lambda one: (one.read.points is not None, one.format.marks))
+    for other in found:
+        if other is not best:
+            check_agreement(best, other, picture)
+    return best
+
+
+def _read_picture(
+    path: Path,
+    found: FoundAnnotation,
+    points: Points | None,
+    placement: Placement,
+    notes: _Notes,
+) -> UnderstoodPicture:
+    check_plain(path)
+    pixels = read_image(path)
+    size = (pixels.shape[1], pixels.shape[0])
+    check_sizes(found, path, size)
+    if points is None:
+        return UnderstoodPicture("", path, size, no_points(), found.read.cells)
+    kept, moved = inside(points, size, found.file)
+    check_dots(kept, found.file)
+    if moved:
+        notes.add(f"{path.name} has {moved} points at its very edge, which were moved onto it.")
+    twice = len(kept) - len(np.unique(kept, axis=0))
+    if twice:
+        notes.add(f"{path.name} has {twice} points that are there twice; all were kept.")
+    placement.add(pixels, kept)
+    return UnderstoodPicture("", path, size, kept, len(kept))
+
+
+def _checked(
+    name: str,
+    source: Path,
+    pictures: Sequence[UnderstoodPicture],
+    formats: Counter[str],
+    um_per_px: float | None,
+    placement: Placement,
+    chosen: dict[Path, FoundAnnotation],
+    notes: _Notes,
+) -> UnderstoodFolder:
+    """What can be said of all pictures together.
+
+    Raises:
+        UserError: they contradict what cells can be.
+    """
+    ids = Counter(picture.image_id.casefold() for picture in pictures)
+    twice = next((p for p in pictures if ids[p.image_id.casefold()] > 1), None)
+    if twice is not None:
+        raise UserError(f"Two pictures go by the name {twice.image_id!r}; rename one of them.")
+    counted = [found.read.points is None for found in chosen.values()]
+    if any(counted) and not all(counted):
+        raise UserError(
+            f"{sum(counted)} of {len(counted)} pictures have a number of cells and no places; mark "
+            "the cells of these too, or import them as a set of their own."
+        )
+    if not any(picture.count for picture in pictures):
+        raise UserError(f"{source} has {len(pictures)} pictures and no cell in any of them.")
+    points = [picture.points for picture in pictures]
+    sizes = [picture.size for picture in pictures]
+    calibrated = any(found.read.unit == "px or um" for found in chosen.values())
+    check_corner(points, sizes, calibrated=calibrated)
+    if placement.mistake:
+        raise UserError(
+            f"The points do not lie on what the pictures show, and would if {placement.mistake}; "
+            "mend the annotation."
+        )
+    empty = [picture.image_id for picture in pictures if not picture.count]
+    if empty:
+        notes.add(f"Without any cell: {first(empty)}.")
+    measured = measure(points, sizes, cells=sum(picture.count for picture in pictures))
+    listed = tuple(
+        form if len(formats) == 1 else f"{form} ({many})" for form, many in formats.most_common()
+    )
+    return UnderstoodFolder(
+        name=name,
+        source=source,
+        pictures=tuple(sorted(pictures, key=lambda picture: picture.image_id)),
+        facts=OwnFacts(listed, measured.spacing_px, um_per_px, all(counted)),
+        measured=measured,
+        notes=notes.all(),
+    )
+
+
+def keep_set(
+    folder: UnderstoodFolder, *, force: bool = False, progress: Progress | None = None
+) -> StoredSet:
+    """Keep an understood folder as a set in `$CELLBENCH_HOME`, with its config.
+
+    The bytes of the pictures are kept unchanged.
+
+    Raises:
+        UserError: a set of the name is there; a picture is gone; the disk is full.
+    """
+    config = {"data": set_config(folder.name, folder.measured)}
+    return write_set(
+        folder.name,
+        _items(folder),
+        source=f"imported from a folder called {folder.source.resolve().name}",
+        notes=folder.notes,
+        own=folder.facts,
+        beside={paths.SET_CONFIG: (json.dumps(config, indent=1) + "\n").encode("ascii")},
+        force=force,
+        progress=progress,
+        total=len(folder.pictures),
+    )
+
+
+def _items(folder: UnderstoodFolder) -> Iterator[NewItem]:
+    for picture in folder.pictures:
+        try:
+            data = read_file(picture.path, most=FILE.size)
+        except OSError as error:
+            raise UserError(
+                f"{picture.path} cannot be read ({error.strerror}); see its rights."
+            ) from error
+        yield NewItem(
+            image_id=picture.image_id,
+            picture=data,
+            suffix=picture.path.suffix.lower(),
+            size=picture.size,
+            points=picture.points,
+            count=picture.count if folder.facts.counts_only else None,
+            group=picture.group,
+        )

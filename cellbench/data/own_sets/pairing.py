@@ -1,0 +1,176 @@
+"""Which annotation is of which picture."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cellbench.data.annotation_formats.file_annotation import FileAnnotation
+from cellbench.data.annotation_formats.known_formats import AnnotationFormat, format_of
+from cellbench.data.images import is_named_as_picture
+from cellbench.data.own_sets.folder_files import FolderFiles, exact_key, path_key, shared_stem
+from cellbench.errors import UserError
+
+Key = Callable[[Path], tuple[str, ...]]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAnnotation:
+    """An annotation with the file that holds it."""
+
+    file: Path
+    format: AnnotationFormat
+    read: FileAnnotation
+
+
+@dataclass
+class Paired:
+    """Pictures with what annotates them.
+
+    Attributes:
+        annotations: of each picture that has any, in the order of the pictures.
+        bare: pictures without annotation.
+        unread: files that are called what annotations are called and are none.
+    """
+
+    annotations: dict[Path, list[FoundAnnotation]] = field(default_factory=dict)
+    bare: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+
+
+def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
+    """Read all annotations and find the picture of each.
+
+    A file goes by its name: that of the picture, with what people add to it (`_dots`, `_mask`),
+    or by the name that it states.
+
+    Args:
+        files: from `find_files`.
+        apart: folder of the annotations, where it is not that of the pictures.
+
+    Raises:
+        UserError: an annotation has no picture, two could be meant, or a file that goes by a
+            picture's name cannot be read.
+    """
+    places = _Pictures(files)
+    found: dict[Path, list[FoundAnnotation]] = {}
+    paired = Paired()
+    orphans: list[str] = []
+    for file in files.annotations:
+        root = files.root if apart is None or apart.is_file() else apart
+        own = places.by_file(file, root)
+        try:
+            format_ = format_of(file)
+            annotations = format_.read(file)
+        except UserError:
+            if own is None and not is_named_as_picture(file):
+                paired.unread.append(file)  # a README, a table of something else
+                continue
+            raise
+        if own is None and len(files.pictures) == len(files.annotations) == len(annotations) == 1:
+            own = files.pictures[0]
+        for one in annotations:
+            picture = _picture_of(file, own, one, places, alone=len(annotations) == 1)
+            if picture is None:
+                orphans.append(file.name if one.picture is None else f"{file.name}: {one.picture}")
+            else:
+                found.setdefault(picture, []).append(FoundAnnotation(file, format_, one))
+    if orphans:
+        raise UserError(
+            f"{_count(orphans, 'annotation has', 'annotations have')} no picture in {files.root}: "
+            f"{first(orphans)}; put the picture there or take the annotation out."
+        )
+    for picture in files.pictures:
+        if picture in found:
+            paired.annotations[picture] = found[picture]
+        else:
+            paired.bare.append(picture)
+    return paired
+
+
+class _Pictures:
+    """Pictures by the names that an annotation may give."""
+
+    def __init__(self, files: FolderFiles) -> None:
+        self._root = files.root
+        self._exact = _by(files.pictures, lambda path: exact_key(path, files.root))
+        self._loose = _by(files.pictures, lambda path: path_key(path, files.root))
+        self._names = _by(files.pictures, lambda path: (path.name.casefold(),))
+        self._stems = _by(files.pictures, lambda path: (path.stem.casefold(),))
+        self._shared = _by(files.pictures, lambda path: (shared_stem(path.name),))
+
+    def by_file(self, file: Path, root: Path) -> Path | None:
+        """The picture that goes by the name of a file.
+
+        Raises:
+            UserError: two do.
+        """
+        stem = file.name.casefold().removesuffix(file.suffix.casefold())
+        for table, key in (
+            (self._exact, exact_key(file, root)),
+            (self._names, (stem,)),  # a.png.txt
+            (self._loose, path_key(file, root)),
+            (self._stems, (file.stem.casefold(),)),
+            (self._shared, (shared_stem(file.name),)),
+        ):
+            if key in table:
+                return _single(table[key], str(file))
+        return None
+
+    def by_name(self, name: str, file: Path) -> Path | None:
+        """The picture that a file names: by its whole name, else without suffix.
+
+        Raises:
+            UserError: two go by that name.
+        """
+        last = Path(re.split(r"[/\\]", name)[-1])
+        for table, key in (
+            (self._names, last.name.casefold()),
+            (self._stems, last.stem.casefold() if last.suffix else last.name.casefold()),
+            (self._stems, last.name.casefold()),
+        ):
+            if (key,) in table:
+                return _single(table[(key,)], f"{file}: {name}")
+        return None
+
+
+def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for path in paths:
+        found.setdefault(key(path), []).append(path)
+    return found
+
+
+def _single(paths: Sequence[Path], what: str) -> Path:
+    if len(paths) > 1:
+        raise UserError(
+            f"{what} may be of {paths[0].name} or of {paths[1].name} "
+            f"({paths[0].parent}, {paths[1].parent}); rename one of them."
+        )
+    return paths[0]
+
+
+def _picture_of(
+    file: Path, own: Path | None, one: FileAnnotation, places: _Pictures, *, alone: bool
+) -> Path | None:
+    stated = None if one.picture is None else places.by_name(one.picture, file)
+    if own is None or not alone:
+        return stated
+    if stated is not None and stated != own:
+        raise UserError(
+            f"{file} goes by the name of {own.name} and states that it is of {stated.name}; "
+            "rename it, or annotate it again."
+        )
+    return own
+
+
+def first(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _count(names: Sequence[str], one: str, many: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else many}"

@@ -1,0 +1,248 @@
+"""A folder with annotations in any format becomes the same set, and contradictions are named."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from annotation_samples import FORMATS, WHOLE_PIXELS, copy_pictures, nuclei_pictures
+from PIL import Image
+
+from cellbench import import_own
+from cellbench.data.own_sets.own_import import understand_folder
+from cellbench.data.resolve import find_dataset
+from cellbench.data.set_damage import verify_set
+from cellbench.data.splits import SPLITS, make_split
+from cellbench.data.stored_set import open_set, own_sets
+from cellbench.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return nuclei_pictures(6)
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    copy_pictures(pictures, tmp_path / "in")
+    return tmp_path / "in"
+
+
+def cells_of(pictures):
+    return {name: points for name, (_, points) in pictures.items()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_cells(name, tmp_path, pictures, home):
+    folder = tmp_path / "in"
+    cells = copy_pictures(dict(list(pictures.items())[:2]), folder)
+    FORMATS[name](cells, folder)
+    um_per_px = 0.5 if name.endswith("-um") else None
+    stored = import_own("mine", folder, um_per_px=um_per_px)
+    assert stored.ids == sorted(cells)
+    for image_id, points in cells.items():
+        sample = stored.sample(image_id)
+        assert sample.count == len(points)
+        if name == "counts-only":
+            assert len(sample.points) == 0
+            continue
+        near = 0.75 if name in WHOLE_PIXELS else 0.01
+        for axis in (0, 1):  # in any order
+            np.testing.assert_allclose(
+                np.sort(sample.points[:, axis]), np.sort(points[:, axis]), atol=near
+            )
+
+
+def test_an_own_set_goes_by_its_name_with_groups_splits_and_a_radius(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    import_own("mine", folder, group="^([0-9]{3})_", um_per_px=0.5)
+    assert own_sets() == ["mine"]
+    stored = open_set("mine")
+    assert {stored.group(i) for i in stored.ids} == {f"00{n}" for n in range(6)}
+    assert find_dataset("mine").name == "mine"
+    assert stored.sample(stored.ids[0]).pixel_size_um == 0.5
+    assert verify_set(stored) == []
+    from cellbench.config.compose import resolve
+
+    config = resolve("methods/bloblog.py", dataset="mine")
+    assert config.data.set == "mine"
+    assert config.data.radius_px == pytest.approx(stored.manifest.own.spacing_px / 2, abs=0.3)
+    tested = [i for split in SPLITS for i in make_split(stored, split=split).test]
+    assert sorted(tested) == stored.ids  # fewer than 40: each is tested once
+
+
+def test_folds_never_divide_a_group(tmp_path, home):
+    cells = copy_pictures(nuclei_pictures(12), tmp_path / "in")
+    FORMATS["text"](cells, tmp_path / "in")
+    import_own("mine", tmp_path / "in", group="^0[0-9]([0-9])_")
+    stored = open_set("mine")
+    for split in SPLITS:
+        parts = make_split(stored, split=split)
+        groups = [{stored.group(i) for i in part} for part in (parts.train, parts.val, parts.test)]
+        assert all(groups)
+        assert not (groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2])
+        assert sorted(parts.train + parts.val + parts.test) == stored.ids
+
+
+def test_the_same_folder_has_the_same_identity(folder, pictures, home, monkeypatch, tmp_path):
+    FORMATS["text"](cells_of(pictures), folder)
+    first = import_own("mine", folder)
+    monkeypatch.setenv("CELLBENCH_HOME", str(tmp_path / "elsewhere"))
+    assert import_own("yours", folder).manifest_hash == first.manifest_hash
+
+
+def test_groups_come_from_a_column(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    lines = [f"{name}.png,donor{n % 2}" for n, name in enumerate(sorted(pictures))]
+    (folder / "groups.csv").write_text("\n".join(["Image,Donor", *lines]))
+    stored = import_own("mine", folder, group="donor")
+    assert {stored.group(i) for i in stored.ids} == {"donor0", "donor1"}
+
+
+def test_nothing_is_kept_where_it_is_not_confirmed(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    assert import_own("mine", folder, confirm=lambda understood: False) is None
+    assert own_sets() == []
+
+
+def spoil_outside(folder, first, cells):
+    (folder / f"{first}.txt").write_text("10 10\n300 12.5\n")
+
+
+def spoil_corner(folder, first, cells):
+    for name, points in cells.items():
+        np.savetxt(folder / f"{name}.txt", points / 4)
+
+
+def spoil_swapped(folder, first, cells):
+    for name, points in cells.items():
+        np.savetxt(folder / f"{name}.txt", points[:, ::-1])
+
+
+def spoil_no_cell(folder, first, cells):
+    for name in cells:
+        (folder / f"{name}.txt").write_text("")
+
+
+def spoil_nine_pixels(folder, first, cells):
+    around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
+    pixels = (cells[first][:, None] + around).reshape(-1, 2)
+    np.savetxt(folder / f"{first}.txt", pixels.clip(1, 250))
+
+
+def spoil_missing_annotation(folder, first, cells):
+    (folder / f"{first}.txt").unlink()
+
+
+def spoil_missing_picture(folder, first, cells):
+    (folder / f"{first}.png").unlink()
+
+
+def spoil_two_formats(folder, first, cells):
+    FORMATS["dot-pictures"]({first: cells[first][1:]}, folder)
+
+
+def spoil_two_places(folder, first, cells):
+    FORMATS["label-masks"]({first: (cells[first] + 40) % 250}, folder)
+
+
+def spoil_size(folder, first, cells):
+    for name in cells:
+        (folder / f"{name}.txt").unlink()
+    FORMATS["dot-pictures"](cells, folder)
+    Image.open(folder / f"{first}_dots.png").resize((128, 128)).save(folder / f"{first}_dots.png")
+
+
+def spoil_pages(folder, first, cells):
+    image = Image.open(folder / f"{first}.png").convert("L")
+    image.save(folder / f"{first}.tif", save_all=True, append_images=[image])
+    (folder / f"{first}.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_outside, "1 of 2 points outside its picture of 256x256 px"),
+        (spoil_corner, "in the upper left corner"),
+        (spoil_swapped, "x and y are swapped"),
+        (spoil_no_cell, "no cell in any"),
+        (spoil_nine_pixels, "one dot was drawn as several pixels"),
+        (spoil_missing_annotation, "1 of 6 pictures have no annotation"),
+        (spoil_missing_picture, "has no picture"),
+        (spoil_two_formats, "take the wrong one out"),
+        (spoil_two_places, "cells at other places"),
+        (spoil_size, "both must be of one size"),
+        (spoil_pages, "2 pages"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "")[6:],
+)
+def test_what_contradicts_itself_is_refused_by_name(spoil, words, folder, pictures, home):
+    cells = cells_of(pictures)
+    FORMATS["text"](cells, folder)
+    first = sorted(cells)[0]
+    spoil(folder, first, cells)
+    with pytest.raises(UserError) as refusal:
+        import_own("mine", folder)
+    message = str(refusal.value)
+    assert words in message
+    assert "\n" not in message
+    if spoil not in (spoil_corner, spoil_swapped, spoil_no_cell):
+        assert first in message
+    assert own_sets() == []
+
+
+def test_the_name_of_a_published_set_is_refused(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    for name in ("vgg", "vgg-sim", "mine-sim", "../x", "A"):
+        with pytest.raises(UserError):
+            import_own(name, folder)
+
+
+def test_annotations_may_be_in_another_folder_and_bare_pictures_left_out(
+    folder, pictures, home, tmp_path
+):
+    cells = cells_of(pictures)
+    (tmp_path / "notes").mkdir()
+    FORMATS["qupath"](dict(list(cells.items())[:5]), tmp_path / "notes")
+    understood = understand_folder("mine", folder, annotations=tmp_path / "notes", skip_bare=True)
+    assert len(understood.pictures) == 5
+    assert "1 pictures without annotation were left out." in understood.notes
+
+
+def test_agreeing_annotations_and_other_files_are_taken_and_said(folder, pictures, home):
+    cells = cells_of(pictures)
+    FORMATS["text"](cells, folder)
+    FORMATS["dot-pictures"](cells, folder)
+    (folder / "README.txt").write_text("made on a Monday\n")
+    (folder / "scan.log").write_text("x")
+    stored = import_own("mine", folder)
+    assert stored.manifest.own.formats == ("table of points or counts",)
+    assert "Neither pictures nor annotations, and not read: scan.log, README.txt." in stored.notes
+
+
+def test_a_changed_config_is_data_and_checked(folder, pictures, home):
+    from cellbench.config.compose import resolve
+
+    FORMATS["text"](cells_of(pictures), folder)
+    import_own("mine", folder)
+    file = home / "data/mine/data.json"
+    config = json.loads(file.read_text())
+    config["data"]["radius_px"] = 7.0
+    file.write_text(json.dumps(config))
+    assert resolve("methods/bloblog.py", dataset="mine").data.radius_px == 7.0
+    config["data"]["augment"] = [{"type": "os.system"}]
+    file.write_text(json.dumps(config))
+    with pytest.raises(UserError):
+        resolve("methods/bloblog.py", dataset="mine")
+
+
+def test_a_killed_import_leaves_no_set(folder, pictures, home, monkeypatch):
+    FORMATS["text"](cells_of(pictures), folder)
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)
+    understood = understand_folder("mine", folder)
+    (folder / understood.pictures[-1].path.name).unlink()
+    from cellbench.data.own_sets.own_import import keep_set
+
+    with pytest.raises(UserError, match="cannot be read"):
+        keep_set(understood)
+    assert own_sets() == []
