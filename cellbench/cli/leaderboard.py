@@ -63,13 +63,30 @@ def command(
     found = find_leaderboard(dataset, protocol, everything, published, stores)
     for problem in found.problems:
         click.echo(f"cellbench: left out: {_clean(problem)}", err=True)
-    _print(form, found.rows)
     if not found.shown:
         click.echo(_nothing(protocol, found), err=form != "table")
-    elif found.left_out and form == "table":
+    _print(form, found.beside if form == "table" and found.beside else found.rows)
+    if found.shown and found.left_out and form == "table":
         click.echo(f"{_rows(found.left_out)} not ranked: --all shows them, and why.")
+    if form == "table":
+        _print_errata(found)
     if not no_write:
         _write(found.stores[0], found.every_row)
+
+
+def _print_errata(found: "Leaderboard") -> None:
+    """Where the known faults of the shown sets stand; nothing where there are none."""
+    from cellbench.ranking.errata import ALL_SETS, FILE, read_errata
+
+    try:
+        known = read_errata(found.stores[0])
+    except OSError as error:
+        click.echo(f"cellbench: left out: leaderboards/{FILE} cannot be read ({error}).", err=True)
+        return
+    names = sorted({row.dataset for row in (*found.rows, *found.beside)} & known.keys())
+    if names or (found.shown and ALL_SETS in known):
+        of = f" of {', '.join(names)} and" if names else ""
+        click.echo(f"Known faults{of} of records: leaderboards/{FILE}.")
 
 
 def _nothing(protocol: str | None, found: "Leaderboard") -> str:
@@ -82,7 +99,19 @@ def _nothing(protocol: str | None, found: "Leaderboard") -> str:
     example = (found.dataset or "adi").removesuffix("-sim")
     others = [name for name in found.recorded if name != found.dataset]
     there = f" (there are records of {', '.join(map(_clean, others))})" if others else ""
-    return f"No record{of}{under} yet{there}; cellbench run configs/dla_{example}.py makes one."
+    beside = [
+        text
+        for text, has in (
+            ("numbers from papers", any(row.source for row in found.beside)),
+            ("rows of its simulator", any(row.simulated for row in found.beside)),
+        )
+        if has
+    ]
+    below = f" Below are {' and, apart, '.join(beside)}." if beside else ""
+    return (
+        f"No record{of}{under} yet{there}; cellbench run configs/dla_{example}.py makes one, "
+        f"after `cellbench data import {example} --from DIR` where the set is not on disk.{below}"
+    )
 
 
 def _rows(number: int) -> str:
@@ -118,7 +147,9 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     ours = [row for row in rows if row.protocol != PUBLISHED]
     pages = [list(page) for _, page in groupby(ours, key=lambda r: (r.dataset, r.protocol))]
     ownless = {row.dataset for row in papers} - {page[0].dataset for page in pages}
-    pages += [[next(r for r in papers if r.dataset == name)] for name in sorted(ownless)]
+    lone = [[next(r for r in papers if r.dataset == name)] for name in sorted(ownless)]
+    # Where the set that was asked for has no row, papers stand before what is simulated.
+    pages = lone + pages if len(lone) == len(ownless) == 1 else pages + lone
     told: set[str] = set()
     for part in pages:
         dataset, protocol = tables.plain(part[0].dataset), tables.plain(part[0].protocol)

@@ -1,6 +1,6 @@
 """The rows that a leaderboard shows, and why others are left out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class Leaderboard:
         recorded: sets with records.
         rows: what is shown, those of papers last.
         shown: how many of the rows are not of papers.
+        beside: of a set that was asked for and has no record the numbers of papers and, after
+            them, the rows of its simulator.
         left_out: how many rows of the protocol are not shown, since they are not ranked.
         every_row: of all protocols, ranked or not, without those of papers.
         problems: a sentence for every file that is no usable record.
@@ -31,6 +33,7 @@ class Leaderboard:
     recorded: tuple[str, ...]
     rows: tuple[Row, ...]
     shown: int
+    beside: tuple[Row, ...]
     left_out: int
     every_row: tuple[Row, ...]
     problems: tuple[str, ...]
@@ -63,23 +66,35 @@ def find_leaderboard(
     asked = [row for row in rows if protocol is None or row.protocol == protocol]
     shown = [row for row in asked if everything or row.listed or protocol is not None]
     papers: list[Row] = []
+    beside: list[Row] = []
     if published:
-        from cellbench.ranking.published import published_file, read_published
-        from cellbench.ranking.rows import published_rows
-
-        sets = {dataset} if dataset else {row.dataset for row in rows}
-        numbers = read_published(published_file(folders[0]))
-        papers = published_rows(n for n in numbers if n.dataset in sets or not sets)
+        papers = _of_papers(folders[0], {dataset} if dataset else {row.dataset for row in rows})
+    if dataset is not None and not rows:
+        beside = papers or _of_papers(folders[0], {dataset})
+        stand_in = f"{dataset}-sim"
+        if stand_in in recorded:
+            drawn, _ = ranked_rows(folders[0], stand_in, others=folders[1:])
+            beside += [row for row in drawn if row.listed and protocol in (None, row.protocol)]
     return Leaderboard(
         stores=folders,
         dataset=dataset,
         recorded=tuple(recorded),
         rows=(*shown, *papers),
         shown=len(shown),
+        beside=tuple(beside),
         left_out=len(asked) - len(shown),
         every_row=tuple(rows),
         problems=tuple(problems),
     )
+
+
+def _of_papers(store: Path, sets: Collection[str]) -> list[Row]:
+    """The published numbers of some sets; of all where none is named."""
+    from cellbench.ranking.published import published_file, read_published
+    from cellbench.ranking.rows import published_rows
+
+    numbers = read_published(published_file(store))
+    return published_rows(n for n in numbers if n.dataset in sets or not sets)
 
 
 def find_stored_sets(

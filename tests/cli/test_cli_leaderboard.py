@@ -102,8 +102,8 @@ def test_showing_less_never_writes_less(command, store):
 def test_a_set_without_records_is_one_sentence_and_no_error(command, store, tmp_path):
     done = command("leaderboard", "--dataset", "mbm")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 1
-    assert "configs/dla_mbm.py" in done.stdout
+    assert "configs/dla_mbm.py" in done.stdout.splitlines()[0]
+    assert "cellbench data import mbm --from DIR" in done.stdout.splitlines()[0]
     assert not (store / "leaderboards/mbm.md").exists()
     done = command("leaderboard", "--dataset", "mbm", "--format", "json")
     assert json.loads(done.stdout) == []
@@ -182,11 +182,57 @@ def test_published_numbers_stand_beside_ours_and_rank_with_nothing(command, stor
     assert "PGC-Net" not in (store / "leaderboards/adi.md").read_text()
 
 
-def test_published_numbers_show_of_a_set_without_records(command, store):
-    done = command("leaderboard", "--dataset", "dcc", "--published")
+def test_a_set_without_records_shows_the_papers_and_apart_what_is_simulated(command, store):
+    done = command("leaderboard", "--dataset", "dcc")
     assert done.returncode == 0
+    assert "No record of dcc yet" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[0].endswith("Below are numbers from papers.")
     assert "dcc, published" in done.stdout
-    assert "No record of dcc yet" in done.stdout
+    write_record(store, sample_record(method="fcrn", dataset="dcc-sim", simulated=True))
+    said = command("leaderboard", "--dataset", "dcc").stdout
+    assert "numbers from papers and, apart, rows of its simulator" in said.splitlines()[0]
+    parts = [said.index(text) for text in ("dcc, published", "DLA-Count", "dcc-sim, protocol")]
+    assert parts == sorted(parts)
+    assert "these numbers say nothing about real cells" in said[parts[-1] :]
+    asked = command("leaderboard", "--dataset", "dcc", "--published").stdout
+    assert asked == said
+    assert json.loads(command("leaderboard", "--dataset", "dcc", "--format", "json").stdout) == []
+
+
+def test_known_faults_are_pointed_to_where_there_are_some(command, store):
+    file = store / "leaderboards/errata.md"
+    plain = command("leaderboard", "--dataset", "adi").stdout
+    assert "Known faults" not in plain
+    file.write_text("# Errata\n\n## ADI\n\n- A dot is missing.\n\n## mbm\n\n- Nothing.\n")
+    said = command("leaderboard", "--dataset", "adi").stdout
+    assert said == f"{plain}Known faults of adi and of records: leaderboards/errata.md.\n"
+    file.unlink()
+    file.mkdir()
+    done = command("leaderboard", "--dataset", "adi")
+    assert (done.returncode, done.stdout) == (0, plain)
+    assert "errata.md cannot be read" in done.stderr
+
+
+def test_errata_are_read_by_set(tmp_path):
+    from cellbench.ranking.errata import read_errata
+
+    assert read_errata(tmp_path) == {}
+    (tmp_path / "leaderboards").mkdir()
+    text = "# Errata\nAll.\n## All sets\n- One.\n\n### Not a set\n- Two.\n## vgg\n"
+    (tmp_path / "leaderboards/errata.md").write_text(text)
+    assert read_errata(tmp_path) == {"all sets": "- One.\n\n### Not a set\n- Two.", "vgg": ""}
+
+
+def test_every_section_of_our_errata_is_of_a_set_and_holds_something():
+    from pathlib import Path
+
+    from cellbench.ranking.errata import ALL_SETS, read_errata
+    from cellbench.registry import DATASETS
+
+    known = read_errata(Path(__file__).parents[2])
+    assert set(known) <= {ALL_SETS, *DATASETS.names()}
+    assert {ALL_SETS, "adi", "mbm", "vgg"} <= set(known)
+    assert all(body.startswith("- ") for body in known.values())
 
 
 def test_published_rows_are_grey(store):
