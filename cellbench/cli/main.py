@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("compare", "Run every combination of a grid that is missing, and show the tables."),
     "count": ("count", "Count the cells in your own pictures with a trained method."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
+    "site": ("site", "Write pages of all results, to open in a browser."),
     "verify": ("verify", "Score a record's test part again and say what differs."),
     "records": ("records", "Take in records that were made elsewhere."),
     "data": ("data", "List, import, fetch, verify and show data sets."),

@@ -166,6 +166,8 @@ def ranges(numbers: Sequence[int]) -> str:
 def plain(text: str) -> str:
     """Text without control, direction and other unseen characters, on one line."""
     spaced = " ".join(text.split())
+    if spaced.isprintable():  # nothing of these categories is
+        return spaced
     return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
 
 

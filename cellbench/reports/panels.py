@@ -13,6 +13,7 @@ from cellbench.metrics.localisation import match_points
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import parse_record, read_record
 from cellbench.records.summaries import Run
+from cellbench.reports.f1_curves import mean_f1_curve
 from cellbench.reports.grid_results import GridResults
 
 # As many methods as a page has room for.
@@ -80,19 +81,7 @@ def choose_images(part: GridResults) -> list[str]:
 
 def f1_curves(part: GridResults) -> list[list[tuple[float, float]]]:
     """Of every cell the mean F1 of its runs by radius; empty where one of them has no points."""
-    curves: list[list[tuple[float, float]]] = []
-    for runs in part.runs:
-        lists = [parse_record(_path(run)).metrics.f1_by_radius for run in runs]
-        if not all(lists):
-            curves.append([])
-            continue
-        by_radius: dict[float, list[float]] = {}
-        for points in lists:
-            for point in points or []:
-                if point.f1 is not None:
-                    by_radius.setdefault(point.radius_px, []).append(point.f1)
-        curves.append([(r, float(np.mean(values))) for r, values in sorted(by_radius.items())])
-    return curves
+    return [mean_f1_curve([parse_record(_path(run)) for run in runs]) for runs in part.runs]
 
 
 def areas(stored: StoredSet) -> Mapping[str, float]:

@@ -1,0 +1,1 @@
+"""A static site of the results, made from records alone: pages that open from a folder."""

@@ -1,0 +1,172 @@
+"use strict";
+// data: columns [title, left], metrics [title, column, lower is better], sets, protocols, splits,
+// rows [set, protocol, splits, status, href, note, method, texts, keys, seconds, parameters].
+const data = JSON.parse(document.getElementById("data").textContent);
+const get = (id) => document.getElementById(id);
+const [table, state, notes] = [get("results"), get("state"), get("notes")];
+const AT_ONCE = 200;
+const METHOD = data.columns.findIndex((c) => c[0] === "Method");
+const RANK = data.columns.findIndex((c) => c[0] === "#");
+let showAll = false;
+let sort = null; // [column, descending]
+function fill(select, options) {
+  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+}
+fill(get("set"), [["", "all"], ...data.sets.map((s) => [s, s])]);
+fill(get("protocol"), data.protocols.map((p) => [p, p]));
+fill(get("splits"), [["", "those that all compared rows have"], ...data.splits.map((s) => [s, "split " + s + " alone"])]);
+fill(get("metric"), data.metrics.map((m) => [m[0], m[0]]));
+const CHOICES = ["set", "protocol", "splits", "metric", "q"];
+const BOXES = ["partial", "unranked", "published"];
+function restore() {
+  const hash = readHash();
+  for (const id of CHOICES) {
+    const value = hash.get(id);
+    if (value !== null && (id === "q" || [...get(id).options].some((o) => o.value === value))) get(id).value = value;
+  }
+  for (const id of BOXES) get(id).checked = hash.get(id) === "1";
+  const column = data.columns.findIndex((c) => c[0] === hash.get("sort"));
+  sort = column < 0 ? null : [column, hash.get("order") === "down"];
+}
+function metric() { return data.metrics.find((m) => m[0] === get("metric").value) || data.metrics[0]; }
+function chosen() {
+  const words = get("q").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const hidden = new Set();
+  if (!get("partial").checked) hidden.add("partial");
+  if (!get("unranked").checked) hidden.add("unranked");
+  if (!get("published").checked) hidden.add("published");
+  return data.rows.filter((r) =>
+    (get("set").value === "" || r[0] === get("set").value) &&
+    (r[1] === get("protocol").value || r[3] === "published") &&
+    (r[2] === get("splits").value || r[3] === "published") &&
+    !hidden.has(r[3]) &&
+    words.every((w) => (r[6] + " " + r[0]).toLowerCase().includes(w)));
+}
+function sorted(rows) {
+  const [column, down] = sort || [null, false];
+  if (column === null) {
+    const measure = metric();
+    if (measure === data.metrics[0]) return rows;
+    return byKey(rows, measure[1], !measure[2], true);
+  }
+  return byKey(rows, column, down, false);
+}
+function byKey(rows, column, down, bySet) {
+  const sign = down ? -1 : 1;
+  return [...rows].sort((a, b) => {
+    if (bySet && a[0] !== b[0]) return a[0] < b[0] ? -1 : 1;
+    const x = a[8][column], y = b[8][column];
+    if (x === null || y === null) return (x === null) - (y === null);
+    if (typeof x === "string") return sign * String(x).localeCompare(String(y));
+    return sign * (x - y);
+  });
+}
+function head() {
+  const row = document.createElement("tr");
+  const cells = [["Set", true], ...data.columns];
+  cells.forEach(([title, left], index) => {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    if (!left) cell.className = "n";
+    if (index === 0) { cell.textContent = title; row.append(cell); return; }
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = title;
+    button.addEventListener("click", () => {
+      const column = index - 1;
+      const again = sort && sort[0] === column;
+      sort = [column, again ? !sort[1] : false];
+      draw();
+    });
+    if (sort && sort[0] === index - 1) cell.setAttribute("aria-sort", sort[1] ? "descending" : "ascending");
+    cell.append(button);
+    row.append(cell);
+  });
+  table.tHead.replaceChildren(row);
+}
+function line(r) {
+  const row = document.createElement("tr");
+  row.className = r[3] === "published" ? "paper" : r[3];
+  const set = document.createElement("td");
+  set.textContent = r[0];
+  row.append(set);
+  data.columns.forEach(([title, left], column) => {
+    const cell = document.createElement(column === METHOD ? "th" : "td");
+    if (column === METHOD) cell.scope = "row";
+    if (!left) cell.className = "n";
+    const text = r[7][column];
+    if (r[4] && (column === METHOD || title === "MAE") && text !== "–") {
+      const link = document.createElement("a");
+      link.href = r[4] + (column === METHOD ? "" : "#records");
+      link.textContent = text;
+      cell.append(link);
+    } else cell.textContent = text;
+    if (column === METHOD) {
+      const marks = r[3] === "ranked" ? [] : [r[3] === "published" ? "from a paper" : r[3] === "unranked" ? "not ranked" : r[3]];
+      if (/contaminated/.test(r[5])) marks.push("contaminated");
+      for (const word of marks) {
+        const mark = document.createElement("span");
+        mark.className = "mark";
+        mark.textContent = word;
+        cell.append(" ", mark);
+      }
+    }
+    row.append(cell);
+  });
+  return row;
+}
+function logTicks(values) {
+  const known = values.filter((v) => v > 0);
+  const low = Math.floor(Math.log10(Math.min(...known))), high = Math.ceil(Math.log10(Math.max(...known)));
+  const found = [];
+  for (let p = low; p <= Math.max(high, low + 1); p++) found.push([p, p < 3 ? String(10 ** p) : p < 6 ? 10 ** (p - 3) + " k" : p < 9 ? 10 ** (p - 6) + " M" : 10 ** (p - 9) + " G"]);
+  return found;
+}
+function fronts(rows) {
+  const holder = get("fronts");
+  holder.replaceChildren();
+  const measure = metric();
+  for (const set of data.sets) {
+    for (const [field, xLabel] of [[9, "training, s (log)"], [10, "parameters (log)"]]) {
+      const own = rows.filter((r) => r[0] === set && r[field] > 0 && r[8][measure[1]] !== null && r[3] !== "published");
+      if (own.length < 2) continue;
+      const points = own.map((r) => ({x: Math.log10(r[field]), y: r[8][measure[1]], label: r[6] + ": " + r[7][measure[1]], href: r[4]}));
+      const sign = measure[2] ? 1 : -1;
+      const order = points.map((_, i) => i).sort((i, j) => points[i].x - points[j].x || sign * (points[i].y - points[j].y));
+      const best = [];
+      for (const i of order) if (!best.length || sign * points[i].y < sign * points[best[best.length - 1]].y) best.push(i);
+      const ys = points.map((p) => p.y);
+      const figure = document.createElement("figure");
+      const svg = svgPart("svg", {class: "chart", viewBox: "0 0 420 300", role: "group", "aria-label": set + ": " + measure[0] + " against " + xLabel});
+      drawChart(svg, points, logTicks(own.map((r) => r[field])), niceTicks(Math.min(...ys), Math.max(...ys)).map((v) => [v, String(v)]), xLabel, measure[0], best, false);
+      const caption = document.createElement("figcaption");
+      caption.textContent = set + ": on the front are " + best.map((i) => own[i][6]).join(", ");
+      figure.append(svg, caption);
+      holder.append(figure);
+    }
+  }
+}
+function draw() {
+  const rows = sorted(chosen());
+  const shown = showAll ? rows : rows.slice(0, AT_ONCE);
+  head();
+  table.tBodies[0].replaceChildren(...shown.map(line));
+  get("more").hidden = shown.length === rows.length;
+  state.textContent = (shown.length < rows.length ? shown.length + " of " : "") + rows.length + (rows.length === 1 ? " row" : " rows");
+  const told = [...new Set(shown.filter((r) => r[5]).map((r) => r[6] + " on " + r[0] + ": " + r[5]))];
+  notes.replaceChildren(...told.slice(0, 100).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
+  fronts(rows);
+  const values = {};
+  for (const id of CHOICES) values[id] = get(id).value;
+  if (values.protocol === data.protocols[0]) delete values.protocol;
+  if (values.metric === data.metrics[0][0]) delete values.metric;
+  for (const id of BOXES) values[id] = get(id).checked ? "1" : "";
+  if (sort) { values.sort = data.columns[sort[0]][0]; values.order = sort[1] ? "down" : ""; }
+  writeHash(values);
+}
+restore();
+draw();
+for (const id of [...CHOICES, ...BOXES]) get(id).addEventListener(id === "q" ? "input" : "change", () => { if (id === "metric") sort = null; draw(); });
+get("choice").addEventListener("submit", (event) => event.preventDefault());
+get("more").addEventListener("click", () => { showAll = true; draw(); });
+window.addEventListener("hashchange", () => { restore(); draw(); });

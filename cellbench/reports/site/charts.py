@@ -1,0 +1,195 @@
+"""Charts as SVG, drawn when the site is built: they print, scale, and need no program to be seen.
+
+A plotting library for the browser would be 0.8 MB and compile programs while it runs, which the
+pages' security policy forbids. Colours are classes of the pages' style sheet, so that charts follow
+a dark screen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from cellbench.ranking.tables import plain
+
+WIDTH, HEIGHT = 420, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
+SERIES = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point of a chart: where it is, what it is, and the page that it leads to."""
+
+    x: float
+    y: float
+    label: str
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A horizontal line with a label."""
+
+    y: float
+    label: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis: values from `low` to `high` over `start` to `end` px."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The px of a value, to a tenth."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values from at or below `low` to at or above `high`, evenly spaced."""
+    if not high > low:
+        low, high = low - 0.5, low + 0.5
+    step = 10 ** math.floor(math.log10((high - low) / most))
+    while (high - low) / step > most:
+        step *= 2 if not str(step).lstrip("0.").startswith("2") else 2.5
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def scatter(
+    dots: Sequence[Dot],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    diagonal: bool = False,
+    lines: Sequence[Line] = (),
+) -> Markup:
+    """Points in two dimensions.
+
+    Args:
+        dots: points that have a page are links to it, for the pointer alone: the table beside a
+            chart has the same links for the keyboard.
+        title: read by screen readers.
+        x: label of the axis, with its unit.
+        y: the same.
+        diagonal: whether both axes have one range, and equality is drawn.
+        lines: horizontal ones.
+
+    Returns:
+        An `svg` element; empty without points.
+    """
+    if not dots:
+        return Markup("")
+    xs = [dot.x for dot in dots]
+    ys = [*(dot.y for dot in dots), *(line.y for line in lines)]
+    across, up = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    if diagonal:
+        across = up = ticks(min(*xs, *ys, 0.0), max(*xs, *ys))
+    place_x, place_y = _axes(across, up)
+    parts = [_frame(place_x, place_y, across, up, x, y)]
+    if diagonal:
+        parts.append(_segment("rule", place_x.start, place_y.start, place_x.end, place_y.end))
+    for line in lines:
+        height = place_y.at(line.y)
+        name = "limit dashed" if line.dashed else "limit"
+        parts.append(_segment(name, place_x.start, height, place_x.end, height))
+        parts.append(_text("tick", place_x.end, round(height - 3, 1), "end", line.label))
+    for dot in dots:
+        label = escape(plain(dot.label))
+        place = f'cx="{place_x.at(dot.x)}" cy="{place_y.at(dot.y)}"'
+        circle = f'<circle class="dot" {place} r="3"><title>{label}</title></circle>'
+        if dot.href:
+            href = escape(dot.href)
+            circle = f'<a href="{href}" tabindex="-1" aria-label="{label}">{circle}</a>'
+        parts.append(circle)
+    return _svg(title, parts)
+
+
+def curves(
+    series: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    most: float | None = None,
+) -> Markup:
+    """Lines through points, each named where it ends.
+
+    Args:
+        series: name and points of each; those without points are left out.
+        title: read by screen readers.
+        x: label of the axis, with its unit.
+        y: the same.
+        most: upper end of the y axis; by the points if None.
+
+    Returns:
+        An `svg` element; empty without points.
+    """
+    drawn = [(name, points) for name, points in series if points]
+    if not drawn:
+        return Markup("")
+    xs = [point[0] for _, points in drawn for point in points]
+    ys = [point[1] for _, points in drawn for point in points]
+    across = ticks(min(xs), max(xs))
+    up = ticks(min(0.0, *ys), max(*ys, 0.0) if most is None else most)
+    place_x, place_y = _axes(across, up)
+    parts = [_frame(place_x, place_y, across, up, x, y)]
+    for index, (name, points) in enumerate(drawn):
+        path = " ".join(f"{place_x.at(px)},{place_y.at(py)}" for px, py in points)
+        colour = f"c{index % SERIES}"
+        title_of = f"<title>{escape(plain(name))}</title>"
+        parts.append(f'<polyline class="line {colour}" points="{path}">{title_of}</polyline>')
+        if len(drawn) > 1:
+            height = _TOP + 14 * (index + 1)
+            parts.append(_segment(f"line {colour}", _LEFT + 8, height - 4, _LEFT + 24, height - 4))
+            parts.append(_text("key", _LEFT + 28, height, "start", name))
+    return _svg(title, parts)
+
+
+def _axes(across: Sequence[float], up: Sequence[float]) -> tuple[Axis, Axis]:
+    return (
+        Axis(across[0], across[-1], _LEFT, WIDTH - _RIGHT),
+        Axis(up[0], up[-1], HEIGHT - _BOTTOM, _TOP),
+    )
+
+
+def _frame(
+    place_x: Axis, place_y: Axis, across: Sequence[float], up: Sequence[float], x: str, y: str
+) -> str:
+    parts = []
+    for value in across:
+        px = place_x.at(value)
+        parts.append(_segment("grid", px, place_y.start, px, place_y.end))
+        parts.append(_text("tick", px, HEIGHT - _BOTTOM + 15, "middle", f"{value:g}"))
+    for value in up:
+        px = place_y.at(value)
+        parts.append(_segment("grid", place_x.start, px, place_x.end, px))
+        parts.append(_text("tick", _LEFT - 5, round(px + 4, 1), "end", f"{value:g}"))
+    middle, centre = (_LEFT + WIDTH - _RIGHT) / 2, (_TOP + HEIGHT - _BOTTOM) / 2
+    parts.append(_text("label", middle, HEIGHT - 8, "middle", x))
+    turned = _text("label", 12, centre, "middle", y)
+    parts.append(f'<g transform="rotate(-90 12 {centre})">{turned}</g>')
+    return "".join(parts)
+
+
+def _segment(name: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{name}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>'
+
+
+def _text(name: str, x: float, y: float, anchor: str, text: str) -> str:
+    shown = escape(plain(text))
+    return f'<text class="{name}" x="{x}" y="{y}" text-anchor="{anchor}">{shown}</text>'
+
+
+def _svg(title: str, parts: Sequence[str]) -> Markup:
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="group"'
+    label = escape(plain(title))
+    return Markup(f'{head} aria-label="{label}">{"".join(parts)}</svg>')

@@ -1,0 +1,240 @@
+"""Pages of experiments (a method on a set) and of methods (on all sets)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from cellbench import plugin_index
+from cellbench.files.writing import safe_id
+from cellbench.metrics.counting import bland_altman
+from cellbench.ranking.rows import base_method
+from cellbench.ranking.statistics import image_errors
+from cellbench.ranking.tables import COLUMNS, SIMULATED
+from cellbench.records.model import Record
+from cellbench.records.summaries import Run
+from cellbench.reports.f1_curves import mean_f1_curve
+from cellbench.reports.site.charts import Dot, Line, curves, scatter
+from cellbench.reports.site.page_writer import PageWriter, relative_link
+from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of, run_stamp
+
+# Columns whose numbers lead to the records that they are of.
+_LINKED = ("MAE", "RMSE", "MAPE", "R²", "Bias", "F1", "GAME(3)", "SD splits", "SD seeds")
+_RIVALS = 3
+
+
+def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Experiment) -> None:
+    """Write the page of one method on one set, with its records."""
+    path = f"{table.folder}/methods/{experiment.slug}.html"
+    stamps = [run_stamp(run) for run in experiment.runs]
+    rivals = [e for e in table.ranked if e is not experiment][:_RIVALS]
+    beside = [(e.slug, e.row.method) for e in rivals] if experiment in table.ranked else []
+    if writer.is_current(path, (experiment.row, stamps, beside)):
+        return
+    records = records_of(experiment.runs)
+    images = _images(experiment)
+    page = writer.folder / path
+    config = json.dumps(records[0].config, indent=1, ensure_ascii=False) if records else ""
+    writer.write(
+        path,
+        "experiment.html",
+        scripts=("tables.js",),
+        table=table,
+        row=experiment.row,
+        slug=experiment.slug,
+        method_slug=method_slug(experiment.row.method),
+        simulated=SIMULATED,
+        columns=[column for column in COLUMNS if column.title != "Method"],
+        linked=_LINKED,
+        runs=experiment.runs,
+        worst=images[0] if images else None,
+        rivals=rivals if beside else [],
+        charts=_charts(experiment, images, records) if experiment.runs else [],
+        images=images,
+        records=[record_links(run, page) for run in experiment.runs],
+        parts=_parts(records[0]) if records else [],
+        config=Markup(escape(config)),
+    )
+
+
+def write_method_page(
+    writer: PageWriter, name: str, found: Sequence[tuple[SetTable, Experiment]]
+) -> None:
+    """Write the page of a method: its results on all sets, and every record."""
+    path = f"methods/{method_slug(name)}.html"
+    runs = [run for _, experiment in found for run in experiment.runs]
+    known = ([experiment.row for _, experiment in found], [run_stamp(run) for run in runs])
+    if writer.is_current(path, known):
+        return
+    first = next((e for _, e in found if e.row.rank is not None and e.runs), None)
+    first = first or next((e for _, e in found if e.runs), None)
+    records = records_of(first.runs[:1]) if first is not None else []
+    config = records[0].config if records else {}
+    facts, model = (_section(config, name) for name in ("method", "model"))
+    entry = _entry("counter", model.get("type"))
+    by_title = {column.title: column for column in COLUMNS}
+    results = [
+        {
+            "e": e,
+            "folder": table.folder,
+            "rank": by_title["#"].text(e.row),
+            "mae": by_title["MAE"].text(e.row),
+            "span": next(c for c in COLUMNS if c.title == "95 %").text(e.row),
+        }
+        for table, e in found
+    ]
+    writer.write(
+        path,
+        "method.html",
+        scripts=("tables.js",),
+        name=name,
+        title=found[0][1].row.method_title,
+        source=str(facts.get("source") or (entry.source if entry else "")),
+        differs=differs(entry.docstring) if entry else "",
+        results=results,
+        records=[record_links(run, writer.folder / path) for run in runs],
+    )
+
+
+def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section of a config of anyone's; empty where it has none."""
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def method_slug(name: str) -> str:
+    """Name of the page of a method without the keys that `--set` changed."""
+    return safe_id(base_method(name))
+
+
+def record_links(run: Run, page: Path) -> dict[str, Any]:
+    """A run, the address of its record for a page, and the argument that names it in a command."""
+    file = run.path or Path(run.file)
+    try:
+        shown = file.absolute().relative_to(Path.cwd())
+    except ValueError:
+        shown = file
+    text = shown.as_posix()
+    plain_name = all(c.isalnum() or c in "/._-+" for c in text)
+    return {
+        "run": run,
+        "href": relative_link(file, page),
+        "argument": text if plain_name else run.run_id[:16],
+    }
+
+
+def differs(docstring: str) -> str:
+    """What a docstring states after `Differs:`; empty if nothing."""
+    _, found, after = docstring.partition("Differs:")
+    return " ".join(after.partition("\n\n")[0].split()) if found else ""
+
+
+def _images(experiment: Experiment) -> list[dict[str, Any]]:
+    """Every image that was scored, the largest error first."""
+    errors = image_errors([experiment.runs])
+    found = [
+        {
+            "id": image_id,
+            "page": safe_id(image_id),
+            "truth": float(errors.truth[column]),
+            "signed": float(errors.signed[0, column]),
+            "error": float(errors.absolute[0, column]),
+        }
+        for column, image_id in enumerate(errors.image_ids)
+    ]
+    return sorted(found, key=lambda each: (-each["error"], each["id"]))
+
+
+def _charts(
+    experiment: Experiment, images: Sequence[dict[str, Any]], records: Sequence[Record]
+) -> list[tuple[str, Markup]]:
+    """Titles and charts, without those that have nothing to show."""
+    truth = np.array([each["truth"] for each in images])
+    predicted = truth + np.array([each["signed"] for each in images])
+    links = [f"../images/{each['page']}.html" for each in images]
+    labels = [
+        f"{each['id']}: {p:.1f} of {each['truth']:g}"
+        for each, p in zip(images, predicted, strict=True)
+    ]
+
+    def dots(x: Any, y: Any) -> list[Dot]:
+        values = zip(x.tolist(), y.tolist(), labels, links, strict=True)
+        return [Dot(*each) for each in values]
+
+    agreement = bland_altman(truth.tolist(), predicted.tolist()) if len(images) else None
+    limits = []
+    if agreement is not None:
+        limits = [
+            Line(agreement.bias, f"bias {agreement.bias:+.2f}"),
+            Line(agreement.low, f"{agreement.low:+.1f}", dashed=True),
+            Line(agreement.high, f"{agreement.high:+.1f}", dashed=True),
+        ]
+    named = [(f"split {record.split}, seed {record.seed}", record) for record in records]
+    losses, checks = (
+        [
+            (name, [(float(p.step), float(getattr(p, key))) for p in record.curve
+                    if p.step is not None and getattr(p, key) is not None])
+            for name, record in named
+        ]
+        for key in ("loss", "validation_mae")
+    )  # fmt: skip
+    found = [
+        (
+            "Counted against annotated; on the line they are equal",
+            scatter(dots(truth, predicted), title="Counted against annotated", x="annotated cells",
+                    y="counted cells", diagonal=True),
+        ),
+        (
+            "Bland and Altman: bias and the limits that hold 95 % of differences",
+            scatter(dots((truth + predicted) / 2, predicted - truth), title="Bland-Altman",
+                    x="mean of counted and annotated", y="counted − annotated", lines=limits),
+        ),
+        (
+            "Absolute error against density",
+            scatter(dots(truth, np.array([each["error"] for each in images])),
+                    title="Absolute error against density", x="annotated cells an image",
+                    y="absolute error, cells"),
+        ),
+        (
+            "F1 over the match radius",
+            curves([("F1", mean_f1_curve(records))], title="F1 over the match radius",
+                   x="match radius, px", y="F1", most=1.0),
+        ),
+        (
+            "Error on the validation images during training",
+            curves(checks[:7], title="Validation error", x="training step",
+                   y="validation MAE, cells"),
+        ),
+        (
+            "Loss during training",
+            curves(losses[:7], title="Training loss", x="training step", y="loss"),
+        ),
+    ]  # fmt: skip
+    return [(title, chart) for title, chart in found if chart]
+
+
+def _parts(record: Record) -> list[dict[str, str]]:
+    """The registered parts of a run, with what is known of them here."""
+    found = []
+    for part in record.plugins:
+        entry = _entry(part.role, part.name)
+        found.append(
+            {
+                "role": part.role or "",
+                "name": part.name or "",
+                "summary": entry.summary if entry else f"from {part.distribution or 'elsewhere'}",
+                "source": entry.source if entry else "",
+                "differs": differs(entry.docstring) if entry else "",
+            }
+        )
+    return found
+
+
+def _entry(role: str | None, name: Any) -> plugin_index.Entry | None:
+    if role is None or not isinstance(name, str):
+        return None
+    found = plugin_index.find(role, name)
+    return found[0] if len(found) == 1 else None

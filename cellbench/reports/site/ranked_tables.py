@@ -1,0 +1,188 @@
+"""What the pages of a site show: every row of a leaderboard with the runs that it averages."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from cellbench.errors import UserError
+from cellbench.files.writing import safe_id
+from cellbench.ranking.row_cache import ranked_rows
+from cellbench.ranking.rows import Row, base_method
+from cellbench.ranking.statistics import ImageErrors, image_errors
+from cellbench.records.model import Record
+from cellbench.records.record_file import parse_record
+from cellbench.records.store import datasets_with_records, load_records
+from cellbench.records.summaries import Run
+
+# Longest part of a method's name in the name of its page.
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of a leaderboard and its runs.
+
+    Attributes:
+        row: see `cellbench.ranking.rows`.
+        runs: that the row averages, by split and seed; empty where a record was edited.
+    """
+
+    row: Row
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def slug(self) -> str:
+        """Name of its page: the same as long as method, config, weights and length are."""
+        row = self.row
+        known = (row.config_hash, row.recipe, row.weights, row.iterations, row.splits, row.note)
+        digest = hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        return f"{safe_id(row.method)[:_LONGEST_NAME].strip('.-')}-{digest}"
+
+    @property
+    def status(self) -> str:
+        """One of ranked, partial and unranked."""
+        if self.row.rank is not None:
+            return "ranked"
+        return "partial" if self.row.share is not None else "unranked"
+
+
+@dataclass(frozen=True)
+class SetTable:
+    """The experiments on one set under one protocol.
+
+    Attributes:
+        dataset: name of the set.
+        protocol: name.
+        simulated: whether its images are.
+        experiments: in the order of the leaderboard.
+    """
+
+    dataset: str
+    protocol: str
+    simulated: bool
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def folder(self) -> str:
+        """Of its pages, below the site's."""
+        return f"{self.dataset}/{self.protocol}"
+
+    @cached_property
+    def ranked(self) -> tuple[Experiment, ...]:
+        """Those that have a rank."""
+        return tuple(e for e in self.experiments if e.row.rank is not None)
+
+    @cached_property
+    def listed(self) -> tuple[Experiment, ...]:
+        """Those that tables show unasked, the ranked ones first; all where none is listed."""
+        found = tuple(e for e in self.experiments if e.row.listed and e.runs)
+        return found or tuple(e for e in self.experiments if e.runs)
+
+    @cached_property
+    def errors(self) -> ImageErrors:
+        """Of the listed experiments, in their order."""
+        return image_errors([e.runs for e in self.listed])
+
+    @cached_property
+    def ranked_errors(self) -> ImageErrors:
+        """Of the ranked experiments alone."""
+        return image_errors([e.runs for e in self.ranked])
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a site shows.
+
+    Attributes:
+        tables: of all sets and protocols.
+        problems: a sentence for every file that is no usable record.
+        runs: of all sets, by set.
+    """
+
+    tables: tuple[SetTable, ...]
+    problems: tuple[str, ...]
+    runs: Mapping[str, Sequence[Run]] = field(repr=False)
+
+    @cached_property
+    def methods(self) -> dict[str, list[tuple[SetTable, Experiment]]]:
+        """By name without overrides, where each method was measured."""
+        found: dict[str, list[tuple[SetTable, Experiment]]] = {}
+        for table in self.tables:
+            for experiment in table.experiments:
+                name = base_method(experiment.row.method)
+                found.setdefault(name, []).append((table, experiment))
+        return dict(sorted(found.items()))
+
+
+def read_results(stores: Sequence[Path]) -> Results:
+    """Read the rows of all sets of some stores, and their runs.
+
+    Raises:
+        UserError: a folder of records cannot be read.
+    """
+    first, *others = stores
+    tables: list[SetTable] = []
+    problems: list[str] = []
+    runs: dict[str, list[Run]] = {}
+    for dataset in datasets_with_records(*stores):
+        rows, wrong = ranked_rows(first, dataset, others=others)
+        loaded = load_records(first, dataset, others=others)
+        problems += wrong or loaded.problems
+        runs[dataset] = loaded.runs
+        tables += tables_of(rows, loaded.runs)
+    return Results(tuple(tables), tuple(dict.fromkeys(problems)), runs)
+
+
+def tables_of(rows: Iterable[Row], runs: Iterable[Run]) -> list[SetTable]:
+    """Sort rows into tables, each row with its runs."""
+    groups: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_key(run, run.weights_source), []).append(run)
+    tables: dict[tuple[str, str, bool], list[Experiment]] = {}
+    for row in rows:
+        own = _runs_of(row, groups.get(_key(row, row.weights), ()))
+        place = (row.dataset, row.protocol, row.simulated)
+        tables.setdefault(place, []).append(Experiment(row, own))
+    return [SetTable(*place, tuple(found)) for place, found in tables.items()]
+
+
+def _key(of: Row | Run, weights: str) -> tuple[object, ...]:
+    return of.dataset, of.protocol, of.simulated, of.method, of.config_hash, of.recipe, weights
+
+
+def _runs_of(row: Row, candidates: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs that a row averages: of its splits and seeds and, of several lengths, of its."""
+    found = [run for run in candidates if run.split in row.splits and run.seed in row.seeds]
+    if len(found) != row.runs:
+        found = [run for run in found if run.iterations == row.iterations]
+    if len(found) != row.runs:  # an edited record, which counts nowhere
+        return ()
+    return tuple(sorted(found, key=lambda run: (run.split, run.seed)))
+
+
+@lru_cache(maxsize=4096)
+def record_of(path: Path) -> Record | None:
+    """The record in a file, read once a build; None where it cannot be read any more."""
+    try:
+        return parse_record(path)
+    except UserError:
+        return None
+
+
+def records_of(runs: Iterable[Run]) -> list[Record]:
+    """The records of some runs, without those that cannot be read any more."""
+    found = [record_of(run.path) for run in runs if run.path is not None]
+    return [record for record in found if record is not None]
+
+
+def run_stamp(run: Run) -> tuple[str, int, int]:
+    """What changes when the record of a run does: its file, time of change and size."""
+    if run.path is None:
+        return (run.file, 0, 0)
+    try:
+        status = run.path.stat()
+    except OSError:  # it is gone since it was read
+        return (str(run.path), 0, 0)
+    return (str(run.path), status.st_mtime_ns, status.st_size)

@@ -1,0 +1,120 @@
+"""The page of a set: its protocol, its methods, its images by how hard they are."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cellbench.data.splits import PROTOCOLS
+from cellbench.files.writing import safe_id
+from cellbench.ranking.clusters import cluster_word
+from cellbench.ranking.paired_tests import Comparison
+from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
+from cellbench.reports.site.charts import Dot, scatter
+from cellbench.reports.site.page_writer import PageWriter
+from cellbench.reports.site.ranked_tables import SetTable, run_stamp
+
+
+def write_set_page(
+    writer: PageWriter, table: SetTable, pairs: Sequence[Comparison], errata: Sequence[str]
+) -> None:
+    """Write the page of a set under one protocol.
+
+    Args:
+        writer: of the site.
+        table: of the set.
+        pairs: of its first ranked experiments.
+        errata: known faults, one text each.
+    """
+    path = f"{table.folder}/index.html"
+    stamps = [run_stamp(run) for e in table.experiments for run in e.runs]
+    if writer.is_current(path, ([e.row for e in table.experiments], stamps, pairs, errata)):
+        return
+    images = hardest_images(table)
+    dots = [
+        Dot(each["truth"], each["error"], each["id"], f"images/{each['page']}.html")
+        for each in images
+    ]
+    protocol = PROTOCOLS.get(table.protocol)
+    judges = table.ranked or table.listed
+    writer.write(
+        path,
+        "dataset.html",
+        scripts=("tables.js",),
+        table=table,
+        simulated=SIMULATED,
+        protocol_text=protocol.summary if protocol else "not known to this version of cellbench",
+        word=cluster_word(table.dataset),
+        groups=len(set(table.errors.clusters)),
+        cells=f"{table.errors.truth.sum():g}",
+        splits=ranges(table.ranked[0].row.splits) if table.ranked else "",
+        smallest=smallest_difference(pairs),
+        compared=len(table.ranked) > 1,
+        listed=table.listed,
+        others=[e for e in table.experiments if e not in table.listed],
+        columns=[column for column in COLUMNS if column.level < 2],
+        notes=list(
+            dict.fromkeys(f"{e.row.method}: {e.row.note}" for e in table.listed if e.row.note)
+        ),
+        errata=errata,
+        images=images,
+        judges=len(judges),
+        judged="ranked" if table.ranked else "listed",
+        hardness=scatter(
+            dots,
+            title="Mean error of all methods against annotated cells",
+            x="annotated cells",
+            y="mean absolute error, cells",
+        ),
+    )
+
+
+def hardest_images(table: SetTable) -> list[dict[str, Any]]:
+    """Every image with the mean error of the ranked methods (of all where none is), hardest first.
+
+    Returns:
+        Per image its `id`, the `page` that shows it, `truth`, `error` and `signed` error, cells.
+    """
+    errors = table.ranked_errors if table.ranked else table.errors
+    scored = np.isfinite(errors.absolute)
+    times = np.maximum(scored.sum(axis=0), 1)
+    absolute = np.where(scored, errors.absolute, 0).sum(axis=0) / times
+    signed = np.where(scored, errors.signed, 0).sum(axis=0) / times
+    found = {
+        image_id: {
+            "id": image_id,
+            "page": safe_id(image_id),
+            "truth": float(truth),
+            "error": float(error),
+            "signed": float(off),
+        }
+        for image_id, truth, error, off in zip(
+            errors.image_ids, errors.truth, absolute, signed, strict=True
+        )
+    }
+    return sorted(found.values(), key=lambda each: (-each["error"], each["id"]))
+
+
+def smallest_difference(pairs: Sequence[Comparison]) -> str:
+    """Half the width of the intervals of paired differences, in the middle of all pairs."""
+    reach = [(p.high - p.low) / 2 for p in pairs if p.low is not None and p.high is not None]
+    if not reach:
+        return "not known: fewer than two ranked methods"
+    return (
+        f"about {np.median(reach):.1f} cells in MAE: half the width of the 95 % interval of a "
+        f"paired difference, median of {len(reach)} pairs of methods"
+    )
+
+
+def errata_of(text: str, dataset: str) -> list[str]:
+    """The paragraphs of an errata page (Markdown) below the headings that name a set."""
+    found: list[str] = []
+    inside = False
+    for part in re.split(r"\n\s*\n|\n(?=#|[-*] )", text):
+        part = part.strip()
+        if part.startswith("#"):
+            inside = re.search(rf"\b{re.escape(dataset)}\b", part, re.IGNORECASE) is not None
+        elif inside and part:
+            found.append(re.sub(r"^[-*]\s+|[`*]", "", part))
+    return found

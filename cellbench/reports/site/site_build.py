@@ -1,0 +1,102 @@
+"""Build the whole site of one store or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench.errors import UserError
+from cellbench.files.reading import read_file
+from cellbench.ranking.published import published_file, read_published
+from cellbench.reports.site.comparison_page import MOST_COMPARED, write_comparison_page
+from cellbench.reports.site.experiment_pages import (
+    method_slug,
+    write_experiment_page,
+    write_method_page,
+)
+from cellbench.reports.site.image_pages import pictures_of, write_image_pages
+from cellbench.reports.site.kept_results import pairs_of, rows_by_split
+from cellbench.reports.site.overview_page import write_overview
+from cellbench.reports.site.page_writer import PageWriter
+from cellbench.reports.site.ranked_tables import read_results
+from cellbench.reports.site.set_page import errata_of, write_set_page
+
+_MOST_ERRATA_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSite:
+    """What a build left.
+
+    Attributes:
+        folder: of the site; its first page is index.html.
+        pages: how many pages it has.
+        written: how many of them were written; the others had not changed.
+        problems: a sentence for every file that is no usable record.
+        private: sets whose pictures are in it and may not be passed on.
+    """
+
+    folder: Path
+    pages: int
+    written: int
+    problems: tuple[str, ...]
+    private: tuple[str, ...]
+
+
+def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) -> BuiltSite:
+    """Write the pages that have changed since the folder's last build.
+
+    Args:
+        stores: folders that hold leaderboards/.
+        out: of the site; made if it is not there.
+        with_images: also pictures of sets on disk whose licence is not known.
+
+    Raises:
+        UserError: records cannot be read, or the folder holds something else or cannot be written.
+    """
+    from cellbench.reports.site.image_pages import is_public
+
+    writer = PageWriter.open(out)
+    results = read_results(stores)
+    private: list[str] = []
+    errata = _errata(stores)
+    for table in results.tables:
+        compared = table.ranked[:MOST_COMPARED]
+        pairs = pairs_of(table, compared) if len(compared) > 1 else []
+        write_set_page(writer, table, pairs, errata_of(errata, table.dataset))
+        if len(compared) > 1:
+            write_comparison_page(writer, table, compared, pairs)
+        for experiment in table.experiments:
+            write_experiment_page(writer, table, experiment)
+        stored = pictures_of(table, with_images=with_images)
+        if stored is not None and not is_public(stored):
+            private.append(table.dataset)
+        write_image_pages(writer, table, stored)
+    for name, found in results.methods.items():
+        write_method_page(writer, name, found)
+    by_split = {dataset: rows_by_split(dataset, runs) for dataset, runs in results.runs.items()}
+    names = [(name, method_slug(name)) for name in results.methods]
+    published = read_published(published_file(stores[0]))
+    write_overview(writer, results, by_split, published, names)
+    writer.finish()
+    return BuiltSite(
+        folder=out,
+        pages=len(writer.made),
+        written=writer.written,
+        problems=results.problems,
+        private=tuple(dict.fromkeys(private)),
+    )
+
+
+def _errata(stores: Sequence[Path]) -> str:
+    """The text of leaderboards/errata.md of the stores; empty where there is none."""
+    texts = []
+    for store in stores:
+        path = store / "leaderboards" / "errata.md"
+        if not path.is_file():
+            continue
+        try:
+            texts.append(read_file(path, most=_MOST_ERRATA_BYTES).decode("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            raise UserError(f"{path} cannot be read ({reason}).") from error
+    return "\n\n".join(texts)

@@ -1,0 +1,169 @@
+"""Claims about the site of the results, without a browser."""
+
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+from markupsafe import escape
+from record_samples import sample_images, sample_points, sample_record
+from site_samples import HOSTILE, write_nuclei_records
+
+from cellbench.errors import UserError
+from cellbench.ranking.row_cache import ranked_rows
+from cellbench.records.record_file import write_record
+from cellbench.records.store import load_records
+from cellbench.reports.site.image_pages import packed_points
+from cellbench.reports.site.ranked_tables import read_results
+from cellbench.reports.site.set_page import errata_of
+from cellbench.reports.site.site_build import build_site
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def store(tmp_path):
+    for method, error in (("a", 1.0), ("b", 6.0)):
+        for split in (0, 1):
+            images = sample_images(8, seed=split, error=error)
+            record = sample_record(method=method, split=split, images=images)
+            write_record(tmp_path, record, points=sample_points(images))
+    return tmp_path
+
+
+def page_data(path):
+    text = path.read_text()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])
+
+
+def test_every_row_has_the_runs_that_it_averages(store):
+    rows, _ = ranked_rows(store, "adi")
+    (table,) = read_results([store]).tables
+    assert [e.row for e in table.experiments] == rows
+    for index, experiment in enumerate(table.listed):
+        assert len(experiment.runs) == experiment.row.runs
+        assert np.nanmean(table.errors.absolute[index]) == pytest.approx(experiment.row.mae)
+
+
+def test_a_second_build_writes_nothing_and_a_new_record_its_pages(store):
+    out = store / "site"
+    first = build_site([store], out)
+    assert first.written == first.pages > 10
+    before = {path: path.read_bytes() for path in out.rglob("*.html")}
+    again = build_site([store], out)
+    assert (again.pages, again.written) == (first.pages, 0)
+
+    record = sample_record(method="vgg-only", dataset="vgg", images=sample_images(4))
+    write_record(store, record)
+    third = build_site([store], out)
+    assert 0 < third.written < 12
+    assert all(path.read_bytes() == text for path, text in before.items() if "adi" in path.parts)
+
+
+def test_a_page_that_is_gone_or_cut_off_is_made_again(store):
+    out = store / "site"
+    build_site([store], out)
+    (out / "index.html").write_text("")
+    (out / "methods/a.html").unlink()
+    assert build_site([store], out).written == 2
+    assert "Results" in (out / "index.html").read_text()
+
+
+def test_pages_of_records_that_are_gone_go_too(store):
+    out = store / "site"
+    build_site([store], out)
+    for path in (store / "leaderboards/records/adi").glob("b-*"):
+        path.unlink()
+    build_site([store], out)
+    assert not (out / "methods/b.html").exists()
+    assert not list(out.glob("adi/v1/methods/b-*"))
+
+
+def test_a_folder_with_other_files_is_left_alone(store):
+    (store / "other").mkdir()
+    (store / "other/thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="no site of cellbench"):
+        build_site([store], store / "other")
+    assert [path.name for path in (store / "other").iterdir()] == ["thesis.txt"]
+
+
+def test_every_link_of_every_page_leads_somewhere(store):
+    out = store / "site"
+    build_site([store], out)
+    for page in out.rglob("*.html"):
+        for href in re.findall(r'href="([^"#]+)', page.read_text()):
+            assert (page.parent / html.unescape(href)).is_file(), f"{page}: {href}"
+
+
+def test_every_record_is_on_a_page_with_the_command_that_verifies_it(store):
+    out = store / "site"
+    build_site([store], out)
+    text = "".join(path.read_text() for path in out.glob("adi/v1/methods/*.html"))
+    for run in load_records(store).runs:
+        assert f'id="r-{run.run_id[:16]}"' in text
+        assert run.file in text
+    assert text.count("cellbench verify ") >= 4
+
+
+def test_rows_of_single_splits_are_those_of_their_runs_alone(store):
+    out = store / "site"
+    build_site([store], out)
+    data = page_data(out / "index.html")
+    runs = load_records(store).runs
+    assert data["splits"] == ["0", "1"]
+    mae = [column[0] for column in data["columns"]].index("MAE")
+    shown = {(row[6], row[2]): row[8][mae] for row in data["rows"] if row[2]}
+    assert shown == {
+        (run.method, str(run.split)): pytest.approx(run.metrics["mae"]) for run in runs
+    }
+
+
+def test_texts_of_records_are_texts_on_the_pages(tmp_path):
+    write_nuclei_records(tmp_path, images=3)
+    out = tmp_path / "site"
+    build_site([tmp_path], out)
+    pages = list(out.rglob("*.html"))
+    assert any(escape(HOSTILE) in page.read_text() for page in pages)
+    for page in pages:
+        text = page.read_text()
+        assert "<script>document.title" not in text
+        assert "<img src=x" not in text
+        policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]+)', text)[1])
+        assert policy.startswith("default-src 'none'; style-src 'sha256-")
+        assert "unsafe" not in policy
+
+
+def test_a_set_that_may_be_passed_on_is_shown_with_its_pictures_and_others_are_not(tmp_path, store):
+    ids = write_nuclei_records(store, images=2)
+    out = store / "site"
+    assert build_site([store], out, with_images=True).private == ()
+    shown = page_data(out / "nuclei/v1/images" / f"{ids[0]}.html")
+    assert shown["picture"].startswith("data:image/png;base64,")
+    assert shown["truth"]
+    framed = page_data(out / "adi/v1/images/img003.html")
+    assert framed["picture"] is framed["truth"] is None
+    assert [method["name"] for method in framed["methods"]] == ["a", "b"]
+
+
+def test_packed_points_come_back_to_half_a_step():
+    import base64
+
+    points = np.random.default_rng(0).uniform(0, 600, (50, 2))
+    steps = np.frombuffer(base64.b64decode(packed_points(points, 0.125)), "<u2").reshape(-1, 2)
+    assert np.abs(steps * 0.125 - points).max() <= 0.0625 + 1e-9
+    assert packed_points(np.zeros((0, 2)), 0.125) == ""
+
+
+def test_errata_are_those_below_a_head_that_names_the_set():
+    text = "# Errata\n\nAll.\n\n## adi\n\n- One\n  goes on.\n- Two.\n\n## vgg\n\nThree.\n"
+    assert errata_of(text, "adi") == ["One\n  goes on.", "Two."]
+    assert errata_of(text, "vgg") == ["Three."]
+    assert errata_of(text, "mbm") == []
+
+
+def test_a_store_without_records_has_a_page_that_says_so(tmp_path):
+    built = build_site([tmp_path], tmp_path / "site")
+    assert built.pages == 1
+    assert "0 records" in (tmp_path / "site/index.html").read_text()

@@ -1,0 +1,175 @@
+"""Claims about the site of the results, in a real browser."""
+
+import numpy as np
+import pytest
+from browsing import chromium, console_errors, dark, needs_browser, serious_faults
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from site_samples import write_nuclei_records
+
+from cellbench.ranking.paired_tests import compare_pairs
+from cellbench.reports.site.ranked_tables import read_results
+from cellbench.reports.site.site_build import build_site
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site-store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLBENCH_HOME", str(folder / "home"))
+        patch.setenv("CELLBENCH_OFFLINE", "1")
+        write_nuclei_records(folder)
+        build_site([folder], folder / "site")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def table(store):
+    return read_results([store]).tables[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as driver:
+        yield driver
+
+
+def address(store, page="index.html"):
+    return (store / "site" / page).as_uri()
+
+
+def column(driver, title):
+    """The texts of a column of the page's first table."""
+    return driver.execute_script(
+        "const table = document.querySelector('table');"
+        "const heads = [...table.tHead.rows[0].cells].map((h) => h.textContent.trim());"
+        "const place = heads.indexOf(arguments[0]);"
+        "return [...table.tBodies[0].rows].map((r) => r.cells[place].innerText.trim());",
+        title,
+    )
+
+
+def test_two_clicks_lead_from_the_overview_to_the_image_on_which_the_first_errs_most(
+    store, table, browser
+):
+    errors = table.ranked_errors
+    worst = errors.image_ids[int(np.argmax(errors.absolute[0]))]
+    browser.get(address(store))
+    browser.find_element(By.CSS_SELECTOR, "#results tbody tr:first-child th a").click()
+    browser.find_element(By.ID, "worst").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text.startswith(worst)
+
+
+def test_heads_sort_and_the_address_keeps_the_choice(store, browser):
+    browser.get(address(store))
+    browser.find_element(By.XPATH, "//thead//button[.='RMSE']").click()
+    rising = [float(text) for text in column(browser, "RMSE")]
+    assert rising == sorted(rising)
+    browser.find_element(By.XPATH, "//thead//button[.='RMSE']").click()
+    browser.find_element(By.ID, "q").send_keys("methoda")
+    falling = [float(text) for text in column(browser, "RMSE")]
+    assert falling == sorted(falling, reverse=True)
+    assert len(falling) == 2
+    kept = browser.current_url
+    browser.get("about:blank")
+    browser.get(kept)
+    assert [float(text) for text in column(browser, "RMSE")] == falling
+    assert browser.find_element(By.ID, "q").get_attribute("value") == "methoda"
+    assert browser.find_element(By.CSS_SELECTOR, "th[aria-sort=descending]").text.startswith("RMSE")
+
+
+def test_partial_trainings_come_when_asked_for_and_are_marked(store, browser):
+    browser.get(address(store))
+    assert len(column(browser, "Method")) == 5
+    browser.find_element(By.ID, "partial").click()
+    shown = column(browser, "Method")
+    assert len(shown) == 6
+    assert sum("partial" in text for text in shown) == 1
+    assert "partial: 10% of the steps" in browser.find_element(By.ID, "notes").text
+
+
+def test_the_front_is_of_methods_that_no_other_beats_in_both(store, table, browser):
+    browser.get(address(store))
+    caption = browser.find_element(By.CSS_SELECTOR, "#fronts figcaption").text
+    rows = [e.row for e in table.ranked]
+    best = [
+        r.method
+        for r in sorted(rows, key=lambda r: r.train_s)
+        if not any(o.train_s <= r.train_s and o.mae < r.mae for o in rows)
+    ]
+    assert caption.endswith(", ".join(best))
+
+
+def test_two_methods_side_by_side_have_the_numbers_of_the_paired_test(store, table, browser):
+    pair = compare_pairs(table.ranked_errors)[1]  # the first and the third
+    browser.get(address(store, "nuclei/v1/compare.html"))
+    browser.find_element(By.CSS_SELECTOR, "#b option:nth-child(3)").click()
+    text = browser.find_element(By.ID, "verdict").text.replace("−", "-")
+    assert f"{pair.difference:+.2f} cells" in text
+    assert f"{pair.low:+.2f} to {pair.high:+.2f}" in text
+    first = column(browser, "Difference")
+    browser.find_element(By.ID, "swap").click()
+    swapped = browser.find_element(By.ID, "verdict").text.replace("−", "-")
+    assert f"{-pair.difference:+.2f} cells" in swapped
+    assert len(first) == len(column(browser, "Difference")) == len(table.errors.image_ids)
+    assert "matcher: Hungarian → KHM" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_an_image_shows_the_places_of_two_methods_over_its_picture(store, table, browser):
+    browser.get(address(store, f"nuclei/v1/images/{table.errors.image_ids[0]}.html"))
+    browser.find_element(By.CSS_SELECTOR, "#second option:nth-child(3)").click()
+    state = browser.find_element(By.ID, "state").text
+    assert "annotated (crosses)" in state
+    assert "(rings)" in state
+    assert "(squares)" in state
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#view image")) == 1
+    browser.find_element(By.ID, "picture").click()
+    assert not browser.find_elements(By.CSS_SELECTOR, "#view image")
+
+
+@pytest.mark.parametrize("night", [False, True], ids=["light", "dark"])
+def test_no_page_has_a_serious_fault_or_an_error(store, table, browser, night):
+    first = table.ranked[0].slug
+    last = table.ranked[-1].slug
+    pages = [
+        "index.html#partial=1",
+        "nuclei/v1/index.html",
+        f"nuclei/v1/methods/{first}.html",
+        f"nuclei/v1/methods/{last}.html",
+        f"nuclei/v1/images/{table.errors.image_ids[0]}.html",
+        "nuclei/v1/compare.html",
+        "methods/MethodB.html",
+    ]
+    dark(browser, night)
+    console_errors(browser)
+    for page in pages:
+        path, _, rest = page.partition("#")
+        browser.get(address(store, path) + (f"#{rest}" if rest else ""))
+        assert browser.title != "ran"  # what a hostile record would make it
+        assert console_errors(browser) == []
+        assert serious_faults(browser) == [], page
+    dark(browser, False)
+
+
+def test_pages_fit_a_phone(store, table):
+    with chromium(width=390, height=800) as phone:
+        size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        phone.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for page in ("index.html", "nuclei/v1/index.html", "nuclei/v1/compare.html"):
+            phone.get(address(store, page))
+            assert phone.execute_script("return document.documentElement.scrollWidth") <= 390, page
+
+
+def test_the_keyboard_reaches_the_table_and_sorts_it(store, browser):
+    browser.get(address(store))
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the content"
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    for _ in range(60):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        if browser.switch_to.active_element.text == "MAE":
+            break
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.find_element(By.CSS_SELECTOR, "th[aria-sort=ascending]").text.startswith("MAE")
