@@ -9,27 +9,23 @@ import numpy as np
 from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
 from cellbench.ranking.clusters import cluster_word
-from cellbench.ranking.paired_tests import Comparison
-from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
+from cellbench.ranking.tables import COLUMNS, SHARED, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import SetTable, run_stamp
 
 
-def write_set_page(
-    writer: PageWriter, table: SetTable, pairs: Sequence[Comparison], errata: Sequence[str]
-) -> None:
+def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -> None:
     """Write the page of a set under one protocol.
 
     Args:
         writer: of the site.
         table: of the set.
-        pairs: of its first ranked experiments.
         errata: known faults, one text each.
     """
     path = f"{table.folder}/index.html"
     stamps = [run_stamp(run) for e in table.experiments for run in e.runs]
-    if writer.is_current(path, ([e.row for e in table.experiments], stamps, pairs, errata)):
+    if writer.is_current(path, ([e.row for e in table.experiments], stamps, errata)):
         return
     images = hardest_images(table)
     dots = [
@@ -49,7 +45,7 @@ def write_set_page(
         groups=len(set(table.errors.clusters)),
         cells=f"{table.errors.truth.sum():g}",
         splits=ranges(table.ranked[0].row.splits) if table.ranked else "",
-        smallest=smallest_difference(pairs),
+        smallest=smallest_difference(table),
         compared=len(table.ranked) > 1,
         listed=table.listed,
         others=[e for e in table.experiments if e not in table.listed],
@@ -96,15 +92,13 @@ def hardest_images(table: SetTable) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda each: (-each["error"], each["id"]))
 
 
-def smallest_difference(pairs: Sequence[Comparison]) -> str:
-    """Half the width of the intervals of paired differences, in the middle of all pairs."""
-    reach = [(p.high - p.low) / 2 for p in pairs if p.low is not None and p.high is not None]
-    if not reach:
+def smallest_difference(table: SetTable) -> str:
+    """What the images of a set can tell apart."""
+    found = (e.row.least_difference for e in table.ranked if e.row.least_difference is not None)
+    least = next(found, None)
+    if least is None:
         return "not known: fewer than two ranked methods"
-    return (
-        f"about {np.median(reach):.1f} cells in MAE: half the width of the 95 % interval of a "
-        f"paired difference, median of {len(reach)} pairs of methods"
-    )
+    return f"{least:.1f} cells. {SHARED.format(least=least)}"
 
 
 def errata_of(text: str, dataset: str) -> list[str]:

@@ -62,7 +62,7 @@ def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) 
     for table in results.tables:
         compared = table.ranked[:MOST_COMPARED]
         pairs = pairs_of(table, compared) if len(compared) > 1 else []
-        write_set_page(writer, table, pairs, errata_of(errata, table.dataset))
+        write_set_page(writer, table, errata_of(errata, table.dataset))
         if len(compared) > 1:
             write_comparison_page(writer, table, compared, pairs)
         for experiment in table.experiments:
