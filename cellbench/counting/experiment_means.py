@@ -1,0 +1,170 @@
+"""Means and totals of the counted pictures by group, with the help of those people annotated."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench.errors import UserError
+from cellbench.files.writing import write_atomically
+from cellbench.metrics.powered_means import LEVEL, Estimate, PoweredMean, powered_mean
+from cellbench.ranking.tables import csv_cell
+
+FILE = "estimates.csv"
+ALL = "all pictures"
+
+_HEAD = (
+    "group", "pictures", "annotated", "mean", "mean_low", "mean_high", "total", "total_low",
+    "total_high", "counted_mean", "counted_total", "annotated_mean", "annotated_low",
+    "annotated_high", "weight",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPicture:
+    """A picture that people annotated and the method counted without having been trained on it.
+
+    Attributes:
+        image: its name in its set.
+        truth: annotated cells.
+        count: cells by the method.
+    """
+
+    image: str
+    truth: float
+    count: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMeans:
+    """What is known of a group of pictures.
+
+    Attributes:
+        group: its name; `all pictures` for all of them.
+        means: None where none of its pictures is annotated.
+        counted: cells by the method in its pictures without annotation.
+    """
+
+    group: str
+    means: PoweredMean | None
+    counted: tuple[float, ...]
+
+
+def group_means(
+    counted: Mapping[str, float], known: Sequence[KnownPicture], pattern: str | None
+) -> list[GroupMeans]:
+    """Estimate mean and total of all pictures, and of each group.
+
+    Args:
+        counted: cells by the method in the pictures without annotation, by name.
+        known: the annotated pictures.
+        pattern: with parentheses around what names the group of a picture; None for no groups.
+
+    Returns:
+        All pictures first, then the groups by name.
+
+    Raises:
+        UserError: the pattern is none, or does not fit a picture.
+    """
+    names = [*counted, *(picture.image for picture in known)]
+    group_of = dict.fromkeys(names, ALL) if pattern is None else _groups(names, pattern)
+    groups = [ALL, *sorted(set(group_of.values()) - {ALL})]
+    found = []
+    for group in groups:
+        others = [n for name, n in counted.items() if group in (ALL, group_of[name])]
+        annotated = [p for p in known if group in (ALL, group_of[p.image])]
+        means = powered_mean([p.truth for p in annotated], [p.count for p in annotated], others)
+        found.append(GroupMeans(group, means, tuple(others)))
+    return found
+
+
+def _groups(names: Iterable[str], pattern: str) -> dict[str, str]:
+    try:
+        wanted = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"--group {pattern!r} is no regular expression ({error}).") from None
+    if wanted.groups != 1:
+        raise UserError(
+            f"--group {pattern!r} has {wanted.groups} pairs of parentheses; it has one, around "
+            "what names the group, such as '(control|drug)_'."
+        )
+    found = {name: wanted.search(name) for name in names}
+    lost = [name for name, match in found.items() if match is None or not match[1]]
+    if lost:
+        raise UserError(f"--group {pattern!r} does not fit {lost[0]}; it has to fit every picture.")
+    return {name: match[1] for name, match in found.items() if match is not None}
+
+
+def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
+    """Write `estimates.csv`, a line a group.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for group in groups:
+        writer.writerow([csv_cell(value) for value in _line(group)])
+    path = folder / FILE
+    write_atomically(path, text.getvalue().encode("utf-8"), elsewhere="--out")
+    return path
+
+
+def _line(group: GroupMeans) -> list[object]:
+    means = group.means
+    if means is None:
+        total = sum(group.counted)
+        mean = total / len(group.counted) if group.counted else ""
+        return [group.group, len(group.counted), 0, *[""] * 6, mean, total, *[""] * 4]
+    return [
+        group.group,
+        means.annotated + means.others,
+        means.annotated,
+        *_ends(means.mean),
+        *_ends(means.total),
+        means.naive_mean,
+        means.naive_total,
+        *_ends(means.annotated_mean),
+        means.weight,
+    ]
+
+
+def _ends(estimate: Estimate) -> list[float | str]:
+    ends = (estimate.value, estimate.low, estimate.high)
+    return ["" if value is None else value for value in ends]
+
+
+def sentences(groups: Sequence[GroupMeans]) -> list[str]:
+    """A line a group, for people."""
+    return [_sentence(group) for group in groups]
+
+
+def _sentence(group: GroupMeans) -> str:
+    means = group.means
+    name = "All pictures" if group.group == ALL else group.group
+    if means is None:
+        return (
+            f"{name}: {len(group.counted)} pictures, {sum(group.counted):.0f} cells by the method; "
+            "no interval, since none of them is annotated."
+        )
+    told = (
+        f"{name}: {means.annotated + means.others} pictures, {means.annotated} of them annotated; "
+    )
+    told += f"{means.mean.value:.1f} cells a picture{_between(means.mean, 1)}, "
+    told += f"{means.total.value:.0f} in all{_between(means.total, 0)}. "
+    return (
+        told + f"The method alone counts {means.naive_mean:.1f} and {means.naive_total:.0f}, the "
+        f"annotated pictures alone have {means.annotated_mean.value:.1f} a picture"
+        f"{_between(means.annotated_mean, 1)}."
+    )
+
+
+def _between(estimate: Estimate, digits: int) -> str:
+    if estimate.low is None or estimate.high is None:
+        return " (no interval: one annotated picture)"
+    ends = (max(estimate.low, 0.0), estimate.high)
+    return f" ({LEVEL:.0%}: " + " to ".join(f"{end:.{digits}f}" for end in ends) + ")"
