@@ -21,6 +21,7 @@ COMMANDS = {
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "site": ("site", "Write pages of all results, to open in a browser."),
     "verify": ("verify", "Score a record's test part again and say what differs."),
+    "models": ("models", "List and keep trained methods that count."),
     "records": ("records", "Take in records that were made elsewhere."),
     "data": ("data", "List, import, fetch, verify and show data sets."),
     "plugins": ("plugins", "List the registered parts, or show one."),

@@ -103,7 +103,7 @@ def command(report: str | None, with_parent: bool, no_test: bool, **options: Any
 
 def _show(console: Any, outcome: "RunResult", *, no_test: bool) -> None:
     from cellbench.cli.progress import row_table
-    from cellbench.records.trained_runs import RECORD
+    from cellbench.records.run_files import RECORD
 
     if outcome.record is None:
         if no_test and outcome.validation_mae is not None:

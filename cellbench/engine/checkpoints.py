@@ -9,7 +9,7 @@ from torch import nn
 
 from cellbench.errors import RunError, UserError
 from cellbench.files.writing import sync
-from cellbench.records.trained_runs import WEIGHTS
+from cellbench.records.run_files import WEIGHTS
 
 LAST = "last.pth"
 FORMAT = 2  # of a checkpoint; 1 was that of mmengine's Runner

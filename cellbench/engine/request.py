@@ -16,7 +16,8 @@ from cellbench.experiment import Experiment
 from cellbench.files.writing import write_atomically
 from cellbench.records.finished import Finished
 from cellbench.records.record_file import read_record, records_folder
-from cellbench.records.trained_runs import RECORD, WEIGHTS, weights_match_record
+from cellbench.records.run_files import RECORD, WEIGHTS
+from cellbench.records.trained_runs import weights_match_record
 
 
 @dataclass(frozen=True, slots=True)

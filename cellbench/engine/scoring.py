@@ -20,7 +20,7 @@ from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.scores import Scores, score
 from cellbench.records import record_file
 from cellbench.records.point_lists import PointLists
-from cellbench.records.trained_runs import WEIGHTS
+from cellbench.records.run_files import WEIGHTS
 from cellbench.structures import CellSample, Prediction
 
 

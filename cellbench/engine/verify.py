@@ -108,7 +108,7 @@ def verify_record(
     check_foreign_parts(config.plain(), f"The record {path}")
     state_of(config.model)  # refuses what no machine could make
     recorded = read_points(path, record)
-    prepared = _prepare(record, config, store, device, display)
+    prepared = prepare_recorded(record, config, store, device, display)
     weights = prepared.experiment.folder(store) / checkpoints.BEST
     if train or not weights_match_record(weights, record):
         display.say(_before_training(record, weights, asked=train))
@@ -179,9 +179,14 @@ def compare(
     return differing, told
 
 
-def _prepare(
+def prepare_recorded(
     record: Mapping[str, Any], config: ResolvedConfig, store: Path, device: str, display: Display
 ) -> Prepared:
+    """What is needed to score a record's test part again, its batch norms as they were scored.
+
+    Raises:
+        UserError: the data set is not on disk, or is another revision.
+    """
     stored = resolve_set(record["dataset"], strict=True, say=display.say)
     if stored.manifest_hash != record["manifest_hash"]:
         raise UserError(

@@ -41,6 +41,9 @@ _DTYPES = {
 }
 _HEADER_BYTES_A_TENSOR = 1024
 
+# What numbers of single precision may be kept as, to take half the place.
+_HALF = {torch.float32: torch.float16}
+
 
 def load_kept(
     model: Mapping[str, Any], file: Path, *, sha256: str | None, trust: bool = False
@@ -100,7 +103,8 @@ def read_kept(
     """Read a file of weights and check it against the tensors that a method has.
 
     Args:
-        wanted: by name, on any device; shapes and types are compared.
+        wanted: by name, on any device; shapes and types are compared. Half precision is taken
+            where single precision is wanted.
         file: safetensors.
         sha256: of the file, hex; None where it is not known.
         trust: take a file of another hash.
@@ -135,10 +139,14 @@ def read_kept(
 def _read(file: Path, wanted: Mapping[str, Tensor]) -> bytes:
     """The bytes of a file of a size that the tensors can have."""
     payload = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
+    least = sum(
+        tensor.numel() * _HALF.get(tensor.dtype, tensor.dtype).itemsize
+        for tensor in wanted.values()
+    )
     most = payload + 8 + _HEADER_BYTES_A_TENSOR * (len(wanted) + 1)
     try:
         size = check_file(file, most=LARGEST_BYTES).st_size
-        if size < payload or size > most:
+        if size < least or size > most:
             raise UserError(
                 f"{file} does not hold this method's weights: it has {size} bytes, and their "
                 f"{len(wanted)} tensors take {payload}; restore the run's own weights."
@@ -172,7 +180,7 @@ def _check_header(content: bytes, wanted: Mapping[str, Tensor], file: Path) -> N
         if shape != tuple(wanted[name].shape):
             own = tuple(wanted[name].shape)
             raise _unfit(file, f"{name!r} is of shape {str(shape)[:100]} and not {own}")
-        if dtype != wanted[name].dtype:
+        if dtype not in (wanted[name].dtype, _HALF.get(wanted[name].dtype)):
             kind = str(header[name]["dtype"])[:20]
             raise _unfit(file, f"{name!r} is of type {kind} and not {wanted[name].dtype}")
 

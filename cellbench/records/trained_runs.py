@@ -13,11 +13,9 @@ from cellbench.errors import UserError
 from cellbench.experiment import Experiment
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.records.hashes import is_intact
+from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import find_record, read_record
-
-WEIGHTS = "best.safetensors"
-RECORD = "record.json"
-"""A copy of the record beside the weights: with both, the folder of a run can be carried about."""
+from cellbench.records.run_files import RECORD, WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +26,14 @@ class TrainedRun:
         record: of the run.
         config: that it was trained with, whatever the config files say today; see
             `recorded_config`.
+        record_file: of the run.
         weights: the file.
         source: names the record, as the start of a sentence.
     """
 
     record: dict[str, Any]
     config: ResolvedConfig
+    record_file: Path
     weights: Path
     source: str
 
@@ -126,7 +126,7 @@ def store_of(path: Path, store: str | None) -> Path:
 
 
 def find_trained(named: str, store: str | None) -> TrainedRun:
-    """A finished run by its folder, its record's file or its id.
+    """A finished run by its folder, its record's file or its id, or a kept model by its name.
 
     Args:
         named: by the user.
@@ -136,6 +136,8 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
         UserError: there is no such run, or its weights are gone.
     """
     place = Path(named)
+    if not place.exists():
+        place = find_model(named) or place
     if place.is_dir():
         if not (place / RECORD).is_file():
             raise UserError(
@@ -151,7 +153,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
         except UserError:
             raise UserError(
                 f"There is no finished run {named!r}; name its folder in runs/, its record in "
-                "leaderboards/records, or its id."
+                "leaderboards/records, its id, or a model that `cellbench models list` has."
             ) from None
         source, record = f"The record {path}", read_record(path)
         config = recorded_config(record, source)
@@ -170,7 +172,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             f"The weights of this run are gone from {weights.parent}; train it again there with "
             f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."
         )
-    return TrainedRun(record, config, weights, source)
+    return TrainedRun(record, config, path, weights, source)
 
 
 def known_runs(store: Path) -> list[Path]:

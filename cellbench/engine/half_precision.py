@@ -1,0 +1,63 @@
+"""A trained method with its weights in half precision, scored as such."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from cellbench.engine.assembly import make_training
+from cellbench.engine.scoring import score_test
+from cellbench.engine.verify import prepare_recorded
+from cellbench.engine.work_progress import Display
+from cellbench.files.writing import sha256_file, write_atomically
+from cellbench.metrics.calibration import CountCalibration
+from cellbench.models.kept_weights import load_kept
+from cellbench.records.record_file import read_record, write_record
+from cellbench.records.run_files import RECORD, WEIGHTS
+from cellbench.records.trained_runs import TrainedRun
+
+
+def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, Any]:
+    """Write a run's weights in half precision, and a record of what these score.
+
+    Thresholds and the correction of counts stay as they were chosen. Numbers of single precision
+    that are too large for half precision are refused when the file is read back, as not finite.
+
+    Args:
+        run: whose weights are the record's, and whose data set is on disk.
+        folder: gets both files; the record of the run stays as it is.
+        display: how to speak.
+
+    Returns:
+        The new record.
+
+    Raises:
+        UserError: the data set is not here or another revision, or the folder cannot be written.
+    """
+    record = run.record
+    counter = load_kept(run.config.model, run.weights, sha256=run.weights_sha256)
+    state = {
+        name: (value.half() if value.dtype == torch.float32 else value).contiguous()
+        for name, value in counter.state_dict().items()
+    }
+    weights = folder / WEIGHTS
+    write_atomically(weights, safetensors.torch.save(state))
+    digest = sha256_file(weights)
+    with tempfile.TemporaryDirectory(prefix="cellbench-half-") as temporary:
+        store = Path(temporary)
+        prepared = prepare_recorded(record, run.config, store, "cpu", display)
+        counter = load_kept(run.config.model, weights, sha256=digest)
+        training = make_training(prepared, counter, folder)
+        known = record.get("calibration")
+        calibration = None if known is None else CountCalibration.of(known)
+        scored = score_test(prepared, training, calibration, task=display.task)
+        content = record | {
+            "scored_weights": {"sha256": digest},
+            "images": scored.scores.images,
+            "metrics": scored.scores.metrics,
+        }
+        file = write_record(store, content, points=scored.points)
+        write_atomically(folder / RECORD, file.read_bytes())
+        return read_record(file)

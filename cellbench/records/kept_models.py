@@ -1,0 +1,78 @@
+"""Trained methods that are kept by name: those that come with cellbench, and those of the user."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbench import paths
+from cellbench.errors import UserError
+from cellbench.files.writing import safe_id, write_atomically
+from cellbench.records.run_files import RECORD, WEIGHTS
+
+DEFAULT = "nuclei-unet"
+"""What counts where no run is named."""
+
+_SHIPPED = Path(__file__).resolve().parents[1] / "shipped_models"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptModel:
+    """The folder of a trained method.
+
+    Attributes:
+        name: as `--with` takes it.
+        folder: with the record and the weights.
+        shipped: whether it comes with cellbench.
+    """
+
+    name: str
+    folder: Path
+    shipped: bool
+
+
+def models_folder() -> Path:
+    """Where the user's models are."""
+    return paths.home() / "models"
+
+
+def kept_models() -> Iterator[KeptModel]:
+    """All of them by name; the user's own take the place of those that come with cellbench."""
+    found: dict[str, KeptModel] = {}
+    for place, shipped in ((_SHIPPED, True), (models_folder(), False)):
+        if not place.is_dir():
+            continue
+        for folder in place.iterdir():
+            if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
+                found[folder.name] = KeptModel(folder.name, folder, shipped)
+    yield from (found[name] for name in sorted(found))
+
+
+def find_model(name: str) -> Path | None:
+    """The folder of a model; None where there is none of that name."""
+    return next((model.folder for model in kept_models() if model.name == name), None)
+
+
+def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = False) -> Path:
+    """Copy the record and the weights of a run to where `--with NAME` finds them.
+
+    Args:
+        record_file: of a run.
+        weights: that the record scored.
+        name: letters, digits, `-`, `_` and `.`.
+        force: replace the model of that name.
+
+    Raises:
+        UserError: the name cannot be one, is taken, or the folder cannot be written.
+    """
+    if not name.strip(".") or safe_id(name) != name:
+        raise UserError(
+            f"{name!r} cannot name a model; allowed are letters, digits, '-', '_' and '.'."
+        )
+    folder = models_folder() / name
+    if folder.exists() and not force:
+        raise UserError(f"There is a model {name!r} in {folder}; add --force to replace it.")
+    # The record last: a folder without one is no model.
+    (folder / RECORD).unlink(missing_ok=True)
+    write_atomically(folder / WEIGHTS, weights.read_bytes())
+    write_atomically(folder / RECORD, record_file.read_bytes())
+    return folder

@@ -1,0 +1,5 @@
+"""What the folder of a finished run holds."""
+
+WEIGHTS = "best.safetensors"
+RECORD = "record.json"
+"""A copy of the record beside the weights: with both, the folder of a run can be carried about."""
