@@ -17,12 +17,13 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
 from cellbench.metrics import counting
+from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.localisation import Detection, detect_over_radii, pool
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.ranking.tables import csv_cell
 from cellbench.records.hashes import config_hash, is_intact, run_id_of
-from cellbench.records.model import Record
+from cellbench.records.model import Image, Record
 from cellbench.records.point_lists import STEP_PX, read_points
 from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.store import check_place, record_stamps
@@ -194,6 +195,13 @@ def _metrics(record: Record) -> Iterator[str]:
             yield f"found and missed cells of {_some(off)} do not add up to the annotated ones"
     else:
         expected |= dict.fromkeys(("precision", "recall", "f1"))
+    if record.calibration is not None:
+        counted = [image.raw for image in images if image.raw is not None]
+        if len(counted) < len(images):
+            yield "it lacks counts before their correction"
+            return
+        raw = {"mae": counting.mae(truth, counted), "bias": counting.bias(truth, counted)}
+        expected |= {f"raw_{key}": value for key, value in raw.items()}
     given = record.raw["metrics"]
     wrong = [key for key, value in expected.items() if not _close(given[key], value)]
     if wrong:
@@ -249,6 +257,19 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
     off = [image_id for image_id, n in images.items() if n != stored.entry(image_id).count]
     if off:
         yield f"its true counts of {_some(off)} are not the annotated ones"
+    if record.calibration is not None:
+        sizes = [stored.entry(image_id).size for image_id in images]
+        correction = CountCalibration.of(record.raw["calibration"])
+        counts = correction.correct(
+            [image.raw or 0.0 for image in record.images], [x * y for x, y in sizes]
+        )
+        off = [i.id for i, n in zip(record.images, counts, strict=True) if not _near(i, n)]
+        if off:
+            yield f"its counts of {_some(off)} are not the raw ones with its correction"
+
+
+def _near(image: Image, count: float) -> bool:
+    return math.isclose(image.prediction, count, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
 
 
 def _close(a: Any, b: Any) -> bool:

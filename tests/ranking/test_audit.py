@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from record_samples import sample_images, sample_points, sample_record
 
+from cellbench.metrics.calibration import CountCalibration
+from cellbench.metrics.scores import score
 from cellbench.ranking import audit
 from cellbench.ranking.audit import audit_set
 from cellbench.ranking.ranks import rank_runs
@@ -112,6 +114,41 @@ def test_a_forgery_with_a_mended_hash_is_named(file, tmp_path, edit, words):
     (finding,) = findings(tmp_path)
     assert str(file) in finding
     assert words in finding
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda r: None, None),
+        (lambda r: r["calibration"].update(offset=4.0), "not the raw ones with its correction"),
+        (lambda r: r["images"][0].update(raw=7.0), "raw_mae, raw_bias do not follow"),
+        (lambda r: r["images"][0].pop("raw"), "lacks counts before their correction"),
+        (lambda r: r["metrics"].update(raw_mae=9.0), "raw_mae do not follow"),
+    ],
+)
+def test_counts_follow_from_the_raw_ones_and_their_correction(tmp_path, monkeypatch, edit, words):
+    truth, _ = images = sample_images()
+    calibration = CountCalibration("line", 1.5, 3.0, 2.0 * truth[0].size[0] * truth[0].size[1])
+    raw = [Prediction(10.0 + number) for number in range(len(truth))]
+    corrected = [calibration.correct_prediction(p, s.size) for p, s in zip(raw, truth, strict=True)]
+    assert corrected[0].count == 16.5
+    record = sample_record(images=(truth, corrected), calibration=calibration.plain())
+    scores = score(truth, corrected, radius_px=4.0, raw=[found.count for found in raw])
+    record |= {"images": scores.images, "metrics": scores.metrics}
+    path = write_record(tmp_path, record)
+    samples = {sample.image_id: sample for sample in images[0]}
+    stored = SimpleNamespace(
+        name="adi", manifest_hash="m" * 64, sample=samples.get, entry=samples.get
+    )
+    monkeypatch.setattr(audit, "is_on_disk", lambda name: True)
+    monkeypatch.setattr(audit, "open_set", lambda name: stored)
+    monkeypatch.setattr(audit, "make_split", lambda *a, **k: SimpleNamespace(test=list(samples)))
+    change(path, edit)
+    found = audit_set(tmp_path, "adi").findings
+    if words is None:
+        assert found == []
+    else:
+        assert words in found[0]
 
 
 def test_changed_points_are_named(file, tmp_path):
