@@ -30,8 +30,8 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
     another server that holds the archives.
     """
     from cellbench.data.fetch import fetch_set
+    from cellbench.data.resolve import find_dataset
     from cellbench.data.stored_set import is_on_disk
-    from cellbench.registry import DATASETS
 
     if url and len(names) > 1:
         raise UserError(f"--url is the address of one set, and {len(names)} are named.")
@@ -40,7 +40,7 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
             raise UserError(
                 f"{name} is drawn and not downloaded; `cellbench data show {name}` shows it."
             )
-    datasets = [DATASETS.build({"type": name}) for name in names]
+    datasets = [find_dataset(name) for name in names]
     failures = []
     for dataset in datasets:
         if is_on_disk(dataset.name) and not force:

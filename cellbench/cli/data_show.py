@@ -70,8 +70,9 @@ def command(
 
 def _source(name: str) -> "tuple[list[str], Reader]":
     """The ids of a set, and what reads pixels and points of one."""
+    from cellbench.data.resolve import find_dataset
     from cellbench.data.stored_set import is_on_disk, open_set
-    from cellbench.registry import DATASETS, SIMULATORS
+    from cellbench.registry import SIMULATORS
 
     if not is_on_disk(name) and name in SIMULATORS.names():
         simulator = SIMULATORS.build({"type": name})
@@ -83,7 +84,7 @@ def _source(name: str) -> "tuple[list[str], Reader]":
 
         return sorted(indices), draw
     if not is_on_disk(name):
-        DATASETS.get(name)  # an unknown name is told from a set that is not here
+        find_dataset(name)  # an unknown name is told from a set that is not here
     stored = open_set(name)
     return stored.ids, lambda image_id: (stored.pixels(image_id), stored.sample(image_id).points)
 

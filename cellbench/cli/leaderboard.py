@@ -227,10 +227,12 @@ def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:
 
 def _write(folder: "Path", rows: Sequence["Row"]) -> None:
     """The ranked rows of every set that was read, whatever was asked to be shown."""
+    from cellbench.data.stored_set import own_manifest
     from cellbench.ranking.tables import write_tables
 
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
-        write_tables(folder, dataset, [row for row in group if row.listed])
+        if own_manifest(dataset) is None:  # one's own pictures are in no table to be passed on
+            write_tables(folder, dataset, [row for row in group if row.listed])
 
 
 def _clean(text: str) -> str:

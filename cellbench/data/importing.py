@@ -11,13 +11,13 @@ import numpy as np
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.images import decode_image, stored_size
 from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import check_file, read_file
 from cellbench.files.writing import safe_id
-from cellbench.registry import DATASETS
 
 _SHOWN = 3
 
@@ -65,7 +65,7 @@ def import_set(
         UserError: unknown set, no such folder, nothing in it that looks like the set, a missing
             partner, a damaged file, a point outside, a full disk.
     """
-    dataset: DataSet = DATASETS.build({"type": name})
+    dataset = find_dataset(name)
     source = Path(source).expanduser()
     if not source.is_dir():
         kind = "is not a folder" if source.exists() else "does not exist"

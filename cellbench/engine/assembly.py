@@ -25,6 +25,7 @@ from cellbench.engine.released import TrainingCrops
 from cellbench.engine.request import FoundRun
 from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Task, silent_task
+from cellbench.errors import UserError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.registry import TRANSFORMS
@@ -81,6 +82,13 @@ def make_training(
         task: shows how far a validation is.
     """
     data = prepared.experiment.config.data
+    own = prepared.stored.manifest.own
+    if own is not None and own.counts_only and counter.needs_points:
+        raise UserError(
+            f"{prepared.stored.name} has numbers of cells and no places, and "
+            f"{prepared.experiment.config.method.name} learns from places; take methods/bloblog.py "
+            "or methods/watershed.py, or mark the cells."
+        )
     train = TrainingSet(
         _images(prepared),
         prepared.split.train,

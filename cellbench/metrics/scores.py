@@ -55,7 +55,8 @@ def score(
             whose counts are not. `raw_mae` and `raw_bias` are of these.
 
     Returns:
-        Rows in the order of `truth`. Without images all metrics but the totals are null.
+        Rows in the order of `truth`. Without images all metrics but the totals are null; where
+        cells are counted and not marked all that needs their places is.
 
     Raises:
         UserError: a count or a point is not a finite number.
@@ -65,6 +66,10 @@ def score(
         raise ValueError(f"{len(predictions)} predictions cannot be scored by {len(truth)} images")
     for sample, prediction in zip(truth, predictions, strict=True):
         _check(sample, prediction)
+    marked = all(sample.counted is None for sample in truth)
+    if not marked:  # nothing to compare a place with
+        predictions = [Prediction(count=prediction.count) for prediction in predictions]
+        candidates = None
     rows = [_row(s, p, radius_px) for s, p in zip(truth, predictions, strict=True)]
     metrics: dict[str, Any] = {
         "images": len(truth),

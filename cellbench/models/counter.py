@@ -104,6 +104,7 @@ class CellCounter(BaseModel):
         parts: options of the constructor that are parts, in the order in which they are made,
             each with the registry that it is from; a config has a dict with a `type` there.
         weights_info: what the trunk started from; set by `cellbench.models.build`.
+        needs_points: False for a method that learns from the number of cells of an image alone.
         trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
             steps that a budget could be fitted to.
         captures: whether the loss is `terms(network(pixels), batch)`, where `network` does the
@@ -113,6 +114,7 @@ class CellCounter(BaseModel):
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {}
     weights_info: WeightsInfo = RANDOM
+    needs_points: ClassVar[bool] = True
     trained_by_steps: ClassVar[bool] = True
     captures: ClassVar[bool] = False
 

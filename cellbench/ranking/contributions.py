@@ -85,6 +85,8 @@ def _add(
     store: Path, file: Path, record: Record, stored: StoredSet | None, *, dry_run: bool
 ) -> Contribution:
     faults = list(record_faults(record, file, stored))
+    if stored is not None and stored.manifest.own is not None:
+        faults.append(f"{record.dataset} is a set of your own, whose records stay where they are")
     if faults:
         return Contribution(file, Outcome.REFUSED, f"{file}: {'; '.join(faults)}.")
     known = find_record(store, record.run_id)

@@ -115,8 +115,10 @@ def find_stored_sets(
     if dataset is None or dataset.casefold() in recorded:
         return folders, dataset and dataset.casefold(), recorded
     from cellbench import plugin_index  # plugins are read only for a set without records
+    from cellbench.data.stored_set import own_sets
 
     known = {e.name for e in plugin_index.entries() if e.role in ("dataset", "simulator")}
+    known |= set(own_sets())
     if dataset.casefold() not in known:
         listed = ", ".join(sorted(known | set(recorded)))
         raise UserError(f"There is no data set {dataset!r}; known are {listed}.")

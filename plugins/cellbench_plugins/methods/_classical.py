@@ -56,6 +56,7 @@ class ClassicalCounter(ScoredCounter):
         setting: () int64 buffer, the chosen one's place in `settings`.
     """
 
+    needs_points: ClassVar[bool] = False
     trained_by_steps: ClassVar[bool] = False
     settings: Sequence[Setting]
     setting: Tensor
@@ -100,6 +101,8 @@ class ClassicalCounter(ScoredCounter):
         for place, images in enumerate(found):
             level, errors[place] = best_level([f.scores for f in images], counts)
             kept = [f.points[f.scores >= level] for f in images]
+            if any(sample.counted is not None for sample in truth):
+                continue  # counted and not marked: there is nothing to be near to
             f1[place] = nearest_f1(kept, [sample.points for sample in truth], radius_px)
         errors[f1 < _WORTH * f1.max()] = np.inf
         self.setting.fill_(int(np.lexsort((-f1, errors))[0]))

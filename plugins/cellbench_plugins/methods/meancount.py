@@ -24,6 +24,7 @@ class MeanCount(CellCounter):
         mean_count: () float64 buffer, cells an image.
     """
 
+    needs_points: ClassVar[bool] = False
     trained_by_steps: ClassVar[bool] = False
     mean_count: Tensor
 
