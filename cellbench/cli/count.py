@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cellbench.counting.folder_count import FolderCount
 
+PROGRAMS = ("napari", "qupath", "imagej", "cellcounter", "coco")
 # More pictures than this are summed up in the terminal, not listed.
 _MOST = 40
 
@@ -26,7 +27,7 @@ _MOST = 40
 @click.option("--scale", type=click.FloatRange(0.05, 20.0), default=1.0, show_default=True)
 @click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
 @click.option("--no-pictures", is_flag=True)
-@click.option("--also", type=click.Choice(["napari", "qupath"]), multiple=True)
+@click.option("--also", type=click.Choice(PROGRAMS), multiple=True)
 @click.option("--device", default="auto", show_default=True)
 @max_picture
 @max_file

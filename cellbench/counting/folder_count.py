@@ -91,8 +91,9 @@ class Exporter:
         """
         for kind, file in self.files(counted, path).items():
             if kind != "pictures":
-                text = WRITERS[kind][1](found.points, found.scores, name=counted.image)
-                write_atomically(file, text.encode("utf-8"))
+                write = WRITERS[kind][1]
+                data = write(found.points, found.scores, name=counted.image, size=counted.size)
+                write_atomically(file, data)
                 continue
             from cellbench.drawing import overlay  # loading fonts takes time
 

@@ -1,49 +1,63 @@
-"""Export points for napari and QuPath, see `cellbench.data.point_conventions`."""
+"""Export points for other programs, see `cellbench.data.point_conventions`.
+
+Each writer takes the points of a picture, (N, 2) (x, y) px, their scores, (N,) or None, the
+picture's name and its size, (width, height) px, and gives the bytes of a file. What it writes,
+`cellbench.data.annotation_formats` reads back to a hundredth of a pixel; Cell Counter alone keeps
+whole pixels.
+"""
 
 import csv
 import io
 import json
 import uuid
+import zipfile
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.point_conventions import NAPARI, QUPATH
+from cellbench.data.point_conventions import (
+    CELL_COUNTER,
+    COCO_AREA,
+    COCO_KEYPOINT,
+    IMAGEJ_POINT,
+    NAPARI,
+    QUPATH,
+)
 from cellbench.structures import Points
 
 # Digits of a coordinate after the point, px.
 _DIGITS = 4
 
+# ImageJ numbers the points of a selection in 16 bits in its older versions.
+_MOST_IN_A_ROI = 60_000
+# Of the files in an archive: the same points give the same bytes.
+_DATE = (1980, 1, 1, 0, 0, 0)
+# Edge of the box that COCO wants around a cell, px.
+_BOX_PX = 10
+
 Scores = NDArray[np.floating[Any]]
+Size = tuple[int, int]
 
 
-def napari_csv(points: Points, scores: Scores | None, *, name: str) -> str:
-    """Write a points layer of napari, with the scores as a feature.
-
-    Args:
-        points: (N, 2), (x, y) px.
-        scores: (N,), or None.
-        name: of the picture; not written, the layer takes the file's.
-    """
+def napari_csv(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+    """Write a points layer of napari, with the scores as a feature."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["index", NAPARI.y, NAPARI.x, *([] if scores is None else ["score"])])
     for index, (x, y) in enumerate((points.astype(np.float64) - NAPARI.shift_px).tolist()):
         score = [] if scores is None else [f"{scores[index]:.4f}"]
         writer.writerow([index, round(y, _DIGITS), round(x, _DIGITS), *score])
-    return text.getvalue()
+    return text.getvalue().encode("utf-8")
 
 
-def qupath_geojson(points: Points, scores: Scores | None, *, name: str) -> str:
-    """Write an annotation of QuPath: all points as one object of the class Cell.
+def qupath_geojson(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+    """Write an annotation of QuPath: all points as one object of the class Cell, without scores.
 
-    Args:
-        points: (N, 2), (x, y) px; without one the collection is empty, since QuPath takes no
-            annotation without a place.
-        scores: (N,), or None; QuPath keeps none for a point.
-        name: of the picture.
+    Without points the collection is empty, since QuPath takes no annotation without a place.
     """
     # The same picture and points give the same bytes.
     identity = uuid.uuid5(uuid.NAMESPACE_OID, name + points.astype("<f4").tobytes().hex())
@@ -62,11 +76,73 @@ def qupath_geojson(points: Points, scores: Scores | None, *, name: str) -> str:
         },
     }
     features = [cells] if len(points) else []
-    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"
+    return _json({"type": "FeatureCollection", "features": features})
 
 
-WRITERS: dict[str, tuple[str, Callable[..., str]]] = {
+def imagej_zip(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+    """Write a list of ImageJ's ROI Manager: one multi-point selection, without scores.
+
+    Without points the selection is left out, since ImageJ has none without a point.
+    """
+    from roifile import ROI_TYPE, ImagejRoi
+
+    places = (points.astype(np.float64) - IMAGEJ_POINT.shift_px).astype(np.float32)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, first in enumerate(range(0, len(places), _MOST_IN_A_ROI), start=1):
+            title = f"cells-{part}"
+            roi = ImagejRoi.frompoints(places[first : first + _MOST_IN_A_ROI], name=title)
+            roi.roitype = ROI_TYPE.POINT
+            archive.writestr(zipfile.ZipInfo(f"{title}.roi", _DATE), roi.tobytes())
+    return stream.getvalue()
+
+
+def cell_counter_xml(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+    """Write markers of ImageJ's Cell Counter, which have whole pixels and no scores.
+
+    The picture is named as ImageJ titles its window: Cell Counter refuses the markers of another.
+    """
+    pixels = np.floor(points.astype(np.float64) - CELL_COUNTER.shift_px + 0.5).astype(int)
+    markers = "".join(
+        f"   <Marker><MarkerX>{x}</MarkerX><MarkerY>{y}</MarkerY><MarkerZ>1</MarkerZ></Marker>\n"
+        for x, y in pixels.tolist()
+    )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<CellCounter_Marker_File>\n'
+        f" <Image_Properties>\n  <Image_Filename>{escape(PurePath(name).name)}</Image_Filename>\n"
+        " </Image_Properties>\n <Marker_Data>\n  <Current_Type>0</Current_Type>\n"
+        f"  <Marker_Type>\n   <Type>1</Type>\n{markers}  </Marker_Type>\n"
+        " </Marker_Data>\n</CellCounter_Marker_File>\n"
+    )
+    return text.encode("utf-8")
+
+
+def coco_json(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+    """Write a COCO file of one picture: a keypoint for each cell, in a box of ten pixels."""
+    found = []
+    for index, (x, y) in enumerate(points.astype(np.float64).tolist()):
+        corner = [round(at - COCO_AREA.shift_px - _BOX_PX / 2, _DIGITS) for at in (x, y)]
+        at = [round(at - COCO_KEYPOINT.shift_px, _DIGITS) for at in (x, y)]
+        score = {} if scores is None else {"score": round(float(scores[index]), 4)}
+        found.append({
+            "id": index + 1, "image_id": 1, "category_id": 1, "iscrowd": 0,
+            "keypoints": [*at, 2], "num_keypoints": 1, "bbox": [*corner, _BOX_PX, _BOX_PX],
+            "area": _BOX_PX**2, **score,
+        })  # fmt: skip
+    image = {"id": 1, "file_name": PurePath(name).name, "width": size[0], "height": size[1]}
+    category = {"id": 1, "name": "cell", "keypoints": ["centre"], "skeleton": []}
+    return _json({"images": [image], "annotations": found, "categories": [category]})
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document) + "\n").encode("ascii")
+
+
+WRITERS: dict[str, tuple[str, Callable[..., bytes]]] = {
     "napari": (".csv", napari_csv),
     "qupath": (".geojson", qupath_geojson),
+    "imagej": (".zip", imagej_zip),
+    "cellcounter": (".xml", cell_counter_xml),
+    "coco": (".json", coco_json),
 }
 """Suffix and writer of each format that `--also` takes."""

@@ -6,19 +6,30 @@ import uuid
 
 import numpy as np
 import pytest
+from roifile import roiread
 
 from cellbench.counting.count_tables import Counted, CountTables
-from cellbench.counting.point_exports import WRITERS, napari_csv, qupath_geojson
+from cellbench.counting.point_exports import (
+    WRITERS,
+    coco_json,
+    imagej_zip,
+    napari_csv,
+    qupath_geojson,
+)
+from cellbench.data.annotation_formats.known_formats import format_of
 from cellbench.data.points import format_points, read_point_file
 from cellbench.structures import Prediction, no_points
 
 # The centre of the picture's first pixel, and a place in the fourth column of the third row.
 POINTS = np.array([[0.5, 0.5], [3.25, 2.75]], np.float32)
+SIZE = (900, 800)
 SCORES = np.array([1.0, 0.625], np.float32)
 
 
 def test_napari_has_rows_first_and_pixel_centres_at_whole_numbers():
-    read = list(csv.DictReader(napari_csv(POINTS, SCORES, name="a").splitlines()))
+    read = list(
+        csv.DictReader(napari_csv(POINTS, SCORES, name="a", size=SIZE).decode().splitlines())
+    )
     assert [row["index"] for row in read] == ["0", "1"]
     places = [[float(row["axis-0"]), float(row["axis-1"])] for row in read]
     assert places == [[0.0, 0.0], [2.25, 2.75]]
@@ -26,7 +37,7 @@ def test_napari_has_rows_first_and_pixel_centres_at_whole_numbers():
 
 
 def test_qupath_has_one_object_with_points_as_they_are():
-    read = json.loads(qupath_geojson(POINTS, SCORES, name="a"))
+    read = json.loads(qupath_geojson(POINTS, SCORES, name="a", size=SIZE))
     assert read["type"] == "FeatureCollection"
     (feature,) = read["features"]
     assert feature["geometry"] == {"type": "MultiPoint", "coordinates": [[0.5, 0.5], [3.25, 2.75]]}
@@ -36,7 +47,7 @@ def test_qupath_has_one_object_with_points_as_they_are():
 
 def test_qupath_tells_two_pictures_apart_and_one_from_itself_not():
     ids = [
-        json.loads(qupath_geojson(points, None, name=name))["features"][0]["id"]
+        json.loads(qupath_geojson(points, None, name=name, size=SIZE))["features"][0]["id"]
         for name, points in (("a", POINTS), ("a", POINTS), ("b", POINTS), ("a", POINTS[:1]))
     ]
     assert ids[0] == ids[1]
@@ -44,22 +55,71 @@ def test_qupath_tells_two_pictures_apart_and_one_from_itself_not():
 
 
 @pytest.mark.parametrize("program", sorted(WRITERS))
-def test_a_picture_without_cells_is_a_file_without_points(program):
-    _, write = WRITERS[program]
-    text = write(no_points(), None, name="a")
-    if program == "napari":
-        assert text == "index,axis-0,axis-1\n"
-    else:
-        assert json.loads(text) == {"type": "FeatureCollection", "features": []}
+def test_a_picture_without_cells_is_a_file_without_points(program, tmp_path):
+    assert len(read_back(program, no_points(), tmp_path).points) == 0
+
+
+def read_back(program, points, tmp_path, name="a.png"):
+    """What cellbench's own reader of the format has of what was written."""
+    suffix, write = WRITERS[program]
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(write(points, np.ones(len(points), np.float32), name=name, size=SIZE))
+    (found,) = format_of(file).read(file)
+    return found
+
+
+@pytest.mark.parametrize("program", sorted(WRITERS))
+def test_our_own_reader_has_the_points_to_a_hundredth_of_a_pixel(program, tmp_path):
+    points = np.random.default_rng(0).uniform(0, 800, (200, 2)).astype(np.float32)
+    points = np.concatenate([points, POINTS])
+    found = read_back(program, points, tmp_path)
+    whole = np.floor(points) + 0.5 if program == "cellcounter" else points
+    np.testing.assert_allclose(found.points, whole, rtol=0, atol=0.01)
+    assert found.picture in (None, "a.png")
+    assert found.size in (None, SIZE)
+
+
+def test_roifile_has_a_multi_point_selection_of_pixel_indices(tmp_path):
+    (tmp_path / "a.zip").write_bytes(imagej_zip(POINTS, None, name="a", size=SIZE))
+    (roi,) = roiread(tmp_path / "a.zip")
+    assert roi.roitype.name == "POINT"
+    np.testing.assert_allclose(roi.coordinates(), POINTS - 0.5)
+
+
+def test_geojson_has_a_valid_collection():
+    geojson = pytest.importorskip("geojson")
+    read = geojson.loads(qupath_geojson(POINTS, None, name="a", size=SIZE))
+    assert read.is_valid
+    assert list(geojson.utils.coords(read)) == [(0.5, 0.5), (3.25, 2.75)]
+
+
+def test_pycocotools_has_the_keypoints(tmp_path):
+    coco = pytest.importorskip("pycocotools.coco")
+    (tmp_path / "a.json").write_bytes(coco_json(POINTS, SCORES, name="a.png", size=SIZE))
+    read = coco.COCO(str(tmp_path / "a.json"))
+    found = read.loadAnns(read.getAnnIds(imgIds=[1]))
+    np.testing.assert_allclose([one["keypoints"][:2] for one in found], POINTS - 0.5, atol=1e-4)
+    assert read.loadImgs([1])[0]["file_name"] == "a.png"
+
+
+def test_a_name_with_signs_of_xml_is_escaped(tmp_path):
+    found = read_back("cellcounter", POINTS, tmp_path, name="x/a & <b>.png")
+    assert found.picture == "a & <b>.png"
+
+
+def test_a_hundred_thousand_points_are_several_selections(tmp_path):
+    points = np.random.default_rng(0).uniform(0, 800, (100_000, 2)).astype(np.float32)
+    found = read_back("imagej", points, tmp_path)
+    np.testing.assert_allclose(found.points, points, rtol=0, atol=0.01)
 
 
 def read_napari(points, tmp_path):
-    (tmp_path / "p.csv").write_text(napari_csv(points, None, name="a"))
+    (tmp_path / "p.csv").write_bytes(napari_csv(points, None, name="a", size=SIZE))
     return read_point_file(tmp_path / "p.csv").points
 
 
 def read_qupath(points, tmp_path):
-    (feature,) = json.loads(qupath_geojson(points, None, name="a"))["features"]
+    (feature,) = json.loads(qupath_geojson(points, None, name="a", size=SIZE))["features"]
     return np.array(feature["geometry"]["coordinates"])
 
 

@@ -61,7 +61,7 @@ def _members(data: bytes, path: Path) -> list[bytes]:
     """The ROI files of an archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]
-        if not listed:
+        if not listed and archive.infolist():
             raise UserError(f"{path} holds no .roi file; save the ROI Manager's list again.")
         if len(listed) > _MOST_ROIS:
             raise UserError(f"{path} holds {len(listed)} ROIs, more than {_MOST_ROIS}; divide it.")
