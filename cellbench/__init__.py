@@ -2,8 +2,8 @@
 
 `import cellbench` is all that a notebook needs: `run`, `compare`, `count`, `verify`,
 `leaderboard`, `datasets` and `plugins` do what the commands of the same names do, and give back
-pandas frames and typed objects; `import_own` makes a set of one's own pictures. Each is imported
-when it is first used.
+pandas frames and typed objects; `import_own` makes a set of one's own pictures, and `recommend`
+finds the method to count them with. Each is imported when it is first used.
 """
 
 from importlib import import_module
@@ -14,11 +14,22 @@ if TYPE_CHECKING:
     from cellbench.api.grid_comparison import compare
     from cellbench.api.listings import datasets, leaderboard, plugins
     from cellbench.api.own_folders import import_own
+    from cellbench.api.recommended import recommend
     from cellbench.api.trained import run, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "count", "datasets", "import_own", "leaderboard", "plugins", "run", "verify"]
+__all__ = [
+    "compare",
+    "count",
+    "datasets",
+    "import_own",
+    "leaderboard",
+    "plugins",
+    "recommend",
+    "run",
+    "verify",
+]
 
 _MODULES = {
     "run": "trained",
@@ -28,6 +39,7 @@ _MODULES = {
     "leaderboard": "listings",
     "datasets": "listings",
     "import_own": "own_folders",
+    "recommend": "recommended",
     "plugins": "listings",
 }
 

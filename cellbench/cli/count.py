@@ -83,6 +83,7 @@ def _show(console: "Console", found: "FolderCount") -> None:
     from rich.table import Table
 
     from cellbench.ranking.tables import plain
+    from cellbench.records.expected_error import expected_error_text
 
     counted = found.counted
     dense = any(one.per_mm2 is not None for one in counted)
@@ -100,8 +101,8 @@ def _show(console: "Console", found: "FolderCount") -> None:
     noun = "picture" if len(counted) == 1 else "pictures"
     for sentence in (
         f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
-        f"{record['method']} was {record['metrics']['mae']:.2f} cells off on average on the test "
-        f"images of {record['dataset']}; on pictures unlike those it may be farther off.",
+        f"{expected_error_text(record, found.run.weights.parent)}; on pictures unlike those it may "
+        "be farther off.",
         f"Tables and pictures: {found.folder}",
     ):
         console.print(plain(sentence), markup=False, soft_wrap=True)

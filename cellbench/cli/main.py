@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "Train and score one method on one data set."),
     "compare": ("compare", "Run every combination of a grid that is missing, and show the tables."),
     "count": ("count", "Count the cells in your own pictures with a trained method."),
+    "recommend": ("recommend", "Find the method that counts your annotated pictures best."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "site": ("site", "Write pages of all results, to open in a browser."),
     "verify": ("verify", "Score a record's test part again and say what differs."),

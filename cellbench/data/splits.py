@@ -14,6 +14,8 @@ from cellbench.errors import UserError
 
 SPLITS = range(5)
 
+HALF, EVERYTHING = "v1-half", "everything"
+
 # What no split divides: (whether it is a single image, name of the group or image).
 Unit = tuple[bool, str]
 _Unit = TypeVar("_Unit", str, Unit)
@@ -92,6 +94,19 @@ PROTOCOLS: dict[str, Protocol] = {
             "scores crops of the training images, as the released DLA-Count code does",
             ranked=False,
             has_validation=True,
+            held_out=False,
+        ),
+        Protocol(
+            HALF,
+            "as v1, with half of the training images: how much more images would help",
+            ranked=False,
+            has_validation=True,
+        ),
+        Protocol(
+            EVERYTHING,
+            "trained on every image, to count other pictures with; nothing is held out",
+            ranked=False,
+            has_validation=False,
             held_out=False,
         ),
     )
@@ -215,6 +230,21 @@ def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, spl
     return Split(train=train, val=list(train), test=list(train))
 
 
+def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
+    """Every second unit of the training part of v1, in its order."""
+    parts = _v1(stored, dataset, rng, split)
+    groups = dataset.by_group or dataset.parts is None
+    kept: dict[str, list[str]] = {}
+    for image_id in parts.train:
+        unit = (stored.group(image_id) if groups else None) or image_id
+        kept.setdefault(unit, []).append(image_id)
+    return Split([i for unit in list(kept)[::2] for i in kept[unit]], parts.val, parts.test)
+
+
+def _everything(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
+    return Split(train=stored.ids, val=[], test=stored.ids)
+
+
 def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     if dataset.parts is None:
         parts = _v1(stored, dataset, rng, split)
@@ -261,6 +291,8 @@ _MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator, int], Spli
     "literature": _literature,
     "smoke": _smoke,
     "released": _released,
+    HALF: _half,
+    EVERYTHING: _everything,
 }
 
 

@@ -1,0 +1,45 @@
+"""`cellbench.recommend`: the method to count one's own pictures with."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cellbench.recommending.recommendation import Recommendation
+
+
+def recommend(
+    name: str,
+    *,
+    budget: float = 1800.0,
+    device: str = "auto",
+    store: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> "Recommendation":
+    """Find the method that counts your annotated pictures best for its cost, and train it.
+
+    The methods that fit the time are cross-validated, whole groups at a time: baselines first, then
+    light networks, then heavy ones where a GPU is. What is clearly worse is given up on the way.
+    Recommended is the cheapest method whose error cannot be told from that of the best one; it is
+    trained on all annotated pictures, and `cellbench count --with` takes its run.
+
+    Args:
+        name: of a set on disk, see `cellbench data import --own`.
+        budget: time for everything, such as 30m; in Python a number of seconds.
+        device: one of auto, cpu, cuda or cuda:N.
+        store: folder of runs/.
+        say: takes what happens, one sentence each.
+
+    Returns:
+        Errors of the methods with intervals, the run, and how many more annotated pictures would
+        halve the interval.
+
+    Raises:
+        UserError: there is no such set, or it is too small.
+        RunError: no method could be trained.
+    """
+    from cellbench.data.stored_set import open_set
+
+    open_set(name)  # a mistake is reported before torch takes its seconds to load
+    from cellbench.recommending.recommendation import recommend_method
+
+    return recommend_method(name, budget_s=budget, device=device, store=store, say=say)

@@ -1,0 +1,77 @@
+"""`cellbench recommend`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cellbench.api.recommended import recommend
+from cellbench.cli.docs import documented_by
+from cellbench.cli.run import Duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cellbench.recommending.recommendation import MethodResult, Recommendation
+
+
+@documented_by(recommend)
+@click.command()
+@click.argument("name", metavar="SET")
+@click.option("--budget", type=Duration(), default="30m", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--store", metavar="DIR")
+def command(name: str, budget: float, device: str, store: str | None) -> None:
+    """Command of `cellbench.api.recommended.recommend`."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    found = recommend(
+        name,
+        budget=budget,
+        device=device,
+        store=store,
+        say=lambda text: console.print(text, markup=False, soft_wrap=True),
+    )
+    _show(console, found)
+
+
+def _show(console: "Console", found: "Recommendation") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{found.dataset}, cross-validated", title_justify="left")
+    for heading, left in (("method", True), ("MAE", False), ("95 %", False), ("minutes", False),
+                          ("", True)):  # fmt: skip
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    for one in found.results:
+        table.add_row(*_cells(one))
+    console.print(table)
+    for one in found.results:
+        if one.note:
+            console.print(f"{one.name}: {one.note}", markup=False, soft_wrap=True)
+    chosen = next(one for one in found.results if one.state == "recommended")
+    error = chosen.error
+    off = "" if error is None else f"{error.mae:.2f} cells off on average"
+    if error is not None and error.low is not None:
+        off += f" (95 %: {error.low:.2f} to {error.high:.2f})"
+    lines = [
+        f"{found.method} is the cheapest method that cannot be told from the best: {off}, of "
+        f"{found.mean_count:.1f} cells a picture.",
+        f"{found.more_pictures} more annotated pictures would halve that interval"
+        + ("." if found.curve else ", if its errors stayed as they are."),
+        *(f"Its errors: {file}" for file in found.pictures[:3]),
+        f"Your pictures: cellbench count PICTURE... --with {found.folder}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _cells(one: "MethodResult") -> tuple[str, ...]:
+    error = one.error
+    interval = "" if error is None or error.low is None else f"{error.low:.2f} to {error.high:.2f}"
+    return (
+        one.name,
+        "" if error is None else f"{error.mae:.2f}",
+        interval,
+        "" if one.minutes is None else f"{one.minutes:.1f}",
+        one.state,
+    )

@@ -1,0 +1,106 @@
+"""Methods raced over the folds of a set: each fold trains once and scores pictures it never saw."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench.data.splits import HALF, make_split
+from cellbench.data.stored_set import open_set
+from cellbench.engine.request import Request
+from cellbench.engine.work_progress import Display
+from cellbench.errors import UserError
+from cellbench.recommending.candidates import Candidate
+from cellbench.recommending.evidence import absolute_errors
+
+
+@dataclass
+class Raced:
+    """A method and what its folds have left so far.
+
+    Attributes:
+        candidate: the method.
+        budget_s: of each of its trainings; None until the first, and where it is not trained.
+        images: of the records' test parts: dicts with id, truth and prediction.
+        folders: of the runs, in the order of the folds.
+        seconds: of each fold, scoring included.
+        train_sizes: pictures that each fold trained on.
+        halved: the same of trainings on half of the pictures.
+        half_sizes: pictures that each of these trained on.
+        out: why it goes on no further; empty while it does.
+    """
+
+    candidate: Candidate
+    budget_s: float | None = None
+    images: list[dict[str, Any]] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    train_sizes: list[int] = field(default_factory=list)
+    halved: list[dict[str, Any]] = field(default_factory=list)
+    half_sizes: list[int] = field(default_factory=list)
+    out: str = ""
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Absolute error of each picture that was tested."""
+        return absolute_errors(self.images)
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error over the pictures tested; infinite before there is one."""
+        return float(np.mean(list(self.errors.values()))) if self.images else np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRunner:
+    """Runs one fold of one method.
+
+    Attributes:
+        dataset: name of the set.
+        device: "auto", "cpu", "cuda", ...
+        store: folder of `runs/`; None for the default.
+        say: takes what a run says.
+    """
+
+    dataset: str
+    device: str
+    store: str | None
+    say: Callable[[str], None]
+
+    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+        """Train on a fold, score its test part, and add what came of it.
+
+        A method that cannot be trained in its time, or fails, is out, with the reason.
+        """
+        from cellbench.engine.run import run
+
+        started = time.monotonic()
+        request = Request(
+            config=raced.candidate.config,
+            dataset=self.dataset,
+            split=split,
+            budget_s=raced.budget_s,
+            device=self.device,
+            protocol=HALF if half else "v1",
+            strict=True,
+            store=self.store,
+        )
+        try:
+            outcome = run(request, Display(say=self.say), started=started)
+        except UserError as error:
+            raced.out = str(error)
+            return
+        record = outcome.record or {}
+        stored = open_set(self.dataset)
+        size = len(make_split(stored, protocol=request.protocol, split=split).train)
+        if half:
+            raced.halved += record["images"]
+            raced.half_sizes.append(size)
+            return
+        raced.images += record["images"]
+        raced.folders.append(outcome.folder)
+        raced.seconds.append(time.monotonic() - started)
+        raced.train_sizes.append(size)

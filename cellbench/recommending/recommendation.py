@@ -1,0 +1,316 @@
+"""Choose a method for a set of annotated pictures, and train it on all of them."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cellbench.data.splits import EVERYTHING, SPLITS
+from cellbench.data.stored_set import StoredSet, open_set
+from cellbench.engine.devices import choose_device
+from cellbench.engine.request import Request
+from cellbench.engine.work_progress import Display
+from cellbench.errors import RunError
+from cellbench.files.writing import write_atomically
+from cellbench.recommending.candidates import candidates
+from cellbench.recommending.evidence import (
+    MeanError,
+    as_good_as_best,
+    clearly_worse,
+    falls_by,
+    mean_error,
+    pictures_to_halve,
+)
+from cellbench.recommending.folds import FoldRunner, Raced
+from cellbench.records.expected_error import RECOMMENDATION
+
+# Shares of the budget: for the race of the networks, and with it for the learning curve.
+_RACE, _CURVE = 0.6, 0.72
+# Less time a fold trains no network worth its name.
+_LEAST_FOLD_S = 20.0
+# Folds that a method is trained on before it may be given up.
+_BEFORE_GIVING_UP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """What cross-validation says of a method.
+
+    Attributes:
+        name: of the method.
+        state: "recommended", "best", "as good", "worse", "given up", "not tried" or "control".
+        error: mean absolute error over all pictures tested; None if none was.
+        minutes: of a training and its scoring, the mean over folds.
+        note: why it was given up or not tried.
+    """
+
+    name: str
+    state: str
+    error: MeanError | None
+    minutes: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The outcome of `recommend`.
+
+    Attributes:
+        dataset: name of the set.
+        method: that is recommended.
+        results: of every method, the least error first.
+        folder: of the run that was trained on all pictures, as `cellbench count --with` takes it.
+        mean_count: cells a picture of the set.
+        more_pictures: how many more annotated pictures would halve the interval.
+        curve: mean absolute errors by the number of training pictures, where a curve was measured.
+        pictures: a picture of each finalist's errors.
+        residuals: of the recommended method, for each picture that a fold tested: id, truth and
+            prediction.
+    """
+
+    dataset: str
+    method: str
+    results: tuple[MethodResult, ...]
+    folder: Path
+    mean_count: float
+    more_pictures: int
+    curve: tuple[tuple[float, float], ...]
+    pictures: tuple[Path, ...]
+    residuals: tuple[dict[str, float | str], ...]
+
+
+def recommend_method(
+    name: str,
+    *,
+    budget_s: float,
+    device: str = "auto",
+    store: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Recommendation:
+    """Race the methods that fit the time over the folds of a set, and train the one to use.
+
+    Args:
+        name: of a set on disk.
+        budget_s: for everything, seconds.
+        device: "auto", "cpu", "cuda", ...
+        store: folder of `runs/`.
+        say: takes what happens, one sentence each.
+
+    Raises:
+        UserError: there is no such set, or it is too small.
+        RunError: no method could be trained.
+    """
+    started = time.monotonic()
+    stored = open_set(name)
+    own = stored.manifest.own
+    gpu = choose_device(device).type == "cuda"
+    baselines, networks = candidates(gpu=gpu, counts_only=own is not None and own.counts_only)
+    runner = FoldRunner(name, device, store, lambda text: None)
+    units = {i: stored.group(i) or i for i in stored.ids}
+    raced = [Raced(one) for one in (*baselines, *networks)]
+    say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
+        f"{len(raced)} methods in {budget_s / 60:.0f} min.")  # fmt: skip
+    for one in raced[: len(baselines)]:
+        _all_folds(runner, one, say)
+    _race(runner, raced, len(baselines), units, started + _RACE * budget_s, say)
+    chosen, finalists = choose(raced, units)
+    say(f"{chosen.candidate.name} is trained on all {len(stored)} pictures.")
+    curve = _curve(runner, chosen, started + _CURVE * budget_s)
+    power = 0.0 if len(curve) < 2 else falls_by(
+        int(curve[0][0]), int(curve[1][0]), curve[0][1], curve[1][1]
+    )  # fmt: skip
+    left_s = max(started + budget_s - time.monotonic(), chosen.budget_s or 0.0)
+    folder = _train_on_all(chosen, name, left_s, device, store)
+    counts = [entry.count for entry in stored.manifest.entries]
+    found = Recommendation(
+        dataset=name,
+        method=chosen.candidate.name,
+        results=_results(raced, chosen, finalists, units),
+        folder=folder,
+        mean_count=float(np.mean(counts)),
+        more_pictures=pictures_to_halve(len(stored), power),
+        curve=tuple(curve),
+        pictures=_draw(finalists, folder),
+        residuals=tuple(
+            {key: image[key] for key in ("id", "truth", "prediction")} for image in chosen.images
+        ),
+    )
+    _keep(found, stored)
+    return found
+
+
+def choose(raced: Sequence[Raced], units: dict[str, str]) -> tuple[Raced, list[Raced]]:
+    """The cheapest method that cannot be told from the best, and all that cannot.
+
+    Args:
+        raced: every method with its folds.
+        units: group of each picture.
+
+    Raises:
+        RunError: no method has finished its folds.
+    """
+    whole = [one for one in raced if one.images and not one.out and not one.candidate.control]
+    if not whole:
+        reasons = "; ".join(one.out for one in raced if one.out)[:300]
+        raise RunError(f"No method could be trained on all folds ({reasons}).")
+    good = as_good_as_best({one.candidate.name: one.errors for one in whole}, units)
+    finalists = [one for one in whole if good[one.candidate.name]]
+    chosen = min(finalists, key=lambda one: (round(np.mean(one.seconds) / 30), one.mae))
+    return chosen, finalists
+
+
+def _all_folds(runner: FoldRunner, one: Raced, say: Callable[[str], None]) -> None:
+    for split in SPLITS:
+        runner.run(one, split)
+        if one.out:
+            say(f"{one.candidate.name} is left out. {one.out}")
+            return
+    say(f"{one.candidate.name}: {one.mae:.2f} cells off on average.")
+
+
+def _race(
+    runner: FoldRunner,
+    raced: Sequence[Raced],
+    first: int,
+    units: dict[str, str],
+    deadline: float,
+    say: Callable[[str], None],
+) -> None:
+    """Train the networks fold by fold; those that are clearly worse are given up on the way."""
+    networks = list(raced[first:])
+    for split in SPLITS:
+        for place, one in enumerate(networks):
+            if one.out:
+                continue
+            left_s = deadline - time.monotonic()
+            if one.budget_s is None:
+                # Those before it have their folds to come; those after it get what it leaves.
+                owed = sum((other.budget_s or 0) * (len(SPLITS) - 1)
+                           for other in networks[:place] if not other.out)  # fmt: skip
+                share = (left_s - owed) / (len(SPLITS) * (len(networks) - place))
+                if share < _LEAST_FOLD_S:
+                    share = (left_s - owed) / len(SPLITS)  # alone, then
+                if share < _LEAST_FOLD_S:
+                    one.out = "There is no time left for it; give a longer --budget."
+                    continue
+                one.budget_s = float(round(share))
+            elif left_s < one.budget_s / 2:
+                one.out = "There was no time for its other folds; give a longer --budget."
+                continue
+            runner.run(one, split)
+            if one.out:
+                say(f"{one.candidate.name} is left out. {one.out}")
+                continue
+            say(f"{one.candidate.name}, fold {split + 1} of {len(SPLITS)}: {one.mae:.2f} cells off "
+                "on average so far.")  # fmt: skip
+            best = min((r for r in raced if not r.out), key=lambda r: _shared_mae(r, one))
+            if split + 1 >= _BEFORE_GIVING_UP and clearly_worse(one.errors, best.errors, units):
+                one.out = (
+                    f"Clearly worse than {best.candidate.name} after {split + 1} of "
+                    f"{len(SPLITS)} folds."
+                )
+                say(f"{one.candidate.name} is given up. {one.out}")
+
+
+def _shared_mae(one: Raced, other: Raced) -> float:
+    """The error of a method on the pictures that another one has been tested on."""
+    mine, wanted = one.errors, other.errors
+    shared = [mine[i] for i in wanted if i in mine]
+    return float(np.mean(shared)) if len(shared) == len(wanted) else np.inf
+
+
+def _curve(runner: FoldRunner, chosen: Raced, deadline: float) -> list[tuple[float, float]]:
+    """Errors after training on half of the pictures of some folds and on all of them."""
+    trial = replace(chosen, halved=[], half_sizes=[])
+    cost = float(np.mean(chosen.seconds))
+    for split in SPLITS:
+        if split >= _BEFORE_GIVING_UP and time.monotonic() + cost > deadline:
+            break
+        if split == 0 and time.monotonic() + _BEFORE_GIVING_UP * cost > deadline:
+            return []
+        runner.run(trial, split, half=True)
+        if trial.out:
+            return []
+    if not trial.halved:
+        return []
+    whole = chosen.errors
+    half = {str(one["id"]): abs(one["prediction"] - one["truth"]) for one in trial.halved}
+    many = float(np.mean(chosen.train_sizes[: len(trial.half_sizes)]))
+    return [
+        (float(np.mean(trial.half_sizes)), float(np.mean(list(half.values())))),
+        (many, float(np.mean([whole[i] for i in half]))),
+    ]
+
+
+def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: str | None) -> Path:
+    from cellbench.engine.run import run
+
+    request = Request(
+        config=chosen.candidate.config,
+        dataset=name,
+        budget_s=float(round(left_s)) if chosen.candidate.trained else None,
+        device=device,
+        protocol=EVERYTHING,
+        strict=True,
+        store=store,
+    )
+    return run(request, Display(), started=time.monotonic()).folder
+
+
+def _results(
+    raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: dict[str, str]
+) -> tuple[MethodResult, ...]:
+    best = min(finalists, key=lambda one: one.mae)
+    found = []
+    for one in sorted(raced, key=lambda one: (bool(one.out), one.mae)):
+        state = "worse"
+        if one is chosen:
+            state = "recommended"
+        elif one is best:
+            state = "best"
+        elif one in finalists:
+            state = "as good"
+        elif one.candidate.control:
+            state = "control"
+        elif one.out:
+            state = "given up" if one.images else "not tried"
+        error = mean_error(one.errors, units) if one.images else None
+        minutes = float(np.mean(one.seconds)) / 60 if one.seconds else None
+        found.append(MethodResult(one.candidate.name, state, error, minutes, one.out))
+    return tuple(found)
+
+
+def _draw(finalists: Sequence[Raced], folder: Path) -> tuple[Path, ...]:
+    """A sheet of the worst pictures of each finalist's folds, beside the weights."""
+    import io
+
+    from PIL import Image
+
+    from cellbench.drawing import contact_sheet
+
+    files = []
+    for one in finalists:
+        drawn = [p for run in one.folders for p in sorted((run / "pictures").glob("worst-[12]-*"))]
+        if not drawn:
+            continue
+        tiles = [Image.open(path).convert("RGB") for path in drawn[:9]]
+        captions = [path.stem.split("-", 2)[2] for path in drawn[:9]]
+        stream = io.BytesIO()
+        contact_sheet(tiles, captions, 3).save(stream, "PNG")
+        file = folder / f"errors-{one.candidate.name.lower()}.png"
+        write_atomically(file, stream.getvalue(), elsewhere="--store")
+        files.append(file)
+    return tuple(files)
+
+
+def _keep(found: Recommendation, stored: StoredSet) -> None:
+    document = asdict(found) | {
+        "manifest_hash": stored.manifest_hash,
+        "folder": found.folder.name,
+        "pictures": [file.name for file in found.pictures],
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(found.folder / RECOMMENDATION, text.encode("ascii"), elsewhere="--store")

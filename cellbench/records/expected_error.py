@@ -1,0 +1,52 @@
+"""How far off a trained method may be expected to be, as its record and its folder say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cellbench.files.reading import read_json
+
+RECOMMENDATION = "recommendation.json"
+"""Beside the weights of a run that `cellbench recommend` trained on all pictures of a set."""
+
+EVERYTHING = "everything"
+"""Protocol of such a run, which holds nothing out."""
+
+
+def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
+    """A sentence on the error of a method on pictures that it was not trained on.
+
+    Args:
+        record: of the run.
+        folder: that holds its weights.
+    """
+    method, dataset = record["method"], record["dataset"]
+    if record["protocol"] != EVERYTHING:
+        mae = record["metrics"]["mae"]
+        return f"{method} was {mae:.2f} cells off on average on the test images of {dataset}"
+    found = cross_validated_error(folder)
+    if found is None:
+        return f"{method} was trained on every image of {dataset}, so that its error is not known"
+    mae, low, high = found
+    interval = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
+    folds = f"in the cross-validation of {dataset}"
+    return f"{method} was {mae:.2f} cells off on average{interval} {folds}"
+
+
+def cross_validated_error(folder: Path) -> tuple[float, float | None, float | None] | None:
+    """The error of the recommended method over the folds, with its interval.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Mean absolute error and the ends of its interval, None where it has none; None for a
+        folder without a sound recommendation.
+    """
+    try:
+        document = read_json(folder / RECOMMENDATION)
+        (error,) = (one["error"] for one in document["results"] if one["state"] == "recommended")
+        ends = [None if error[key] is None else float(error[key]) for key in ("low", "high")]
+        return float(error["mae"]), ends[0], ends[1]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,93 @@
+"""Claims about errors, differences and the learning curve, against SciPy and simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cellbench.recommending.evidence import (
+    absolute_errors,
+    as_good_as_best,
+    clearly_worse,
+    falls_by,
+    mean_error,
+    p_of_difference,
+    pictures_to_halve,
+)
+
+
+def named(values):
+    return {f"{index:03d}": float(value) for index, value in enumerate(values)}
+
+
+def alone(values):
+    return {name: name for name in values}
+
+
+def test_symmetric_errors_have_students_interval():
+    errors = named([1.0, 2.0, 3.0, 4.0, 5.0])
+    found = mean_error(errors, alone(errors))
+    low, high = stats.t.interval(0.95, 4, loc=3.0, scale=stats.sem([1, 2, 3, 4, 5]))
+    assert (found.mae, found.low, found.high) == pytest.approx((3.0, low, high))
+
+
+def test_the_interval_covers_the_mean_of_skewed_errors():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for draw in rng.exponential(2.0, (400, 16)):
+        found = mean_error(named(draw), alone(named(draw)))
+        inside += found.low <= 2.0 <= found.high
+    assert inside >= 0.9 * 400
+
+
+def test_pictures_of_one_group_count_once():
+    errors = named([9.0, 9.0, 9.0, 11.0, 10.0, 10.0])
+    units = dict(zip(errors, "aaabcc", strict=True))
+    found = mean_error(errors, units)
+    spread = np.std([9.0, 11.0, 10.0], ddof=1)
+    assert found.high - found.low == pytest.approx(
+        2 * stats.t.ppf(0.975, 2) * spread / np.sqrt(3), rel=1e-6
+    )
+    assert mean_error(errors, dict.fromkeys(errors, "a")).low is None
+
+
+def test_a_difference_is_tested_on_the_pictures_that_both_have():
+    rng = np.random.default_rng(1)
+    one, other = named(rng.gamma(2, 1, 12)), named(rng.gamma(2, 1, 9))
+    pairs = [(one[i], other[i]) for i in other]
+    expected = stats.ttest_rel(*zip(*pairs, strict=True)).pvalue
+    assert p_of_difference(one, other, alone(one)) == pytest.approx(expected)
+    assert p_of_difference(one, one, alone(one)) == 1.0
+
+
+def test_only_what_cannot_be_told_from_the_best_is_as_good():
+    rng = np.random.default_rng(2)
+    base = rng.gamma(2, 1, 16)
+    errors = {
+        "best": named(base),
+        "near": named(base + rng.normal(0.05, 0.5, 16)),
+        "worse": named(base + 3 + rng.normal(0, 0.5, 16)),
+    }
+    assert as_good_as_best(errors, alone(errors["best"])) == {
+        "best": True, "near": True, "worse": False,
+    }  # fmt: skip
+    assert clearly_worse(errors["worse"], errors["best"], alone(errors["best"]))
+    assert not clearly_worse(errors["best"], errors["worse"], alone(errors["best"]))
+    assert not clearly_worse(errors["near"], errors["best"], alone(errors["best"]))
+
+
+def test_without_a_curve_three_times_as_many_pictures_more_halve_the_interval():
+    assert pictures_to_halve(16, 0.0) == 48
+    assert pictures_to_halve(16, 0.5) == 16
+    assert falls_by(5, 10, 4.0, 2.0) == pytest.approx(1.0)
+    assert falls_by(5, 10, 4.0, 4.0 / np.sqrt(2)) == pytest.approx(0.5)
+    assert falls_by(5, 10, 2.0, 3.0) == 0.0
+    assert falls_by(10, 10, 2.0, 1.0) == 0.0
+
+
+def test_errors_of_a_picture_that_was_tested_twice_are_averaged():
+    images = [
+        {"id": "a", "truth": 3, "prediction": 5.0},
+        {"id": "a", "truth": 3, "prediction": 2.0},
+        {"id": "b", "truth": 0, "prediction": 0.0},
+    ]
+    assert absolute_errors(images) == {"a": 1.5, "b": 0.0}

@@ -1,0 +1,104 @@
+"""Which methods go on, which are given up, and which is chosen, with trainings made up."""
+
+import time
+
+import numpy as np
+import pytest
+
+from cellbench.errors import RunError
+from cellbench.recommending.candidates import Candidate
+from cellbench.recommending.folds import Raced
+from cellbench.recommending.recommendation import _race, choose
+
+
+class MadeUp:
+    """Stands in for `FoldRunner`: errors of a method around a mean, without training."""
+
+    def __init__(self, errors, cost=1.0, fails=(), spend=lambda seconds: None):
+        self.errors, self.cost, self.fails, self.calls = errors, cost, fails, []
+        self.spend = spend
+
+    def run(self, raced, split, *, half=False):
+        name = raced.candidate.name
+        self.calls.append((name, split, raced.budget_s))
+        if name in self.fails:
+            raced.out = "A step takes 9 s here."
+            return
+        self.spend(raced.budget_s or 0.0)
+        rng = np.random.default_rng([split, *name.encode()])
+        for place in range(4):
+            off = self.errors[name] + rng.normal(0, 0.1)
+            image = {"id": f"{split}{place}", "truth": 20.0, "prediction": 20.0 + off}
+            raced.images.append(image)
+        raced.seconds.append(self.cost)
+        raced.train_sizes.append(10)
+
+
+def methods(*names, control=()):
+    return [Raced(Candidate(name, f"{name}.py", control=name in control)) for name in names]
+
+
+UNITS = {f"{s}{p}": f"{s}{p}" for s in range(5) for p in range(4)}
+
+
+def race(raced, runner, seconds=1000.0):
+    _race(runner, raced, 0, UNITS, time.monotonic() + seconds, lambda text: None)
+
+
+def test_what_is_clearly_worse_is_given_up_after_two_folds():
+    raced, runner = methods("good", "bad"), MadeUp({"good": 1.0, "bad": 6.0})
+    race(raced, runner)
+    assert "Clearly worse than good after 2 of 5 folds" in raced[1].out
+    assert [call[0] for call in runner.calls].count("bad") == 2
+    assert [call[0] for call in runner.calls].count("good") == 5
+    chosen, finalists = choose(raced, UNITS)
+    assert [one.candidate.name for one in finalists] == ["good"]
+    assert chosen is raced[0]
+
+
+def test_every_fold_of_a_method_has_the_same_budget_and_all_fit_the_time(monkeypatch):
+    clock = [0.0]
+
+    def spend(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    raced, runner = methods("a", "b", "c"), MadeUp({"a": 1.0, "b": 1.0, "c": 1.0}, spend=spend)
+    race(raced, runner, seconds=900.0)
+    budgets = {name: {b for n, _, b in runner.calls if n == name} for name in "abc"}
+    assert all(len(own) == 1 for own in budgets.values())
+    assert clock[0] == pytest.approx(900, abs=10)
+
+
+def test_a_method_that_cannot_be_trained_leaves_its_time_to_the_others():
+    raced, runner = methods("slow", "a"), MadeUp({"a": 1.0}, fails=("slow",))
+    race(raced, runner, seconds=500.0)
+    assert raced[0].out.startswith("A step takes")
+    assert raced[1].budget_s == pytest.approx(100, abs=2)
+
+
+def test_without_time_nothing_is_trained():
+    raced, runner = methods("a"), MadeUp({"a": 1.0})
+    race(raced, runner, seconds=10.0)
+    assert not runner.calls
+    assert "no time" in raced[0].out
+
+
+def test_the_cheaper_of_two_that_cannot_be_told_apart_is_chosen():
+    raced = methods("dear", "cheap", "mean", control=("mean",))
+    runs = {"dear": (1.0, 300.0), "cheap": (1.01, 20.0), "mean": (0.9, 1.0)}
+    for one in raced:
+        error, cost = runs[one.candidate.name]
+        runner = MadeUp({one.candidate.name: error}, cost)
+        for split in range(5):
+            runner.run(one, split)
+    chosen, finalists = choose(raced, UNITS)
+    assert chosen.candidate.name == "cheap"
+    assert {one.candidate.name for one in finalists} == {"dear", "cheap"}
+
+
+def test_no_method_at_all_is_one_sentence_with_the_reason():
+    raced = methods("a")
+    raced[0].out = "A step takes 9 s here."
+    with pytest.raises(RunError, match="A step takes 9 s"):
+        choose(raced, UNITS)
