@@ -28,14 +28,21 @@ class CountResult:
         return self.found.refused
 
     @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Name and reason of every file that was not counted, pictures or not."""
+        return self.found.skipped
+
+    @property
     def counts(self) -> "pd.DataFrame":
-        """A line a picture: image, count, per_mm2, width_px, height_px, points, sha256."""
+        """A line a picture, as in counts.csv: image, count, per_mm2, width_px, height_px, ..."""
         import pandas as pd
 
         rows = [asdict(one) for one in self.found.counted]
         for row in rows:
             row["width_px"], row["height_px"] = row.pop("size")
+            row["black"], row["white"] = row.pop("range")
         names = ["image", "count", "per_mm2", "width_px", "height_px", "points", "sha256"]
+        names += ["black", "white", "um_per_px", "notes"]
         return pd.DataFrame(rows, columns=names)
 
     @property
@@ -58,6 +65,12 @@ def count(
     out: str | Path = "counts",
     scale: float = 1.0,
     um_per_px: float | None = None,
+    channel: str | None = None,
+    page: str | None = None,
+    project: str | None = None,
+    range: tuple[float, float] | None = None,
+    invert: bool = False,
+    recursive: bool = False,
     no_pictures: bool = False,
     also: Sequence[str] = (),
     device: str = "auto",
@@ -79,7 +92,15 @@ def count(
         run: a finished run: its folder, its record or its id.
         out: folder of the tables.
         scale: 2 where your cells are half as wide, in px, as those the run was trained on.
-        um_per_px: edge of a pixel in micrometres: adds cells a square millimetre.
+        um_per_px: edge of a pixel in micrometres: adds cells a square millimetre. By default
+            what a file states.
+        channel: which channel of files of several: its number from 1, its name, or three numbers
+            with commas, which become red, green and blue.
+        page: which z slice, time point or page of files of several: its number from 1, or Z=3,T=1.
+        project: make one plane of all slices: max, mean, min or median.
+        range: the numbers that are black and white in all pictures; chosen for each by default.
+        invert: swap bright and dark.
+        recursive: look into folders within folders.
         no_pictures: mark no cells in pictures.
         also: also a file of points a picture for this program; may be repeated.
         device: one of auto, cpu, cuda or cuda:N.
@@ -95,6 +116,8 @@ def count(
             counted stops no others: see `CountResult.refused`.
     """
     from cellbench.counting.folder_count import count_pictures
+    from cellbench.data.planes import PlaneChoice
+    from cellbench.data.reader import ReadOptions
     from cellbench.engine.work_progress import Display
 
     return CountResult(
@@ -110,5 +133,9 @@ def count(
             trust_weights=trust_weights,
             store=store,
             display=display or Display(),
+            reading=ReadOptions(
+                PlaneChoice(channel=channel, page=page, project=project), range, invert
+            ),
+            recursive=recursive,
         )
     )

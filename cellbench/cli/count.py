@@ -7,7 +7,7 @@ import click
 from cellbench.api.counts import count
 from cellbench.cli.docs import documented_by
 from cellbench.cli.limits import max_file, max_picture
-from cellbench.errors import UserError
+from cellbench.errors import RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("napari", "qupath", "imagej", "cellcounter", "coco")
 # More pictures than this are summed up in the terminal, not listed.
 _MOST = 40
+_MOST_NOTES = 8
 
 
 @documented_by(count)
@@ -26,6 +27,12 @@ _MOST = 40
 @click.option("--out", default="counts", show_default=True, metavar="DIR")
 @click.option("--scale", type=click.FloatRange(0.05, 20.0), default=1.0, show_default=True)
 @click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
+@click.option("--channel", metavar="N|NAME")
+@click.option("--page", metavar="N|Z=N,T=N")
+@click.option("--project", type=click.Choice(["max", "mean", "min", "median"]))
+@click.option("--range", type=(float, float), metavar="LOW HIGH")
+@click.option("--invert", is_flag=True)
+@click.option("--recursive", is_flag=True)
 @click.option("--no-pictures", is_flag=True)
 @click.option("--also", type=click.Choice(PROGRAMS), multiple=True)
 @click.option("--device", default="auto", show_default=True)
@@ -39,6 +46,12 @@ def command(
     out: str,
     scale: float,
     um_per_px: float | None,
+    channel: str | None,
+    page: str | None,
+    project: str | None,
+    range: tuple[float, float] | None,
+    invert: bool,
+    recursive: bool,
     no_pictures: bool,
     also: tuple[str, ...],
     device: str,
@@ -63,6 +76,12 @@ def command(
         out=out,
         scale=scale,
         um_per_px=um_per_px,
+        channel=channel,
+        page=page,
+        project=project,
+        range=range,
+        invert=invert,
+        recursive=recursive,
         no_pictures=no_pictures,
         also=also,
         device=device,
@@ -72,9 +91,10 @@ def command(
     ).found
     _show(console, found)
     if found.refused:
-        raise UserError(
+        raise RunError(
             f"{len(found.refused)} of {found.given} pictures could not be counted; what was "
-            f"counted is in {found.folder}. The first: {found.refused[0]}"
+            f"counted is in {found.folder}, the reasons in skipped.csv there. The first: "
+            f"{found.refused[0]}"
         )
 
 
@@ -97,6 +117,8 @@ def _show(console: "Console", found: "FolderCount") -> None:
             density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
             table.add_row(plain(one.image), f"{one.count:.1f}", *density)
         console.print(table)
+    for sentence in (*_notes(found), *_other_files(found)):
+        console.print(plain(sentence), markup=False, soft_wrap=True)
     record = found.run.record
     noun = "picture" if len(counted) == 1 else "pictures"
     for sentence in (
@@ -106,3 +128,34 @@ def _show(console: "Console", found: "FolderCount") -> None:
         f"Tables and pictures: {found.folder}",
     ):
         console.print(plain(sentence), markup=False, soft_wrap=True)
+
+
+def _notes(found: "FolderCount") -> list[str]:
+    """What was decided when pictures were read, each with the number of pictures."""
+    told: dict[str, int] = {}
+    for one in found.counted:
+        for note in filter(None, one.notes.split("; ")):
+            told[note] = told.get(note, 0) + 1
+    listed = sorted(told.items(), key=lambda item: -item[1])
+    shown = [f"{number} of {len(found.counted)} pictures: {note}." for note, number in listed]
+    if len(shown) > _MOST_NOTES:
+        more = len(shown) - _MOST_NOTES
+        shown = [*shown[:_MOST_NOTES], f"{more} more notes are in the column notes of counts.csv."]
+    ends = {one.range for one in found.counted}
+    if len(ends) > 1:
+        shown.append(
+            f"{len(ends)} ranges of numbers were chosen, one for each picture (columns black and "
+            "white); --range LOW HIGH sets one for all."
+        )
+    return shown
+
+
+def _other_files(found: "FolderCount") -> list[str]:
+    """How many files were no pictures, or were not looked at."""
+    others = len(found.skipped) - len(found.refused)
+    if not others:
+        return []
+    below = any("--recursive" in reason for _, reason in found.skipped)
+    noun = "file" if others == 1 else "files"
+    hint = ", some of them folders, which --recursive looks into" if below else ""
+    return [f"{others} other {noun} in the folder not counted{hint}: see skipped.csv."]

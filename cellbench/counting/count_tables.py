@@ -23,9 +23,12 @@ from cellbench.files.writing import write_atomically
 from cellbench.ranking.tables import csv_cell
 from cellbench.structures import Prediction
 
-COUNTS, POINTS, METHOD = "counts.csv", "points.csv", "method.json"
+COUNTS, POINTS, METHOD, SKIPPED = "counts.csv", "points.csv", "method.json", "skipped.csv"
 
-_COUNT_HEAD = ("image", "count", "per_mm2", "width_px", "height_px", "points", "sha256")
+_COUNT_HEAD = (
+    "image", "count", "per_mm2", "width_px", "height_px", "points", "sha256", "black", "white",
+    "um_per_px", "notes",
+)  # fmt: skip
 _POINT_HEAD = ("image", "x_px", "y_px", "score")
 
 
@@ -40,6 +43,9 @@ class Counted:
         size: (width, height), px.
         points: how many cells `points.csv` has of it; None for a method without points.
         sha256: of its file.
+        range: the numbers of the file that became black and white.
+        um_per_px: edge of a pixel, micrometres; None where it is not known.
+        notes: what was decided when it was read, in words.
     """
 
     image: str
@@ -48,6 +54,9 @@ class Counted:
     size: tuple[int, int]
     points: int | None
     sha256: str
+    range: tuple[float, float] = (0.0, 255.0)
+    um_per_px: float | None = None
+    notes: str = ""
 
 
 def shown_name(path: Path) -> str:
@@ -130,6 +139,17 @@ class CountTables:
         self.done[counted.image] = counted
         return found if found.points is None else _prediction(counted.count, rows)
 
+    def write_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """Write the files that were not counted, each with the reason; no file if there is none.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        rows = [(str(csv_cell(name)), str(csv_cell(reason))) for name, reason in skipped]
+        path = self.folder / SKIPPED
+        if rows or path.exists():
+            write_atomically(path, _lines([("image", "reason"), *rows]), elsewhere="--out")
+
     def found(self, names: Collection[str]) -> dict[str, Prediction]:
         """The cells of those pictures that have points, to 1e-4 px."""
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
@@ -145,6 +165,9 @@ def _count_row(counted: Counted) -> tuple[Any, ...]:
         *counted.size,
         "" if counted.points is None else counted.points,
         counted.sha256,
+        *(f"{end:.10g}" for end in counted.range),
+        "" if counted.um_per_px is None else f"{counted.um_per_px:.6g}",
+        csv_cell(counted.notes),
     )
 
 
@@ -175,7 +198,8 @@ def _read(path: Path, head: Sequence[str]) -> list[list[str]]:
 
 def _read_counts(path: Path) -> dict[str, Counted]:
     found = {}
-    for image, count, per_mm2, width, height, points, sha256 in _read(path, _COUNT_HEAD):
+    for row in _read(path, _COUNT_HEAD):
+        image, count, per_mm2, width, height, points, sha256, black, white, um_per_px, notes = row
         with suppress(ValueError):
             found[image] = Counted(
                 image=image,
@@ -184,6 +208,9 @@ def _read_counts(path: Path) -> dict[str, Counted]:
                 size=(_whole(width), _whole(height)),
                 points=_whole(points) if points else None,
                 sha256=sha256,
+                range=(_number(black), _number(white)),
+                um_per_px=_number(um_per_px) if um_per_px else None,
+                notes=notes,
             )
     return found
 

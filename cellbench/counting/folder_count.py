@@ -2,18 +2,17 @@
 
 import errno
 import io
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cellbench import paths
 from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
+from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.point_exports import WRITERS
-from cellbench.data.images import SUFFIXES, TooLarge, is_named_as_picture, read_image
-from cellbench.data.large import LargePicture, picture_size, read_picture
+from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.reader import RULE, ReadOptions, size_of
 from cellbench.engine.run_lock import hold
 from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
@@ -35,6 +34,7 @@ class FolderCount:
         folder: of the tables.
         counted: pictures with a count, in the order given, those counted before too.
         refused: a sentence for every picture that could not be counted.
+        skipped: name and reason of every file that was not counted, those of `refused` too.
         given: how many pictures there were.
         run: that counted them.
     """
@@ -42,6 +42,7 @@ class FolderCount:
     folder: Path
     counted: tuple[Counted, ...]
     refused: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
     given: int
     run: "TrainedRun"
 
@@ -54,11 +55,13 @@ class Exporter:
         folder: of the tables.
         pictures: whether pictures are marked.
         programs: keys of `WRITERS`.
+        reading: how the pictures were read.
     """
 
     folder: Path
     pictures: bool
     programs: Sequence[str]
+    reading: ReadOptions
 
     def files(self, counted: Counted, path: Path) -> dict[str, Path]:
         """The files of a picture, by the folder that they are in."""
@@ -97,13 +100,14 @@ class Exporter:
                 continue
             from cellbench.drawing import overlay  # loading fonts takes time
 
-            with suppress(TooLarge):  # a drawing of that size cannot be opened
-                if pixels is None or isinstance(pixels, LargePicture):
-                    pixels = read_image(path)
-                caption = f"{counted.count:.1f} cells: {path.name}"
-                stream = io.BytesIO()
-                overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
-                write_atomically(file, stream.getvalue(), elsewhere="--out")
+            if pixels is None:
+                pixels = open_picture(path, self.reading).pixels
+            if isinstance(pixels, LargePicture):  # a drawing of that size cannot be opened
+                continue
+            caption = f"{counted.count:.1f} cells: {path.name}"
+            stream = io.BytesIO()
+            overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
+            write_atomically(file, stream.getvalue(), elsewhere="--out")
 
 
 def count_pictures(
@@ -119,6 +123,8 @@ def count_pictures(
     trust_weights: bool,
     store: str | None,
     display: Display,
+    reading: ReadOptions,
+    recursive: bool,
 ) -> FolderCount:
     """Count pictures that the tables of a folder do not have yet.
 
@@ -134,23 +140,26 @@ def count_pictures(
         trust_weights: take weights of another hash than the record's.
         store: folder of `runs/`.
         display: where progress is shown.
+        reading: how pictures are read.
+        recursive: whether folders within folders are looked into.
 
     Raises:
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
             counts or cannot be written. One picture that cannot be counted stops no others.
     """
-    files = {shown_name(path): path for path in find_pictures(pictures)}
+    listed = list_pictures(pictures, recursive=recursive, without=out)
+    files = {shown_name(path): path for path in listed.pictures}
     if run is None:
         raise UserError(_no_run_named(store))
     trained = find_trained(run, store)
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name, path in files.items():
         try:
             hashes[name] = sha256_file(path)
         except OSError as error:
             mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
-            refused.append(f"{name} cannot be opened ({error.strerror}); {mend}.")
+            refused[name] = f"{name} cannot be opened ({error.strerror}); {mend}."
     # A run that is refused leaves no tables behind; those that are there may need no counting.
     counter = None
     if hashes and not (out / COUNTS).exists():
@@ -160,50 +169,96 @@ def count_pictures(
     if "calibration" in trained.record:
         method["calibration"] = trained.record["calibration"]
     method |= {"mae": trained.record["metrics"]["mae"], "scale": scale, "um_per_px": um_per_px}
+    method["reading"] = {"rule": RULE, **asdict(reading)}
     busy = f"Another process is counting into {out}; wait for it, or name another --out."
     with hold(out, elsewhere="--out", busy=busy):
         if trust_weights and (digest := sha256_file(trained.weights)) != trained.weights_sha256:
             method["trusted_weights"] = digest
         tables = CountTables(out, method, hashes)
-        exporter = Exporter(out, marked, also)
+        exporter = Exporter(out, marked, also, reading)
         known = {name: files[name] for name in hashes if name in tables.done}
         if known:
             exporter.write_missing(tables, known)
         areas: dict[str, int] = {}
         for name in (name for name in hashes if name not in known):
             try:
-                width, height = picture_size(files[name])
+                width, height = size_of(files[name], reading)
                 areas[name] = width * height
             except UserError as error:
-                refused.append(str(error))
+                refused[name] = str(error)
         if areas:
             counter = counter or _load(trained, device, trust_weights, display)
             with display.task("counting", sum(areas.values())) as advance:
                 for name, area in areas.items():
                     try:
-                        pixels, found = _count_picture(counter, files[name], name, scale, advance)
+                        picture, found = _count_picture(
+                            counter, files[name], name, scale, reading, advance
+                        )
                     except UserError as error:
-                        refused.append(str(error))
+                        refused[name] = str(error)
                         advance(area)
                         continue
-                    counted = Counted(
-                        name,
-                        found.count,
-                        None if um_per_px is None else found.count / (area * um_per_px**2) * 1e6,
-                        (pixels.shape[1], pixels.shape[0]),
-                        None if found.points is None else len(found.points),
-                        hashes[name],
-                    )
-                    exporter.write(counted, tables.add(counted, found), files[name], pixels)
-        done = tuple(tables.done[name] for name in files if name in tables.done)
-    return FolderCount(out, done, tuple(refused), len(files), trained)
+                    counted = _line(name, hashes[name], picture, found, um_per_px)
+                    done = tables.add(counted, found)
+                    exporter.write(counted, done, files[name], picture.pixels)
+        skipped = _skipped(listed.skipped, refused)
+        tables.write_skipped(skipped)
+        done_before = tuple(tables.done[name] for name in files if name in tables.done)
+    unread = [f"{shown_name(one.path)}: {one.reason}." for one in listed.skipped if one.picture]
+    return FolderCount(
+        out,
+        done_before,
+        (*refused.values(), *unread),
+        tuple(skipped),
+        len(files) + len(unread),
+        trained,
+    )
+
+
+def _skipped(listed: Sequence[Skipped], refused: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names and reasons of all files that were not counted."""
+    return [*refused.items(), *((shown_name(one.path), one.reason) for one in listed)]
+
+
+def _line(
+    name: str, sha256: str, picture: Any, found: Prediction, um_per_px: float | None
+) -> Counted:
+    """The line of a picture in the table."""
+    height, width = picture.pixels.shape[:2]
+    notes, size_um = list(picture.notes), picture.pixel_size_um
+    edge = um_per_px
+    if size_um is not None:
+        stated = (size_um[0] * size_um[1]) ** 0.5
+        if edge is None:
+            edge = stated
+        elif abs(edge / stated - 1) > 0.02:
+            notes.append(f"its file states {stated:.4g} µm a pixel")
+    per_mm2 = None if edge is None else found.count / (height * width * edge**2) * 1e6
+    points = None if found.points is None else len(found.points)
+    return Counted(
+        name,
+        found.count,
+        per_mm2,
+        (width, height),
+        points,
+        sha256,
+        range=picture.range,
+        um_per_px=edge,
+        notes="; ".join(notes),
+    )
 
 
 def _count_picture(
-    counter: "TrainedCounter", path: Path, name: str, scale: float, advance: Advance
+    counter: "TrainedCounter",
+    path: Path,
+    name: str,
+    scale: float,
+    reading: ReadOptions,
+    advance: Advance,
 ) -> tuple[Any, Prediction]:
     """Read a picture and count its cells; `advance` takes how many px are done."""
-    pixels = read_picture(path)
+    picture = open_picture(path, reading)
+    pixels = picture.pixels
     height, width = pixels.shape[:2]
     if isinstance(pixels, LargePicture) and counter.transforms:
         raise UserError(
@@ -216,44 +271,7 @@ def _count_picture(
         name=name,
         progress=lambda share: advance(share * width * height),
     )
-    return pixels, found
-
-
-def find_pictures(named: Sequence[str | Path]) -> list[Path]:
-    """List the pictures that are named, each once, those of a folder in the order of their names.
-
-    Raises:
-        UserError: there is no such file or folder, or no picture in it.
-    """
-    found: dict[Path, Path] = {}
-    for text in named:
-        place = Path(text)
-        if place.is_dir():
-            try:
-                inside = sorted(filter(is_named_as_picture, place.iterdir()))
-            except OSError as error:
-                raise UserError(
-                    f"The folder {place} cannot be opened ({error.strerror}); see its rights."
-                ) from None
-            if not inside:
-                raise UserError(
-                    f"{place} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that "
-                    "does: folders in it are not looked through."
-                )
-        elif place.is_file():
-            inside = [place]
-        elif place.exists():
-            raise UserError(f"{str(text)!r} is neither a picture nor a folder; name one of these.")
-        else:
-            raise UserError(f"There is no picture or folder {str(text)!r}.")
-        for path in inside:
-            # Unlike Path.resolve, this takes links that lead in a circle.
-            found.setdefault(Path(os.path.realpath(path)), path)
-    if not found:
-        raise UserError(
-            "Name pictures or a folder of them: cellbench count photos/ --with runs/adi/<run>."
-        )
-    return list(found.values())
+    return picture, found
 
 
 def _no_run_named(store: str | None) -> str:

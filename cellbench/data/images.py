@@ -23,7 +23,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 # fmt: off
 SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".jp2",
+    ".pnm", ".jp2", ".j2k", ".jpe", ".jfif", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff",
 })
 # fmt: on
 """What files of these formats are called, in lower case."""
@@ -105,10 +105,10 @@ def decode_image(data: bytes | BinaryIO, *, name: str, background: int = 255) ->
         background: grey level behind transparent pixels, 0..255.
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    with _explained(name):
-        image = _header(stream, name)
+    with explained(name):
+        image = open_header(stream, name)
         if image.format == "PNG":
-            _check_sums(stream)
+            check_png_sums(stream)
         image.load()
         return _as_rgb(image, background)
 
@@ -127,8 +127,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
 def stored_size(data: bytes | BinaryIO, *, name: str) -> tuple[int, int]:
     """(width, height) in px of a picture in memory or in an open file; see `image_size`."""
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    with _explained(name):
-        size: tuple[int, int] = _header(stream, name).size
+    with explained(name):
+        size: tuple[int, int] = open_header(stream, name).size
         return size
 
 
@@ -139,11 +139,16 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
+def no_file(path: Path) -> UserError:
+    """What is wrong with a path that is no regular file."""
+    kind = "is not a file" if path.exists() else "does not exist"
+    return UserError(f"{path} {kind}; name a picture ({', '.join(FORMATS)}).")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     if not path.is_file():  # also keeps us from waiting for ever on a pipe
-        kind = "is not a file" if path.exists() else "does not exist"
-        raise UserError(f"{path} {kind}; name a picture ({', '.join(FORMATS)}).")
+        raise no_file(path)
     try:
         stream = open_file(path, most=FILE.size)
     except OSError as error:
@@ -153,8 +158,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _header(stream: BinaryIO, name: str) -> Image.Image:
-    """Open a picture and refuse from its header what would take too much."""
+def open_header(stream: BinaryIO, name: str) -> Image.Image:
+    """Open a picture with Pillow, and refuse from its header what would take too much.
+
+    Raises:
+        UserError: it is empty, or would take more than `limits.PICTURE`.
+    """
     magic = stream.read(2)
     if not magic:
         raise UserError(f"{name} is empty (0 bytes); get a fresh copy of it.")
@@ -204,7 +213,7 @@ def _scans(image: Image.Image, stream: BinaryIO) -> int:
     return found
 
 
-def _check_sums(stream: BinaryIO) -> None:
+def check_png_sums(stream: BinaryIO) -> None:
     """Compare the checksum of every chunk of a PNG, which Pillow does for some alone."""
     place = stream.tell()
     stream.seek(8)
@@ -224,7 +233,7 @@ def _check_sums(stream: BinaryIO) -> None:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one sentence."""
     try:
         yield

@@ -2,7 +2,6 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.images import TooLarge, image_size, read_image, stretch
+from cellbench.data.images import TooLarge
+from cellbench.data.intensities import Mapping, choose_sampled_mapping, to_unit_bytes, windows_of
+from cellbench.data.planes import choose_planes, sample_of
+from cellbench.data.reader import (
+    AS_THEY_COME,
+    ReadOptions,
+    ReadPicture,
+    finite,
+    picture_number,
+    read_whole,
+)
+from cellbench.data.tiff_files import TiffRaster, check_segment
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
-from cellbench.files.reading import check_file, megabytes
+from cellbench.files.reading import megabytes, open_file
 
 # Decoded tiles or strips that are kept; a strip is as wide as the picture.
 _KEPT_BYTES = 256 * 2**20
@@ -25,47 +35,102 @@ _MOST_SEGMENTS = 4_000_000
 class LargePicture:
     """A TIFF whose parts are decoded when they are asked for.
 
-    It is indexed as the (H, W, 3) uint8 array that `read_image` would give, by slices of whole
-    pixels along y and x.
+    It is indexed as the (H, W, 3) uint8 array that `read_whole` would give, by slices of whole
+    pixels along y and x. The range of its numbers is chosen on windows all over it.
 
     Attributes:
         shape: (H, W, 3).
         dtype: uint8.
+        range: the numbers that become 0 and 255.
+        pixel_size_um: (x, y) edges of a pixel, where the file states them.
+        notes: what was decided, in words.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 3
 
-    def __init__(self, path: Path) -> None:
-        """Read the tables of a file.
+    def __init__(self, path: Path, options: ReadOptions = AS_THEY_COME) -> None:
+        """Read the tables of a file, and windows of its picture.
 
         Raises:
             UserError: its tiles or strips cannot be read one by one; one sentence.
         """
         self.path = path
-        check_file(path, most=FILE.size)
-        self._file, self._page = _first_page(path)
+        self._invert = options.invert
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._kept_bytes = 0
         try:
-            self._layout = _read_layout(self._page)
-            why = self._layout.refusal()
+            self._stream = open_file(path, most=FILE.size)
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened ({error.strerror}).") from error
+        try:
+            self._open(options)
+        except UserError:
+            self.close()
+            raise
         except Exception as error:  # tables may hold anything
             self.close()
             raise self._damaged(str(error).partition("\n")[0] or type(error).__name__) from error
-        if why:
-            self.close()
+
+    def _open(self, options: ReadOptions) -> None:
+        name = str(self.path)
+        self._raster = raster = TiffRaster(
+            self._stream, name=name, series=picture_number(options.planes)
+        )
+        chosen = choose_planes(
+            raster.axes,
+            options.planes,
+            name=name,
+            channel_names=raster.channel_names,
+            colour=raster.colour,
+        )
+        self._sample = sample_of(options.planes, name) if raster.colour else None
+        if len(chosen.colours) > 1 or chosen.project is not None:
             raise UserError(
-                f"{path} is too large to be read at once and cannot be read in tiles ({why}); save "
-                "it as a tiled TIFF of 8 bits, uncompressed or deflated."
+                f"{name} is too large to be read at once, and one plane at a time can be read in "
+                "tiles; name one --channel and one --page."
+            )
+        self._page = raster.page_of(chosen.colours[0][0])
+        self._layout = _read_layout(self._page)
+        why = self._layout.refusal()
+        if raster.orientation != 1:
+            why = "its orientation turns it"
+        if why:
+            raise UserError(
+                f"{name} is too large to be read at once and cannot be read in tiles ({why}); save "
+                "it as a tiled TIFF of grey or RGB."
             )
         self.shape = (self._layout.height, self._layout.width, 3)
-        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
-        self._kept_bytes = 0
-        self._range: tuple[float, float] | None = None
+        self.pixel_size_um = raster.pixel_size_um
+        notes = [*raster.notes, *chosen.notes]
+        if options.range is not None:
+            self._mapping = Mapping(*options.range)
+        else:
+            windows = windows_of(self._layout.height, self._layout.width)
+            parts = [self._numbers(y, x) for y, x in windows]
+            together = np.concatenate([part.reshape(-1, 1, *part.shape[2:]) for part in parts])
+            self._mapping = choose_sampled_mapping(together, lambda: parts)
+        if self._mapping.note:
+            notes.append(self._mapping.note)
+        if self._invert:
+            notes.append("inverted")
+        self.range = (self._mapping.low, self._mapping.high)
+        self.notes = tuple(notes)
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
         """The pixels of a region, (h, w, 3) uint8; slices as NumPy takes them, without steps."""
-        top, bottom, _ = key[0].indices(self.shape[0])
-        left, right, _ = key[1].indices(self.shape[1])
+        numbers = self._numbers(key[0], key[1])
+        pixels = to_unit_bytes(numbers, self._mapping, invert=self._invert)
+        return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def _numbers(self, down: slice, across: slice) -> NDArray[Any]:
+        """The finite numbers of a region, (h, w) or (h, w, 3)."""
+        top, bottom, _ = down.indices(self._layout.height)
+        left, right, _ = across.indices(self._layout.width)
         height, width = max(0, bottom - top), max(0, right - left)
         at = self._layout
         raw = np.zeros((height, width, at.samples), at.dtype)
@@ -79,11 +144,10 @@ class LargePicture:
                     raw[y_from - top : y_to - top, x_from - left : x_to - left] = segment[
                         y_from - y : y_to - y, x_from - x : x_to - x
                     ]
-        return self._as_rgb(raw)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        values = self._raster.interpreted(raw if at.samples > 1 else raw[:, :, 0]).values
+        if self._sample is not None and values.ndim == 3:
+            values = values[:, :, self._sample]
+        return finite(values, str(self.path), empty=0.0)[0]
 
     def _segment(self, index: int) -> NDArray[Any]:
         """A decoded tile or strip, (h, w, samples)."""
@@ -95,9 +159,17 @@ class LargePicture:
             offset, count = int(page.dataoffsets[index]), int(page.databytecounts[index])
             if not 0 <= count <= 2 * _LARGEST_SEGMENT:
                 raise ValueError(f"a tile of {megabytes(count)}")
-            handle = self._file.filehandle
-            handle.seek(offset)
-            decoded, _, _ = page.decode(handle.read(count), index, _fullsize=page.is_tiled)
+            self._stream.seek(offset)
+            data = self._stream.read(count)
+            if not at.bounded:
+                check_segment(data, at.down * at.across)
+            decoded, _, _ = page.decode(
+                data,
+                index,
+                jpegtables=page.jpegtables,
+                jpegheader=page.jpegheader,
+                _fullsize=page.is_tiled,
+            )
             if decoded is None:  # a tile that was never written
                 decoded = np.zeros((1, at.down, at.across, at.samples), at.dtype)
             array: NDArray[Any] = decoded[0]
@@ -117,34 +189,6 @@ class LargePicture:
             f"({reason.rstrip('.')}); save it as a tiled TIFF, uncompressed or deflated."
         )
 
-    def _as_rgb(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
-        """As `read_image` makes RGB of the same numbers."""
-        if raw.dtype == np.uint8:
-            pixels = 255 - raw if self._layout.photometric == "MINISWHITE" else raw
-        elif raw.shape[2] == 3:
-            pixels = (raw >> 8).astype(np.uint8)
-        else:
-            if self._range is None:
-                self._range = self._limits()
-            pixels = stretch(raw, self._range)
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-    def _limits(self) -> tuple[float, float]:
-        """The least and the greatest finite value of the whole picture, which is read once."""
-        low, high = np.inf, -np.inf
-        for values in self._values():
-            finite = values[np.isfinite(values)]
-            if finite.size:
-                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-        return (low, high) if low <= high else (0.0, 0.0)
-
-    def _values(self) -> Iterator[NDArray[Any]]:
-        """The numbers of every tile that are inside the picture."""
-        at = self._layout
-        for index in range(at.segments):
-            y, x = (index // at.columns) * at.down, (index % at.columns) * at.across
-            yield self._segment(index)[: at.height - y, : at.width - x]
-
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -157,8 +201,8 @@ class _Layout:
     across: int
     samples: int
     dtype: "np.dtype[Any]"
-    photometric: str
     interleaved: bool
+    bounded: bool
     listed: int
 
     @property
@@ -175,14 +219,8 @@ class _Layout:
         """Why its tiles cannot be read one by one; empty if they can."""
         if min(self.height, self.width, self.down, self.across, self.samples) < 1:
             return "it has no pixels"
-        grey = self.samples == 1 and (
-            self.photometric == "MINISBLACK"
-            or (self.photometric == "MINISWHITE" and self.dtype == np.uint8)
-        )
-        rgb = self.samples == 3 and self.photometric == "RGB" and self.interleaved
-        kinds = ("uint8", "uint16") if rgb else ("uint8", "uint16", "int32", "float32")
-        if not (grey or rgb) or self.dtype.name not in kinds or self.depth != 1:
-            return f"it is {self.photometric} of {self.samples} x {self.dtype}"
+        if self.depth != 1 or not (self.interleaved or self.samples == 1) or self.samples > 5:
+            return f"it has {self.samples} samples a pixel that lie apart"
         size = self.down * self.across * self.samples * self.dtype.itemsize
         if size > _LARGEST_SEGMENT:
             return f"one of its strips takes {megabytes(size)}"
@@ -202,52 +240,39 @@ def _read_layout(page: Any) -> _Layout:
         across=int(page.tilewidth) if tiled else width,
         samples=int(page.samplesperpixel),
         dtype=np.dtype(page.dtype),
-        photometric=str(page.photometric.name),
         interleaved=int(page.planarconfig) == 1,
+        bounded=TiffRaster.is_bounded(page),
         listed=min(len(page.dataoffsets), len(page.databytecounts)),
     )
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | LargePicture:
-    """The pixels of a picture, or, where they do not fit, what reads them part by part.
+@dataclass(frozen=True, slots=True)
+class OpenedPicture:
+    """A picture in memory, or what reads it part by part.
+
+    Attributes:
+        pixels: as `ReadPicture.pixels`, or a `LargePicture`; (H, W, 3).
+        range: the numbers that became 0 and 255.
+        pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
+        notes: what was decided, in words.
+    """
+
+    pixels: NDArray[np.uint8] | LargePicture
+    range: tuple[float, float]
+    pixel_size_um: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+
+def open_picture(path: Path, options: ReadOptions = AS_THEY_COME) -> OpenedPicture | ReadPicture:
+    """Read a picture or, where it does not fit, prepare to read it part by part.
 
     Raises:
-        UserError: as `read_image`; or the picture does not fit and its format does not allow it.
+        UserError: as `read_whole`; or the picture does not fit and its format does not allow it.
     """
     try:
-        return read_image(path)
+        return read_whole(path, options)
     except TooLarge as error:
-        return _large(path, error)
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture that `read_picture` reads, from its header."""
-    try:
-        return image_size(path)
-    except TooLarge as error:
-        picture = _large(path, error)
-        picture.close()
-        return picture.shape[1], picture.shape[0]
-
-
-def _large(path: Path, error: TooLarge) -> LargePicture:
-    if error.format != "TIFF":
-        raise error
-    return LargePicture(path)
-
-
-def _first_page(path: Path) -> tuple[Any, Any]:
-    import logging
-
-    import tifffile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    opened = None
-    try:
-        opened = tifffile.TiffFile(path)
-        return opened, opened.pages[0]
-    except Exception as error:  # hostile tables
-        if opened is not None:
-            opened.close()
-        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-        raise UserError(f"{path} is damaged ({reason}); get a fresh copy of it.") from error
+        if error.format != "TIFF":
+            raise
+        large = LargePicture(path, options)
+        return OpenedPicture(large, large.range, large.pixel_size_um, large.notes)

@@ -5,8 +5,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cellbench.data.images import TooLarge, read_image
-from cellbench.data.large import LargePicture, picture_size, read_picture
+from cellbench.data.images import TooLarge
+from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.planes import PlaneChoice
+from cellbench.data.reader import ReadOptions, read_whole, size_of
 from cellbench.data.resampling import resample
 from cellbench.errors import UserError
 
@@ -24,6 +26,11 @@ KINDS = {
     "float": (GREY.astype(np.float32) / 7, {"tile": (32, 32)}),
     "white is zero": (GREY, {"tile": (32, 32), "photometric": "miniswhite"}),
     "bigtiff": (GREY, {"tile": (32, 32), "bigtiff": True}),
+    "CMYK": (np.dstack([COLOUR, GREY]), {"tile": (32, 32), "photometric": "separated"}),
+    "16-bit colour": (COLOUR.astype(np.uint16) * 9, {"tile": (32, 32), "photometric": "rgb"}),
+    "LZW": (GREY, {"tile": (32, 32), "compression": "lzw"}),
+    "JPEG": (COLOUR, {"tile": (64, 64), "compression": "jpeg", "photometric": "rgb"}),
+    "blank": (GREY.astype(np.uint16) // 64 + 700, {"tile": (32, 32)}),
 }
 
 
@@ -32,7 +39,7 @@ def test_parts_are_those_of_the_picture_read_at_once(tmp_path, kind):
     array, options = KINDS[kind]
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, array, **options)
-    whole, large = read_image(path), LargePicture(path)
+    whole, large = read_whole(path).pixels, LargePicture(path)
     assert large.shape == whole.shape
     np.testing.assert_array_equal(large[:, :], whole)
     for top, bottom, left, right in ((0, 1, 0, 1), (31, 70, 40, 150), (199, 200, 0, 150)):
@@ -47,13 +54,13 @@ def test_parts_are_those_of_the_picture_read_at_once(tmp_path, kind):
 def test_a_picture_that_does_not_fit_is_read_in_parts_where_it_is_a_tiff(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((400, 500), np.uint8), tile=(64, 64))
     Image.fromarray(np.zeros((400, 500), np.uint8)).save(tmp_path / "a.png")
-    assert isinstance(read_picture(tmp_path / "a.tif"), np.ndarray)
+    assert isinstance(open_picture(tmp_path / "a.tif").pixels, np.ndarray)
     monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
-    large = read_picture(tmp_path / "a.tif")
+    large = open_picture(tmp_path / "a.tif").pixels
     assert isinstance(large, LargePicture)
     large.close()
-    assert picture_size(tmp_path / "a.tif") == (500, 400)
-    for read in (read_picture, picture_size):
+    assert size_of(tmp_path / "a.tif") == (500, 400)
+    for read in (open_picture, size_of):
         with pytest.raises(TooLarge, match="500x400 px"):
             read(tmp_path / "a.png")
 
@@ -63,10 +70,27 @@ def test_what_cannot_be_read_in_parts_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
     tifffile.imwrite(tmp_path / "strip.tif", np.zeros((400, 500), np.uint8), rowsperstrip=400)
     with pytest.raises(UserError, match="one of its strips takes"):
-        read_picture(tmp_path / "strip.tif")
-    Image.new("CMYK", (500, 400)).save(tmp_path / "cmyk.tif")
-    with pytest.raises(UserError, match="it is SEPARATED"):
-        read_picture(tmp_path / "cmyk.tif")
+        open_picture(tmp_path / "strip.tif")
+    planes = np.zeros((3, 400, 500), np.uint8)
+    tifffile.imwrite(tmp_path / "apart.tif", planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(UserError, match="samples a pixel that lie apart"):
+        open_picture(tmp_path / "apart.tif")
+    turned = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(tmp_path / "turned.tif", planes[0], tile=(64, 64), extratags=turned)
+    with pytest.raises(UserError, match="its orientation turns it"):
+        open_picture(tmp_path / "turned.tif")
+
+
+def test_a_plane_of_a_large_stack_is_read_in_parts_and_a_projection_is_not(tmp_path, monkeypatch):
+    stack = RNG.integers(0, 256, (3, 400, 500), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack", tile=(64, 64))
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
+    large = open_picture(path, ReadOptions(PlaneChoice(page="2"))).pixels
+    np.testing.assert_array_equal(large[50:60, 90:99, :][:, :, 0], stack[1, 50:60, 90:99])
+    large.close()
+    with pytest.raises(UserError, match="name one --channel and one --page"):
+        open_picture(path, ReadOptions(PlaneChoice(project="max")))
 
 
 def test_a_cut_file_is_one_sentence(tmp_path, monkeypatch):
@@ -74,6 +98,7 @@ def test_a_cut_file_is_one_sentence(tmp_path, monkeypatch):
     tifffile.imwrite(path, np.ones((400, 500), np.uint8), tile=(64, 64), compression="zlib")
     monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
     large = LargePicture(path)
+    large._kept.clear()
     large._page.dataoffsets = tuple(offset + 7 for offset in large._page.dataoffsets)
     with pytest.raises(UserError, match="is damaged, or compressed in a way"):
         _ = large[:10, :10]

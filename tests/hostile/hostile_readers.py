@@ -34,7 +34,9 @@ from cellbench.data.archives import unpack
 from cellbench.data.images import read_image
 from cellbench.data.large import LargePicture
 from cellbench.data.manifests import Entry, Manifest, read_manifest
+from cellbench.data.planes import PlaneChoice
 from cellbench.data.points import read_point_file
+from cellbench.data.reader import ReadOptions, read_whole
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.ranking import published
@@ -229,6 +231,60 @@ def _tiled() -> list[bytes]:
     return found
 
 
+def _stacks() -> list[bytes]:
+    found = []
+    grey = np.arange(30 * 20, dtype=np.uint16).reshape(30, 20)
+    stack = np.stack([grey, grey * 3, grey // 2])
+    colour = np.dstack([grey.astype(np.uint8)] * 4)
+    for array, options in (
+        (stack, {"photometric": "minisblack", "ome": True, "metadata": {"axes": "ZYX"}}),
+        (stack, {"imagej": True, "metadata": {"axes": "CYX", "unit": "um"}}),
+        (stack.astype(np.float32), {"photometric": "minisblack", "compression": "lzw"}),
+        (colour, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        (colour, {"photometric": "separated", "compression": "zstd"}),
+        (colour[:, :, :3], {"photometric": "rgb", "compression": "jpeg"}),
+        (grey, {"compression": "jpeg2000"}),
+        (grey.astype(np.int16) - 300, {"extratags": [(274, 3, 1, 6, True)]}),
+    ):
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, array, **options)
+        found.append(stream.getvalue())
+    return found
+
+
+def _use_any(path: Path) -> bool:
+    try:
+        picture = read_whole(path)
+    except UserError as error:
+        if "name what is counted" not in str(error):
+            raise
+        choice = PlaneChoice(
+            channel="1" if "--channel" in str(error) else None,
+            project="max" if "--project" in str(error) else None,
+        )
+        picture = read_whole(path, ReadOptions(choice))
+    pixels = picture.pixels
+    require(pixels.dtype == np.uint8 and pixels.ndim == 3, "another type")
+    require(pixels.shape[2] == 3 and pixels.size > 0, "another shape")
+    require(pixels.nbytes < 2**31, "a flood")
+    require(np.isfinite(picture.range).all(), "a range")
+    require(picture.range[0] < picture.range[1], "an empty range")
+    return True
+
+
+def _deep_pngs() -> list[bytes]:
+    import imagecodecs
+
+    rng = np.random.default_rng(2)
+    deep = rng.integers(0, 65536, (20, 30, 4), dtype=np.uint16)
+    shapes = (deep[:, :, :3].copy(), deep)
+    return [bytes(imagecodecs.png_encode(array)) for array in shapes]
+
+
+def _any_pictures() -> list[bytes]:
+    return [data for suffix in ("PNG", "JPEG", "GIF", "WEBP", "PPM") for data in _pictures(suffix)]
+
+
 def _use_tiled(path: Path) -> bool:
     large = LargePicture(path)
     try:
@@ -385,6 +441,9 @@ READERS = (
     Reader("points", "p.txt", _points, (mutated_bytes,), _use_points),
     _picture_reader("PNG", mutated_png),
     *map(_picture_reader, ("JPEG", "TIFF", "GIF", "WEBP", "BMP", "PPM")),
+    Reader("stack", "a.tif", _stacks, (mutated_bytes,), _use_any),
+    Reader("deep PNG", "a.png", _deep_pngs, (mutated_png, mutated_bytes), _use_any),
+    Reader("any picture", "a.png", _any_pictures, (mutated_bytes,), _use_any),
     Reader("tiled TIFF", "a.tif", _tiled, (mutated_bytes,), _use_tiled),
     Reader("archive", "a.zip", _archives, (mutated_bytes,), _use_archive),
     Reader("cache", "c.sqlite3", _cache, (mutated_bytes,), _use_cache),

@@ -1,0 +1,128 @@
+"""Which files of what a user names are pictures, and what is wrong with the others."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cellbench.data.images import SUFFIXES, is_named_as_picture
+from cellbench.data.vendor_files import how_to_read
+from cellbench.errors import UserError
+
+_MOST_DEPTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is not counted.
+
+    Attributes:
+        path: of it.
+        reason: a sentence or phrase: what it is, and what mends it.
+        picture: whether it is, or may be, a picture that the user wants counted.
+    """
+
+    path: Path
+    reason: str
+    picture: bool
+
+
+@dataclass(slots=True)
+class PictureList:
+    """The files below what was named.
+
+    Attributes:
+        pictures: each once, those of a folder in the order of their names.
+        skipped: all others.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def list_pictures(
+    named: Sequence[str | Path], *, recursive: bool = False, without: Path | None = None
+) -> PictureList:
+    """List the pictures that are named and those of the folders that are named.
+
+    Args:
+        named: files and folders.
+        recursive: whether folders within folders are looked into.
+        without: a folder that is passed over: that of the tables.
+
+    Raises:
+        UserError: there is no such file or folder, or no picture in it.
+    """
+    found, real = PictureList(), {}
+    for text in named:
+        place = Path(text)
+        if place.is_dir():
+            inside = list(_inside(place, found.skipped, recursive, without, _MOST_DEPTH))
+            if not inside:
+                raise UserError(_no_picture(place, found.skipped))
+        elif place.is_file():
+            inside = [place]
+        elif place.exists():
+            raise UserError(f"{str(text)!r} is neither a picture nor a folder; name one of these.")
+        else:
+            raise UserError(f"There is no picture or folder {str(text)!r}.")
+        for path in inside:
+            # Unlike Path.resolve, this takes links that lead in a circle.
+            key = os.path.realpath(path)
+            if key not in real:
+                real[key] = path
+                found.pictures.append(path)
+            elif real[key] != path:
+                same = f"it is the same file as {real[key]}, which is counted"
+                found.skipped.append(Skipped(path, same, picture=False))
+    if not found.pictures:
+        raise UserError(
+            "Name pictures or a folder of them: cellbench count photos/ --with runs/adi/<run>."
+        )
+    return found
+
+
+def _inside(
+    folder: Path, skipped: list[Skipped], recursive: bool, without: Path | None, depth: int
+) -> Iterator[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be opened ({error.strerror}); see its rights."
+        ) from None
+    folders = []
+    for path in inside:
+        if without is not None and os.path.realpath(path) == os.path.realpath(without):
+            continue
+        hidden = path.name.startswith((".", "__MACOSX"))
+        if hidden:
+            skipped.append(Skipped(path, "it is a hidden file of a system", picture=False))
+        elif path.is_dir():
+            folders.append(path)
+        elif is_named_as_picture(path):
+            yield path
+        else:
+            reason = how_to_read(path)
+            skipped.append(
+                Skipped(path, reason or "it is not called what pictures are", bool(reason))
+            )
+    for path in folders:
+        if not recursive:
+            skipped.append(Skipped(path, "it is a folder; --recursive looks into it", False))
+        elif path.is_symlink() or not depth:
+            skipped.append(Skipped(path, "it is a link to a folder, or too deep", False))
+        else:
+            yield from _inside(path, skipped, recursive, without, depth - 1)
+
+
+def _no_picture(folder: Path, skipped: Sequence[Skipped]) -> str:
+    known = [one for one in skipped if one.picture]
+    if known:
+        return (
+            f"{folder} holds no picture that can be read: {known[0].path.name}: {known[0].reason}."
+        )
+    below = any("--recursive" in one.reason for one in skipped)
+    return f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that does" + (
+        ": --recursive looks into the folders in it." if below else "."
+    )

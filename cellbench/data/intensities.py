@@ -1,0 +1,229 @@
+"""From a picture's numbers to 0..1: one rule for all types, depths and colours.
+
+The numbers alone decide, not the type that holds them: 0..12 is the same picture in 8 and in 16
+bits and as floats.
+
+1. Numbers that are all multiples of one step (an 8-bit picture times 257, 12 bits in the upper end
+   of 16) are divided by it. Signed integers are shifted to begin at 0, floats that are clearly
+   negative too.
+2. 1 is the greatest number of the least depth (8 to 16 bits) that holds the picture: 255, 511, ...
+   Fractions up to 1 stay. An 8-bit picture so is value / 255, as the published sets are.
+3. A picture that uses little of that depth (a sixteenth of 8 bits, a quarter of more) is stretched
+   to four fifths of the range, as far as its noise does not grow beyond 2 of 255. One in which
+   nothing stands out of the noise is blank and is never stretched: its noise is kept below 1.
+
+Which numbers a picture uses is measured on ranges that leave out a twentieth of the pixels and on
+its blobs without the strongest tenth: neither a hot pixel nor dirt moves them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.scale_space import Blobs, find_blobs, noise_deviation
+
+# Multiples: 8 bits in 16, and 12, 10 or 14 bits in the upper end of 16.
+_STEPS = (257, 256, 64, 16, 4)
+_EXACT = 0.999
+_SAMPLED = 1 << 20
+# Edges of the windows that blobs are looked for in, and how many there are along an edge.
+_WINDOW = 320
+_WINDOWS = 3
+_DIM_8, _DIM_MORE = 1 / 16, 1 / 4
+_STRETCHED = 0.8
+_NOISE, _BLANK_NOISE = 2 / 255, 1 / 255
+_BLANK_BLOBS = 3
+# A tail of this share on either side is no part of the range.
+_TAIL = 0.05
+# Above this range in 8 bits a picture is neither dim nor blank whatever else it holds.
+_PLAIN = 24
+_BAND = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """The numbers of a picture that become 0 and 1.
+
+    Attributes:
+        low: becomes 0.
+        high: becomes 1.
+        note: why, where it is not what the type suggests; else empty.
+    """
+
+    low: float
+    high: float
+    note: str = ""
+
+
+def choose_mapping(values: NDArray[Any]) -> Mapping:
+    """Choose the range of a picture by the rule of this module.
+
+    Args:
+        values: (H, W) or (H, W, 3) numbers of any type, finite.
+    """
+    height, width = values.shape[:2]
+    return choose_sampled_mapping(
+        _sample(values), lambda: [values[y, x] for y, x in windows_of(height, width)]
+    )
+
+
+def choose_sampled_mapping(
+    sample: NDArray[Any], windows: Callable[[], list[NDArray[Any]]]
+) -> Mapping:
+    """Choose the range of a picture that is known in part.
+
+    Args:
+        sample: (h, w) or (h, w, 3) of its pixels, from all over it.
+        windows: gives contiguous parts of it, see `windows_of`.
+    """
+    shift, step = _origin(sample)
+    if sample.dtype == np.uint8 and _is_plain(sample):
+        return Mapping(0.0, 255.0)
+    planes = [_canonical(window, shift, step) for window in windows()]
+    low, high, noise, ground, blank = _measure(planes, _canonical(sample, shift, step))
+    whole = _are_whole(sample)
+    offset = 0.0
+    if low < -0.1 * (high - low):  # floats about zero; noise about zero is no reason to shift
+        offset = low
+    white = _white(high - offset, whole)
+    gain, note = 1.0 / white, ""
+    dim = _DIM_8 if white == 255 else _DIM_MORE
+    span = high - low
+    if blank:
+        if noise * gain > _BLANK_NOISE:
+            gain = _BLANK_NOISE / noise
+        note = "nothing stands out of the noise"
+    elif 0 < span * gain < dim:
+        floor = max(noise, 0.29 if whole else 0.0, span / 1000)
+        gain = max(gain, min(_STRETCHED / span, _NOISE / floor))
+        # What is there lies about the ground, with room for both sides.
+        bright = high - ground >= ground - low
+        anchor = 0.1 if bright else 0.9
+        offset = ground - anchor / gain
+        note = "dim, its range was stretched"
+    low_at, high_at = offset, offset + 1.0 / gain
+    if blank and gain < 1.0 / white:  # about the ground, so that it stays where it was
+        offset = ground - ground / white / gain
+        low_at, high_at = offset, offset + 1.0 / gain
+    return Mapping(low_at * step - shift, high_at * step - shift, note)
+
+
+def to_unit_bytes(values: NDArray[Any], mapping: Mapping, *, invert: bool) -> NDArray[np.uint8]:
+    """Map numbers to 0..255, band by band.
+
+    Args:
+        values: of any shape and type, finite; (H, ...).
+        mapping: the numbers that become 0 and 255; what lies beyond is clipped.
+        invert: whether bright and dark change places.
+    """
+    if values.dtype == np.uint8 and (mapping.low, mapping.high) == (0.0, 255.0):
+        return np.uint8(255) - values if invert else np.array(values)
+    out = np.empty(values.shape, np.uint8)
+    rows = max(1, _BAND // max(1, int(np.prod(values.shape[1:]))))
+    for top in range(0, len(values), rows):
+        band = values[top : top + rows].astype(np.float64)
+        # Halved first, so that a range as wide as the type's does not overflow.
+        unit = (band / 2 - mapping.low / 2) / (mapping.high / 2 - mapping.low / 2)
+        np.clip(unit, 0, 1, out=unit)
+        out[top : top + rows] = np.rint((1 - unit if invert else unit) * 255)
+    return out
+
+
+def _origin(sample: NDArray[Any]) -> tuple[float, int]:
+    """What is added to the numbers, and the step that they are multiples of."""
+    kind, size = sample.dtype.kind, sample.dtype.itemsize
+    shift = 0.0
+    if kind == "i" and np.quantile(sample, _TAIL) < 0:
+        shift = float(2 ** (8 * size - 1))
+    if kind in "iu" and 1 < size < 8:
+        numbers = sample.astype(np.int64) + int(shift)
+        for step in _STEPS:
+            if numbers.max() >= 16 * step and (numbers % step == 0).mean() >= _EXACT:
+                return shift, step
+    return shift, 1
+
+
+def _canonical(values: NDArray[Any], shift: float, step: int) -> NDArray[np.float64]:
+    return (values.astype(np.float64) + shift) / step
+
+
+def _is_plain(sample: NDArray[np.uint8]) -> bool:
+    """Whether an 8-bit picture clearly uses its range and is not blank, quickly."""
+    channels = sample.reshape(-1, sample.shape[-1] if sample.ndim == 3 else 1)
+    for channel in channels.T:
+        low, high = np.quantile(channel, [0.02, 0.98])
+        if high - low >= _PLAIN:
+            return True
+    return False
+
+
+def _measure(
+    planes: list[NDArray[np.float64]], sample: NDArray[np.float64]
+) -> tuple[float, float, float, float, bool]:
+    """Least and greatest number in use, noise, ground, and whether nothing stands out."""
+    colours = sample.reshape(-1, sample.shape[-1] if planes[0].ndim == 3 else 1)
+    lows, highs = np.quantile(colours, [_TAIL, 1 - _TAIL], axis=0)
+    low, high, ground = float(lows.min()), float(highs.max()), float(np.median(colours))
+    noise, significant = 0.0, 0
+    for channel in range(planes[0].shape[2] if planes[0].ndim == 3 else 1):
+        own = [plane[:, :, channel] if plane.ndim == 3 else plane for plane in planes]
+        deviations = [noise_deviation(plane) for plane in own]
+        deviation = max(float(np.median(deviations)), 1e-12)
+        middle = float(np.median(own[0]))
+        found = [find_blobs(plane, noise=deviation) for plane in own]
+        for sign, side in ((1, 0), (-1, 1)):
+            typical = _together([pair[side] for pair in found]).typical()
+            significant = max(significant, len(typical.contrast))
+            if len(typical.contrast):
+                reach = middle + sign * float(np.quantile(typical.contrast, 0.9))
+                low, high = min(low, max(reach, 0.0)), max(high, reach)
+        noise = max(noise, deviation)
+    return low, high, noise, ground, significant < _BLANK_BLOBS
+
+
+def _together(found: list[Blobs]) -> Blobs:
+    points = np.concatenate([blobs.points for blobs in found])
+    contrast = np.concatenate([blobs.contrast for blobs in found])
+    width = np.concatenate([blobs.width_px for blobs in found])
+    order = np.argsort(-contrast, kind="stable")
+    return Blobs(points[order], contrast[order], width[order])
+
+
+def _white(high: float, whole: bool) -> float:
+    """The greatest number of the least depth that holds `high`."""
+    if not whole and high <= 1.0:
+        return 1.0
+    bits = 8
+    while 2.0**bits - 1 < high and bits < 64:
+        bits += 1
+    return 2.0**bits - 1
+
+
+def _are_whole(sample: NDArray[Any]) -> bool:
+    if sample.dtype.kind in "iub":
+        return True
+    return bool(np.isclose(sample, np.rint(sample)).mean() >= _EXACT)
+
+
+def _sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Pixels on a regular grid, a million at most."""
+    stride = 1
+    while (values.shape[0] // stride) * (values.shape[1] // stride) > _SAMPLED:
+        stride += 1
+    return values[::stride, ::stride]
+
+
+def windows_of(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of parts of a picture, evenly spread; a small one is whole."""
+    if height * width <= _WINDOW**2 * _WINDOWS:
+        return [(slice(0, height), slice(0, width))]
+
+    def parts(length: int) -> list[slice]:
+        number = min(_WINDOWS, -(-length // _WINDOW))
+        starts = np.linspace(0, max(0, length - _WINDOW), number).astype(int)
+        return [slice(int(start), min(int(start) + _WINDOW, length)) for start in starts]
+
+    return [(y, x) for y in parts(height) for x in parts(width)]

@@ -1,0 +1,86 @@
+"""The calibrated size of a pixel in what a file states of itself."""
+
+import math
+from typing import Any
+
+# Micrometres of a unit, by its name in OME-XML and in ImageJ's metadata, in lower case.
+_UM = {
+    "pm": 1e-6, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0,
+    "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "meter": 1e6,
+    "inch": 25_400.0, "in": 25_400.0,
+}  # fmt: skip
+# A resolution in a tag alone is that of a printer or a screen unless a microscope has it.
+_LEAST_UM, _MOST_UM = 0.005, 8.0
+
+
+def tiff_pixel_size(file: Any) -> tuple[float, float] | None:
+    """Edges (x, y) of a pixel in micrometres, from OME-XML, ImageJ's metadata or tags.
+
+    Args:
+        file: an open `tifffile.TiffFile`.
+
+    Returns:
+        None where nothing states a size that a microscope has.
+    """
+    try:
+        return _sane(_from_ome(file)) or _sane(_from_imagej(file)) or _from_tags(file)
+    except Exception:  # metadata of any shape; a file without good ones is read all the same
+        return None
+
+
+def _from_ome(file: Any) -> tuple[float, float] | None:
+    if not file.is_ome or len(file.ome_metadata or "") > 4 * 2**20:
+        return None
+    import tifffile
+
+    image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    sizes = []
+    for axis in "XY":
+        size = pixels.get(f"PhysicalSize{axis}")
+        if size is None:
+            return None
+        unit = str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).strip().lower()
+        if unit not in _UM:
+            return None
+        sizes.append(float(size) * _UM[unit])
+    return sizes[0], sizes[1]
+
+
+def _from_imagej(file: Any) -> tuple[float, float] | None:
+    if not file.is_imagej:
+        return None
+    unit = str(file.imagej_metadata.get("unit", "")).strip().lower()
+    across, down = _resolution(file.pages[0])
+    if unit not in _UM or not across or not down:
+        return None
+    return _UM[unit] / across, _UM[unit] / down
+
+
+def _from_tags(file: Any) -> tuple[float, float] | None:
+    page = file.pages[0]
+    tag = page.tags.get(296)
+    unit = {2: 25_400.0, 3: 10_000.0}.get(int(tag.value) if tag is not None else 2)
+    across, down = _resolution(page)
+    if unit is None or not across or not down or file.is_imagej:
+        return None
+    found = unit / across, unit / down
+    return found if all(_LEAST_UM <= size <= _MOST_UM for size in found) else None
+
+
+def _resolution(page: Any) -> tuple[float, float]:
+    found = []
+    for code in (282, 283):
+        tag = page.tags.get(code)
+        if tag is None:
+            return 0.0, 0.0
+        above, below = tag.value
+        found.append(above / below if below else 0.0)
+    return found[0], found[1]
+
+
+def _sane(sizes: tuple[float, float] | None) -> tuple[float, float] | None:
+    if sizes is None or not all(math.isfinite(size) and 1e-4 < size < 1e3 for size in sizes):
+        return None
+    return sizes

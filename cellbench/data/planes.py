@@ -1,0 +1,227 @@
+"""Which plane of a file is the picture: never silently the first of several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from cellbench.errors import UserError
+
+PROJECTIONS = ("max", "mean", "min", "median")
+"""How planes become one: pixel by pixel."""
+
+_NAMES = {
+    "C": "channel",
+    "Z": "z slice",
+    "T": "time point",
+    "S": "sample",
+    "R": "tile",
+    "V": "view",
+}
+_RGB = ("red", "green", "blue")
+_SHOWN = 6
+_MOST_PLANES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneChoice:
+    """What a user names of files of several planes.
+
+    Attributes:
+        channel: number from 1, name, or three of them with commas: red, green and blue.
+        page: number from 1 along the axis that is no channel, or "Z=3,T=1" where there are more.
+        project: one of `PROJECTIONS`: over the axes that are no channel and have no page.
+    """
+
+    channel: str | None = None
+    page: str | None = None
+    project: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.project is not None and self.project not in PROJECTIONS:
+            raise UserError(
+                f"--project {self.project!r} is none of {', '.join(PROJECTIONS)}; name one of them."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Planes of a file.
+
+    Attributes:
+        colours: of each colour channel (one, or three for red, green and blue) the planes that
+            become one, each as an index by axis.
+        project: how they become one; None for a single plane.
+        notes: what was chosen, in words.
+    """
+
+    colours: tuple[tuple[Mapping[str, int], ...], ...]
+    project: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def choose_planes(
+    axes: Mapping[str, int],
+    choice: PlaneChoice,
+    *,
+    name: str,
+    channel_names: Sequence[str] = (),
+    colour: bool = False,
+) -> Chosen:
+    """Choose planes of a file.
+
+    Args:
+        axes: length by letter, as tifffile has them, without those of a plane (Y, X and the
+            samples of colour).
+        choice: of the user.
+        name: of the file, for messages.
+        channel_names: of the axis C, where the file has them.
+        colour: whether a plane has red, green and blue; see `sample_of`.
+
+    Raises:
+        UserError: there are several planes and none was named, or one that is not there; one
+            sentence that lists them.
+    """
+    several = {letter: length for letter, length in axes.items() if length > 1}
+    notes: list[str] = []
+    channels: list[dict[str, int]] = [{}]
+    if "C" in several:
+        length = several.pop("C")
+        channels = _channels(length, choice, name, channel_names, several, notes)
+    elif choice.channel is not None and not colour and choice.channel.strip() != "1":
+        raise UserError(
+            f"{name} has one channel and --channel is {choice.channel!r}; leave it out."
+        )
+    if choice.page is not None and not several and choice.page.strip() != "1":
+        raise UserError(f"{name} has one page and --page is {choice.page!r}; leave it out.")
+    if several and choice.page is None and choice.project is None:
+        raise UserError(_several(name, several, 1, channel_names))
+    fixed = _pages(several, choice, name) if several and choice.page is not None else {}
+    for letter, index in fixed.items():
+        notes.append(f"{_word(letter)} {index + 1} of {several[letter]}")
+    free = {letter: length for letter, length in several.items() if letter not in fixed}
+    if free and choice.project is None:
+        raise UserError(_several(name, free, 1, channel_names))
+    number = 1
+    for length in free.values():
+        number *= length
+    if number > _MOST_PLANES:
+        raise UserError(
+            f"{name} has {number} planes to project and at most {_MOST_PLANES} are taken; name "
+            "one with --page."
+        )
+    if free:
+        over = " and ".join(f"{length} {_word(letter)}s" for letter, length in free.items())
+        notes.append(f"{choice.project} over {over}")
+    places = [
+        fixed | dict(zip(free, index, strict=True))
+        for index in product(*(range(length) for length in free.values()))
+    ]
+    colours = tuple(tuple(place | channel for place in places) for channel in channels)
+    return Chosen(colours, choice.project if free else None, tuple(notes))
+
+
+def sample_of(choice: PlaneChoice, name: str) -> int | None:
+    """Index of the colour that `channel` names of a colour picture; None for all three.
+
+    Raises:
+        UserError: it is none.
+    """
+    if choice.channel is None:
+        return None
+    text = choice.channel.strip().lower()
+    if text in _RGB:
+        return _RGB.index(text)
+    if text in ("1", "2", "3"):
+        return int(text) - 1
+    raise UserError(
+        f"{name} is a colour picture and --channel is {choice.channel!r}; its channels are "
+        f"1 or {_RGB[0]}, 2 or {_RGB[1]}, 3 or {_RGB[2]}."
+    )
+
+
+def _channels(
+    length: int,
+    choice: PlaneChoice,
+    name: str,
+    names: Sequence[str],
+    others: Mapping[str, int],
+    notes: list[str],
+) -> list[dict[str, int]]:
+    if choice.channel is None:
+        raise UserError(_several(name, others, length, names))
+    wanted = [part.strip() for part in choice.channel.split(",")]
+    known = [text.casefold() for text in names]
+    found = []
+    for text in wanted:
+        if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= length:
+            found.append(int(text) - 1)
+        elif known.count(text.casefold()) == 1 and known.index(text.casefold()) < length:
+            found.append(known.index(text.casefold()))
+        else:
+            raise UserError(
+                f"{name} has no channel {text[:40]!r}; --channel takes {_listed(length, names)}."
+            )
+    if len(found) not in (1, 3):
+        raise UserError(
+            f"--channel {choice.channel!r} names {len(found)} channels; name one, or three that "
+            "become red, green and blue."
+        )
+    titles = [f"{index + 1}{_called(names, index)}" for index in found]
+    noun = "channel" if len(found) == 1 else "channels"
+    notes.append(f"{noun} {', '.join(titles)} of {length}")
+    return [{"C": index} for index in found]
+
+
+def _pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[str, int]:
+    assert choice.page is not None
+    fixed = {}
+    for part in choice.page.split(","):
+        letter, equals, number = (text.strip() for text in part.partition("="))
+        if not equals:
+            letter, number = (next(iter(several)) if len(several) == 1 else ""), letter
+        letter = letter.upper()
+        right = number.isascii() and number.isdecimal() and len(number) < 10
+        if letter not in several or not right or not 1 <= int(number) <= several[letter]:
+            ways = [f"{key}=1 to {key}={length}" for key, length in several.items()]
+            alone = f"1 to {next(iter(several.values()))}" if len(several) == 1 else ", ".join(ways)
+            raise UserError(
+                f"{name} has {_lengths(several)} and --page is {choice.page[:40]!r}; it takes "
+                f"{alone}."
+            )
+        fixed[letter] = int(number) - 1
+    return fixed
+
+
+def _several(
+    name: str, others: Mapping[str, int], channels: int, channel_names: Sequence[str]
+) -> str:
+    parts, ways = [], []
+    if channels > 1:
+        parts.append(f"{channels} channels ({_listed(channels, channel_names)})")
+        ways.append("--channel")
+    if others:
+        parts.append(_lengths(others))
+        page = "" if len(others) == 1 else " " + ",".join(f"{letter}=1" for letter in others)
+        ways.append(f"--page{page} or --project max")
+    return f"{name} has {' and '.join(parts)}; name what is counted with {' and '.join(ways)}."
+
+
+def _lengths(axes: Mapping[str, int]) -> str:
+    several = len(axes) > 1
+    return " and ".join(
+        f"{length} {_word(letter)}s" + (f" ({letter})" if several else "")
+        for letter, length in axes.items()
+    )
+
+
+def _listed(length: int, names: Sequence[str]) -> str:
+    shown = [f"{index + 1}{_called(names, index)}" for index in range(min(length, _SHOWN))]
+    return ", ".join(shown) + (f", ... {length}" if length > _SHOWN else "")
+
+
+def _called(names: Sequence[str], index: int) -> str:
+    return f" {names[index]}" if index < len(names) and names[index] else ""
+
+
+def _word(letter: str) -> str:
+    return _NAMES.get(letter, "page")

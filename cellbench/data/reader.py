@@ -1,0 +1,317 @@
+"""The one reader of pictures as they come: for counting, importing and showing.
+
+A file is opened by what it holds, not by its name. Its planes are chosen, its photometric
+interpretation, transparency and orientation undone, what is no number filled, and its numbers
+mapped to 0..255. Each decision is a note.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
+from cellbench.data.hot_pixels import without_hot_pixels
+from cellbench.data.images import explained, no_file
+from cellbench.data.intensities import Mapping, choose_mapping, to_unit_bytes
+from cellbench.data.plain_files import PlainRaster
+from cellbench.data.planes import Chosen, PlaneChoice, choose_planes, sample_of
+from cellbench.data.tiff_files import TiffRaster
+from cellbench.data.transparency import laid_on_ground
+from cellbench.data.turning import turned, turned_size
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import open_file
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TURNS = {
+    2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored", 5: "turned and mirrored",
+    6: "turned by 90 degrees", 7: "turned and mirrored", 8: "turned by 270 degrees",
+}  # fmt: skip
+RULE = 1
+"""Version of the rule from numbers to 0..1; see `cellbench.data.intensities`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How pictures are read.
+
+    Attributes:
+        planes: what is counted of files of several planes.
+        range: numbers that become 0 and 1; None to choose them for each picture.
+        invert: whether bright and dark change places.
+    """
+
+    planes: PlaneChoice = field(default_factory=PlaneChoice)
+    range: tuple[float, float] | None = None
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise UserError(
+                f"--range {self.range[0]:g} {self.range[1]:g} is empty; name the number that "
+                "becomes black and a greater one that becomes white."
+            )
+
+
+AS_THEY_COME = ReadOptions()
+"""Nothing is named: what cannot be decided by the file is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPicture:
+    """A picture as methods see it, and how it came about.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        range: the numbers that became 0 and 255.
+        pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
+        notes: what was decided, in words; empty for a plain 8-bit picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    range: tuple[float, float]
+    pixel_size_um: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+
+def read_numbers(
+    path: Path, options: ReadOptions
+) -> tuple[NDArray[Any], tuple[str, ...], tuple[float, float] | None]:
+    """Read a picture's numbers before they are mapped to 0..1.
+
+    Returns:
+        (H, W) or (H, W, 3) finite numbers; notes; the size of a pixel.
+
+    Raises:
+        UserError: see `read_whole`.
+    """
+    with opened_raster(path, options.planes) as raster:
+        chosen, sample = _choose(raster, options.planes)
+        notes = [*raster.notes, *chosen.notes]
+        channels = [_projected(raster, places, chosen.project) for places in chosen.colours]
+        notes += [note for channel in channels for note in channel.notes]
+        if len(channels) == 3:
+            values: NDArray[Any] = np.stack([_grey(c.values) for c in channels], axis=2)
+            note = ""
+        else:
+            values, note = laid_on_ground(channels[0])
+        notes.append(note)
+        if sample is not None:
+            values = values[:, :, sample] if values.ndim == 3 else values
+            notes.append(f"the {('red', 'green', 'blue')[sample]} of its colours")
+        if raster.orientation != 1:
+            values = turned(values, raster.orientation)
+            notes.append(f"{_TURNS[raster.orientation]} as its orientation states")
+        size_um = raster.pixel_size_um
+        if size_um is not None and raster.orientation >= 5:
+            size_um = (size_um[1], size_um[0])
+        values, note = finite(values, str(path))
+        notes.append(note)
+    return values, tuple(dict.fromkeys(filter(None, notes))), size_um
+
+
+def read_whole(path: Path, options: ReadOptions = AS_THEY_COME) -> ReadPicture:
+    """Read a picture that fits into memory.
+
+    Args:
+        path: of a TIFF, PNG, JPEG, BMP, GIF, WebP, PPM or JPEG 2000 file, whatever its name.
+        options: how it is read.
+
+    Raises:
+        UserError: it is no picture, damaged, has several planes of which none was named, or would
+            take more than `limits.PICTURE`; one sentence.
+    """
+    values, notes, size_um = read_numbers(path, options)
+    pixels, mapping, more = mapped(values, options)
+    return ReadPicture(pixels, (mapping.low, mapping.high), size_um, (*notes, *more))
+
+
+def mapped(
+    values: NDArray[Any], options: ReadOptions
+) -> tuple[NDArray[np.uint8], Mapping, tuple[str, ...]]:
+    """Map numbers to (H, W, 3) uint8; with the range and what was decided."""
+    notes = []
+    if options.range is not None:
+        mapping = Mapping(*options.range)
+    else:
+        values, hot = without_hot_pixels(values)
+        if hot:
+            notes.append(f"{hot} hot pixel{'s' if hot > 1 else ''} replaced by the surroundings")
+        mapping = choose_mapping(values)
+    if mapping.note:
+        notes.append(mapping.note)
+    if options.invert:
+        notes.append("inverted")
+    pixels = to_unit_bytes(values, mapping, invert=options.invert)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(pixels), mapping, tuple(notes)
+
+
+def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
+    """(width, height) in px of what `read_whole` reads, from the file's tables alone.
+
+    Raises:
+        UserError: as `read_whole`, except for damage behind the header.
+    """
+    with opened_raster(path, options.planes) as raster:
+        _choose(raster, options.planes)
+        return turned_size(raster.size, raster.orientation)
+
+
+@contextmanager
+def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
+    """Open a picture's file; what a decoder raises becomes one sentence.
+
+    Raises:
+        UserError: there is no such file, it is damaged or no picture.
+    """
+    with _opened(path) as stream, explained(str(path)):
+        magic = stream.read(4)
+        stream.seek(0)
+        if magic not in _TIFF:
+            yield PlainRaster(stream, name=str(path))
+            return
+        try:
+            raster: Raster = _FallingBack(stream, str(path), picture_number(choice))
+        except CannotDecodeError:
+            stream.seek(0)
+            yield PlainRaster(stream, name=str(path))
+            return
+        try:
+            yield raster
+        finally:
+            raster.close()
+
+
+class _FallingBack(TiffRaster):
+    """A TIFF whose one plane Pillow decodes where there is no other decoder."""
+
+    def __init__(self, stream: BinaryIO, name: str, series: int | None) -> None:
+        super().__init__(stream, name=name, series=series)
+        self._stream = stream
+
+    def plane(self, index: Any) -> Decoded:
+        try:
+            return super().plane(index)
+        except CannotDecodeError:
+            if any(length > 1 for length in self.axes.values()) or len(self._file.pages) > 1:
+                raise
+            self._stream.seek(0)
+            return PlainRaster(self._stream, name=self.name).plane({})
+
+
+def picture_number(choice: PlaneChoice) -> int | None:
+    """Which picture of a file with several `--page` names, from 0."""
+    text = (choice.page or "").strip()
+    return int(text) - 1 if text.isascii() and text.isdecimal() and int(text[:9]) > 0 else None
+
+
+def _choose(raster: Raster, choice: PlaneChoice) -> tuple[Chosen, int | None]:
+    axes = dict(raster.axes)
+    several = {letter for letter, length in axes.items() if length > 1}
+    if getattr(raster, "pictures", 1) > 1 and not several:
+        choice = PlaneChoice(channel=choice.channel)  # the page named a picture of the file
+    chosen = choose_planes(
+        axes,
+        choice,
+        name=raster.name,
+        channel_names=raster.channel_names,
+        colour=raster.colour,
+    )
+    sample = None
+    if raster.colour and "C" not in several:
+        sample = sample_of(choice, raster.name)
+    return chosen, sample
+
+
+def _projected(raster: Raster, places: Any, project: str | None) -> Decoded:
+    """One plane of some."""
+    if project is None:
+        return raster.plane(places[0])
+    notes: dict[str, None] = {}
+    planes = []
+    total: NDArray[Any] | None = None
+    for place in places:
+        plane = raster.plane(place)
+        values, note = laid_on_ground(plane)
+        notes |= dict.fromkeys(filter(None, (*plane.notes, note)))
+        if project == "median":
+            planes.append(values)
+        elif total is None:
+            total = values.astype(np.float64) if project == "mean" else values
+        elif project == "mean":
+            total += values
+        else:
+            total = np.fmax(total, values) if project == "max" else np.fmin(total, values)
+    if planes:
+        total = np.median(np.stack(planes), axis=0)
+    elif project == "mean" and total is not None:
+        total = total / len(places)
+    assert total is not None
+    return Decoded(total, notes=tuple(notes))
+
+
+def _grey(values: NDArray[Any]) -> NDArray[Any]:
+    return values if values.ndim == 2 else values.mean(axis=2)
+
+
+def finite(
+    values: NDArray[Any], name: str, *, empty: float | None = None
+) -> tuple[NDArray[Any], str]:
+    """Fill what is no number with the nearest number, so that no edge comes about.
+
+    Args:
+        values: (H, W) or (H, W, 3).
+        name: of the file, for messages.
+        empty: what a picture without any number becomes; None to refuse it.
+
+    Returns:
+        Finite numbers, the same array where all are; what was decided.
+
+    Raises:
+        UserError: nothing is a number.
+    """
+    if values.dtype.kind != "f":
+        return values, ""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return values, ""
+    if bad.all() and empty is not None:
+        return np.full_like(values, empty), ""
+    if bad.all():
+        raise UserError(f"{name} holds no finite number; there is nothing to count.")
+    from scipy.ndimage import distance_transform_edt
+
+    filled = values.copy()
+    for channel in range(values.shape[2]) if values.ndim == 3 else (...,):
+        plane = filled[..., channel] if values.ndim == 3 else filled
+        own = bad[..., channel] if values.ndim == 3 else bad
+        if own.all():
+            plane[...] = 0
+        elif own.any():
+            nearest = distance_transform_edt(own, return_distances=False, return_indices=True)
+            plane[own] = plane[tuple(nearest)][own]
+    share = bad.any(axis=2) if bad.ndim == 3 else bad
+    return filled, f"{int(share.sum())} px are no numbers and were filled from their surroundings"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    if not path.is_file():  # also keeps us from waiting for ever on a pipe
+        raise no_file(path)
+    try:
+        stream = open_file(path, most=FILE.size)
+    except OSError as error:
+        mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+        raise UserError(f"{path} cannot be opened ({error.strerror}); {mend}.") from error
+    with stream:
+        if not stream.peek(1):
+            raise UserError(f"{path} is empty (0 bytes); get a fresh copy of it.")
+        yield stream
