@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
 from cellbench.data.contracts import DataSet
+from cellbench.data.part_sizes import part_sizes
 from cellbench.data.resolve import find_dataset
 from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
 
 SPLITS = range(5)
 
-HALF, EVERYTHING = "v1-half", "everything"
+FOLDS, HALF, EVERYTHING = "folds", "folds-half", "everything"
 
 # What no split divides: (whether it is a single image, name of the group or image).
 Unit = tuple[bool, str]
@@ -97,10 +97,16 @@ PROTOCOLS: dict[str, Protocol] = {
             held_out=False,
         ),
         Protocol(
-            HALF,
-            "as v1, with half of the training images: how much more images would help",
+            FOLDS,
+            "the test part of v1; all others train, without a validation part",
             ranked=False,
-            has_validation=True,
+            has_validation=False,
+        ),
+        Protocol(
+            HALF,
+            "as folds, with half of the training images: how much more images would help",
+            ranked=False,
+            has_validation=False,
         ),
         Protocol(
             EVERYTHING,
@@ -165,7 +171,7 @@ def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: in
     order = _permuted(pool, rng)
     parts: tuple[int, int, int | None]
     if dataset.parts is None:
-        parts = _shares(stored, [len(pool[unit]) for unit in order], own_test)
+        parts = part_sizes(stored.name, [len(pool[unit]) for unit in order], bool(own_test))
     else:
         parts = dataset.parts
     first, second, third = parts
@@ -191,35 +197,6 @@ def _fold(pool: Mapping[Unit, list[str]], split: int) -> Split:
     return Split(train=_images(pool, rest), val=_images(pool, val), test=_images(pool, test))
 
 
-def _shares(stored: StoredSet, sizes: list[int], own_test: list[str]) -> tuple[int, int, int]:
-    """The units of train, validation and test of a set that states no sizes: 60, 20 and 20 %.
-
-    The cuts are where the shares of the images are met best. Of a set with a test part of its own,
-    three quarters and one quarter of the rest.
-
-    Args:
-        stored: named where it is too small.
-        sizes: images of every unit, in their order.
-        own_test: the set's test part; empty if it has none.
-    """
-    needed = 2 if own_test else 3
-    if len(sizes) < needed:
-        what = "image" if len(sizes) == sum(sizes) else "group of images"
-        raise UserError(
-            f"{stored.name} has {len(sizes)} {what}{'' if len(sizes) == 1 else 's'} to part and "
-            f"{needed} are needed; import more."
-        )
-    ends = np.cumsum(sizes)
-    cuts = [0]
-    for share in (0.75,) if own_test else (0.6, 0.8):
-        last = len(sizes) - needed + len(cuts) + 1  # one unit at least is left for each part
-        among = np.arange(cuts[-1] + 1, last)
-        cuts.append(int(among[np.abs(ends[among - 1] - share * ends[-1]).argmin()]))
-    cuts += [len(sizes)] * (4 - len(cuts))
-    first, second, third = (b - a for a, b in pairwise(cuts))
-    return first, second, third
-
-
 def _literature(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     parts = _v1(stored, dataset, rng, split)
     return Split(train=parts.train, val=[], test=parts.val + parts.test)
@@ -230,9 +207,14 @@ def _released(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, spl
     return Split(train=train, val=list(train), test=list(train))
 
 
-def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
-    """Every second unit of the training part of v1, in its order."""
+def _folds(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     parts = _v1(stored, dataset, rng, split)
+    return Split(train=parts.train + parts.val, val=[], test=parts.test)
+
+
+def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
+    """Every second unit of the training part of `folds`, in its order."""
+    parts = _folds(stored, dataset, rng, split)
     groups = dataset.by_group or dataset.parts is None
     kept: dict[str, list[str]] = {}
     for image_id in parts.train:
@@ -291,6 +273,7 @@ _MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator, int], Spli
     "literature": _literature,
     "smoke": _smoke,
     "released": _released,
+    FOLDS: _folds,
     HALF: _half,
     EVERYTHING: _everything,
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.data.splits import HALF, make_split
+from cellbench.data.splits import FOLDS, HALF, make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
@@ -23,7 +23,8 @@ class Raced:
 
     Attributes:
         candidate: the method.
-        budget_s: of each of its trainings; None until the first, and where it is not trained.
+        budget_s: of its first training; None before, and where it is not trained.
+        epochs: that fitted this time, of every further training; None before.
         images: of the records' test parts: dicts with id, truth and prediction.
         folders: of the runs, in the order of the folds.
         seconds: of each fold, scoring included.
@@ -35,6 +36,7 @@ class Raced:
 
     candidate: Candidate
     budget_s: float | None = None
+    epochs: int | None = None
     images: list[dict[str, Any]] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -47,6 +49,11 @@ class Raced:
     def errors(self) -> dict[str, float]:
         """Absolute error of each picture that was tested."""
         return absolute_errors(self.images)
+
+    @property
+    def cells(self) -> dict[str, float]:
+        """Annotated cells of each picture that was tested."""
+        return {str(image["id"]): float(image["truth"]) for image in self.images}
 
     @property
     def mae(self) -> float:
@@ -82,9 +89,11 @@ class FoldRunner:
             config=raced.candidate.config,
             dataset=self.dataset,
             split=split,
-            budget_s=raced.budget_s,
+            # The first fold fixes the length for all: a busy moment later changes nothing.
+            budget_s=raced.budget_s if raced.epochs is None else None,
+            epochs=raced.epochs,
             device=self.device,
-            protocol=HALF if half else "v1",
+            protocol=HALF if half else FOLDS,
             strict=True,
             store=self.store,
         )
@@ -100,6 +109,8 @@ class FoldRunner:
             raced.halved += record["images"]
             raced.half_sizes.append(size)
             return
+        if raced.candidate.trained and raced.epochs is None:
+            raced.epochs = max(1, round(record["epochs"]))
         raced.images += record["images"]
         raced.folders.append(outcome.folder)
         raced.seconds.append(time.monotonic() - started)

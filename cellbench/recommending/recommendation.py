@@ -29,10 +29,16 @@ from cellbench.records.expected_error import RECOMMENDATION
 
 # Shares of the budget: for the race of the networks, and with it for the learning curve.
 _RACE, _CURVE = 0.6, 0.72
+# Of the time left, what the last training is planned to take.
+_TRUST = 0.6
 # Less time a fold trains no network worth its name.
 _LEAST_FOLD_S = 20.0
 # Folds that a method is trained on before it may be given up.
 _BEFORE_GIVING_UP = 2
+
+
+Units = dict[str, str]
+"""Group of each picture; itself where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ def recommend_method(
     return found
 
 
-def choose(raced: Sequence[Raced], units: dict[str, str]) -> tuple[Raced, list[Raced]]:
+def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     """The cheapest method that cannot be told from the best, and all that cannot.
 
     Args:
@@ -156,7 +162,8 @@ def choose(raced: Sequence[Raced], units: dict[str, str]) -> tuple[Raced, list[R
     if not whole:
         reasons = "; ".join(one.out for one in raced if one.out)[:300]
         raise RunError(f"No method could be trained on all folds ({reasons}).")
-    good = as_good_as_best({one.candidate.name: one.errors for one in whole}, units)
+    errors = {one.candidate.name: one.errors for one in whole}
+    good = as_good_as_best(errors, units, whole[0].cells)
     finalists = [one for one in whole if good[one.candidate.name]]
     chosen = min(finalists, key=lambda one: (round(np.mean(one.seconds) / 30), one.mae))
     return chosen, finalists
@@ -175,7 +182,7 @@ def _race(
     runner: FoldRunner,
     raced: Sequence[Raced],
     first: int,
-    units: dict[str, str],
+    units: Units,
     deadline: float,
     say: Callable[[str], None],
 ) -> None:
@@ -207,7 +214,9 @@ def _race(
             say(f"{one.candidate.name}, fold {split + 1} of {len(SPLITS)}: {one.mae:.2f} cells off "
                 "on average so far.")  # fmt: skip
             best = min((r for r in raced if not r.out), key=lambda r: _shared_mae(r, one))
-            if split + 1 >= _BEFORE_GIVING_UP and clearly_worse(one.errors, best.errors, units):
+            if split + 1 >= _BEFORE_GIVING_UP and clearly_worse(
+                one.errors, best.errors, units, one.cells
+            ):
                 one.out = (
                     f"Clearly worse than {best.candidate.name} after {split + 1} of "
                     f"{len(SPLITS)} folds."
@@ -248,10 +257,14 @@ def _curve(runner: FoldRunner, chosen: Raced, deadline: float) -> list[tuple[flo
 def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: str | None) -> Path:
     from cellbench.engine.run import run
 
+    # All pictures are some more than a fold has: at least its passes over them, and what fits.
+    fold_s, epochs = float(np.mean(chosen.seconds)), None
+    if chosen.epochs is not None:
+        epochs = max(chosen.epochs, int(chosen.epochs * _TRUST * left_s / fold_s))
     request = Request(
         config=chosen.candidate.config,
         dataset=name,
-        budget_s=float(round(left_s)) if chosen.candidate.trained else None,
+        epochs=epochs,
         device=device,
         protocol=EVERYTHING,
         strict=True,
@@ -261,7 +274,7 @@ def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: s
 
 
 def _results(
-    raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: dict[str, str]
+    raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: Units
 ) -> tuple[MethodResult, ...]:
     best = min(finalists, key=lambda one: one.mae)
     found = []

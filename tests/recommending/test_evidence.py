@@ -10,7 +10,7 @@ from cellbench.recommending.evidence import (
     clearly_worse,
     falls_by,
     mean_error,
-    p_of_difference,
+    p_of_worse,
     pictures_to_halve,
 )
 
@@ -50,13 +50,13 @@ def test_pictures_of_one_group_count_once():
     assert mean_error(errors, dict.fromkeys(errors, "a")).low is None
 
 
-def test_a_difference_is_tested_on_the_pictures_that_both_have():
+def test_a_difference_is_tested_on_the_pictures_that_both_have_by_the_root_of_their_cells():
     rng = np.random.default_rng(1)
-    one, other = named(rng.gamma(2, 1, 12)), named(rng.gamma(2, 1, 9))
-    pairs = [(one[i], other[i]) for i in other]
-    expected = stats.ttest_rel(*zip(*pairs, strict=True)).pvalue
-    assert p_of_difference(one, other, alone(one)) == pytest.approx(expected)
-    assert p_of_difference(one, one, alone(one)) == 1.0
+    one, other, cells = (named(rng.gamma(2, 1, many)) for many in (12, 9, 12))
+    scaled = [[run[i] / np.sqrt(cells[i] + 1) for i in other] for run in (one, other)]
+    expected = stats.ttest_rel(*scaled, alternative="greater").pvalue
+    assert p_of_worse(one, other, alone(one), cells) == pytest.approx(expected)
+    assert p_of_worse(one, one, alone(one), cells) == 1.0
 
 
 def test_only_what_cannot_be_told_from_the_best_is_as_good():
@@ -67,12 +67,11 @@ def test_only_what_cannot_be_told_from_the_best_is_as_good():
         "near": named(base + rng.normal(0.05, 0.5, 16)),
         "worse": named(base + 3 + rng.normal(0, 0.5, 16)),
     }
-    assert as_good_as_best(errors, alone(errors["best"])) == {
-        "best": True, "near": True, "worse": False,
-    }  # fmt: skip
-    assert clearly_worse(errors["worse"], errors["best"], alone(errors["best"]))
-    assert not clearly_worse(errors["best"], errors["worse"], alone(errors["best"]))
-    assert not clearly_worse(errors["near"], errors["best"], alone(errors["best"]))
+    known = alone(errors["best"]), named(np.full(16, 20))
+    assert as_good_as_best(errors, *known) == {"best": True, "near": True, "worse": False}
+    assert clearly_worse(errors["worse"], errors["best"], *known)
+    assert not clearly_worse(errors["best"], errors["worse"], *known)
+    assert not clearly_worse(errors["near"], errors["best"], *known)
 
 
 def test_without_a_curve_three_times_as_many_pictures_more_halve_the_interval():

@@ -32,6 +32,8 @@ _LARGEST_MARK = 25
 _MUCH_LARGER = 1.4
 _SOLID = 0.9
 _MOST_JOINED = 0.02
+# Share of the pixels that dots of one pixel may take.
+_MOST_MARKED = 0.2
 
 
 def read_annotation_picture(path: Path) -> list[FileAnnotation]:
@@ -57,12 +59,13 @@ def read_annotation_picture(path: Path) -> list[FileAnnotation]:
             f"{path} is a JPEG, which has blurred its dots into spots of up to {areas.max()} "
             "pixels; save it as PNG from where it was made."
         )
-    if single and not (numbered and many <= 1.5 * (len(values) - 1)):
+    dense = bool((labels != 0).mean() > _MOST_MARKED)
+    if single and not dense and not (numbered and many <= 1.5 * (len(values) - 1)):
         rows, columns = np.nonzero(labels)
         points = np.stack([columns, rows], axis=1) + MASK_PIXELS.shift_px
         return [FileAnnotation(points.astype(np.float32), size=size, notes=(DOTS,))]
-    if numbered:
-        if many > 1.5 * (len(values) - 1) + 5:
+    if numbered or (single and dense):
+        if (dense and single) or many > 1.5 * (len(values) - 1) + 5:
             raise UserError(
                 f"{path} has {len(values) - 1} values in {many} pieces, and is neither a dot "
                 "picture nor a mask with a number for each object; see what it shows."

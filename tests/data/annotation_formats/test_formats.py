@@ -1,0 +1,223 @@
+"""Where a cell of each format is, to the half pixel, and what no format may say."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from roifile import ROI_TYPE, ImagejRoi
+
+from cellbench.data.annotation_formats.known_formats import format_of
+from cellbench.data.annotation_formats.label_masks import label_points
+from cellbench.data.annotation_formats.shapes import multipolygon_centroid, polygon_centroid
+from cellbench.errors import UserError
+
+SQUARE = [[10, 20], [14, 20], [14, 24], [10, 24]]
+
+
+def read(tmp_path, name, content):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, np.ndarray):
+        tifffile.imwrite(path, content) if name.endswith("tif") else Image.fromarray(content).save(
+            path
+        )
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return format_of(path).read(path)
+
+
+def one(tmp_path, name, content):
+    (found,) = read(tmp_path, name, content)
+    return found
+
+
+def test_the_centroid_of_an_outline_is_that_of_its_area():
+    assert polygon_centroid([SQUARE]) == (12.0, 22.0)
+    assert polygon_centroid([SQUARE[::-1] + SQUARE[-1:]]) == (12.0, 22.0)
+    ell = [[0, 0], [4, 0], [4, 1], [1, 1], [1, 4], [0, 4]]  # 4x1 and 1x3
+    middle = ((4 * 2 + 3 * 0.5) / 7, (4 * 0.5 + 3 * 2.5) / 7)
+    assert polygon_centroid([ell]) == pytest.approx(middle)
+    hole = [[10, 20], [12, 20], [12, 24], [10, 24]]
+    assert polygon_centroid([SQUARE, hole]) == pytest.approx((13.0, 22.0))
+    assert polygon_centroid([[[1, 2], [3, 4]]]) == (2.0, 3.0)  # no area
+    two = multipolygon_centroid([[SQUARE], [[[0, 0], [8, 0], [8, 8], [0, 8]]]])
+    assert two == pytest.approx(((16 * 12 + 64 * 4) / 80, (16 * 22 + 64 * 4) / 80))
+
+
+def test_objects_count_once_and_a_crescent_is_placed_on_itself():
+    labels = np.zeros((40, 40), np.int32)
+    labels[2:5, 10:13] = 7
+    labels[20, 30] = 900
+    rows, columns = np.mgrid[:40, :40]
+    ring = np.hypot(rows - 30, columns - 10)
+    labels[(ring > 6) & (ring < 8) & (columns < 12)] = 3
+    points = label_points(labels)
+    assert points[1].tolist() == [11.5, 3.5]
+    assert points[2].tolist() == [30.5, 20.5]
+    x, y = points[0]
+    assert labels[int(y), int(x)] == 3
+
+
+def test_areas_of_imagej_are_corners_and_points_are_centres_of_pixels(tmp_path):
+    roi = ImagejRoi()
+    roi.roitype, roi.left, roi.top, roi.right, roi.bottom = ROI_TYPE.OVAL, 10, 20, 14, 24
+    assert one(tmp_path, "a.roi", roi.tobytes()).points.tolist() == [[12, 22]]
+    polygon = ImagejRoi.frompoints(np.array(SQUARE, np.float32))
+    polygon.roitype = ROI_TYPE.POLYGON
+    assert one(tmp_path, "b.roi", polygon.tobytes()).points.tolist() == [[12, 22]]
+    point = ImagejRoi.frompoints(np.array([[3, 4], [5, 6]]))
+    point.roitype = ROI_TYPE.POINT
+    assert one(tmp_path, "c.roi", point.tobytes()).points.tolist() == [[3.5, 4.5], [5.5, 6.5]]
+    line = ImagejRoi.frompoints(np.array(SQUARE, np.float32))
+    line.roitype = ROI_TYPE.POLYLINE
+    with pytest.raises(UserError, match="no cell"):
+        one(tmp_path, "d.roi", line.tobytes())
+
+
+def test_annotations_of_qupath_beside_points_are_regions(tmp_path):
+    def feature(geometry, kind):
+        return {"type": "Feature", "geometry": geometry, "properties": {"objectType": kind}}
+
+    region = feature({"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]]]}, "annotation")
+    point = feature({"type": "Point", "coordinates": [3.25, 4.5]}, "annotation")
+    cell = feature({"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]]]}, "detection")
+    assert one(tmp_path, "a.geojson", [region, point]).points.tolist() == [[3.25, 4.5]]
+    assert one(tmp_path, "a.geojson", [region, cell]).points.tolist() == [[12, 22]]
+    assert one(tmp_path, "a.geojson", [region]).points.tolist() == [[12, 22]]  # nothing else
+    assert one(tmp_path, "a.json", [cell, point]).points.tolist() == [[12, 22], [3.25, 4.5]]
+
+
+def test_coco_takes_keypoints_then_outlines_then_boxes(tmp_path):
+    annotations = [
+        {"image_id": 1, "keypoints": [3, 4, 2, 0, 0, 0]},
+        {"image_id": 1, "segmentation": [np.ravel(SQUARE).tolist()], "bbox": [0, 0, 2, 2]},
+        {"image_id": 1, "segmentation": {"size": [9, 9], "counts": "x"}, "bbox": [10, 20, 4, 4]},
+    ]
+    images = [{"id": 1, "file_name": "d/a.png", "width": 40, "height": 30}]
+    found = one(tmp_path, "a.json", {"images": images, "annotations": annotations})
+    assert found.points.tolist() == [[3.5, 4.5], [12, 22], [12, 22]]
+    assert (found.size, found.picture) == ((40, 30), "d/a.png")
+
+
+def test_outlines_of_cvat_labelme_and_via_are_cells_at_their_middle(tmp_path):
+    shapes = (
+        '<box xtl="10" ytl="20" xbr="14" ybr="24"/><ellipse cx="1.5" cy="2.5" rx="1" ry="1"/>'
+        '<polygon points="10,20;14,20;14,24;10,24"/>'
+    )
+    xml = f'<annotations><image name="a.png" width="9" height="9">{shapes}</image></annotations>'
+    assert one(tmp_path, "a.xml", xml).points.tolist() == [[12, 22], [1.5, 2.5], [12, 22]]
+    labelme = [
+        {"shape_type": "rectangle", "points": [[14, 24], [10, 20]]},
+        {"shape_type": "circle", "points": [[3.5, 4.5], [9, 9]]},
+        {"shape_type": "polygon", "points": SQUARE},
+    ]
+    assert one(tmp_path, "a.json", {"shapes": labelme}).points.tolist() == [
+        [12, 22], [3.5, 4.5], [12, 22],
+    ]  # fmt: skip
+    regions = [
+        {"shape_attributes": {"name": "rect", "x": 10, "y": 20, "width": 4, "height": 4}},
+        {"shape_attributes": {"name": "circle", "cx": 3, "cy": 4, "r": 1}},
+        {"shape_attributes": {"name": "point", "cx": 3, "cy": 4}},
+    ]
+    via = {"a.png9": {"filename": "a.png", "size": 9, "regions": regions}}
+    assert one(tmp_path, "b.json", via).points.tolist() == [[12, 22], [3, 4], [3.5, 4.5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("1.5 2.5\n3 4\n", [[1.5, 2.5], [3, 4]]),
+        ("1 2\n3 4\n", [[1.5, 2.5], [3.5, 4.5]]),
+        ("\ufeffX;Y\r\n1,25;2,5\r\n", [[1.25, 2.5]]),
+        ("x,y,score\n1.25,2.5,0.5\n", [[1.25, 2.5]]),
+        ("image,x_px,y_px,score\na.png,1.25,2.5,\n", [[1.25, 2.5]]),
+        (" ,Area,X,Y\n1,0,1,2\n2,9,1,2\n", [[1.5, 2.5], [1, 2]]),
+        ("index,axis-0,axis-1\n0,2,1\n", [[1.5, 2.5]]),
+        ("# nothing\n", []),
+    ],
+)
+def test_tables_of_points(text, points, tmp_path):
+    assert one(tmp_path, "a.csv", text).points.tolist() == points
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1.5 2.5\n3\n", "line 2"),
+        ("x,y\n1.5,nan\n", "line 2"),
+        ("x,y\n1.5,1_0\n", "line 2"),
+        ("a,b\n1,2\n", "one column x and one y"),
+        ("axis-0,axis-1,axis-2\n1,2,3\n", "of a stack"),
+        ("image,count\na.png,2.5\n", "no number of cells"),
+        ("image,count\na.png,-1\n", "no number of cells"),
+        ("image,count\n,3\n", "names no picture"),
+        ("1e300 2\n", "beyond any picture"),
+    ],
+)
+def test_what_is_no_table_is_one_sentence(text, words, tmp_path):
+    with pytest.raises(UserError, match=words) as refusal:
+        read(tmp_path, "a.csv", text)
+    assert "a.csv" in str(refusal.value)
+
+
+def dots(places, size=(30, 40), stamp=((0, 0),)):
+    pixels = np.zeros(size, np.uint8)
+    for x, y in places:
+        for dx, dy in stamp:
+            pixels[y + dy, x + dx] = 255
+    return pixels
+
+
+SPREAD = [(5, 5), (15, 5), (25, 5), (5, 20), (15, 20), (25, 20)]
+CROSS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def test_a_dot_is_a_cell_even_beside_another_and_whatever_its_colour(tmp_path):
+    beside = [*SPREAD, (6, 5)]
+    expected = sorted([x + 0.5, y + 0.5] for x, y in beside)
+    white = dots(beside)
+    for name, pixels in (
+        ("a.png", white), ("b.png", 255 - white), ("c.tif", white.astype(np.uint16) * 100),
+        ("d.png", np.stack([white, white * 0, white * 0], -1)),
+        ("e.png", np.stack([white * 0, white * 0, white * 0, white], -1)),
+    ):  # fmt: skip
+        assert sorted(one(tmp_path, name, pixels).points.tolist()) == expected, name
+
+
+def test_a_mark_of_several_pixels_is_one_cell_and_marks_that_touch_are_refused(tmp_path):
+    found = one(tmp_path, "a.png", dots(SPREAD, stamp=CROSS))
+    assert sorted(found.points.tolist()) == sorted([x + 0.5, y + 0.5] for x, y in SPREAD)
+    assert found.notes == ("Each mark of 5 pixels is one cell.",)
+    with pytest.raises(UserError, match="cannot be told apart"):
+        one(tmp_path, "b.png", dots([*SPREAD, (7, 5)], stamp=CROSS))
+
+
+def test_a_photograph_and_a_blurred_dot_picture_are_no_annotations(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    with pytest.raises(UserError, match="neither a dot picture nor a mask"):
+        one(tmp_path, "a.png", noise)
+    colour = np.zeros((64, 64, 3), np.uint8)
+    colour[10:60:10, 10:60:10, 0] = 255
+    Image.fromarray(colour).save(tmp_path / "b.jpg", quality=80)
+    with pytest.raises(UserError, match="JPEG"):
+        format_of(tmp_path / "b.jpg").read(tmp_path / "b.jpg")
+
+
+def test_no_entity_of_xml_is_followed(tmp_path):
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
+    outside = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotations>&a;</annotations>'
+    for text in (bomb, outside):
+        with pytest.raises(UserError, match="cannot be read as an annotation"):
+            read(tmp_path, "a.xml", text)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.roi", bytes(33 * 2**20))
+    assert (tmp_path / "a.zip").stat().st_size < 2**20
+    with pytest.raises(UserError, match="unpacks to more"):
+        format_of(tmp_path / "a.zip").read(tmp_path / "a.zip")
