@@ -1,11 +1,14 @@
 """Debian's Chromium without a window, driven by Selenium."""
 
+import io
+import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
 import axe_core_python
 import pytest
+from PIL import Image
 from selenium import webdriver
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -53,3 +56,12 @@ def serious_faults(driver):
 def dark(driver, on):
     feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def keep_picture(driver, name):
+    """Keep a picture of what is in sight in the folder $CELLBENCH_SCREENSHOTS, for docs/."""
+    picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    assert len(picture.getcolors(2**24)) > 50  # something is to be seen
+    folder = os.environ.get("CELLBENCH_SCREENSHOTS")
+    if folder:
+        picture.save(Path(folder) / f"{name}.webp", quality=80, method=6)

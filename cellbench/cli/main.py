@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("compare", "Run every combination of a grid that is missing, and show the tables."),
     "count": ("count", "Count the cells in your own pictures with a trained method."),
     "recommend": ("recommend", "Find the method that counts your annotated pictures best."),
+    "view": ("view", "Open the pictures of a count in the browser, and correct the count there."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "site": ("site", "Write pages of all results, to open in a browser."),
     "verify": ("verify", "Score a record's test part again and say what differs."),

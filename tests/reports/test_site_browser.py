@@ -1,8 +1,10 @@
 """Claims about the site of the results, in a real browser."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from browsing import chromium, console_errors, dark, needs_browser, serious_faults
+from browsing import chromium, console_errors, dark, keep_picture, needs_browser, serious_faults
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from site_samples import write_nuclei_records
@@ -12,6 +14,8 @@ from cellbench.reports.site.ranked_tables import read_results
 from cellbench.reports.site.site_build import build_site
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +122,16 @@ def test_two_methods_side_by_side_have_the_numbers_of_the_paired_test(store, tab
 
 
 def test_an_image_shows_the_places_of_two_methods_over_its_picture(store, table, browser):
-    browser.get(address(store, f"nuclei/v1/images/{table.errors.image_ids[0]}.html"))
+    fullest = table.errors.image_ids[int(np.argmax(table.errors.truth))]
+    browser.get(address(store, f"nuclei/v1/images/{fullest}.html"))
     browser.find_element(By.CSS_SELECTOR, "#second option:nth-child(3)").click()
     state = browser.find_element(By.ID, "state").text
     assert "annotated (crosses)" in state
     assert "(rings)" in state
     assert "(squares)" in state
     assert len(browser.find_elements(By.CSS_SELECTOR, "#view image")) == 1
+    browser.execute_script("window.scrollTo(0, 0)")
+    keep_picture(browser, "image-page")
     browser.find_element(By.ID, "picture").click()
     assert not browser.find_elements(By.CSS_SELECTOR, "#view image")
 
@@ -173,3 +180,26 @@ def test_the_keyboard_reaches_the_table_and_sorts_it(store, browser):
             break
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     assert browser.find_element(By.CSS_SELECTOR, "th[aria-sort=ascending]").text.startswith("MAE")
+
+
+def test_the_pages_of_the_repository_s_records_answer_what_a_newcomer_asks(tmp_path, browser):
+    """The best method of a set, whether the second differs, and where the best one fails."""
+    build_site([ROOT], tmp_path / "site")
+    tables = [table for table in read_results([ROOT]).tables if table.protocol == "v1"]
+    table = next(table for table in tables if table.dataset == "vgg")
+    best = table.ranked[0].row
+    console_errors(browser)
+    browser.get((tmp_path / "site/index.html").as_uri() + "#set=vgg")
+    assert column(browser, "Method")[0] == best.method
+    keep_picture(browser, "overview-page")
+    browser.get((tmp_path / "site/vgg/v1/compare.html").as_uri())
+    verdict = browser.find_element(By.ID, "verdict").text
+    pair = compare_pairs(table.ranked_errors)[0]
+    sure = pair.p_holm is not None and pair.p_holm <= 0.05
+    assert ("errs less" in verdict) is sure
+    assert ("cannot tell them apart" in verdict) is not sure
+    browser.get((tmp_path / f"site/vgg/v1/methods/{table.ranked[0].slug}.html").as_uri())
+    worst = browser.find_element(By.ID, "worst").text
+    own = dict(zip(table.errors.image_ids, table.errors.absolute[0], strict=True))
+    assert own[worst] == max(own.values())
+    assert console_errors(browser) == []

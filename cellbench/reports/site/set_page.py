@@ -102,13 +102,15 @@ def smallest_difference(table: SetTable) -> str:
 
 
 def errata_of(text: str, dataset: str) -> list[str]:
-    """The paragraphs of an errata page (Markdown) below the headings that name a set."""
-    found: list[str] = []
-    inside = False
+    """The paragraphs of an errata page (Markdown) for a set, then those for all sets."""
+    own: list[str] = []
+    common: list[str] = []
+    into: list[str] | None = None
     for part in re.split(r"\n\s*\n|\n(?=#|[-*] )", text):
         part = part.strip()
         if part.startswith("#"):
-            inside = re.search(rf"\b{re.escape(dataset)}\b", part, re.IGNORECASE) is not None
-        elif inside and part:
-            found.append(re.sub(r"^[-*]\s+|[`*]", "", part))
-    return found
+            named = re.search(rf"\b{re.escape(dataset)}\b", part, re.IGNORECASE) is not None
+            into = own if named else common if "all sets" in part else None
+        elif into is not None and part:
+            into.append(re.sub(r"^[-*]\s+|[`*]", "", part))
+    return own + common

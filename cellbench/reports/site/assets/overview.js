@@ -6,7 +6,6 @@ const get = (id) => document.getElementById(id);
 const [table, state, notes] = [get("results"), get("state"), get("notes")];
 const AT_ONCE = 200;
 const METHOD = data.columns.findIndex((c) => c[0] === "Method");
-const RANK = data.columns.findIndex((c) => c[0] === "#");
 let showAll = false;
 let sort = null; // [column, descending]
 function fill(select, options) {
@@ -61,10 +60,13 @@ function byKey(rows, column, down, bySet) {
     return sign * (x - y);
   });
 }
+// Columns in which no row has anything are left out.
+let filled = [];
 function head() {
   const row = document.createElement("tr");
   const cells = [["Set", true], ...data.columns];
   cells.forEach(([title, left], index) => {
+    if (index > 0 && !filled[index - 1]) return;
     const cell = document.createElement("th");
     cell.scope = "col";
     if (!left) cell.className = "n";
@@ -91,6 +93,7 @@ function line(r) {
   set.textContent = r[0];
   row.append(set);
   data.columns.forEach(([title, left], column) => {
+    if (!filled[column]) return;
     const cell = document.createElement(column === METHOD ? "th" : "td");
     if (column === METHOD) cell.scope = "row";
     if (!left) cell.className = "n";
@@ -149,6 +152,7 @@ function fronts(rows) {
 function draw() {
   const rows = sorted(chosen());
   const shown = showAll ? rows : rows.slice(0, AT_ONCE);
+  filled = data.columns.map((_, c) => c === METHOD || rows.some((r) => r[7][c] !== "–"));
   head();
   table.tBodies[0].replaceChildren(...shown.map(line));
   get("more").hidden = shown.length === rows.length;

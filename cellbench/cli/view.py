@@ -1,0 +1,75 @@
+"""`cellbench view`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cellbench.api.viewer import count_agreement, view
+from cellbench.cli.docs import documented_by
+from cellbench.cli.limits import max_file, max_picture
+
+if TYPE_CHECKING:
+    from cellbench.counting.view_server import ViewServer
+
+
+@documented_by(view)
+@click.command()
+@click.argument("counts", default="counts")
+@click.option("--annotator", default="", metavar="NAME")
+@click.option("--pictures", metavar="DIR")
+@click.option("--port", type=click.IntRange(0, 65535), default=0)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option(
+    "--agreement", is_flag=True, help="Print how far the method and all annotators agree, and stop."
+)
+@max_picture
+@max_file
+def command(
+    counts: str,
+    annotator: str,
+    pictures: str | None,
+    port: int,
+    no_browser: bool,
+    agreement: bool,
+) -> None:
+    """Command of `cellbench.api.viewer.view`."""
+    if agreement:
+        _print_agreement(counts)
+        return
+
+    def ready(server: "ViewServer") -> None:
+        click.echo(f"{server.address}\nCtrl-C ends it; every change is kept at once.")
+        if not no_browser:
+            import webbrowser
+
+            webbrowser.open(server.address)
+
+    try:
+        view(counts, annotator=annotator, pictures=pictures, port=port, ready=ready)
+    except KeyboardInterrupt:
+        click.echo("Closed.")
+
+
+def _print_agreement(counts: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from cellbench.ranking.tables import plain
+
+    found = count_agreement(counts)
+    console = Console(highlight=False)
+    each = Table(title="Counts", title_justify="left")
+    each.add_column("picture", overflow="fold")
+    for name in found.counters:
+        each.add_column(name, justify="right")
+    for image, row in found.counts.items():
+        each.add_row(plain(image), *("–" if n is None else f"{n:.1f}" for n in row))
+    pairs = Table(title="Differences, cells a picture", title_justify="left")
+    for head in ("first", "second", "pictures", "mean difference", "bias", "95 % limits"):
+        pairs.add_column(head, justify="left" if head in ("first", "second") else "right")
+    for pair in found.pairs:
+        limits = "–" if pair.low is None else f"{pair.low:+.1f} to {pair.high:+.1f}"
+        numbers = (str(pair.pictures), f"{pair.mae:.2f}", f"{pair.bias:+.2f}", limits)
+        pairs.add_row(pair.first, pair.second, *numbers)
+    console.print(each)
+    console.print(pairs)

@@ -1,0 +1,231 @@
+"""What people have changed in a count: `corrected.csv` beside the method's points.
+
+A line a change: the picture, the place, whether a cell was added there or one taken away, and when.
+The method's tables stay as they are. Lines of one moment were one action, and undoing takes the
+last one away; what is left after the last line is the corrected count. The file is written as a
+whole before anything is shown, so that nothing that was shown is lost with the process.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import read_file
+from cellbench.files.writing import write_atomically
+
+CORRECTED = "corrected.csv"
+HEAD = ("image", "x_px", "y_px", "change", "when")
+ADDED, REMOVED, CHECKED = "added", "removed", "checked"
+
+_ANNOTATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_MOST_CHANGES = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line: a cell that was added or taken away, or a picture that was looked through.
+
+    Attributes:
+        image: name of the picture in `counts.csv`.
+        x: px, to 1e-4; 0 for a picture that was checked.
+        y: px.
+        kind: ADDED, REMOVED or CHECKED.
+        when: ISO 8601, UTC.
+    """
+
+    image: str
+    x: float
+    y: float
+    kind: str
+    when: str
+
+
+@dataclass(frozen=True)
+class CorrectedPicture:
+    """What is left of a picture's cells, and what was added.
+
+    Attributes:
+        kept: (N,) bool, of the method's points.
+        added: (M, 2), (x, y) px.
+        checked: whether somebody has looked through the picture, or changed something in it.
+    """
+
+    kept: NDArray[np.bool_]
+    added: NDArray[np.float64]
+    checked: bool
+
+    @property
+    def count(self) -> int:
+        """Cells."""
+        return int(self.kept.sum()) + len(self.added)
+
+
+@dataclass
+class CorrectionLog:
+    """The changes of one person in one folder, on disk before they are in memory.
+
+    Attributes:
+        file: that holds them.
+        changes: by picture, in the order in which they were made.
+    """
+
+    file: Path
+    changes: dict[str, list[Change]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path, annotator: str = "") -> "CorrectionLog":
+        """Read the changes of a person; none where there is no file yet.
+
+        Args:
+            folder: that was counted.
+            annotator: name of several people's files, such as "anna" for corrected-anna.csv.
+
+        Raises:
+            UserError: the name cannot be one, or the file is damaged.
+        """
+        file = folder / log_name(annotator)
+        log = cls(file)
+        for change in read_changes(file) if file.exists() else ():
+            log.changes.setdefault(change.image, []).append(change)
+        return log
+
+    def add(self, image: str, changes: Iterable[tuple[str, float, float]]) -> None:
+        """Keep one action: all its changes have one moment.
+
+        Args:
+            image: name of the picture.
+            changes: kind, x and y of each; none is no action.
+
+        Raises:
+            UserError: the disk is full or cannot be written; nothing is then changed.
+        """
+        when = self._now()
+        new = [Change(image, round(x, 4), round(y, 4), kind, when) for kind, x, y in changes]
+        if new:
+            self._replace(image, [*self.changes.get(image, ()), *new])
+
+    def undo(self, image: str) -> bool:
+        """Take the last action on a picture away; False where there is none.
+
+        Raises:
+            UserError: the disk cannot be written; nothing is then changed.
+        """
+        own = self.changes.get(image, [])
+        if not own:
+            return False
+        self._replace(image, [change for change in own if change.when != own[-1].when])
+        return True
+
+    def _replace(self, image: str, changes: list[Change]) -> None:
+        wanted = {**self.changes, image: changes}
+        lines = [change for own in wanted.values() for change in own]
+        lines.sort(key=lambda change: change.when)
+        write_atomically(self.file, _text(lines), elsewhere="--out of count")
+        self.changes = wanted
+
+    def _now(self) -> str:
+        """This moment, later than that of every change before."""
+        now = datetime.now(UTC)
+        last = max((own[-1].when for own in self.changes.values() if own), default="")
+        if last and now.isoformat(timespec="microseconds") <= last:
+            now = datetime.fromisoformat(last) + timedelta(microseconds=1)
+        return now.isoformat(timespec="microseconds")
+
+
+def log_name(annotator: str) -> str:
+    """The file of a person's changes.
+
+    Raises:
+        UserError: the name is not made of letters, digits, dashes and underscores.
+    """
+    if not annotator:
+        return CORRECTED
+    if not _ANNOTATOR.fullmatch(annotator):
+        raise UserError(
+            f"{annotator!r} is no name of an annotator; it takes up to 40 letters, digits, dashes "
+            "and underscores."
+        )
+    return f"corrected-{annotator}.csv"
+
+
+def annotators_of(folder: Path) -> list[str]:
+    """The names of those who have changed something in a folder; "" for corrected.csv."""
+    found = [path.stem for path in folder.glob("corrected*.csv")]
+    names = [stem.removeprefix("corrected").removeprefix("-") for stem in found]
+    return sorted(name for name in names if not name or _ANNOTATOR.fullmatch(name))
+
+
+def read_changes(path: Path) -> list[Change]:
+    """The lines of a file of changes.
+
+    Raises:
+        UserError: it cannot be read, or a line is not what it should be.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(read_file(path, most=FILE.size).decode("utf-8"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} cannot be read ({reason}).") from error
+    if not rows or tuple(rows[0]) != HEAD or len(rows) > _MOST_CHANGES:
+        raise UserError(f"{path} has to have the columns {', '.join(HEAD)}; move it away.")
+    found = []
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            image, x, y, kind, when = row
+            if kind not in (ADDED, REMOVED, CHECKED):
+                raise ValueError(f"{kind[:20]!r} is no change")
+            moment = datetime.fromisoformat(when)
+            if moment.tzinfo is None:
+                raise ValueError(f"{when[:40]!r} has no time zone")
+            place = (0.0, 0.0) if kind == CHECKED else (float(x), float(y))
+            if not np.isfinite(place).all():
+                raise ValueError("its place is not finite")
+        except ValueError as error:
+            raise UserError(f"Line {number} of {path} is no change ({error}).") from error
+        found.append(Change(image, *place, kind, when))
+    return found
+
+
+def apply_changes(points: NDArray[Any], changes: Sequence[Change]) -> CorrectedPicture:
+    """The cells of a picture after a person's changes.
+
+    Args:
+        points: (N, 2) of the method.
+        changes: of this picture, in order. One that takes away a place that is not there (the
+            picture was counted anew) changes nothing.
+    """
+    kept = np.ones(len(points), dtype=bool)
+    places: dict[tuple[float, float], list[int]] = {}
+    rounded = np.round(np.asarray(points, dtype=np.float64), 4)
+    for index, (x, y) in enumerate(rounded.tolist()):
+        places.setdefault((x, y), []).append(index)
+    added: list[tuple[float, float]] = []
+    for change in changes:
+        place = (change.x, change.y)
+        if change.kind == ADDED:
+            added.append(place)
+        elif change.kind == REMOVED and place in added:
+            added.remove(place)
+        elif change.kind == REMOVED and places.get(place):
+            kept[places[place].pop()] = False
+    return CorrectedPicture(kept, np.array(added, dtype=np.float64).reshape(-1, 2), bool(changes))
+
+
+def _text(changes: Sequence[Change]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(HEAD)
+    for change in changes:
+        place = ("", "") if change.kind == CHECKED else (f"{change.x:.4f}", f"{change.y:.4f}")
+        writer.writerow((change.image, *place, change.kind, change.when))
+    return stream.getvalue().encode("utf-8")

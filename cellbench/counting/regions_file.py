@@ -1,0 +1,110 @@
+"""Regions that were drawn by hand, in `regions.json` beside the counts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.errors import UserError
+from cellbench.files.reading import read_json
+from cellbench.files.writing import write_atomically
+
+REGIONS = "regions.json"
+_MOST_REGIONS = 1000
+_MOST_CORNERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A polygon with a name.
+
+    Attributes:
+        name: for people.
+        corners: (x, y) px of each, three or more.
+    """
+
+    name: str
+    corners: tuple[tuple[float, float], ...]
+
+    @property
+    def area_px(self) -> float:
+        """Its area in px, by the shoelace formula."""
+        x, y = np.array(self.corners).T
+        return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+    def holds(self, points: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which points lie inside, by the even-odd rule; a polygon may cross itself.
+
+        Args:
+            points: (N, 2), (x, y) px.
+        """
+        inside = np.zeros(len(points), dtype=bool)
+        px, py = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
+        for (x1, y1), (x2, y2) in zip(
+            self.corners, (*self.corners[1:], self.corners[0]), strict=True
+        ):
+            crosses = (y1 > py) != (y2 > py)
+            if crosses.any():
+                inside ^= crosses & (px < (x2 - x1) * (py - y1) / (y2 - y1) + x1)
+        return inside
+
+
+def read_regions(folder: Path) -> dict[str, list[Region]]:
+    """The regions of a folder by picture; empty where there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / REGIONS
+    if not path.exists():
+        return {}
+    try:
+        document = read_json(path)
+        if not isinstance(document, dict):
+            raise ValueError("it holds no JSON object")
+        return {str(image): regions_of(value) for image, value in document.items()}
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} cannot be read ({reason}); move it away.") from error
+
+
+def write_regions(folder: Path, regions: Mapping[str, Sequence[Region]]) -> None:
+    """Write the regions of a folder as a whole.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    document = {
+        image: [{"name": each.name, "corners": each.corners} for each in own]
+        for image, own in regions.items()
+        if own
+    }
+    write_atomically(folder / REGIONS, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
+
+
+def regions_of(value: Any) -> list[Region]:
+    """Regions from JSON.
+
+    Raises:
+        ValueError: they are no polygons with names.
+    """
+    if not isinstance(value, list) or len(value) > _MOST_REGIONS:
+        raise ValueError(f"a picture has a list of up to {_MOST_REGIONS} regions")
+    found = []
+    for each in value:
+        name, corners = (
+            (each.get("name"), each.get("corners")) if isinstance(each, dict) else (0, 0)
+        )
+        if not isinstance(name, str) or len(name) > 200:
+            raise ValueError("a region has a name of up to 200 characters")
+        if not isinstance(corners, list) or not 3 <= len(corners) <= _MOST_CORNERS:
+            raise ValueError(f"region {name!r} has three to {_MOST_CORNERS} corners")
+        table = np.array(corners, dtype=np.float64)
+        if table.shape != (len(corners), 2) or not (np.abs(table) < 2**26).all():
+            raise ValueError(f"a corner of region {name!r} is no place in a picture")
+        found.append(Region(name, tuple((float(x), float(y)) for x, y in table)))
+    return found

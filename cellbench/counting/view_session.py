@@ -1,0 +1,247 @@
+"""What a viewer of a counted folder shows and changes, without the web."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench.counting.annotator_agreement import agreement
+from cellbench.counting.corrections import (
+    ADDED,
+    CHECKED,
+    REMOVED,
+    CorrectedPicture,
+    CorrectionLog,
+    annotators_of,
+    apply_changes,
+)
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.counting.picture_tiles import PictureTiles
+from cellbench.counting.regions_file import Region, read_regions, regions_of, write_regions
+from cellbench.errors import UserError
+from cellbench.ranking.tables import plain
+
+_OPEN_PICTURES = 2
+_MOST_CHANGES = 200_000
+# What a spreadsheet takes for a formula has a quote before it in the tables.
+_QUOTED = "'"
+
+
+class ViewSession:
+    """The pictures of a counted folder, and what one person changes in them.
+
+    Every change is on disk when its method returns. Methods may be called by several threads.
+    """
+
+    def __init__(
+        self, counted: CountedFolder, *, annotator: str = "", pictures: Path | None = None
+    ) -> None:
+        """Open the corrections of a person.
+
+        Args:
+            counted: the tables.
+            annotator: name of the person's file; "" for corrected.csv.
+            pictures: folder that holds the pictures, where they are not where they were counted.
+
+        Raises:
+            UserError: a file of the folder is damaged.
+        """
+        self.counted = counted
+        self.annotator = annotator
+        self._folder = pictures
+        self._log = CorrectionLog.open(counted.folder, annotator)
+        self._regions = read_regions(counted.folder)
+        self._lock = threading.RLock()
+        self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
+
+    def overview(self) -> dict[str, Any]:
+        """All pictures with their counts, totals, and the difference between method and person."""
+        with self._lock:
+            pictures = [self._counts(picture) for picture in self.counted.pictures]
+        seen = [each for each in pictures if each["checked"]]
+        off = [each["method"] - each["corrected"] for each in seen]
+        return {
+            "method": plain(self.counted.method),
+            "annotator": self.annotator,
+            "um_per_px": self.counted.um_per_px,
+            "pictures": pictures,
+            "total_method": sum(each["method"] for each in pictures),
+            "total_corrected": sum(each["corrected"] for each in pictures),
+            "seen": len(seen),
+            "mae": float(np.abs(off).mean()) if off else None,
+            "bias": float(np.mean(off)) if off else None,
+        }
+
+    def picture(self, index: int) -> dict[str, Any]:
+        """One picture: its size, its cells, its regions.
+
+        Raises:
+            UserError: there is no such picture.
+        """
+        picture = self._picture(index)
+        with self._lock:
+            done = self._done(picture)
+            scores = np.where(np.isfinite(picture.scores), picture.scores, -1)
+            return {
+                "index": index,
+                "size": picture.size,
+                "scored": picture.scored,
+                "has_places": picture.points is not None,
+                "points": picture.places.tolist(),
+                "scores": np.round(scores.astype(np.float64), 4).tolist(),
+                "kept": done.kept.astype(int).tolist(),
+                "added": done.added.tolist(),
+                "counts": self._counts(picture),
+                "regions": self._measured(picture, done),
+                "undo": bool(self._log.changes.get(picture.name)),
+            }
+
+    def change(self, index: int, changes: Any) -> None:
+        """Add cells, take cells away, or mark the picture as checked, as one action.
+
+        Args:
+            index: of the picture.
+            changes: [kind, x, y] of each.
+
+        Raises:
+            UserError: they are no changes, or cannot be written.
+        """
+        picture = self._picture(index)
+        with self._lock:
+            self._log.add(picture.name, _checked(changes, picture))
+
+    def undo(self, index: int) -> None:
+        """Take back the last action on a picture.
+
+        Raises:
+            UserError: the disk cannot be written.
+        """
+        with self._lock:
+            self._log.undo(self._picture(index).name)
+
+    def set_regions(self, index: int, regions: Any) -> None:
+        """Replace the regions of a picture.
+
+        Raises:
+            UserError: they are no regions, or cannot be written.
+        """
+        picture = self._picture(index)
+        try:
+            new = regions_of(regions)
+        except ValueError as error:
+            raise UserError(f"These are no regions: {error}.") from None
+        with self._lock:
+            wanted: dict[str, Sequence[Region]] = {**self._regions, picture.name: new}
+            write_regions(self.counted.folder, wanted)
+            self._regions = {name: list(own) for name, own in wanted.items()}
+
+    def agreement(self) -> dict[str, Any]:
+        """How far the method and all people of the folder agree."""
+        with self._lock:
+            logs = {
+                name or "corrected": CorrectionLog.open(self.counted.folder, name)
+                for name in annotators_of(self.counted.folder)
+            }
+        found = agreement(self.counted, logs)
+        return {
+            "counters": found.counters,
+            "rows": [(plain(name), row) for name, row in found.counts.items()],
+            "pairs": [
+                (p.first, p.second, p.pictures, p.mae, p.bias, p.low, p.high) for p in found.pairs
+            ],
+        }
+
+    def tile(self, index: int, level: int, column: int, row: int) -> bytes:
+        """A tile of a picture, see `PictureTiles.tile`.
+
+        Raises:
+            UserError: there is no such tile, or the picture cannot be read.
+        """
+        picture = self._picture(index)
+        with self._lock:
+            if index not in self._tiles:
+                self._tiles[index] = PictureTiles(self._path(picture), sha256=picture.sha256)
+                while len(self._tiles) > _OPEN_PICTURES:
+                    self._tiles.popitem(last=False)
+            self._tiles.move_to_end(index)
+            return self._tiles[index].tile(level, column, row)
+
+    def _picture(self, index: int) -> CountedPicture:
+        if not 0 <= index < len(self.counted.pictures):
+            raise UserError(f"There is no picture {index}.")
+        return self.counted.pictures[index]
+
+    def _done(self, picture: CountedPicture) -> CorrectedPicture:
+        return apply_changes(picture.places, self._log.changes.get(picture.name, ()))
+
+    def _counts(self, picture: CountedPicture) -> dict[str, Any]:
+        """The counts of the method and the person; of an untouched picture they are the same."""
+        done = self._done(picture)
+        corrected = float(done.count) if done.checked else picture.count
+        area_px = picture.size[0] * picture.size[1]
+        return {
+            "name": plain(picture.name),
+            "method": picture.count,
+            "corrected": corrected,
+            "checked": done.checked,
+            "method_per_mm2": self._density(picture.count, area_px),
+            "corrected_per_mm2": self._density(corrected, area_px),
+        }
+
+    def _measured(self, picture: CountedPicture, done: CorrectedPicture) -> list[dict[str, Any]]:
+        cells = np.concatenate([picture.places[done.kept], done.added])
+        found = []
+        for region in self._regions.get(picture.name, ()):
+            inside = int(region.holds(cells).sum())
+            method = int(region.holds(picture.places).sum())
+            found.append(
+                {
+                    "name": plain(region.name),
+                    "corners": region.corners,
+                    "cells": inside,
+                    "method": method,
+                    "area_px": region.area_px,
+                    "per_mm2": self._density(inside, region.area_px),
+                }
+            )
+        return found
+
+    def _density(self, cells: float, area_px: float) -> float | None:
+        um = self.counted.um_per_px
+        return None if um is None or not area_px else cells / (area_px * um**2) * 1e6
+
+    def _path(self, picture: CountedPicture) -> Path:
+        """Where the picture is: where it was counted, else by its name in the folder given."""
+        name = picture.name.removeprefix(_QUOTED)
+        if self._folder is None:
+            return Path(name if not Path(picture.name).exists() else picture.name)
+        return self._folder / Path(name.replace("\\", "/")).name
+
+
+def _checked(changes: Any, picture: CountedPicture) -> list[tuple[str, float, float]]:
+    """Changes from JSON.
+
+    Raises:
+        UserError: they are no changes of places in the picture.
+    """
+    if not isinstance(changes, list) or len(changes) > _MOST_CHANGES:
+        raise UserError(f"One action takes a list of up to {_MOST_CHANGES} changes.")
+    found = []
+    width, height = picture.size
+    for each in changes:
+        match each:
+            case [str(kind), int() | float() as x, int() | float() as y] if kind in (
+                ADDED,
+                REMOVED,
+            ):
+                if not (0 <= x <= width and 0 <= y <= height):
+                    raise UserError(f"The place {x}, {y} is outside the picture.")
+                found.append((kind, float(x), float(y)))
+            case [str(kind), *_] if kind == CHECKED:
+                found.append((CHECKED, 0.0, 0.0))
+            case _:
+                raise UserError("A change is one of added, removed and checked, with x and y.")
+    return found

@@ -1,0 +1,149 @@
+"""Claims about what is kept of a person's changes in a count."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellbench.counting.annotator_agreement import agreement
+from cellbench.counting.corrections import (
+    ADDED,
+    CHECKED,
+    REMOVED,
+    CorrectionLog,
+    annotators_of,
+    apply_changes,
+    read_changes,
+)
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.counting.regions_file import Region, read_regions, regions_of, write_regions
+from cellbench.errors import UserError
+
+POINTS = np.array([[1.5, 2.25], [10.0, 20.0], [10.0, 20.0]])
+
+
+def test_changes_come_back_as_they_were_made(tmp_path):
+    log = CorrectionLog.open(tmp_path)
+    log.add("a.png", [(ADDED, 3.25, 4.5), (REMOVED, 1.5, 2.25)])
+    log.add("=b.png", [(CHECKED, 0, 0)])
+    again = CorrectionLog.open(tmp_path)
+    assert again.changes == log.changes
+    lines = (tmp_path / "corrected.csv").read_text().splitlines()
+    assert lines[0] == "image,x_px,y_px,change,when"
+    assert lines[1].startswith("a.png,3.2500,4.5000,added,20")
+    done = apply_changes(POINTS, again.changes["a.png"])
+    assert done.kept.tolist() == [False, True, True]
+    assert done.added.tolist() == [[3.25, 4.5]]
+    assert done.count == 3
+
+
+def test_undoing_takes_back_whole_actions_one_by_one_after_a_restart_too(tmp_path):
+    log = CorrectionLog.open(tmp_path)
+    log.add("a", [(ADDED, 1, 1)])
+    log.add("b", [(ADDED, 9, 9)])
+    log.add("a", [(REMOVED, 10, 20), (REMOVED, 10, 20)])
+    log = CorrectionLog.open(tmp_path)
+    assert apply_changes(POINTS, log.changes["a"]).count == 2
+    assert log.undo("a")
+    assert apply_changes(POINTS, log.changes["a"]).count == 4
+    assert log.undo("a")
+    assert not log.undo("a")
+    assert [c.image for c in read_changes(tmp_path / "corrected.csv")] == ["b"]
+
+
+def test_an_added_cell_that_is_taken_away_is_gone_and_the_method_s_stay():
+    class At:
+        def __init__(self, kind, x, y):
+            self.kind, self.x, self.y = kind, x, y
+
+    changes = [At(ADDED, 5, 5), At(REMOVED, 5, 5), At(REMOVED, 99, 99)]
+    done = apply_changes(POINTS, changes)
+    assert done.kept.all()
+    assert not len(done.added)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=30))
+def test_any_order_of_changes_counts_as_a_multiset_does(steps):
+    class At:
+        def __init__(self, kind, x):
+            self.kind, self.x, self.y = kind, float(x), 0.0
+
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    bag = [0, 1, 1]
+    for add, x in steps:
+        if add:
+            bag.append(x)
+        elif x in bag:
+            bag.remove(x)
+    done = apply_changes(points, [At(ADDED if add else REMOVED, x) for add, x in steps])
+    assert done.count == len(bag)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a,1,2,moved,2026-01-01T00:00:00+00:00", "a,nan,2,added,2026-01-01T00:00:00+00:00", "a,1,2",
+     "a,1,2,added,2026-01-01T00:00:00", "a,1,2,added,today"],
+)  # fmt: skip
+def test_a_damaged_line_is_named(tmp_path, line):
+    (tmp_path / "corrected.csv").write_text(f"image,x_px,y_px,change,when\n{line}\n")
+    with pytest.raises(UserError, match="Line 2 of"):
+        CorrectionLog.open(tmp_path)
+
+
+def test_a_name_of_an_annotator_is_no_path(tmp_path):
+    with pytest.raises(UserError, match="no name of an annotator"):
+        CorrectionLog.open(tmp_path, "../x")
+
+
+def test_a_disk_that_is_full_changes_nothing(tmp_path, monkeypatch):
+    log = CorrectionLog.open(tmp_path)
+    log.add("a", [(ADDED, 1, 1)])
+
+    def full(*args, **kwargs):
+        raise UserError("full")
+
+    monkeypatch.setattr("cellbench.counting.corrections.write_atomically", full)
+    with pytest.raises(UserError):
+        log.add("a", [(ADDED, 2, 2)])
+    assert len(log.changes["a"]) == 1
+
+
+def test_a_region_holds_what_is_inside_of_it_and_has_the_area_of_its_polygon(tmp_path):
+    square = Region("r", ((0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (0.0, 10.0)))
+    assert square.area_px == 100
+    assert square.holds(np.array([[5, 5], [11, 5], [-1, 5]])).tolist() == [True, False, False]
+    assert square.holds(np.zeros((0, 2))).tolist() == []
+    concave = Region("c", ((0.0, 0.0), (10.0, 0.0), (5.0, 5.0), (10.0, 10.0), (0.0, 10.0)))
+    assert concave.holds(np.array([[8, 5], [3, 5]])).tolist() == [False, True]
+    write_regions(tmp_path, {"a": [square], "b": []})
+    assert read_regions(tmp_path) == {"a": [square]}
+
+
+@pytest.mark.parametrize(
+    "value", [3, [{"name": "a", "corners": [[0, 0], [1, 1]]}], [{"name": 1, "corners": []}],
+              [{"name": "a", "corners": [[0, 0], [1, 1], [1e300, 0]]}]],
+)  # fmt: skip
+def test_what_is_no_region_is_refused(value):
+    with pytest.raises(ValueError, match=r"region"):
+        regions_of(value)
+
+
+def test_people_agree_on_the_pictures_that_both_looked_through(tmp_path):
+    pictures = tuple(
+        CountedPicture(name, 3.0, (50, 50), POINTS, np.full(3, np.nan, np.float32), "")
+        for name in ("a", "b", "c")
+    )
+    counted = CountedFolder(tmp_path, pictures, None, "")
+    anna, ben = (CorrectionLog.open(tmp_path, name) for name in ("anna", "ben"))
+    anna.add("a", [(ADDED, 1, 1), (ADDED, 2, 2)])
+    anna.add("b", [(CHECKED, 0, 0)])
+    ben.add("a", [(REMOVED, 10, 20)])
+    assert annotators_of(tmp_path) == ["anna", "ben"]
+    found = agreement(counted, {"anna": anna, "ben": ben})
+    assert found.counts == {"a": (3.0, 5.0, 2.0), "b": (3.0, 3.0, None), "c": (3.0, None, None)}
+    by_pair = {(p.first, p.second): (p.pictures, p.mae, p.bias) for p in found.pairs}
+    assert by_pair == {
+        ("method", "anna"): (2, 1.0, 1.0),
+        ("method", "ben"): (1, 1.0, -1.0),
+        ("anna", "ben"): (1, 3.0, -3.0),
+    }

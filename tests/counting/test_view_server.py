@@ -1,0 +1,163 @@
+"""Claims about the viewer's server: what it answers, and to whom."""
+
+import http.client
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+from counted_samples import write_counts
+from PIL import Image
+
+from cellbench.counting.corrections import CorrectionLog
+from cellbench.counting.counted_folder import read_counted
+from cellbench.counting.picture_tiles import TILE_PX, PictureTiles
+from cellbench.counting.view_server import ViewServer
+from cellbench.counting.view_session import ViewSession
+from cellbench.errors import UserError
+from cellbench.files.writing import sha256_file
+
+SIZE = (1300, 700)
+
+
+@pytest.fixture
+def counts(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    (tmp_path / "secret.txt").write_text("secret")
+    places = np.array([[10.25, 20.5], [600.0, 300.0], [650.5, 310.25]])
+    return write_counts(tmp_path / "counts", {path: (places, [0.4, 0.6, 0.9])})
+
+
+@pytest.fixture
+def server(counts):
+    with ViewServer(ViewSession(read_counted(counts))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, method, path, body=None, *, token=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    token = server.token if token is None else token
+    data = None if body is None else json.dumps(body)
+    sent = {"Content-Type": "application/json"} | headers
+    connection.request(method, f"/{token}/{path}", body=data, headers=sent)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer, content
+
+
+def test_a_change_is_on_disk_when_it_is_answered(server, counts):
+    _, content = ask(server, "POST", "change/0", [["added", 5, 6], ["removed", 600.0, 300.0]])
+    answer = json.loads(content)
+    assert answer["picture"]["kept"] == [1, 0, 1]
+    assert answer["picture"]["counts"]["corrected"] == 3
+    assert answer["overview"]["mae"] == 0
+    name = answer["overview"]["pictures"][0]["name"]
+    assert len(CorrectionLog.open(counts).changes[name]) == 2
+    _, content = ask(server, "POST", "undo/0", None or 0)
+    assert json.loads(content)["picture"]["counts"]["corrected"] == 3.0
+    assert CorrectionLog.open(counts).changes == {}
+
+
+def test_densities_and_regions_count_what_is_left(server, counts):
+    corners = [[500, 200], [700, 200], [700, 400], [500, 400]]
+    ask(server, "POST", "change/0", [["removed", 600.0, 300.0]])
+    _, content = ask(server, "POST", "regions/0", [{"name": "r", "corners": corners}])
+    picture = json.loads(content)["picture"]
+    (region,) = picture["regions"]
+    assert (region["cells"], region["method"], region["area_px"]) == (1, 2, 40_000)
+    assert region["per_mm2"] == pytest.approx(1 / (40_000 * 0.25e-6))
+    area_mm2 = SIZE[0] * SIZE[1] * 0.25e-6
+    assert picture["counts"]["corrected_per_mm2"] == pytest.approx(2 / area_mm2)
+    assert json.loads((counts / "regions.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "overview", {"token": "x"}),
+        ("GET", "overview", {"token": ""}),
+        ("GET", "overview", {"Host": "evil.example"}),
+        ("GET", "overview", {"Host": "127.0.0.1:1"}),
+        ("POST", "change/0", {"body": [["added", 1, 1]], "token": "x"}),
+        ("POST", "change/0", {"body": [["added", 1, 1]], "Origin": "http://evil.example"}),
+        ("POST", "change/0", {"body": [["added", 1, 1]], "Content-Type": "text/plain"}),
+        ("GET", "../secret.txt", {}),
+        ("GET", "%2e%2e/secret.txt", {}),
+        ("GET", "view_server.py", {}),
+        ("GET", "tile/0/0/0/%2e", {}),
+        ("GET", "picture/-1", {}),
+        ("POST", "overview", {"body": 1}),
+    ],
+)
+def test_what_is_not_the_viewer_s_gets_nothing(server, counts, method, path, options):
+    answer, content = ask(server, method, path, **options)
+    assert answer.status == 404
+    assert content == b""
+    assert not (counts / "corrected.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, [["moved", 1, 1]], [["added", "1", 1]], [["added", 1e9, 1]], [["added", True]], [5]],
+)
+def test_what_is_no_change_is_refused_with_a_sentence(server, counts, body):
+    answer, content = ask(server, "POST", "change/0", body)
+    assert answer.status == 400
+    assert json.loads(content)["error"].endswith(".")
+    assert not (counts / "corrected.csv").exists()
+
+
+def test_tiles_are_the_picture_and_its_means(server, tmp_path):
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    answer, content = ask(server, "GET", "tile/0/0/1/0")
+    assert answer.getheader("Content-Type") == "image/png"
+    tile = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(tile, pixels[:TILE_PX, TILE_PX : 2 * TILE_PX])
+    _, content = ask(server, "GET", "tile/0/1/0/0")
+    half = np.asarray(Image.open(io.BytesIO(content)), dtype=np.float64)
+    mean = pixels[:700, :1024].reshape(350, 2, 512, 2, 3).mean(axis=(1, 3))
+    assert np.abs(half - mean).max() <= 0.51
+    assert ask(server, "GET", "tile/0/0/3/0")[0].status == 400
+
+
+def test_coarse_tiles_are_cut_from_one_small_copy(tmp_path):
+    path = tmp_path / "b.png"
+    Image.fromarray(np.full((4500, 300, 3), 77, np.uint8)).save(path)
+    tiles = PictureTiles(path, sha256=sha256_file(path))
+    tile = np.asarray(Image.open(io.BytesIO(tiles.tile(4, 0, 0))))
+    assert tile.shape == (282, 19, 3)
+    assert (tile == 77).all()
+
+
+def test_a_picture_that_has_changed_is_not_shown(server, tmp_path):
+    Image.new("RGB", SIZE).save(tmp_path / "a.png")
+    answer, content = ask(server, "GET", "tile/0/0/0/0")
+    assert answer.status == 400
+    assert "has changed since it was counted" in json.loads(content)["error"]
+
+
+def test_a_folder_without_counts_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"counts\.csv cannot be read"):
+        read_counted(tmp_path)
+    (tmp_path / "counts.csv").write_text("image,cells\na,1\n")
+    with pytest.raises(UserError, match="no column 'count'"):
+        read_counted(tmp_path)
+
+
+def test_a_method_without_places_is_counted_by_what_is_added(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 40)).save(path)
+    folder = write_counts(tmp_path / "counts", {path: (np.zeros((7, 2)), [])}, points=False)
+    session = ViewSession(read_counted(folder))
+    assert session.picture(0)["counts"]["corrected"] == 7
+    session.change(0, [["added", 1, 1], ["added", 2, 2]])
+    assert session.picture(0)["counts"]["corrected"] == 2
+    assert session.overview()["bias"] == 5
