@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.count_tables import COUNTS, METHOD, POINTS
+from cellbench.data.planes import PlaneChoice
+from cellbench.data.reader import AS_THEY_COME, ReadOptions
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file, read_json
 
 _COUNT_COLUMNS = ("image", "count", "width_px", "height_px", "points", "sha256")
+_OPTIONAL = ("um_per_px",)
 _POINT_COLUMNS = ("image", "x_px", "y_px", "score")
 _LARGEST_SIDE_PX = 2**26
 
@@ -32,6 +35,7 @@ class CountedPicture:
             places.
         scores: (N,), NaN where a cell has none.
         sha256: of the picture's file when it was counted.
+        um_per_px: edge of a pixel, micrometres; None where it is not known.
     """
 
     name: str
@@ -40,6 +44,7 @@ class CountedPicture:
     points: NDArray[np.float64] | None
     scores: NDArray[np.float32]
     sha256: str
+    um_per_px: float | None = None
 
     @property
     def places(self) -> NDArray[np.float64]:
@@ -59,14 +64,14 @@ class CountedFolder:
     Attributes:
         folder: of the tables.
         pictures: in the order of the table.
-        um_per_px: edge of a pixel in micrometres; None where it is not known.
         method: name of what counted; empty where it is not known.
+        reading: how the pictures were read.
     """
 
     folder: Path
     pictures: tuple[CountedPicture, ...]
-    um_per_px: float | None
-    method: str
+    method: str = ""
+    reading: ReadOptions = AS_THEY_COME
 
 
 def read_counted(folder: Path) -> CountedFolder:
@@ -88,16 +93,23 @@ def read_counted(folder: Path) -> CountedFolder:
             score = _number(line["score"], where) if line["score"] else math.nan
             place = (_number(line["x_px"], where), _number(line["y_px"], where))
             cells[line["image"]].append((*place, score))
+    facts = _facts(folder / METHOD)
+    um = facts.get("um_per_px")
+    usual = float(um) if isinstance(um, int | float) and um > 0 else None
     pictures = tuple(
-        _picture(line, cells[line["image"]], f"Line {number} of {folder / COUNTS}")
+        _picture(line, cells[line["image"]], f"Line {number} of {folder / COUNTS}", usual)
         for number, line in lines
     )
-    um_per_px, method = _method(folder / METHOD)
-    return CountedFolder(folder, pictures, um_per_px, method)
+    name = facts.get("method")
+    reading = _reading(facts.get("reading"), folder / METHOD)
+    return CountedFolder(folder, pictures, name if isinstance(name, str) else "", reading)
 
 
 def _picture(
-    line: dict[str, str], cells: list[tuple[float, float, float]], where: str
+    line: dict[str, str],
+    cells: list[tuple[float, float, float]],
+    where: str,
+    um_per_px: float | None,
 ) -> CountedPicture:
     size = tuple(int(_number(line[key], where)) for key in ("width_px", "height_px"))
     if not all(0 < side <= _LARGEST_SIDE_PX for side in size):
@@ -116,6 +128,7 @@ def _picture(
         points=table[:, :2] if has_places else None,
         scores=table[:, 2].astype(np.float32) if has_places else np.zeros(0, np.float32),
         sha256=line["sha256"],
+        um_per_px=_number(line["um_per_px"], where) if line.get("um_per_px") else um_per_px,
     )
 
 
@@ -134,7 +147,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, st
             raise UserError(
                 f"{path} has no column {missing[0]!r}; name a folder that `cellbench count` wrote."
             )
-        places = {column: head.index(column) for column in columns}
+        known = [*columns, *(column for column in _OPTIONAL if column in head)]
+        places = {column: head.index(column) for column in known}
         return [
             (rows.line_num, {column: row[place] for column, place in places.items()})
             for row in rows
@@ -147,16 +161,30 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, st
         ) from error
 
 
-def _method(path: Path) -> tuple[float | None, str]:
-    """Size of a pixel and name of the method, where the folder has them."""
+def _facts(path: Path) -> dict[str, Any]:
+    """What the folder states of the method; empty where it states nothing."""
     try:
         document: Any = read_json(path)
     except (OSError, ValueError):
-        return None, ""
-    facts = document if isinstance(document, dict) else {}
-    um, name = facts.get("um_per_px"), facts.get("method")
-    size = float(um) if isinstance(um, int | float) and um > 0 else None
-    return size, name if isinstance(name, str) else ""
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _reading(stated: Any, path: Path) -> ReadOptions:
+    """How the pictures were read, from what the folder states.
+
+    Raises:
+        UserError: it is no way to read pictures.
+    """
+    if not isinstance(stated, dict):
+        return AS_THEY_COME
+    try:
+        planes = PlaneChoice(**(stated.get("planes") or {}))
+        span = stated.get("range")
+        limits = None if span is None else (float(span[0]), float(span[1]))
+        return ReadOptions(planes, limits, stated.get("invert") is True)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise UserError(f"{path} does not state how pictures were read ({error}).") from error
 
 
 def _number(text: str, where: str) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellbench.data.large import read_picture
+from cellbench.data.large import open_picture
+from cellbench.data.reader import AS_THEY_COME, ReadOptions
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
 
@@ -26,12 +27,13 @@ class PictureTiles:
         size: (width, height) of the picture, px.
     """
 
-    def __init__(self, path: Path, *, sha256: str) -> None:
+    def __init__(self, path: Path, *, sha256: str, reading: ReadOptions = AS_THEY_COME) -> None:
         """Open the picture of a counted folder.
 
         Args:
             path: of its file.
             sha256: of the file when it was counted.
+            reading: how it was read then.
 
         Raises:
             UserError: it cannot be read, or is another picture now.
@@ -45,7 +47,7 @@ class PictureTiles:
             ) from error
         if not same:
             raise UserError(f"{path} has changed since it was counted; count it again.")
-        self._pixels: Any = read_picture(path)
+        self._pixels: Any = open_picture(path, reading).pixels
         self.size = (int(self._pixels.shape[1]), int(self._pixels.shape[0]))
         self._copy: NDArray[np.uint8] | None = None
 

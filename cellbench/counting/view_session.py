@@ -66,7 +66,7 @@ class ViewSession:
         return {
             "method": plain(self.counted.method),
             "annotator": self.annotator,
-            "um_per_px": self.counted.um_per_px,
+            "dense": any(picture.um_per_px is not None for picture in self.counted.pictures),
             "pictures": pictures,
             "total_method": sum(each["method"] for each in pictures),
             "total_corrected": sum(each["corrected"] for each in pictures),
@@ -163,7 +163,9 @@ class ViewSession:
         picture = self._picture(index)
         with self._lock:
             if index not in self._tiles:
-                self._tiles[index] = PictureTiles(self._path(picture), sha256=picture.sha256)
+                self._tiles[index] = PictureTiles(
+                    self._path(picture), sha256=picture.sha256, reading=self.counted.reading
+                )
                 while len(self._tiles) > _OPEN_PICTURES:
                     self._tiles.popitem(last=False)
             self._tiles.move_to_end(index)
@@ -187,8 +189,8 @@ class ViewSession:
             "method": picture.count,
             "corrected": corrected,
             "checked": done.checked,
-            "method_per_mm2": self._density(picture.count, area_px),
-            "corrected_per_mm2": self._density(corrected, area_px),
+            "method_per_mm2": _density(picture, picture.count, area_px),
+            "corrected_per_mm2": _density(picture, corrected, area_px),
         }
 
     def _measured(self, picture: CountedPicture, done: CorrectedPicture) -> list[dict[str, Any]]:
@@ -204,14 +206,10 @@ class ViewSession:
                     "cells": inside,
                     "method": method,
                     "area_px": region.area_px,
-                    "per_mm2": self._density(inside, region.area_px),
+                    "per_mm2": _density(picture, inside, region.area_px),
                 }
             )
         return found
-
-    def _density(self, cells: float, area_px: float) -> float | None:
-        um = self.counted.um_per_px
-        return None if um is None or not area_px else cells / (area_px * um**2) * 1e6
 
     def _path(self, picture: CountedPicture) -> Path:
         """Where the picture is: where it was counted, else by its name in the folder given."""
@@ -219,6 +217,12 @@ class ViewSession:
         if self._folder is None:
             return Path(name if not Path(picture.name).exists() else picture.name)
         return self._folder / Path(name.replace("\\", "/")).name
+
+
+def _density(picture: CountedPicture, cells: float, area_px: float) -> float | None:
+    """Cells a square millimetre; None where the size of a pixel is not known."""
+    um = picture.um_per_px
+    return None if um is None or not area_px else cells / (area_px * um**2) * 1e6
 
 
 def _checked(changes: Any, picture: CountedPicture) -> list[tuple[str, float, float]]:

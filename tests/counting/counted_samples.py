@@ -12,14 +12,17 @@ from cellbench.data.stored_set import open_set
 from cellbench.structures import Prediction
 
 
-def write_counts(folder, pictures, *, um_per_px=0.5, points=True):
+def write_counts(folder, pictures, *, um_per_px=0.5, points=True, reading=None):
     """Count pictures whose cells are given.
 
     Args:
         folder: of the tables.
         pictures: by path the (N, 2) points and (N,) scores.
+        um_per_px: edge of a pixel.
+        points: whether the method has places.
+        reading: how the pictures were read, as `method.json` has it.
     """
-    method = {"method": "Generated", "um_per_px": um_per_px}
+    method = {"method": "Generated", "um_per_px": um_per_px, "reading": reading}
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     tables = CountTables(folder, method, hashes)
     for path, (xy, scores) in pictures.items():

@@ -133,7 +133,7 @@ def test_people_agree_on_the_pictures_that_both_looked_through(tmp_path):
         CountedPicture(name, 3.0, (50, 50), POINTS, np.full(3, np.nan, np.float32), "")
         for name in ("a", "b", "c")
     )
-    counted = CountedFolder(tmp_path, pictures, None, "")
+    counted = CountedFolder(tmp_path, pictures)
     anna, ben = (CorrectionLog.open(tmp_path, name) for name in ("anna", "ben"))
     anna.add("a", [(ADDED, 1, 1), (ADDED, 2, 2)])
     anna.add("b", [(CHECKED, 0, 0)])

@@ -161,3 +161,13 @@ def test_a_method_without_places_is_counted_by_what_is_added(tmp_path):
     session.change(0, [["added", 1, 1], ["added", 2, 2]])
     assert session.picture(0)["counts"]["corrected"] == 2
     assert session.overview()["bias"] == 5
+
+
+def test_a_picture_is_shown_as_it_was_counted(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((20, 30), 40, np.uint8)).save(path)
+    reading = {"planes": {"channel": None}, "range": [0, 80], "invert": True}
+    folder = write_counts(tmp_path / "counts", {path: ([[5, 5]], [0.5])}, reading=reading)
+    session = ViewSession(read_counted(folder))
+    tile = np.asarray(Image.open(io.BytesIO(session.tile(0, 0, 0, 0))))
+    assert set(tile.ravel().tolist()) <= {127, 128}  # 255 * (1 - 40 / 80)

@@ -70,7 +70,7 @@ function drawPlaces() {
 }
 function draw() {
   const c = picture.counts;
-  const density = overview.um_per_px !== null;
+  const density = overview.dense;
   pairs(get("counts"), [
     ["Method", number(c.method)],
     ["Corrected", number(c.corrected)],
