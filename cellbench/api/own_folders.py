@@ -17,6 +17,9 @@ def import_own(
     annotations: str | Path | None = None,
     group: str | None = None,
     um_per_px: float | None = None,
+    channel: str | None = None,
+    page: str | None = None,
+    project: str | None = None,
     skip_bare: bool = False,
     force: bool = False,
     confirm: "Callable[[UnderstoodFolder], bool]" = lambda folder: True,
@@ -35,7 +38,10 @@ def import_own(
         group: what pictures share that no split divides, such as a donor: a pattern of their names
             with parentheses around it, such as '(mouse[0-9]+)_', a column of a table with a line a
             picture, or `folder`.
-        um_per_px: edge of a pixel, micrometres.
+        um_per_px: edge of a pixel, micrometres; what all files state by default.
+        channel: of files with several: its number from 1 or its name.
+        page: of files with several: its number from 1, or such as Z=3,T=1.
+        project: make one picture of several planes: max, mean, min or median.
         skip_bare: leave pictures without annotation out.
         force: replace the set if it is there already.
         confirm: is given what was understood; nothing is kept where it answers False.
@@ -48,6 +54,8 @@ def import_own(
         UserError: a file cannot be read, or contradicts its picture or another; names the file.
     """
     from cellbench.data.own_sets.own_import import keep_set, understand_folder
+    from cellbench.data.planes import PlaneChoice
+    from cellbench.data.reader import ReadOptions
 
     folder = understand_folder(
         name,
@@ -55,6 +63,7 @@ def import_own(
         annotations=None if annotations is None else Path(annotations),
         group=group,
         um_per_px=um_per_px,
+        options=ReadOptions(PlaneChoice(channel, page, project)),
         skip_bare=skip_bare,
         force=force,
         progress=progress,

@@ -101,6 +101,9 @@ def list_command(as_json: bool) -> None:
 @click.option("--annotations", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--group", metavar="PATTERN|COLUMN")
 @click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
+@click.option("--channel", metavar="N|NAME")
+@click.option("--page", metavar="N|Z=N,T=N")
+@click.option("--project", type=click.Choice(["max", "mean", "min", "median"]))
 @click.option("--skip-bare", is_flag=True)
 @click.option(
     "--sheet",

@@ -5,8 +5,8 @@ import math
 
 from PIL import Image
 
-from cellbench.data.images import read_image
 from cellbench.data.own_sets.own_import import UnderstoodFolder, UnderstoodPicture
+from cellbench.data.reader import ReadOptions, read_whole
 from cellbench.drawing import contact_sheet, overlay
 
 _TILES = 12
@@ -19,7 +19,7 @@ def sheet_png(folder: UnderstoodFolder) -> bytes:
     step = max(1.0, (len(by_count) - 1) / (_TILES - 1))
     places = sorted({round(step * index) for index in range(min(_TILES, len(by_count)))})
     shown = [by_count[place] for place in places if place < len(by_count)]
-    tiles = [_tile(picture) for picture in shown]
+    tiles = [_tile(picture, folder.options) for picture in shown]
     captions = [_caption(picture) for picture in shown]
     sheet = contact_sheet(tiles, captions, math.ceil(math.sqrt(len(tiles))))
     stream = io.BytesIO()
@@ -27,8 +27,8 @@ def sheet_png(folder: UnderstoodFolder) -> bytes:
     return stream.getvalue()
 
 
-def _tile(picture: UnderstoodPicture) -> Image.Image:
-    pixels = read_image(picture.path)
+def _tile(picture: UnderstoodPicture, options: ReadOptions) -> Image.Image:
+    pixels = read_whole(picture.path, options).pixels
     scale = _TILE_PX / max(pixels.shape[:2])
     scale = math.floor(scale) if scale > 1 else scale
     return overlay(pixels, truth=picture.points, scale=scale, legend=False)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellbench import paths
-from cellbench.data.images import read_image
+from cellbench.data.images import decode_image
 from cellbench.data.manifests import OwnFacts
-from cellbench.data.own_sets.calibration import in_pixels
+from cellbench.data.own_sets.calibration import in_pixels, stated_um_per_px
 from cellbench.data.own_sets.contradictions import (
     check_agreement,
     check_corner,
@@ -24,7 +25,7 @@ from cellbench.data.own_sets.groups import group_pictures
 from cellbench.data.own_sets.measurements import Measured, measure, set_config
 from cellbench.data.own_sets.pairing import FoundAnnotation, first, pair
 from cellbench.data.own_sets.placement import Placement
-from cellbench.data.own_sets.plain_pictures import check_plain
+from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
@@ -66,6 +67,7 @@ class UnderstoodFolder:
         pictures: sorted by id.
         facts: formats, spacing, size of a pixel.
         measured: of the cells.
+        options: how its pictures are read.
         notes: what was assumed and left out, one sentence each.
     """
 
@@ -74,6 +76,7 @@ class UnderstoodFolder:
     pictures: tuple[UnderstoodPicture, ...]
     facts: OwnFacts
     measured: Measured
+    options: ReadOptions = AS_THEY_COME
     notes: tuple[str, ...] = ()
 
     @property
@@ -108,6 +111,7 @@ def understand_folder(
     annotations: Path | None = None,
     group: str | None = None,
     um_per_px: float | None = None,
+    options: ReadOptions = AS_THEY_COME,
     skip_bare: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -119,7 +123,8 @@ def understand_folder(
         source: folder of the pictures.
         annotations: folder or file of the annotations, where it is another.
         group: see `group_pictures`.
-        um_per_px: edge of a pixel, micrometres.
+        um_per_px: edge of a pixel, micrometres; what all files state by default.
+        options: how pictures are read.
         skip_bare: whether pictures without annotation are left out.
         force: whether a set of the name may be there.
         progress: called after every picture.
@@ -158,19 +163,22 @@ def understand_folder(
     if paired.bare:
         notes.add(f"{len(paired.bare)} pictures without annotation were left out.")
     chosen = {path: _chosen(found, path) for path, found in paired.annotations.items()}
-    points_of = in_pixels(chosen, um_per_px, notes.add)
+    if um_per_px is None:
+        um_per_px = stated_um_per_px(list(chosen), options, notes.add)
+    points_of = in_pixels(chosen, um_per_px, options, notes.add)
     pictures = []
     placement = Placement()
     formats: Counter[str] = Counter()
     for done, (path, found) in enumerate(chosen.items(), start=1):
-        picture = _read_picture(path, found, points_of.get(path), placement, notes)
+        picture = _read_picture(path, options, found, points_of.get(path), placement, notes)
         image_id = safe_id(image_name(path, source))
         pictures.append(replace(picture, image_id=image_id, group=grouped.get(path)))
         formats[found.format.name] += 1
         notes.add(*found.read.notes)
         if progress is not None:
             progress(done, len(chosen))
-    return _checked(name, source, pictures, formats, um_per_px, placement, chosen, notes)
+    folder = _checked(name, source, pictures, formats, um_per_px, placement, chosen, notes)
+    return replace(folder, options=options)
 
 
 def check_name(name: str) -> None:
@@ -194,13 +202,15 @@ def _chosen(found: Sequence[FoundAnnotation], picture: Path) -> FoundAnnotation:
 
 def _read_picture(
     path: Path,
+    options: ReadOptions,
     found: FoundAnnotation,
     points: Points | None,
     placement: Placement,
     notes: _Notes,
 ) -> UnderstoodPicture:
-    check_plain(path)
-    pixels = read_image(path)
+    read = read_whole(path, options)
+    pixels = read.pixels
+    notes.add(*(f"Reading: {note}." for note in read.notes))
     size = (pixels.shape[1], pixels.shape[0])
     check_sizes(found, path, size)
     if points is None:
@@ -274,7 +284,8 @@ def keep_set(
 ) -> StoredSet:
     """Keep an understood folder as a set in `$CELLBENCH_HOME`, with its config.
 
-    The bytes of the pictures are kept unchanged.
+    The bytes of a plain 8-bit picture are kept unchanged; of another one (16 bits, a plane of a
+    stack, turned by its orientation) the pixels as they were read are.
 
     Raises:
         UserError: a set of the name is there; a picture is gone; the disk is full.
@@ -301,12 +312,22 @@ def _items(folder: UnderstoodFolder) -> Iterator[NewItem]:
             raise UserError(
                 f"{picture.path} cannot be read ({error.strerror}); see its rights."
             ) from error
+        pixels = read_whole(picture.path, folder.options).pixels
+        plain = _is_decoded_to(data, pixels, picture.path)
         yield NewItem(
             image_id=picture.image_id,
-            picture=data,
-            suffix=picture.path.suffix.lower(),
+            picture=data if plain else pixels,
+            suffix=picture.path.suffix.lower() if plain else ".png",
             size=picture.size,
             points=picture.points,
             count=picture.count if folder.facts.counts_only else None,
             group=picture.group,
         )
+
+
+def _is_decoded_to(data: bytes, pixels: NDArray[np.uint8], path: Path) -> bool:
+    """Whether a set that holds the file's bytes would give these pixels."""
+    try:
+        return np.array_equal(decode_image(data, name=str(path)), pixels)
+    except UserError:  # only the reader of pictures as they come has its format
+        return False

@@ -153,7 +153,7 @@ def spoil_size(folder, first, cells):
     Image.open(folder / f"{first}_dots.png").resize((128, 128)).save(folder / f"{first}_dots.png")
 
 
-def spoil_pages(folder, first, cells):
+def spoil_stack(folder, first, cells):
     image = Image.open(folder / f"{first}.png").convert("L")
     image.save(folder / f"{first}.tif", save_all=True, append_images=[image])
     (folder / f"{first}.png").unlink()
@@ -172,7 +172,7 @@ def spoil_pages(folder, first, cells):
         (spoil_two_formats, "take the wrong one out"),
         (spoil_two_places, "cells at other places"),
         (spoil_size, "both must be of one size"),
-        (spoil_pages, "2 pages"),
+        (spoil_stack, "has 2"),
     ],
     ids=lambda value: getattr(value, "__name__", "")[6:],
 )
