@@ -120,7 +120,7 @@ def recommend_method(
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
         f"{len(raced)} methods in {budget_s / 60:.0f} min.")  # fmt: skip
     for one in raced[: len(baselines)]:
-        _all_folds(runner, one, say)
+        _all_folds(runner, one, started + _RACE * budget_s, say)
     _race(runner, raced, len(baselines), units, started + _RACE * budget_s, say)
     chosen, finalists = choose(raced, units)
     say(f"{chosen.candidate.name} is trained on all {len(stored)} pictures.")
@@ -169,8 +169,14 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     return chosen, finalists
 
 
-def _all_folds(runner: FoldRunner, one: Raced, say: Callable[[str], None]) -> None:
+def _all_folds(runner: FoldRunner, one: Raced, deadline: float, say: Callable[[str], None]) -> None:
+    """Run a baseline on every fold, if they fit the time by what the first one took."""
     for split in SPLITS:
+        left = len(SPLITS) - split
+        if one.seconds and time.monotonic() + left * float(np.mean(one.seconds)) > deadline:
+            one.out = f"Its {len(SPLITS)} folds do not fit the time; give a longer --budget."
+            say(f"{one.candidate.name} is left out. {one.out}")
+            return
         runner.run(one, split)
         if one.out:
             say(f"{one.candidate.name} is left out. {one.out}")

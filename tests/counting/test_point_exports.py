@@ -87,7 +87,8 @@ def test_roifile_has_a_multi_point_selection_of_pixel_indices(tmp_path):
 
 
 def test_geojson_has_a_valid_collection():
-    geojson = pytest.importorskip("geojson")
+    import geojson
+
     read = geojson.loads(qupath_geojson(POINTS, None, name="a", size=SIZE))
     assert read.is_valid
     assert list(geojson.utils.coords(read)) == [(0.5, 0.5), (3.25, 2.75)]

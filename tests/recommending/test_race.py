@@ -8,7 +8,7 @@ import pytest
 from cellbench.errors import RunError
 from cellbench.recommending.candidates import Candidate
 from cellbench.recommending.folds import Raced
-from cellbench.recommending.recommendation import _race, choose
+from cellbench.recommending.recommendation import _all_folds, _race, choose
 
 
 class MadeUp:
@@ -102,3 +102,14 @@ def test_no_method_at_all_is_one_sentence_with_the_reason():
     raced[0].out = "A step takes 9 s here."
     with pytest.raises(RunError, match="A step takes 9 s"):
         choose(raced, UNITS)
+
+
+def test_a_baseline_whose_folds_do_not_fit_the_time_is_left_out_after_the_first():
+    (one,), runner = methods("slow"), MadeUp({"slow": 1.0}, cost=50.0)
+    _all_folds(runner, one, time.monotonic() + 100.0, lambda text: None)
+    assert len(runner.calls) == 1
+    assert "do not fit the time" in one.out
+    (one,), runner = methods("fast"), MadeUp({"fast": 1.0}, cost=1.0)
+    _all_folds(runner, one, time.monotonic() + 100.0, lambda text: None)
+    assert len(runner.calls) == 5
+    assert not one.out

@@ -152,7 +152,7 @@ def _is_annotated(path: Path, root: Path) -> bool:
 def _walk(folder: Path) -> Iterator[Path]:
     """The files below a folder, sorted by path; hidden files and folders are passed over."""
     root, seen = folder.resolve(), 0
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         deep = len(Path(place).relative_to(folder).parts)
         kept = sorted(name for name in folders if not name.startswith((".", "__")))
         folders[:] = kept if deep < _DEPTH else []
@@ -170,3 +170,9 @@ def _walk(folder: Path) -> Iterator[Path]:
                     f"{folder} holds more than {_MOST_FILES} files; name a smaller one."
                 )
             yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"The folder {error.filename} cannot be read ({error.strerror}); see its rights."
+    )

@@ -95,7 +95,7 @@ class _Notes:
     sentences: Counter[str] = field(default_factory=Counter)
 
     def add(self, *sentences: str) -> None:
-        self.sentences.update(dict.fromkeys(sentences, 1))
+        self.sentences.update(dict.fromkeys(map(as_unicode, sentences), 1))
 
     def all(self) -> tuple[str, ...]:
         return tuple(
@@ -142,7 +142,8 @@ def understand_folder(
     grouped: dict[Path, str] = {}
     if group is not None:
         tables = [p for p in (*files.annotations, *files.others) if p.suffix.lower() == ".csv"]
-        grouped, table = group_pictures(group, files.pictures, tables, source)
+        found_groups, table = group_pictures(group, files.pictures, tables, source)
+        grouped = {path: as_unicode(name) for path, name in found_groups.items()}
         if table in files.annotations and len(files.annotations) > 1:
             files.annotations.remove(table)
     paired = pair(files, apart=annotations)
@@ -179,6 +180,11 @@ def understand_folder(
             progress(done, len(chosen))
     folder = _checked(name, source, pictures, formats, um_per_px, placement, chosen, notes)
     return replace(folder, options=options)
+
+
+def as_unicode(text: str) -> str:
+    """Text without the bytes of a file's name that are no Unicode, which a manifest cannot hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_name(name: str) -> None:
@@ -294,7 +300,7 @@ def keep_set(
     return write_set(
         folder.name,
         _items(folder),
-        source=f"imported from a folder called {folder.source.resolve().name}",
+        source=as_unicode(f"imported from a folder called {folder.source.resolve().name}"),
         notes=folder.notes,
         own=folder.facts,
         beside={paths.SET_CONFIG: (json.dumps(config, indent=1) + "\n").encode("ascii")},

@@ -1,7 +1,9 @@
 """A folder with annotations in any format becomes the same set, and contradictions are named."""
 
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -246,3 +248,28 @@ def test_a_killed_import_leaves_no_set(folder, pictures, home, monkeypatch):
     with pytest.raises(UserError, match="cannot be read"):
         keep_set(understood)
     assert own_sets() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_unicode_are_taken(tmp_path, pictures, home):
+    folder = tmp_path / os.fsdecode(b"in\xff")
+    cells = copy_pictures(dict(list(pictures.items())[:3]), folder)
+    FORMATS["text"](cells, folder)
+    first = sorted(cells)[0]
+    for suffix in (".png", ".txt"):
+        (folder / f"{first}{suffix}").rename(folder / os.fsdecode(b"\xfe" + suffix.encode()))
+    (folder / os.fsdecode(b"\xfd.log")).write_text("x")
+    import_own("mine", folder, group="(.)")
+    stored = open_set("mine")
+    assert len(stored) == 3
+    assert verify_set(stored) == []
+    assert sum(stored.sample(i).count for i in stored.ids) == sum(map(len, cells.values()))
+
+
+def test_a_pipe_and_a_folder_without_rights_hang_nothing(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    first = sorted(pictures)[0]
+    (folder / f"{first}.txt").unlink()
+    os.mkfifo(folder / f"{first}.txt")
+    with pytest.raises(UserError, match="it is a pipe"):
+        import_own("mine", folder)
