@@ -8,11 +8,10 @@ import safetensors.torch
 import torch
 
 from cellbench.engine.assembly import make_training
-from cellbench.engine.scoring import score_test
+from cellbench.engine.scoring import find_calibration, score_test
 from cellbench.engine.verify import prepare_recorded
 from cellbench.engine.work_progress import Display
 from cellbench.files.writing import sha256_file, write_atomically
-from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.kept_weights import load_kept
 from cellbench.records.record_file import read_record, write_record
 from cellbench.records.run_files import RECORD, WEIGHTS
@@ -22,8 +21,9 @@ from cellbench.records.trained_runs import TrainedRun
 def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, Any]:
     """Write a run's weights in half precision, and a record of what these score.
 
-    Thresholds and the correction of counts stay as they were chosen. Numbers of single precision
-    that are too large for half precision are refused when the file is read back, as not finite.
+    Thresholds stay as they were chosen; the correction of counts is chosen anew, as `verify` does
+    for the weights that it scores. Numbers of single precision that are too large for half
+    precision are refused when the file is read back, as not finite.
 
     Args:
         run: whose weights are the record's, and whose data set is on disk.
@@ -50,14 +50,16 @@ def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, A
         prepared = prepare_recorded(record, run.config, store, "cpu", display)
         counter = load_kept(run.config.model, weights, sha256=digest)
         training = make_training(prepared, counter, folder)
-        known = record.get("calibration")
-        calibration = None if known is None else CountCalibration.of(known)
+        corrected = record.get("calibration") is not None
+        calibration = find_calibration(prepared, training) if corrected else None
         scored = score_test(prepared, training, calibration, task=display.task)
         content = record | {
             "scored_weights": {"sha256": digest},
             "images": scored.scores.images,
             "metrics": scored.scores.metrics,
         }
+        if calibration is not None:
+            content["calibration"] = calibration.plain()
         file = write_record(store, content, points=scored.points)
         write_atomically(folder / RECORD, file.read_bytes())
         return read_record(file)

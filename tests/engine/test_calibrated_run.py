@@ -13,9 +13,11 @@ from cellbench.counting.folder_count import find_trained
 from cellbench.counting.trained_counter import load_counter
 from cellbench.data.splits import make_split
 from cellbench.data.stored_set import open_set
+from cellbench.engine.half_precision import keep_in_half
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import verify_record
+from cellbench.engine.work_progress import Display
 from cellbench.metrics.calibration import choose_calibration
 from cellbench.records.hashes import content_hash
 
@@ -27,7 +29,7 @@ def finished(simulated_home, tmp_path_factory):
         patch.setenv("CELLBENCH_HOME", str(simulated_home))
         patch.setenv("CELLBENCH_OFFLINE", "1")
         config, length = "cellbench_toy:methods/brightness.py", ("schedule.validations=1",)
-        overrides = ("optimizer.lr=0.5", "data.input_scale=0.25", "data.batch_size=50", *length)
+        overrides = ("optimizer.lr=0.37", "data.input_scale=0.25", "data.batch_size=50", *length)
         asked = Request(config, dataset="adi-sim", epochs=3, overrides=overrides, store=str(store))
         yield store, run(asked)
 
@@ -66,6 +68,17 @@ def test_another_correction_than_the_validation_images_ask_for_is_found(finished
     forged = tmp_path / outcome.record_file.name
     forged.write_text(json.dumps(record))
     assert len(verify_record(forged, store).differing) == len(record["images"])
+
+
+def test_weights_in_half_precision_have_a_correction_of_their_own(finished, tmp_path):
+    _, outcome = finished
+    trained = find_trained(str(outcome.folder), None)
+    record = keep_in_half(trained, tmp_path, Display())
+    raw = {image["raw"] for image in record["images"]}
+    assert raw != {image["raw"] for image in outcome.record["images"]}, "nothing was rounded"
+    # with the offset of the other weights the counts would differ by what was rounded
+    for image, before in zip(record["images"], outcome.record["images"], strict=True):
+        assert image["prediction"] == pytest.approx(before["prediction"], abs=1e-6)
 
 
 def test_own_pictures_are_corrected_by_their_area(finished):
