@@ -22,6 +22,7 @@ COMMANDS = {
     "view": ("view", "Open the pictures of a count in the browser, and correct the count there."),
     "leaderboard": ("leaderboard", "Show and write the tables of a data set."),
     "site": ("site", "Write pages of all results, to open in a browser."),
+    "report": ("report", "Write a comparison for a paper: one HTML page, and LaTeX."),
     "verify": ("verify", "Score a record's test part again and say what differs."),
     "models": ("models", "List and keep trained methods that count."),
     "records": ("records", "Take in records that were made elsewhere."),

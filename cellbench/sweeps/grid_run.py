@@ -104,7 +104,7 @@ def run_grid(
     if dry_run:
         slots = make_slots(device=where.device, jobs=where.jobs, shares=shares)
         view.planned(plan, len(slots), shares)
-        return GridOutcome(plan, tuple(_finished_part(part) for part in plan.parts))
+        return GridOutcome(plan, tuple(finished_part(part) for part in plan.parts))
     if all(stored.problem for stored in plan.sets):
         raise UserError("; ".join(s.problem.rstrip(".") for s in plan.sets) + ".")
     remove_stale_claims(plan)
@@ -135,7 +135,7 @@ def run_grid(
     return GridOutcome(plan, tuple(_reported_part(part, store) for part in plan.parts))
 
 
-def _finished_part(part: PlanPart) -> PartOutcome:
+def finished_part(part: PlanPart) -> PartOutcome:
     """The finished runs of a part, each in every cell that it belongs to."""
     done = tuple(
         GridRun(cell.levels, run.record)
@@ -148,7 +148,7 @@ def _finished_part(part: PlanPart) -> PartOutcome:
 
 def _reported_part(part: PlanPart, store: Path) -> PartOutcome:
     notes: list[str] = []
-    finished = _finished_part(part)
+    finished = finished_part(part)
     files = write_report(
         report_folder(part, store),
         grid_name=part.grid.name,

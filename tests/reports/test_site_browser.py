@@ -10,6 +10,8 @@ from selenium.webdriver.common.keys import Keys
 from site_samples import write_nuclei_records
 
 from cellbench.ranking.paired_tests import compare_pairs
+from cellbench.reports.grid_results import GridRun
+from cellbench.reports.site.grid_report import ReportPart, write_grid_report
 from cellbench.reports.site.ranked_tables import read_results
 from cellbench.reports.site.site_build import build_site
 
@@ -158,6 +160,16 @@ def test_no_page_has_a_serious_fault_or_an_error(store, table, browser, night):
         assert console_errors(browser) == []
         assert serious_faults(browser) == [], page
     dark(browser, False)
+
+
+def test_the_report_of_a_comparison_has_no_serious_fault(store, table, tmp_path, browser):
+    runs = [GridRun((("method", e.row.method),), run) for e in table.ranked for run in e.runs]
+    part = ReportPart("g", "Generated", None, runs)
+    page, _ = write_grid_report(tmp_path, "g", [part])
+    console_errors(browser)
+    browser.get(page.as_uri())
+    assert console_errors(browser) == []
+    assert serious_faults(browser) == []
 
 
 def test_pages_fit_a_phone(store, table):

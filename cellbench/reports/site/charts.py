@@ -16,6 +16,7 @@ from cellbench.ranking.tables import plain
 WIDTH, HEIGHT = 420, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
 SERIES = 7
+_ROW = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,16 @@ class Line:
     y: float
     label: str
     dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An estimate with its interval, either of which may be unknown."""
+
+    label: str
+    estimate: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,39 @@ def curves(
     return _svg(title, parts)
 
 
+def spans(rows: Sequence[Span], *, title: str, x: str) -> Markup:
+    """Estimates with their intervals, one below the other, and a line at zero.
+
+    Args:
+        rows: those without an estimate are left out.
+        title: read by screen readers.
+        x: label of the axis, with its unit.
+
+    Returns:
+        An `svg` element; empty without estimates.
+    """
+    known = [(row, row.estimate) for row in rows if row.estimate is not None]
+    if not known:
+        return Markup("")
+    ends = [end for row, value in known for end in (row.low, value, row.high) if end is not None]
+    across = ticks(min(0.0, *ends), max(0.0, *ends))
+    bottom = _TOP + _ROW * len(known)
+    place = Axis(across[0], across[-1], _LEFT, WIDTH - _RIGHT)
+    parts = []
+    for value in across:
+        px = place.at(value)
+        parts.append(_segment("rule" if value == 0 else "grid", px, _TOP, px, bottom))
+        parts.append(_text("tick", px, bottom + 15, "middle", f"{value:g}"))
+    for index, (row, estimate) in enumerate(known):
+        height = _TOP + _ROW * index + 26
+        parts.append(_text("key", _LEFT, height - 12, "start", row.label))
+        if row.low is not None and row.high is not None:
+            parts.append(_segment("line c0", place.at(row.low), height, place.at(row.high), height))
+        parts.append(f'<circle class="dot" cx="{place.at(estimate)}" cy="{height}" r="4"/>')
+    parts.append(_text("label", (_LEFT + WIDTH - _RIGHT) / 2, bottom + 36, "middle", x))
+    return _svg(title, parts, bottom + _BOTTOM)
+
+
 def _axes(across: Sequence[float], up: Sequence[float]) -> tuple[Axis, Axis]:
     return (
         Axis(across[0], across[-1], _LEFT, WIDTH - _RIGHT),
@@ -189,7 +233,7 @@ def _text(name: str, x: float, y: float, anchor: str, text: str) -> str:
     return f'<text class="{name}" x="{x}" y="{y}" text-anchor="{anchor}">{shown}</text>'
 
 
-def _svg(title: str, parts: Sequence[str]) -> Markup:
-    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="group"'
+def _svg(title: str, parts: Sequence[str], height: float = HEIGHT) -> Markup:
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="group"'
     label = escape(plain(title))
     return Markup(f'{head} aria-label="{label}">{"".join(parts)}</svg>')

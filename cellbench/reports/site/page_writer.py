@@ -107,21 +107,8 @@ class PageWriter:
         Raises:
             UserError: the folder cannot be written.
         """
-        texts = [_asset(name) for name in scripts]
         root = "../" * path.count("/")
-        page = (
-            _environment()
-            .get_template(template)
-            .render(
-                root=root,
-                style=Markup(_asset(_STYLE)),
-                scripts=[Markup(text) for text in texts],
-                policy=_policy([_asset(_STYLE)], texts),
-                data=None if data is None else embedded_json(data),
-                version=cellbench.__version__,
-                **values,
-            )
-        )
+        page = render_page(template, root=root, scripts=scripts, data=data, **values)
         encoded = page.encode("utf-8")
         target = self.folder / path
         # Not onto the disk before it gets its name: a page can be made again, and there are many.
@@ -144,6 +131,34 @@ class PageWriter:
         document = {"cellbench": cellbench.__version__, "pages": dict(sorted(self.made.items()))}
         text = json.dumps(document, indent=0) + "\n"
         write_atomically(self.folder / STATE, text.encode("utf-8"), elsewhere="--out")
+
+
+def render_page(
+    template: str, *, root: str, scripts: Sequence[str] = (), data: Any = None, **values: Any
+) -> str:
+    """Fill in a template; see `PageWriter.write`.
+
+    Args:
+        template: file in pages/.
+        root: leads from the page to the site's folder.
+        scripts: files in assets/.
+        data: what the scripts read.
+        values: of the template.
+    """
+    texts = [_asset(name) for name in scripts]
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            root=root,
+            style=Markup(_asset(_STYLE)),
+            scripts=[Markup(text) for text in texts],
+            policy=_policy([_asset(_STYLE)], texts),
+            data=None if data is None else embedded_json(data),
+            version=cellbench.__version__,
+            **values,
+        )
+    )
 
 
 def embedded_json(data: Any) -> Markup:
