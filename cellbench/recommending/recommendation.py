@@ -160,7 +160,7 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     """
     whole = [one for one in raced if one.images and not one.out and not one.candidate.control]
     if not whole:
-        reasons = "; ".join(one.out for one in raced if one.out)[:300]
+        reasons = "; ".join(dict.fromkeys(one.out.rstrip(".") for one in raced if one.out))[:300]
         raise RunError(f"No method could be trained on all folds ({reasons}).")
     errors = {one.candidate.name: one.errors for one in whole}
     good = as_good_as_best(errors, units, whole[0].cells)

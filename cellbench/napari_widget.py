@@ -1,0 +1,114 @@
+"""A widget of napari: count the cells of an image layer with a trained run.
+
+napari finds it by `napari.yaml` (entry point `napari.manifest`). Nothing of napari or torch is
+imported before the widget is opened.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.point_conventions import NAPARI
+from cellbench.data.reader import AS_THEY_COME, finite, mapped
+from cellbench.errors import UserError
+
+if TYPE_CHECKING:
+    from cellbench.counting.trained_counter import TrainedCounter
+
+Layer = tuple[NDArray[np.float64], dict[str, Any], str]
+"""Data, properties and kind of a layer, as napari takes it."""
+
+
+def count_plane(
+    plane: NDArray[Any], run: str | Path, *, scale: float = 1.0, name: str = "image"
+) -> tuple[float, Layer | None]:
+    """Count the cells of a plane as `cellbench count` counts those of a picture.
+
+    Args:
+        plane: (H, W) numbers of any type, or (H, W, 3) or (H, W, 4) colours.
+        run: folder, record or id of a finished run.
+        scale: px that a cell should have per px that it has.
+        name: of the image, for the layer's name and messages.
+
+    Returns:
+        The number of cells; a points layer, (N, 2) (row, column) with the scores as a feature, or
+        None for a method without points.
+
+    Raises:
+        UserError: the plane is no picture, or there is no such run.
+    """
+    values = np.asarray(plane)
+    if values.ndim == 3 and values.shape[2] == 4:
+        values = values[:, :, :3]
+    if values.size == 0 or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
+        raise UserError(f"{name} has the shape {values.shape}; a plane of it is counted.")
+    pixels, _, _ = mapped(finite(values, name)[0], AS_THEY_COME)
+    found = _counter(str(run)).count(pixels, scale=scale, name=name)
+    if found.points is None:
+        return found.count, None
+    places = found.points[:, ::-1].astype(np.float64) - NAPARI.shift_px
+    features = {} if found.scores is None else {"score": np.asarray(found.scores)}
+    shown = {
+        "name": f"{name}: {found.count:.1f} cells", "features": features, "size": 8,
+        "face_color": "transparent", "border_color": "cyan",
+    }  # fmt: skip
+    return found.count, (places, shown, "points")
+
+
+def displayed_plane(data: NDArray[Any], *, rgb: bool, step: tuple[int, ...]) -> NDArray[Any]:
+    """The plane of an image layer that a viewer shows.
+
+    Args:
+        data: (..., H, W), or (..., H, W, 3 or 4) with `rgb`.
+        rgb: whether the last axis is of colours.
+        step: of each axis of the viewer; those of the layer are its last ones.
+    """
+    leading = data.ndim - (3 if rgb else 2)
+    if leading == 0:
+        return data
+    axes = data.ndim - (1 if rgb else 0)
+    own = tuple(step)[-axes:][:leading]
+    return data[tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(own, data.shape, strict=False))]
+
+
+@lru_cache(maxsize=2)
+def _counter(run: str) -> "TrainedCounter":
+    """A run's method; kept, so that the next layer does not load it again."""
+    from cellbench.counting.trained_counter import load_counter
+    from cellbench.records.trained_runs import find_trained
+
+    return load_counter(find_trained(run, None))
+
+
+def count_widget() -> Any:
+    """The widget: an image layer, a run, and a button that adds a layer of points."""
+    import napari.layers
+    import napari.types
+    from magicgui import magicgui
+    from napari import current_viewer
+    from napari.utils.notifications import show_info
+
+    @magicgui(call_button="Count", run={"mode": "d", "label": "run (folder)"})
+    def count(
+        image: napari.layers.Image, run: Path, scale: float = 1.0
+    ) -> list[napari.types.LayerDataTuple]:
+        viewer = current_viewer()
+        step = () if viewer is None else tuple(viewer.dims.current_step)
+        plane = displayed_plane(np.asarray(image.data), rgb=image.rgb, step=step)
+        try:
+            cells, layer = count_plane(plane, run, scale=scale, name=image.name)
+        except UserError as error:
+            show_info(str(error))
+            return []
+        show_info(f"{cells:.1f} cells in {image.name}.")
+        if layer is None:
+            return []
+        places, shown, kind = layer
+        # Points are drawn where the image is: in its scale, and at its place.
+        shown |= {"scale": image.scale[-2:], "translate": image.translate[-2:]}
+        return [(places, shown, kind)]
+
+    return count

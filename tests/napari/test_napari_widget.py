@@ -1,0 +1,89 @@
+"""The widget of napari: what it counts without napari, and with a viewer where one is installed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from annotation_samples import nuclei_pictures
+from PIL import Image
+
+import cellbench
+from cellbench import napari_widget
+from cellbench.errors import UserError
+from cellbench.napari_widget import count_plane, count_widget, displayed_plane
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    done = cellbench.run("methods/bloblog", dataset="nuclei", protocol="smoke", store=str(store))
+    return done.folder
+
+
+@pytest.fixture(scope="module")
+def picture():
+    ((path, points),) = nuclei_pictures(1).values()
+    return np.asarray(Image.open(path)), points
+
+
+def test_a_plane_is_counted_as_count_counts_its_file(run, picture, tmp_path):
+    pixels, _ = picture
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = cellbench.count(tmp_path / "a.png", run, out=tmp_path / "counts", no_pictures=True)
+    cells, (places, shown, kind) = count_plane(pixels, run, name="a")
+    assert cells == pytest.approx(found.counts["count"][0])
+    assert kind == "points"
+    expected = found.points[["y_px", "x_px"]].to_numpy() - 0.5
+    np.testing.assert_allclose(places, expected, atol=1e-3)
+    assert len(shown["features"]["score"]) == len(places)
+    more, _ = count_plane(pixels.astype(np.uint16) * 257, run)
+    assert more == pytest.approx(cells)
+
+
+def test_of_a_stack_the_plane_that_is_shown_is_counted():
+    stack = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    np.testing.assert_array_equal(displayed_plane(stack, rgb=False, step=(1, 2, 0, 0)), stack[1, 2])
+    np.testing.assert_array_equal(
+        displayed_plane(stack[0], rgb=False, step=(1, 2, 0, 0)), stack[0, 2]
+    )
+    colours = np.zeros((7, 4, 5, 3))
+    assert displayed_plane(colours, rgb=True, step=(3, 0, 0)).shape == (4, 5, 3)
+    assert displayed_plane(stack[0, 0], rgb=False, step=(0, 0)).shape == (4, 5)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 5, 2), (3, 4, 5, 6)])
+def test_what_is_no_plane_is_one_sentence(shape):
+    with pytest.raises(UserError, match="the shape"):
+        count_plane(np.zeros(shape), "run")
+
+
+def test_the_manifest_names_the_widget_that_is_there():
+    manifest = yaml.safe_load(Path(cellbench.__file__).with_name("napari.yaml").read_text())
+    (command,) = manifest["contributions"]["commands"]
+    module, _, name = command["python_name"].partition(":")
+    assert module == napari_widget.__name__
+    assert getattr(napari_widget, name) is count_widget
+    (widget,) = manifest["contributions"]["widgets"]
+    assert widget["command"] == command["id"]
+
+
+@pytest.mark.slow
+def test_points_appear_in_a_viewer(run, picture, monkeypatch):
+    if "DISPLAY" not in os.environ:
+        monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    napari = pytest.importorskip("napari")
+    pixels, _ = picture
+    viewer = napari.Viewer(show=False)
+    try:
+        image = viewer.add_image(pixels[..., :3] if pixels.ndim == 3 else pixels, name="a")
+        image.scale = np.array([0.5, 0.5])
+        widget = count_widget()
+        viewer.window.add_dock_widget(widget)
+        widget(image=image, run=run)
+        (points,) = [layer for layer in viewer.layers if layer.name.startswith("a: ")]
+        assert len(points.data) > 0
+        np.testing.assert_array_equal(points.scale, [0.5, 0.5])
+    finally:
+        viewer.close()
