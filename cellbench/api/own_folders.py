@@ -29,7 +29,9 @@ def import_own(
 
     An annotation goes by the name of its picture (a.png with a.txt, a_dots.png, a_mask.tif, a.roi,
     a_seg.npy), or states it (COCO, CVAT, VIA, a table with a column called image). What
-    contradicts itself is refused, and nothing is kept of it.
+    contradicts itself is refused, and nothing is kept of it. Of a folder of counts that were
+    corrected with `cellbench view`, the pictures that a person has looked through are taken, with
+    the corrected cells.
 
     Args:
         name: of the set, as `cellbench run --dataset` and the other commands take it.
@@ -53,19 +55,32 @@ def import_own(
     Raises:
         UserError: a file cannot be read, or contradicts its picture or another; names the file.
     """
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from cellbench.counting.corrected_set import is_corrected, write_corrected
+    from cellbench.counting.counted_folder import read_counted
     from cellbench.data.own_sets.own_import import keep_set, understand_folder
     from cellbench.data.planes import PlaneChoice
     from cellbench.data.reader import ReadOptions
 
-    folder = understand_folder(
-        name,
-        Path(source),
-        annotations=None if annotations is None else Path(annotations),
-        group=group,
-        um_per_px=um_per_px,
-        options=ReadOptions(PlaneChoice(channel, page, project)),
-        skip_bare=skip_bare,
-        force=force,
-        progress=progress,
-    )
-    return keep_set(folder, force=force) if confirm(folder) else None
+    place = Path(source).expanduser()
+    options = ReadOptions(PlaneChoice(channel, page, project))
+    with ExitStack() as stack:
+        if annotations is None and is_corrected(place):
+            counted = read_counted(place)
+            options = counted.reading
+            place = Path(stack.enter_context(TemporaryDirectory())) / place.resolve().name
+            write_corrected(counted, place)
+        folder = understand_folder(
+            name,
+            place,
+            annotations=None if annotations is None else Path(annotations),
+            group=group,
+            um_per_px=um_per_px,
+            options=options,
+            skip_bare=skip_bare,
+            force=force,
+            progress=progress,
+        )
+        return keep_set(folder, force=force) if confirm(folder) else None

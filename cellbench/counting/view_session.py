@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellbench.counting.annotator_agreement import agreement
+from cellbench.counting.corrected_set import picture_file
 from cellbench.counting.corrections import (
     ADDED,
     CHECKED,
@@ -26,8 +27,6 @@ from cellbench.ranking.tables import plain
 
 _OPEN_PICTURES = 2
 _MOST_CHANGES = 200_000
-# What a spreadsheet takes for a formula has a quote before it in the tables.
-_QUOTED = "'"
 
 
 class ViewSession:
@@ -213,10 +212,8 @@ class ViewSession:
 
     def _path(self, picture: CountedPicture) -> Path:
         """Where the picture is: where it was counted, else by its name in the folder given."""
-        name = picture.name.removeprefix(_QUOTED)
-        if self._folder is None:
-            return Path(name if not Path(picture.name).exists() else picture.name)
-        return self._folder / Path(name.replace("\\", "/")).name
+        path = picture_file(picture)
+        return path if self._folder is None else self._folder / path.name
 
 
 def _density(picture: CountedPicture, cells: float, area_px: float) -> float | None:

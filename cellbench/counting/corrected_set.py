@@ -1,0 +1,73 @@
+"""Corrected counts as annotations, so that what a person mended can teach the next method."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from cellbench.counting.corrections import CorrectionLog, annotators_of, apply_changes
+from cellbench.counting.count_tables import COUNTS
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.data.points import format_points
+from cellbench.errors import UserError
+from cellbench.files.writing import safe_id, sha256_file, writing
+
+
+def is_corrected(folder: Path) -> bool:
+    """Whether a folder holds counts that somebody has corrected or looked through."""
+    return (folder / COUNTS).is_file() and bool(annotators_of(folder))
+
+
+def write_corrected(counted: CountedFolder, target: Path) -> int:
+    """Copy the pictures that a person has looked through, each beside its cells as `x y` text.
+
+    Args:
+        counted: the counts; `corrected.csv` holds, or the file of the one person who has one.
+        target: folder of the pictures and texts.
+
+    Returns:
+        How many pictures there are.
+
+    Raises:
+        UserError: several people have corrected and none of them in `corrected.csv`; a picture is
+            gone or has changed; nobody has looked through any; the disk is full.
+    """
+    names = annotators_of(counted.folder)
+    if "" not in names and len(names) > 1:
+        raise UserError(
+            f"{counted.folder} was corrected by {', '.join(names)}; copy the file of the one whose "
+            "corrections hold to corrected.csv."
+        )
+    log = CorrectionLog.open(counted.folder, "" if "" in names else names[0])
+    target.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for picture in counted.pictures:
+        changes = log.changes.get(picture.name)
+        if not changes:
+            continue
+        path = picture_file(picture)
+        if not path.is_file() or sha256_file(path) != picture.sha256:
+            raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
+        done = apply_changes(picture.places, changes)
+        cells = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
+        # Pictures of one name from two folders must not write over each other.
+        stem = safe_id(f"{path.stem}-{picture.sha256[:8]}")
+        with writing(target / stem):
+            shutil.copyfile(path, target / f"{stem}{path.suffix}")
+            (target / f"{stem}.txt").write_bytes(format_points(cells))
+        written += 1
+    if not written:
+        raise UserError(
+            f"Nobody has looked through a picture of {counted.folder} yet; `cellbench view "
+            f"{counted.folder}` shows them."
+        )
+    return written
+
+
+def picture_file(picture: CountedPicture) -> Path:
+    """Where a picture was when it was counted.
+
+    Its name in the tables has a quote before it where a spreadsheet would take it for a formula.
+    """
+    named = Path(picture.name)
+    return named if named.exists() else Path(picture.name.removeprefix("'"))
