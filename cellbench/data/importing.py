@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
-from cellbench.data.images import decode_image, stored_size
+from cellbench.data.kept_pictures import keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
-from cellbench.files.reading import check_file, read_file
+from cellbench.files.reading import check_file
 from cellbench.files.writing import safe_id
 
 _SHOWN = 3
@@ -177,22 +177,17 @@ def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
 def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> Iterator[NewItem]:
     counts = []
     for item in items:
-        try:
-            data = read_file(item.image, most=FILE.size)
-        except OSError as error:
-            raise UserError(
-                f"{item.image} cannot be read ({error.strerror}); see its rights."
-            ) from error
-        size = stored_size(data, name=str(item.image))
-        decode_image(data, name=str(item.image))  # a picture cut short is found here, not later
+        kept = keep_picture(item.image)  # a picture cut short is found here, not later
+        size = kept.size
+        notes.add(*kept.notes)
         read = dataset.read_annotation(item, size=size)
         _check_points(item, read, size, notes)
         counts.append(len(read.points))
         notes.add(*read.notes)
         yield NewItem(
             image_id=safe_id(item.image_id),
-            picture=data,
-            suffix=item.image.suffix.lower() or ".img",
+            picture=kept.picture,
+            suffix=kept.suffix,
             size=size,
             points=read.points,
             part=item.part,
