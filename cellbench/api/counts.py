@@ -46,6 +46,15 @@ class CountResult:
         return pd.DataFrame(rows, columns=names)
 
     @property
+    def regions(self) -> "pd.DataFrame":
+        """A line a region, as in regions.csv; empty where no regions were named."""
+        import pandas as pd
+
+        rows = [{**asdict(one), "per_mm2": one.per_mm2} for one in self.found.regions]
+        names = ["image", "region", "count", "area_px", "area_mm2", "per_mm2"]
+        return pd.DataFrame(rows, columns=names)
+
+    @property
     def points(self) -> "pd.DataFrame":
         """A line a cell: image, x_px, y_px, score."""
         import pandas as pd
@@ -71,6 +80,7 @@ def count(
     range: tuple[float, float] | None = None,
     invert: bool = False,
     recursive: bool = False,
+    roi: str | Path | None = None,
     no_pictures: bool = False,
     also: Sequence[str] = (),
     device: str = "auto",
@@ -101,6 +111,10 @@ def count(
         range: the numbers that are black and white in all pictures; chosen for each by default.
         invert: swap bright and dark.
         recursive: look into folders within folders.
+        roi: regions whose cells are counted apart, into regions.csv: a file for all pictures, or a
+            folder with a file for each (GeoJSON of QuPath, .roi or .zip of ImageJ, a mask picture).
+            A cell belongs to the region that its centre lies in; on a border, to the one at its
+            right and below.
         no_pictures: mark no cells in pictures.
         also: also a file of points a picture for this program; may be repeated.
         device: one of auto, cpu, cuda or cuda:N.
@@ -137,5 +151,6 @@ def count(
                 PlaneChoice(channel=channel, page=page, project=project), range, invert
             ),
             recursive=recursive,
+            regions=None if roi is None else Path(roi),
         )
     )

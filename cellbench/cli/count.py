@@ -33,6 +33,7 @@ _MOST_NOTES = 8
 @click.option("--range", type=(float, float), metavar="LOW HIGH")
 @click.option("--invert", is_flag=True)
 @click.option("--recursive", is_flag=True)
+@click.option("--roi", metavar="PATH")
 @click.option("--no-pictures", is_flag=True)
 @click.option("--also", type=click.Choice(PROGRAMS), multiple=True)
 @click.option("--device", default="auto", show_default=True)
@@ -52,6 +53,7 @@ def command(
     range: tuple[float, float] | None,
     invert: bool,
     recursive: bool,
+    roi: str | None,
     no_pictures: bool,
     also: tuple[str, ...],
     device: str,
@@ -82,6 +84,7 @@ def command(
         range=range,
         invert=invert,
         recursive=recursive,
+        roi=roi,
         no_pictures=no_pictures,
         also=also,
         device=device,
@@ -117,7 +120,7 @@ def _show(console: "Console", found: "FolderCount") -> None:
             density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
             table.add_row(plain(one.image), f"{one.count:.1f}", *density)
         console.print(table)
-    for sentence in (*_notes(found), *_other_files(found)):
+    for sentence in (*_notes(found), *_other_files(found), *_regions(found)):
         console.print(plain(sentence), markup=False, soft_wrap=True)
     record = found.run.record
     noun = "picture" if len(counted) == 1 else "pictures"
@@ -159,3 +162,13 @@ def _other_files(found: "FolderCount") -> list[str]:
     noun = "file" if others == 1 else "files"
     hint = ", some of them folders, which --recursive looks into" if below else ""
     return [f"{others} other {noun} in the folder not counted{hint}: see skipped.csv."]
+
+
+def _regions(found: "FolderCount") -> list[str]:
+    """Cells of the regions of one name, over all pictures."""
+    sums: dict[str, int] = {}
+    for one in found.regions:
+        sums[one.region] = sums.get(one.region, 0) + one.count
+    listed = [f"{cells} in {name}" for name, cells in list(sums.items())[:_MOST_NOTES]]
+    more = "" if len(sums) <= _MOST_NOTES else f" and {len(sums) - _MOST_NOTES} more"
+    return [f"Cells by region: {', '.join(listed)}{more}; see regions.csv."] if sums else []

@@ -11,6 +11,7 @@ from cellbench import paths
 from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.point_exports import WRITERS
+from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import RULE, ReadOptions, size_of
 from cellbench.engine.run_lock import hold
@@ -37,6 +38,7 @@ class FolderCount:
         skipped: name and reason of every file that was not counted, those of `refused` too.
         given: how many pictures there were.
         run: that counted them.
+        regions: cells of every region, where regions were named.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class FolderCount:
     skipped: tuple[tuple[str, str], ...]
     given: int
     run: "TrainedRun"
+    regions: tuple[RegionCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ def count_pictures(
     display: Display,
     reading: ReadOptions,
     recursive: bool,
+    regions: Path | None,
 ) -> FolderCount:
     """Count pictures that the tables of a folder do not have yet.
 
@@ -142,6 +146,7 @@ def count_pictures(
         display: where progress is shown.
         reading: how pictures are read.
         recursive: whether folders within folders are looked into.
+        regions: file or folder of regions whose cells are counted apart.
 
     Raises:
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
@@ -149,6 +154,8 @@ def count_pictures(
     """
     listed = list_pictures(pictures, recursive=recursive, without=out)
     files = {shown_name(path): path for path in listed.pictures}
+    if regions is not None and not regions.exists():
+        raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     if run is None:
         raise UserError(_no_run_named(store))
     trained = find_trained(run, store)
@@ -202,8 +209,15 @@ def count_pictures(
                     done = tables.add(counted, found)
                     exporter.write(counted, done, files[name], picture.pixels)
         skipped = _skipped(listed.skipped, refused)
-        tables.write_skipped(skipped)
         done_before = tuple(tables.done[name] for name in files if name in tables.done)
+        by_region: list[RegionCount] = []
+        if regions is not None:
+            cells = tables.found([one.image for one in done_before])
+            by_region, without = count_regions(done_before, cells, files, regions)
+            write_regions(out, by_region)
+            skipped += without
+            refused |= {f"{name} (regions)": f"{name}: {why}" for name, why in without}
+        tables.write_skipped(skipped)
     unread = [f"{shown_name(one.path)}: {one.reason}." for one in listed.skipped if one.picture]
     return FolderCount(
         out,
@@ -212,6 +226,7 @@ def count_pictures(
         tuple(skipped),
         len(files) + len(unread),
         trained,
+        tuple(by_region),
     )
 
 

@@ -239,3 +239,42 @@ def test_weights_that_are_not_the_methods_are_told(count, photos, store, tmp_pat
     assert wrong.returncode == 2
     assert "does not hold this method's weights" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_what_is_not_counted_is_listed_with_its_reason(count, photos, tmp_path):
+    (photos / "note.txt").write_text("x")
+    (photos / "slide.nd2").write_bytes(b"x")
+    stack = [Image.new("L", (20, 20), level) for level in (0, 9)]
+    stack[0].save(photos / "stack.tif", save_all=True, append_images=stack[1:])
+    done = count("photos", "--no-pictures")
+    assert done.returncode == 1
+    assert "2 of 5 pictures could not be counted" in done.stderr
+    reasons = {row["image"]: row["reason"] for row in rows(tmp_path / "counts" / "skipped.csv")}
+    assert set(reasons) == {"photos/note.txt", "photos/slide.nd2", "photos/stack.tif"}
+    assert (
+        "2 pages; name what is counted with --page or --project max" in reasons["photos/stack.tif"]
+    )
+    again = count("photos", "--no-pictures", "--page", "2", "--out", "second")
+    assert "photos/a.png has one page" in again.stderr
+    counted = rows(tmp_path / "second" / "counts.csv")
+    assert [(row["image"], row["notes"]) for row in counted] == [
+        ("photos/stack.tif", "page 2 of 2; nothing stands out of the noise")
+    ]
+
+
+def test_cells_of_regions_are_those_of_the_picture(count, photos, tmp_path):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:, :30], mask[:, 50:] = 1, 2
+    (tmp_path / "rois").mkdir()
+    Image.fromarray(mask).save(tmp_path / "rois" / "a_mask.png")
+    done = count("photos/a.png", "--roi", "rois", "--um-per-px", "2", "--no-pictures")
+    assert done.returncode == 0, done.stderr
+    regions = rows(tmp_path / "counts" / "regions.csv")
+    assert [row["region"] for row in regions] == ["region 1", "region 2", "outside all regions"]
+    (whole,) = rows(tmp_path / "counts" / "counts.csv")
+    assert sum(int(row["count"]) for row in regions) == int(whole["points"])
+    assert float(regions[0]["area_mm2"]) == pytest.approx(60 * 30 * 4e-6)
+    without = count("photos/b.tif", "--roi", "rois", "--no-pictures")
+    assert without.returncode == 1
+    assert "rois holds no file of regions for b.tif" in without.stderr
+    assert count("photos", "--roi", "nowhere").returncode == 2

@@ -42,7 +42,7 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
     with reading(path, PROGRAM):
         from roifile import ImagejRoi
 
-        members = _members(data, path) if data[:2] == b"PK" else [data]
+        members = members_of(data, path) if data[:2] == b"PK" else [data]
         places: list[tuple[float, float]] = []
         classes: set[str] = set()
         notes: dict[str, None] = {}
@@ -57,7 +57,7 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
     return [FileAnnotation(points_array(places, path), notes=marks)]
 
 
-def _members(data: bytes, path: Path) -> list[bytes]:
+def members_of(data: bytes, path: Path) -> list[bytes]:
     """The ROI files of an archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]

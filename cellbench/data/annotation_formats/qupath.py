@@ -45,8 +45,8 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
         marks: list[tuple[float, float]] = []
         regions: list[tuple[float, float]] = []
         lines, classes = 0, set()
-        for feature in _features(document):
-            geometry, properties = _parts(feature)
+        for feature in features_of(document):
+            geometry, properties = parts_of(feature)
             kind = geometry.get("type")
             found = _cells(geometry)
             if found is None:
@@ -72,7 +72,12 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
     return [FileAnnotation(points_array(marks, path, QUPATH.shift_px), notes=notes)]
 
 
-def _features(document: Any) -> Iterator[Mapping[str, Any]]:
+def features_of(document: Any) -> Iterator[Mapping[str, Any]]:
+    """Every feature of a GeoJSON document; a bare geometry too.
+
+    Raises:
+        ValueError: one is no object.
+    """
     if isinstance(document, Mapping) and document.get("type") == "FeatureCollection":
         document = document["features"]
     for feature in document if isinstance(document, list) else [document]:
@@ -81,7 +86,12 @@ def _features(document: Any) -> Iterator[Mapping[str, Any]]:
         yield feature
 
 
-def _parts(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def parts_of(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Geometry and properties of a feature.
+
+    Raises:
+        ValueError: it has none.
+    """
     if feature.get("type") != "Feature":  # a bare geometry
         return feature, {}
     geometry, properties = feature.get("geometry"), feature.get("properties") or {}
@@ -98,15 +108,20 @@ def _cells(geometry: Mapping[str, Any]) -> list[tuple[float, float]] | None:
     if kind == "MultiPoint":
         return [_place(one) for one in _listed(places)]
     if kind == "Polygon":
-        return [polygon_centroid(_rings(places))]
+        return [polygon_centroid(rings_of(places))]
     if kind == "MultiPolygon":
-        return [multipolygon_centroid([_rings(one) for one in _listed(places)])]
+        return [multipolygon_centroid([rings_of(one) for one in _listed(places)])]
     if kind in ("LineString", "MultiLineString"):
         return None
     raise ValueError(f"a geometry of the type {str(kind)[:40]!r}")
 
 
-def _rings(places: Any) -> list[list[tuple[float, float]]]:
+def rings_of(places: Any) -> list[list[tuple[float, float]]]:
+    """The closed lines of a polygon: its outline, then its holes.
+
+    Raises:
+        ValueError: it has none.
+    """
     rings = [[_place(one) for one in _listed(ring)] for ring in _listed(places)]
     if not rings:
         raise ValueError("an outline without corners")

@@ -1,0 +1,121 @@
+"""Cells and densities of regions of the counted pictures: `regions.csv`."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cellbench.counting.count_tables import Counted
+from cellbench.data.images import SUFFIXES
+from cellbench.data.regions import GEOJSON, IMAGEJ, read_regions
+from cellbench.errors import UserError
+from cellbench.files.writing import write_atomically
+from cellbench.ranking.tables import csv_cell
+from cellbench.structures import Points, Prediction, no_points
+
+FILE = "regions.csv"
+OUTSIDE = "outside all regions"
+_HEAD = ("image", "region", "count", "area_px", "area_mm2", "per_mm2")
+_ENDINGS = ("", "_roi", "_rois", "_mask", "_regions")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCount:
+    """Cells of a region of a picture.
+
+    Attributes:
+        image: name of the picture in the tables.
+        region: name of the region; `OUTSIDE` for what lies in none.
+        count: cells whose centre lies in it.
+        area_px: within the picture; None for `OUTSIDE`.
+        area_mm2: None where the size of a pixel is not known.
+    """
+
+    image: str
+    region: str
+    count: int
+    area_px: float | None
+    area_mm2: float | None
+
+    @property
+    def per_mm2(self) -> float | None:
+        """Cells a square millimetre, where both are known."""
+        return self.count / self.area_mm2 if self.area_mm2 else None
+
+
+def count_regions(
+    counted: Iterable[Counted],
+    found: Mapping[str, Prediction],
+    files: Mapping[str, Path],
+    regions: Path,
+) -> tuple[list[RegionCount], list[tuple[str, str]]]:
+    """Count the cells of every region.
+
+    Args:
+        counted: pictures.
+        found: their cells, by name.
+        files: of the pictures, by name.
+        regions: a file for all pictures, or a folder with a file for each: by the name of the
+            picture, also with _roi or _mask behind it.
+
+    Returns:
+        The counts; name and reason of pictures without them.
+    """
+    counts: list[RegionCount] = []
+    missing: list[tuple[str, str]] = []
+    for one in counted:
+        try:
+            file = regions if regions.is_file() else _file_of(files[one.image], regions)
+            cells = found.get(one.image)
+            if one.points is None:
+                raise UserError("its method gives no places, without which regions have no count.")
+            points = no_points() if cells is None or cells.points is None else cells.points
+            counts += _of_picture(one, points, file)
+        except UserError as error:
+            missing.append((one.image, f"no regions: {error}"))
+    return counts, missing
+
+
+def write_regions(folder: Path, counts: Iterable[RegionCount]) -> Path:
+    """Write `regions.csv`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for one in counts:
+        numbers = (one.area_px, one.area_mm2, one.per_mm2)
+        cells = ("" if number is None else f"{number:.8g}" for number in numbers)
+        writer.writerow([one.image, csv_cell(one.region), one.count, *cells])
+    write_atomically(folder / FILE, text.getvalue().encode("utf-8"), elsewhere="--out")
+    return folder / FILE
+
+
+def _of_picture(one: Counted, points: Points, file: Path) -> list[RegionCount]:
+    edge = one.um_per_px
+    rows = []
+    outside = np.ones(len(points), dtype=bool)
+    for region in read_regions(file, one.size):
+        within = region.contains(points)
+        outside &= ~within
+        area = region.area_px
+        mm2 = None if edge is None else area * edge**2 / 1e6
+        rows.append(RegionCount(one.image, region.name, int(within.sum()), area, mm2))
+    return [*rows, RegionCount(one.image, OUTSIDE, int(outside.sum()), None, None)]
+
+
+def _file_of(picture: Path, folder: Path) -> Path:
+    stems = [picture.stem, picture.name]
+    for ending in _ENDINGS:
+        for suffix in (*GEOJSON, *IMAGEJ, *sorted(SUFFIXES)):
+            for stem in stems:
+                file = folder / f"{stem}{ending}{suffix}"
+                if file.is_file() and not file.samefile(picture):
+                    return file
+    raise UserError(f"{folder} holds no file of regions for {picture.name}, such as "
+                    f"{picture.stem}.geojson or {picture.stem}_roi.zip.")  # fmt: skip

@@ -1,0 +1,266 @@
+"""Regions of a picture: which cells lie in each, and how large each is.
+
+A cell lies in a region if its centre does. Of regions that share a border a centre on it lies in
+one: an outline holds its left and upper border and not its right and lower one, as pixels do.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.annotation_formats.file_annotation import (
+    read_annotation_bytes,
+    read_annotation_json,
+    reading,
+)
+from cellbench.data.annotation_formats.imagej_rois import members_of
+from cellbench.data.annotation_formats.qupath import features_of, parts_of, rings_of
+from cellbench.data.images import is_named_as_picture
+from cellbench.data.reader import AS_THEY_COME, read_numbers
+from cellbench.errors import UserError
+from cellbench.structures import Points
+
+if TYPE_CHECKING:
+    from roifile import ImagejRoi
+
+GEOJSON, IMAGEJ = (".geojson", ".json"), (".roi", ".zip")
+_MOST_REGIONS = 10_000
+_MOST_CORNERS = 1_000_000
+_ARC = 256
+
+
+class Region(ABC):
+    """A part of a picture.
+
+    Attributes:
+        name: unique within the picture.
+        area_px: of what lies within the picture.
+    """
+
+    name: str
+    area_px: float
+
+    @abstractmethod
+    def contains(self, points: Points) -> NDArray[np.bool_]:
+        """Which of (N, 2) points, (x, y) px, lie in it."""
+
+
+@dataclass(frozen=True)
+class Outline(Region):
+    """What an odd number of closed lines surrounds.
+
+    Attributes:
+        name: see `Region`.
+        rings: (C, 2) corners of each line, (x, y) px.
+        size: (width, height) of the picture.
+    """
+
+    name: str
+    rings: tuple[NDArray[np.float64], ...]
+    size: tuple[int, int]
+
+    @property
+    def area_px(self) -> float:  # type: ignore[override]
+        """Area within the picture."""
+        total = 0.0
+        for ring in self.rings:
+            others = [other for other in self.rings if other is not ring]
+            depth = sum(int(_odd([other], ring[:1])[0]) for other in others)
+            total += (-1) ** depth * abs(_shoelace(_clipped(ring, self.size)))
+        return total
+
+    def contains(self, points: Points) -> NDArray[np.bool_]:
+        """See `Region`."""
+        return _odd(self.rings, np.asarray(points, np.float64).reshape(-1, 2))
+
+
+@dataclass(frozen=True)
+class MaskRegion(Region):
+    """The pixels of a mask that have one label."""
+
+    name: str
+    labels: NDArray[Any]
+    label: int
+
+    @property
+    def area_px(self) -> float:  # type: ignore[override]
+        """Number of its pixels."""
+        return float((self.labels == self.label).sum())
+
+    def contains(self, points: Points) -> NDArray[np.bool_]:
+        """See `Region`."""
+        height, width = self.labels.shape
+        column = np.clip(np.floor(points[:, 0]).astype(int), 0, width - 1)
+        row = np.clip(np.floor(points[:, 1]).astype(int), 0, height - 1)
+        return np.asarray(self.labels[row, column] == self.label)
+
+
+def read_regions(path: Path, size: tuple[int, int]) -> list[Region]:
+    """Read the regions of a picture.
+
+    Args:
+        path: GeoJSON as QuPath exports it, ImageJ's .roi or .zip, or a picture whose pixels have
+            the number of their region, 0 outside.
+        size: (width, height) of the picture.
+
+    Raises:
+        UserError: it cannot be read, holds no region, or is a mask of another size.
+    """
+    suffix = path.suffix.lower()
+    if suffix in GEOJSON:
+        found = _of_geojson(path, size)
+    elif suffix in IMAGEJ:
+        found = _of_imagej(path, size)
+    elif is_named_as_picture(path):
+        return _of_mask(path, size)
+    else:
+        raise UserError(
+            f"{path} holds no regions; they are in .geojson of QuPath, .roi or .zip of ImageJ, or "
+            "a mask picture."
+        )
+    if not found:
+        raise UserError(f"{path} holds no outline of a region; draw areas, not points or lines.")
+    if len(found) > _MOST_REGIONS:
+        raise UserError(f"{path} holds {len(found)} regions, more than {_MOST_REGIONS}; divide it.")
+    names: dict[str, int] = {}
+    regions: list[Region] = []
+    for number, (name, rings) in enumerate(found, 1):
+        title = " ".join(name.split())[:80] or f"region {number}"
+        names[title] = names.get(title, 0) + 1
+        if names[title] > 1:
+            title = f"{title} ({names[title]})"
+        regions.append(Outline(title, tuple(rings), size))
+    return regions
+
+
+_Named = tuple[str, list[NDArray[np.float64]]]
+
+
+def _of_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
+    document = read_annotation_json(path)
+    found: list[_Named] = []
+    with reading(path, "QuPath"):
+        for feature in features_of(document):
+            geometry, properties = parts_of(feature)
+            kind, places = geometry.get("type"), geometry.get("coordinates")
+            if kind == "Polygon":
+                polygons = [places]
+            elif kind == "MultiPolygon" and isinstance(places, list):
+                polygons = places
+            else:
+                continue
+            rings = [_ring(ring) for polygon in polygons for ring in rings_of(polygon)]
+            named = properties.get("classification")
+            name = properties.get("name") or (named.get("name") if isinstance(named, dict) else "")
+            found.append((str(name or ""), [ring for ring in rings if len(ring) >= 3]))
+    return [one for one in found if one[1]]
+
+
+def _of_imagej(path: Path, size: tuple[int, int]) -> list[_Named]:
+    data = read_annotation_bytes(path)
+    found: list[_Named] = []
+    with reading(path, "ImageJ"):
+        from roifile import ImagejRoi
+
+        for member in members_of(data, path) if data[:2] == b"PK" else [data]:
+            roi = ImagejRoi.frombytes(member)
+            rings = _imagej_rings(roi)
+            if rings:
+                found.append((str(roi.name or ""), rings))
+    return found
+
+
+def _imagej_rings(roi: "ImagejRoi") -> list[NDArray[np.float64]]:
+    from roifile import ROI_TYPE
+
+    left, top, right, bottom = (float(edge) for edge in (roi.left, roi.top, roi.right, roi.bottom))
+    if roi.roitype == ROI_TYPE.OVAL:
+        turn = np.linspace(0, 2 * np.pi, _ARC, endpoint=False)
+        across, down = (right - left) / 2, (bottom - top) / 2
+        corners = [left + across + across * np.cos(turn), top + down + down * np.sin(turn)]
+        return [np.stack(corners, axis=1)]
+    if roi.roitype == ROI_TYPE.RECT and roi.multi_coordinates is None:
+        return [_ring([(left, top), (right, top), (right, bottom), (left, bottom)])]
+    if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED):
+        parts = roi.coordinates(multi=True)
+        rings = [_ring(part) for part in (parts if isinstance(parts, list) else [parts])]
+        return [ring for ring in rings if len(ring) >= 3]
+    return []
+
+
+def _ring(places: Any) -> NDArray[np.float64]:
+    corners = np.asarray(places, dtype=np.float64).reshape(-1, 2)
+    if len(corners) > _MOST_CORNERS or not np.isfinite(corners).all():
+        raise ValueError("an outline with too many corners, or one that is no place")
+    return corners
+
+
+def _of_mask(path: Path, size: tuple[int, int]) -> list[Region]:
+    values, _, _ = read_numbers(path, AS_THEY_COME)
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    if (values.shape[1], values.shape[0]) != size:
+        raise UserError(
+            f"{path} has {values.shape[1]}x{values.shape[0]} px and its picture {size[0]}x{size[1]}"
+            " px; a mask has the size of its picture."
+        )
+    labels = [int(label) for label in np.unique(values) if label > 0]
+    if not labels:
+        raise UserError(f"{path} is 0 everywhere; a mask has the number of its region there.")
+    if len(labels) > _MOST_REGIONS:
+        raise UserError(f"{path} has {len(labels)} numbers; save it as a mask, not as a photo.")
+    whole = values.astype(np.int64)
+    if len(labels) == 1:
+        return [MaskRegion("region", whole, labels[0])]
+    return [MaskRegion(f"region {label}", whole, label) for label in labels]
+
+
+def _odd(rings: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points an odd number of edges lies to the right of."""
+    order = np.argsort(points[:, 1], kind="stable")
+    x, y = points[order, 0], points[order, 1]
+    inside = np.zeros(len(points), dtype=bool)
+    for ring in rings:
+        for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            if y0 == y1:
+                continue
+            low, high = min(y0, y1), max(y0, y1)
+            first, last = np.searchsorted(y, [low, high], side="left")  # low <= y < high
+            if first < last:
+                at = x0 + (y[first:last] - y0) * ((x1 - x0) / (y1 - y0))
+                inside[first:last] ^= x[first:last] < at
+    found = np.zeros(len(points), dtype=bool)
+    found[order] = inside
+    return found
+
+
+def _shoelace(ring: NDArray[np.float64]) -> float:
+    if len(ring) < 3:
+        return 0.0
+    x, y = ring[:, 0], ring[:, 1]
+    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+def _clipped(ring: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Cut a closed line at the edges of the picture.
+
+    Source: Sutherland and Hodgman, Reentrant polygon clipping, CACM 1974.
+    """
+    for axis, limit, sign in ((0, 0.0, 1), (0, size[0], -1), (1, 0.0, 1), (1, size[1], -1)):
+        if not len(ring):
+            break
+        height = sign * (ring[:, axis] - limit)
+        after, next_height = np.roll(ring, -1, axis=0), np.roll(height, -1)
+        corners = []
+        for here, there, a, b in zip(ring, after, height, next_height, strict=True):
+            if a >= 0:
+                corners.append(here)
+            if (a >= 0) != (b >= 0):
+                corners.append(here + (there - here) * (a / (a - b)))
+        ring = np.array(corners).reshape(-1, 2)
+    return ring
