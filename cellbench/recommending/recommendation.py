@@ -17,6 +17,7 @@ from cellbench.errors import RunError
 from cellbench.files.writing import write_atomically
 from cellbench.recommending.candidates import candidates
 from cellbench.recommending.evidence import (
+    LEVEL,
     MeanError,
     as_good_as_best,
     clearly_worse,
@@ -283,6 +284,9 @@ def _results(
     raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: Units
 ) -> tuple[MethodResult, ...]:
     best = min(finalists, key=lambda one: one.mae)
+    # One of these was chosen by its errors: their intervals hold together, so that its own does.
+    compared = sum(bool(one.images) and not one.candidate.control for one in raced)
+    level = 1 - (1 - LEVEL) / compared
     found = []
     for one in sorted(raced, key=lambda one: (bool(one.out), one.mae)):
         state = "worse"
@@ -296,7 +300,7 @@ def _results(
             state = "control"
         elif one.out:
             state = "given up" if one.images else "not tried"
-        error = mean_error(one.errors, units) if one.images else None
+        error = mean_error(one.errors, units, level) if one.images else None
         minutes = float(np.mean(one.seconds)) / 60 if one.seconds else None
         found.append(MethodResult(one.candidate.name, state, error, minutes, one.out))
     return tuple(found)
