@@ -53,7 +53,7 @@ def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Exper
         worst=images[0] if images else None,
         rivals=rivals if beside else [],
         charts=_charts(experiment, images, records) if experiment.runs else [],
-        images=images,
+        images=[_texts(each) for each in images],
         records=[record_links(run, page) for run in experiment.runs],
         parts=_parts(records[0]) if records else [],
         config=Markup(escape(config)),
@@ -146,6 +146,18 @@ def _images(experiment: Experiment) -> list[dict[str, Any]]:
         for column, image_id in enumerate(errors.image_ids)
     ]
     return sorted(found, key=lambda each: (-each["error"], each["id"]))
+
+
+def _texts(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Page and cells of an image's line."""
+    return (
+        image["page"],
+        image["id"],
+        f"{image['truth']:g}",
+        f"{image['truth'] + image['signed']:.1f}",
+        f"{image['error']:.2f}",
+        f"{image['signed']:+.2f}",
+    )
 
 
 def _charts(

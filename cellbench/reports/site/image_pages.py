@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,29 @@ _MOST_PICTURE_BYTES = 700_000
 _MOST_SIDE_PX = 1400
 
 _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What an experiment counted in an image, mean over its runs, and how far off it is."""
+
+    experiment: Experiment
+    counted: float
+    signed: float
+    absolute: float
+
+    def texts(self) -> tuple[str, ...]:
+        """Status, page and cells of its line; as texts, since a site has tens of thousands."""
+        row = self.experiment.row
+        return (
+            self.experiment.status,
+            self.experiment.slug,
+            str(row.rank or "–"),
+            row.method,
+            f"{self.counted:.1f}",
+            f"{self.signed:+.2f}",
+            f"{self.absolute:.2f}",
+        )
 
 
 def pictures_of(table: SetTable, *, with_images: bool) -> StoredSet | None:
@@ -85,17 +109,13 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
     places = _places(drawn, [each["id"] for _, _, each, _ in missing]) if missing else {}
     for path, place, each, around in missing:
         column = columns[each["id"]]
+        signed, absolute = table.errors.signed[:, column], table.errors.absolute[:, column]
         counts = [
-            {"e": e, "signed": float(signed), "error": float(error)}
-            for e, signed, error in zip(
-                table.listed,
-                table.errors.signed[:, column],
-                table.errors.absolute[:, column],
-                strict=True,
-            )
+            _Count(e, each["truth"] + float(off), float(off), float(error))
+            for e, off, error in zip(table.listed, signed, absolute, strict=True)
             if np.isfinite(error)
         ]
-        data = _drawing(each["id"], drawn, places, counts, each["truth"], stored)
+        data = _drawing(each["id"], drawn, places, counts, stored)
         cluster = cluster_names(table.dataset, [each["id"]])[0]
         writer.write(
             path,
@@ -115,7 +135,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
             has_truth=data["truth"] is not None,
             has_picture=data["picture"] is not None,
             size=data["size"],
-            counts=counts,
+            counts=[count.texts() for count in counts],
         )
 
 
@@ -146,12 +166,11 @@ def _drawing(
     image_id: str,
     experiments: Sequence[Experiment],
     places: Mapping[tuple[str, str], Points],
-    counts: Sequence[Mapping[str, Any]],
-    truth_count: float,
+    counts: Sequence["_Count"],
     stored: StoredSet | None,
 ) -> dict[str, Any]:
     """What the page's program draws, see assets/image.js."""
-    shown = {each["e"].slug: f"{truth_count + each['signed']:.1f}" for each in counts}
+    shown = {count.experiment.slug: f"{count.counted:.1f}" for count in counts}
     own = [(e, places[e.slug, image_id]) for e in experiments if (e.slug, image_id) in places]
     truth = picture = None
     if stored is not None:

@@ -184,5 +184,5 @@ def run_stamp(run: Run) -> tuple[str, int, int]:
     try:
         status = run.path.stat()
     except OSError:  # it is gone since it was read
-        return (str(run.path), 0, 0)
-    return (str(run.path), status.st_mtime_ns, status.st_size)
+        return (run.file, 0, 0)
+    return (run.file, status.st_mtime_ns, status.st_size)
