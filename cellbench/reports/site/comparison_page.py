@@ -9,8 +9,9 @@ from cellbench.ranking.paired_tests import Comparison
 from cellbench.ranking.rows import base_method
 from cellbench.ranking.statistics import image_errors
 from cellbench.ranking.tables import plain
-from cellbench.reports.effects import Levels, grid_effects
+from cellbench.reports.effects import Levels
 from cellbench.reports.grid_sheets import effects_sheet
+from cellbench.reports.site.kept_results import effects_of
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of, run_stamp
 
@@ -61,7 +62,7 @@ def write_comparison_page(
         tested=sum(pair.p is not None for pair in pairs),
         methods=len(compared),
         left=len(table.ranked) - len(compared),
-        effects=list(_effects(compared)),
+        effects=list(_effects(table, compared)),
     )
 
 
@@ -71,7 +72,7 @@ def _shown(pair: Comparison) -> tuple[Any, ...]:
     return (*rounded, pair.p_holm, pair.reason)
 
 
-def _effects(compared: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
+def _effects(table: SetTable, compared: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
     """The effects of the parts in which the variants of a method differ."""
     variants: dict[str, list[Experiment]] = {}
     for experiment in compared:
@@ -81,8 +82,8 @@ def _effects(compared: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
         if cells is None:
             continue
         kept = [cell for cell in cells if cell is not None]
-        runs = [e.runs for e, cell in zip(own, cells, strict=True) if cell is not None]
-        effects = [e for e in grid_effects(kept, image_errors(runs)) if not e.within]
+        variant = [e for e, cell in zip(own, cells, strict=True) if cell is not None]
+        effects = effects_of(table, method, kept, variant)
         if effects:
             first = ", ".join(f"{factor} {label}" for factor, label in kept[0])
             yield {

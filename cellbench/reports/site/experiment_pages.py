@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cellbench.reports.f1_curves import mean_f1_curve
 from cellbench.reports.site.charts import Dot, Line, curves, scatter
 from cellbench.reports.site.page_writer import PageWriter, relative_link
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of, run_stamp
+from cellbench.reports.site.table_rows import image_rows
 
 # Columns whose numbers lead to the records that they are of.
 _LINKED = ("MAE", "RMSE", "MAPE", "R²", "Bias", "F1", "GAME(3)", "SD splits", "SD seeds")
@@ -53,7 +55,7 @@ def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Exper
         worst=images[0] if images else None,
         rivals=rivals if beside else [],
         charts=_charts(experiment, images, records) if experiment.runs else [],
-        images=[_texts(each) for each in images],
+        images=image_rows(images),
         records=[record_links(run, page) for run in experiment.runs],
         parts=_parts(records[0]) if records else [],
         config=Markup(escape(config)),
@@ -74,7 +76,8 @@ def write_method_page(
     records = records_of(first.runs[:1]) if first is not None else []
     config = records[0].config if records else {}
     facts, model = (_section(config, name) for name in ("method", "model"))
-    entry = _entry("counter", model.get("type"))
+    kind = model.get("type")
+    entry = _entry("counter", kind if isinstance(kind, str) else None)
     by_title = {column.title: column for column in COLUMNS}
     results = [
         {
@@ -148,18 +151,6 @@ def _images(experiment: Experiment) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: (-each["error"], each["id"]))
 
 
-def _texts(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Page and cells of an image's line."""
-    return (
-        image["page"],
-        image["id"],
-        f"{image['truth']:g}",
-        f"{image['truth'] + image['signed']:.1f}",
-        f"{image['error']:.2f}",
-        f"{image['signed']:+.2f}",
-    )
-
-
 def _charts(
     experiment: Experiment, images: Sequence[dict[str, Any]], records: Sequence[Record]
 ) -> list[tuple[str, Markup]]:
@@ -230,23 +221,28 @@ def _charts(
 
 def _parts(record: Record) -> list[dict[str, str]]:
     """The registered parts of a run, with what is known of them here."""
-    found = []
-    for part in record.plugins:
-        entry = _entry(part.role, part.name)
-        found.append(
-            {
-                "role": part.role or "",
-                "name": part.name or "",
-                "summary": entry.summary if entry else f"from {part.distribution or 'elsewhere'}",
-                "source": entry.source if entry else "",
-                "differs": differs(entry.docstring) if entry else "",
-            }
-        )
-    return found
+    return [
+        _described(part.role or "", part.name or "", part.distribution or "elsewhere")
+        for part in record.plugins
+    ]
 
 
-def _entry(role: str | None, name: Any) -> plugin_index.Entry | None:
-    if role is None or not isinstance(name, str):
+@cache
+def _described(role: str, name: str, distribution: str) -> dict[str, str]:
+    """A part for people; where it is not installed, the package that it came from."""
+    entry = _entry(role, name)
+    return {
+        "role": role,
+        "name": name,
+        "summary": entry.summary if entry else f"from {distribution}",
+        "source": entry.source if entry else "",
+        "differs": differs(entry.docstring) if entry else "",
+    }
+
+
+@cache
+def _entry(role: str | None, name: str | None) -> plugin_index.Entry | None:
+    if role is None or name is None:
         return None
     found = plugin_index.find(role, name)
     return found[0] if len(found) == 1 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
@@ -18,6 +19,7 @@ from cellbench.records.point_lists import read_points
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of, run_stamp
 from cellbench.reports.site.set_page import hardest_images
+from cellbench.reports.site.table_rows import count_row
 from cellbench.structures import Points
 
 # Of more methods than this the page of an image has the counts and not the places.
@@ -31,24 +33,23 @@ _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """What an experiment counted in an image, mean over its runs, and how far off it is."""
+    """What an experiment counted in an image, mean over its runs, and its absolute error."""
 
     experiment: Experiment
     counted: float
-    signed: float
     absolute: float
 
-    def texts(self) -> tuple[str, ...]:
-        """Status, page and cells of its line; as texts, since a site has tens of thousands."""
-        row = self.experiment.row
-        return (
-            self.experiment.status,
-            self.experiment.slug,
-            str(row.rank or "–"),
-            row.method,
-            f"{self.counted:.1f}",
-            f"{self.signed:+.2f}",
-            f"{self.absolute:.2f}",
+    def line(self, truth: float) -> str:
+        """Its line of the table."""
+        e = self.experiment
+        return count_row(
+            e.status,
+            e.slug,
+            e.row.rank,
+            e.row.method,
+            counted=self.counted,
+            truth=truth,
+            error=self.absolute,
         )
 
 
@@ -111,7 +112,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
         column = columns[each["id"]]
         signed, absolute = table.errors.signed[:, column], table.errors.absolute[:, column]
         counts = [
-            _Count(e, each["truth"] + float(off), float(off), float(error))
+            _Count(e, each["truth"] + float(off), float(error))
             for e, off, error in zip(table.listed, signed, absolute, strict=True)
             if np.isfinite(error)
         ]
@@ -135,7 +136,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
             has_truth=data["truth"] is not None,
             has_picture=data["picture"] is not None,
             size=data["size"],
-            counts=[count.texts() for count in counts],
+            counts=Markup("\n".join(count.line(each["truth"]) for count in counts)),
         )
 
 

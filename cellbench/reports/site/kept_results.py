@@ -14,10 +14,15 @@ from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.summaries import Run
+from cellbench.reports.effects import Change, Effect, Levels, grid_effects
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, run_stamp
 
 _T = TypeVar("_T")
-_RANKING = Path(rank_runs.__code__.co_filename).parent
+_CODE = [
+    *Path(rank_runs.__code__.co_filename).parent.glob("*.py"),
+    Path(grid_effects.__code__.co_filename),
+    Path(__file__),
+]
 
 
 def pairs_of(table: SetTable, experiments: Sequence[Experiment]) -> list[Comparison]:
@@ -32,6 +37,34 @@ def pairs_of(table: SetTable, experiments: Sequence[Experiment]) -> list[Compari
         pack=lambda pairs: [asdict(pair) for pair in pairs],
         unpack=lambda values: [Comparison(**value) for value in values],
     )
+
+
+def effects_of(
+    table: SetTable, method: str, cells: Sequence[Levels], experiments: Sequence[Experiment]
+) -> list[Effect]:
+    """The effects of a method's parts, averaged over the others, see `grid_effects`.
+
+    Args:
+        table: of the set.
+        method: name without overrides.
+        cells: levels of each experiment.
+        experiments: variants of the method.
+    """
+    from cellbench.ranking.statistics import image_errors
+
+    runs = [experiment.runs for experiment in experiments]
+    return _kept(
+        f"effects of {method} on {table.folder}",
+        [run for own in runs for run in own],
+        compute=lambda: [e for e in grid_effects(cells, image_errors(runs)) if not e.within],
+        pack=lambda effects: [asdict(effect) for effect in effects],
+        unpack=lambda values: [_effect(value) for value in values],
+    )
+
+
+def _effect(value: dict[str, Any]) -> Effect:
+    changes = tuple(Change(**change) for change in value["changes"])
+    return Effect(**(value | {"changes": changes, "within": ()}))
 
 
 def rows_by_split(dataset: str, runs: Sequence[Run]) -> dict[int, list[Row]]:
@@ -68,8 +101,8 @@ def _kept(
     if not runs or runs[0].folder is None:
         return compute()
     folder = runs[0].folder.resolve()
-    code = sorted((path.name, path.stat().st_mtime_ns) for path in _RANKING.glob("*.py"))
-    names = [[field.name for field in fields(kind)] for kind in (Row, Comparison)]
+    code = sorted((path.name, path.stat().st_mtime_ns) for path in _CODE)
+    names = [[field.name for field in fields(kind)] for kind in (Row, Comparison, Effect)]
     known = [(run.file, run_stamp(run)) for run in runs]
     stamp = hashlib.sha256(repr((code, names, known)).encode("utf-8", "surrogatepass")).hexdigest()
     kind = f"site, {name}"
