@@ -28,6 +28,11 @@ class CountResult:
         return self.found.refused
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What differs from the pictures of the training, and other doubts, a sentence each."""
+        return self.found.warnings
+
+    @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """Name and reason of every file that was not counted, pictures or not."""
         return self.found.skipped

@@ -103,6 +103,7 @@ def command(
 
 def _show(console: "Console", found: "FolderCount") -> None:
     """The counts as a table, their sum, and how far off the method is on its own test part."""
+    from rich.markup import escape
     from rich.table import Table
 
     from cellbench.ranking.tables import plain
@@ -120,6 +121,8 @@ def _show(console: "Console", found: "FolderCount") -> None:
             density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
             table.add_row(plain(one.image), f"{one.count:.1f}", *density)
         console.print(table)
+    for sentence in found.warnings:
+        console.print(f"[bold]{escape(plain(sentence))}[/]", soft_wrap=True)
     for sentence in (*_notes(found), *_other_files(found), *_regions(found)):
         console.print(plain(sentence), markup=False, soft_wrap=True)
     record = found.run.record

@@ -12,6 +12,8 @@ from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.point_exports import WRITERS
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
+from cellbench.counting.unlike_training import differences, doubts, known_summary
+from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import RULE, ReadOptions, size_of
 from cellbench.engine.run_lock import hold
@@ -21,6 +23,9 @@ from cellbench.files.limits import FILE, PICTURE
 from cellbench.files.writing import sha256_file, write_atomically
 from cellbench.records.trained_runs import find_trained, known_runs, unbound_notice
 from cellbench.structures import Prediction
+
+# Pictures that are compared with those of the training.
+_MOST_LOOKS = 20
 
 if TYPE_CHECKING:
     from cellbench.counting.trained_counter import TrainedCounter
@@ -39,6 +44,8 @@ class FolderCount:
         given: how many pictures there were.
         run: that counted them.
         regions: cells of every region, where regions were named.
+        warnings: in what the pictures that were counted now differ from those of the training, and
+            other doubts, one sentence each.
     """
 
     folder: Path
@@ -48,6 +55,7 @@ class FolderCount:
     given: int
     run: "TrainedRun"
     regions: tuple[RegionCount, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +195,7 @@ def count_pictures(
         if known:
             exporter.write_missing(tables, known)
         areas: dict[str, int] = {}
+        looks: list[Appearance] = []
         for name in (name for name in hashes if name not in known):
             try:
                 width, height = size_of(files[name], reading)
@@ -205,6 +214,8 @@ def count_pictures(
                         refused[name] = str(error)
                         advance(area)
                         continue
+                    if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
+                        looks.append(measure_appearance(picture.pixels))
                     counted = _line(name, hashes[name], picture, found, um_per_px)
                     done = tables.add(counted, found)
                     exporter.write(counted, done, files[name], picture.pixels)
@@ -218,6 +229,9 @@ def count_pictures(
             skipped += without
             refused |= {f"{name} (regions)": f"{name}: {why}" for name, why in without}
         tables.write_skipped(skipped)
+    warnings = doubts(trained.record, list({c.sha256: c.count for c in done_before}.values()))
+    if looks:
+        warnings += differences(known_summary(trained.record), looks, scale=scale)
     unread = [f"{shown_name(one.path)}: {one.reason}." for one in listed.skipped if one.picture]
     return FolderCount(
         out,
@@ -227,6 +241,7 @@ def count_pictures(
         len(files) + len(unread),
         trained,
         tuple(by_region),
+        tuple(warnings),
     )
 
 

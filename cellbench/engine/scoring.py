@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellbench.data.appearance import training_summary
 from cellbench.data.splits import find_protocol
 from cellbench.engine import record
 from cellbench.engine.assembly import Prepared, starting_weights, whole_images
@@ -160,6 +161,7 @@ def write_result(
         "images": scored.scores.images,
         "metrics": scored.scores.metrics,
         "curve": state.curve,
+        "training_pictures": training_summary(prepared.stored, training.train.ids),
         "timing": {
             "train_s": round(state.seconds, 2),
             "step_s": round(state.seconds / experiment.iterations, 4),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellbench.records.model import Record
 
 # What may differ between two runs of one experiment, and the hash that covers it.
-_CIRCUMSTANCES = ("schema", "timing", "environment", "content_hash")
+_CIRCUMSTANCES = ("schema", "timing", "environment", "training_pictures", "content_hash")
 
 _RUN_ID = re.compile(r"[0-9a-f]{16,64}")
 _ID_CHARACTERS = 16

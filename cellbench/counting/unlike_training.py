@@ -1,0 +1,99 @@
+"""What differs between new pictures and those that a method was trained on, and what mends it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cellbench.data.appearance import Appearance, is_summary, training_summary, width_of
+from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.errors import UserError
+
+# Widths that differ by less are the same as far as they can be measured.
+_WIDER = 1.4
+_STEPS = 20  # a suggested scale is a multiple of 1 / 20
+_COLOURED = 0.12
+_GREY = 0.04
+_OTHER_GROUND = 0.25
+_LEAST_PICTURES = 5
+_SAME = 0.02
+
+
+def known_summary(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of a record's training pictures; of an older record, made from its set here.
+
+    Returns:
+        None where the record has none and its set is not on this disk, or is another one.
+    """
+    kept = record.get("training_pictures")
+    if is_summary(kept):
+        return dict(kept)  # type: ignore[arg-type]
+    name = record["dataset"]
+    try:
+        if not is_on_disk(name):
+            return None
+        stored = open_set(name)
+        if stored.manifest_hash != record["manifest_hash"]:
+            return None
+        return training_summary(stored, stored.ids)
+    except (UserError, ValueError):  # it only spares a warning
+        return None
+
+
+def differences(
+    summary: Mapping[str, Any] | None, looks: Sequence[Appearance], *, scale: float
+) -> list[str]:
+    """Sentences on what differs, each with what mends it.
+
+    Args:
+        summary: of the training pictures; None where it is not known.
+        looks: of the new pictures.
+        scale: px that a cell is given per px that it has.
+    """
+    if summary is None or not looks:
+        return []
+    found = []
+    ground = float(np.median([look.ground for look in looks]))
+    least, _, greatest = summary["ground"]
+    if not least - _OTHER_GROUND <= ground <= greatest + _OTHER_GROUND:
+        kinds = ("dark", "bright") if ground < least else ("bright", "dark")
+        found.append(
+            f"These pictures have a {kinds[0]} ground and those of the training a {kinds[1]} one: "
+            "--invert swaps them."
+        )
+    saturation = float(np.median([look.saturation for look in looks]))
+    least, _, greatest = summary["saturation"]
+    if saturation > _COLOURED and greatest < _GREY:
+        found.append("These pictures are in colour and those of the training were grey.")
+    elif saturation < _GREY and least > _COLOURED:
+        found.append("These pictures are grey and those of the training were in colour.")
+    polarity = summary["polarity"] * (-1 if found and "--invert" in found[0] else 1)
+    widths = [width for look in looks if (width := width_of(look, polarity)) is not None]
+    if summary.get("width_px") and widths:
+        here, there = float(np.median(widths)), float(summary["width_px"][1])
+        ratio = there / (here * scale)
+        if not 1 / _WIDER <= ratio <= _WIDER:
+            better = max(1, round(scale * ratio * _STEPS)) / _STEPS
+            found.append(
+                f"Structures in these pictures are about {here:.0f} px wide and those of the "
+                f"training were {there:.0f} px: --scale {better:g} makes them alike."
+            )
+    return found
+
+
+def doubts(record: Mapping[str, Any], counts: Sequence[float]) -> list[str]:
+    """Sentences on a run that was never meant to count, and on counts that hardly vary."""
+    found = []
+    if record["protocol"] == "smoke":
+        found.append(
+            f"This run of {record['method']} is of the protocol smoke, which tries whether "
+            "everything runs on a few images: its counts mean nothing; train it with protocol v1."
+        )
+    if len(counts) >= _LEAST_PICTURES:
+        mean, spread = float(np.mean(counts)), float(np.std(counts))
+        if mean > 0 and spread <= _SAME * mean:
+            found.append(
+                f"The counts hardly vary ({min(counts):.1f} to {max(counts):.1f} in {len(counts)} "
+                "pictures): a method that gives the same number everywhere has not found the cells."
+            )
+    return found

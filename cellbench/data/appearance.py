@@ -1,0 +1,167 @@
+"""How pictures look: width of their structures, ground and colour, as numbers to compare."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.intensities import windows_of
+from cellbench.data.scale_space import Blobs, find_blobs, noise_deviation
+from cellbench.structures import CellSample, Points
+
+# Pictures that a summary is made of, evenly chosen.
+_MOST_PICTURES = 24
+_LEAST_BLOBS = 3
+_LEAST_NOISE = 0.3  # of 255: what rounding makes
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What a picture looks like.
+
+    Attributes:
+        bright_px: width of its bright structures, px; None where nothing stands out.
+        dark_px: width of its dark structures.
+        ground: median grey, 0..1.
+        saturation: mean difference of the greatest and the least channel, 0..1.
+    """
+
+    bright_px: float | None
+    dark_px: float | None
+    ground: float
+    saturation: float
+
+
+class Annotated(Protocol):
+    """Pictures with their annotation."""
+
+    def sample(self, image_id: str, /) -> CellSample:
+        """The annotation of an image."""
+
+    def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
+        """The image, (H, W, 3) uint8 RGB."""
+
+
+def measure_appearance(pixels: NDArray[np.uint8]) -> Appearance:
+    """Measure a picture, a large one in windows.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    return _of_blobs(pixels, *_blobs(pixels))
+
+
+def _of_blobs(pixels: NDArray[np.uint8], bright: Blobs, dark: Blobs) -> Appearance:
+    stride = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 250_000)))
+    few = pixels[::stride, ::stride].astype(np.float32) / 255
+    return Appearance(
+        structure_width(bright),
+        structure_width(dark),
+        float(np.median(few.mean(axis=2))),
+        float((few.max(axis=2) - few.min(axis=2)).mean()),
+    )
+
+
+def structure_width(blobs: Blobs) -> float | None:
+    """Geometric mean of the widths of blobs, weighed by contrast and area; None for hardly any."""
+    typical = blobs.typical()
+    if len(typical.contrast) < _LEAST_BLOBS:
+        return None
+    weight = typical.contrast * typical.width_px**2
+    return float(np.exp(np.average(np.log(typical.width_px), weights=weight)))
+
+
+def training_summary(stored: Annotated, ids: Sequence[str]) -> dict[str, Any]:
+    """Summarise the pictures that a method is trained on, for its record.
+
+    Args:
+        stored: their set.
+        ids: of the training part, at least one.
+
+    Returns:
+        JSON-able: number of pictures, width of structures of the cells' polarity, spacing of the
+        annotated cells, ground and saturation as least, median and greatest; None where unknown.
+    """
+    chosen = sorted(ids)[:: max(1, -(-len(ids) // _MOST_PICTURES))]
+    looks, near, hits = [], [], {1: 0, -1: 0}
+    for image_id in chosen:
+        pixels, points = stored.pixels(image_id), stored.sample(image_id).points
+        bright, dark = _blobs(pixels)
+        for sign, blobs in ((1, bright), (-1, dark)):
+            hits[sign] += _hit(points, blobs.typical())
+        looks.append(_of_blobs(pixels, bright, dark))
+        near += _nearest(points)
+    polarity = 1 if hits[1] >= hits[-1] else -1
+    widths = [width for look in looks if (width := width_of(look, polarity)) is not None]
+    return {
+        "pictures": len(chosen),
+        "polarity": polarity,
+        "width_px": _three(widths),
+        "spacing_px": round(float(np.median(near)), 2) if near else None,
+        "ground": _three([look.ground for look in looks]),
+        "saturation": _three([look.saturation for look in looks]),
+    }
+
+
+def width_of(look: Appearance, polarity: int) -> float | None:
+    """Width of the structures that are bright (1) or dark (-1), px."""
+    return look.bright_px if polarity == 1 else look.dark_px
+
+
+def is_summary(value: Any) -> bool:
+    """Whether a record's entry is a summary as `training_summary` makes it."""
+
+    def three(numbers: Any) -> bool:
+        return (
+            isinstance(numbers, list)
+            and len(numbers) == 3
+            and all(type(number) in (int, float) for number in numbers)
+        )
+
+    return (
+        isinstance(value, Mapping)
+        and value.get("polarity") in (1, -1)
+        and (value.get("width_px") is None or three(value["width_px"]))
+        and all(three(value.get(key)) for key in ("ground", "saturation"))
+    )
+
+
+def _blobs(pixels: NDArray[np.uint8]) -> tuple[Blobs, Blobs]:
+    """Bright and dark blobs of the window of a picture that has most of them."""
+    height, width = pixels.shape[:2]
+    windows = windows_of(height, width)
+    found = []
+    for y, x in windows[:: max(1, len(windows) // 3)]:
+        part = pixels[y, x].astype(np.float32)
+        # Stains of one channel stand out in the brightest, or on a bright ground in the darkest.
+        plane = part.max(axis=2) if part.mean() < 128 else part.min(axis=2)
+        found.append(find_blobs(plane, noise=max(noise_deviation(plane), _LEAST_NOISE)))
+    best = max(found, key=lambda pair: len(pair[0].contrast) + len(pair[1].contrast))
+    return best
+
+
+def _hit(points: Points, blobs: Blobs) -> int:
+    """How many points lie in a blob."""
+    from scipy.spatial import KDTree
+
+    if not len(points) or not len(blobs.points):
+        return 0
+    distance, nearest = KDTree(blobs.points).query(points)
+    return int((distance <= blobs.width_px[nearest] / 2).sum())
+
+
+def _nearest(points: Points) -> list[float]:
+    from scipy.spatial import KDTree
+
+    if len(points) < 2:
+        return []
+    return [float(d) for d in np.asarray(KDTree(points).query(points, k=2)[0])[:, 1]]
+
+
+def _three(numbers: Sequence[float]) -> list[float] | None:
+    """Least, median and greatest."""
+    if not len(numbers):
+        return None
+    return [round(float(q), 4) for q in np.quantile(np.asarray(numbers), [0, 0.5, 1])]
