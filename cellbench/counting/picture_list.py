@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellbench.data.images import SUFFIXES, is_named_as_picture
-from cellbench.data.vendor_files import how_to_read
+from cellbench.data.vendor_files import how_to_read, is_named_as_vendor_file
 from cellbench.errors import UserError
 
 _MOST_DEPTH = 12
@@ -100,7 +100,7 @@ def _inside(
             skipped.append(Skipped(path, "it is a hidden file of a system", picture=False))
         elif path.is_dir():
             folders.append(path)
-        elif is_named_as_picture(path):
+        elif is_named_as_picture(path) or is_named_as_vendor_file(path):
             yield path
         else:
             reason = how_to_read(path)

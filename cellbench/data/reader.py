@@ -24,6 +24,7 @@ from cellbench.data.planes import Chosen, PlaneChoice, choose_planes, sample_of
 from cellbench.data.tiff_files import TiffRaster
 from cellbench.data.transparency import laid_on_ground
 from cellbench.data.turning import turned, turned_size
+from cellbench.data.vendor_files import VendorRaster, is_vendor_file
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import open_file
@@ -173,9 +174,12 @@ def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
         UserError: there is no such file, it is damaged or no picture.
     """
     with _opened(path) as stream, explained(str(path)):
-        magic = stream.read(4)
+        magic = stream.read(8)
         stream.seek(0)
-        if magic not in _TIFF:
+        if is_vendor_file(path, magic):
+            yield VendorRaster(path)
+            return
+        if magic[:4] not in _TIFF:
             yield PlainRaster(stream, name=str(path))
             return
         try:

@@ -15,7 +15,7 @@ def folder(tmp_path):
     (place / ".hidden").mkdir()
     for name in ("a.png", "B µm Ø.TIF", "well B2/a.png", ".hidden/a.png"):
         Image.new("L", (4, 4)).save(place / name, format="PNG")
-    for name in ("._a.png", ".DS_Store", "Thumbs.db", "note.txt", "slide.czi", "x.ND2"):
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "note.txt", "slide.ndpi", "x.VSI"):
         (place / name).write_bytes(b"x")
     (place / "link.png").symlink_to("a.png")
     return place
@@ -33,8 +33,8 @@ def test_every_file_is_a_picture_or_has_a_reason(folder):
     assert "--recursive" in reasons["well B2"]
     assert "same file" in reasons["link.png"]
     assert "hidden" in reasons["._a.png"]
-    assert "Zeiss CZI" in reasons["slide.czi"]
-    assert {one.path.name for one in listed.skipped if one.picture} == {"slide.czi", "x.ND2"}
+    assert "Hamamatsu NDPI" in reasons["slide.ndpi"]
+    assert {one.path.name for one in listed.skipped if one.picture} == {"slide.ndpi", "x.VSI"}
 
 
 def test_folders_within_are_looked_into_where_asked(folder):
@@ -52,8 +52,8 @@ def test_links_that_lead_in_a_circle_end(folder):
 
 def test_a_folder_without_pictures_says_what_it_has(tmp_path):
     (tmp_path / "only").mkdir()
-    (tmp_path / "only" / "a.lif").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"holds no picture that can be read: a\.lif: it is Leica"):
+    (tmp_path / "only" / "a.vsi").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no picture that can be read: a\.vsi: it is Olympus"):
         list_pictures([tmp_path / "only"])
     (tmp_path / "deep" / "er").mkdir(parents=True)
     with pytest.raises(UserError, match="--recursive"):
