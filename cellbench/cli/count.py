@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from cellbench.counting.folder_count import FolderCount
 
 PROGRAMS = ("napari", "qupath", "imagej", "cellcounter", "coco")
+_DEFAULT_USED = (
+    "Counted with {name}, which comes with cellbench and finds bright nuclei on a dark ground; for "
+    "other cells name what was trained on them: --with RUN, or a name of `cellbench models list`."
+)
+
 # More pictures than this are summed up in the terminal, not listed.
 _MOST = 40
 _MOST_NOTES = 8
@@ -34,6 +39,8 @@ _MOST_NOTES = 8
 @click.option("--invert", is_flag=True)
 @click.option("--recursive", is_flag=True)
 @click.option("--roi", metavar="PATH")
+@click.option("--annotated", metavar="NAME")
+@click.option("--group", metavar="PATTERN")
 @click.option("--no-pictures", is_flag=True)
 @click.option("--also", type=click.Choice(PROGRAMS), multiple=True)
 @click.option("--device", default="auto", show_default=True)
@@ -54,6 +61,8 @@ def command(
     invert: bool,
     recursive: bool,
     roi: str | None,
+    annotated: str | None,
+    group: str | None,
     no_pictures: bool,
     also: tuple[str, ...],
     device: str,
@@ -85,6 +94,8 @@ def command(
         invert=invert,
         recursive=recursive,
         roi=roi,
+        annotated=annotated,
+        group=group,
         no_pictures=no_pictures,
         also=also,
         device=device,
@@ -92,7 +103,7 @@ def command(
         store=store,
         display=display,
     ).found
-    _show(console, found)
+    _show(console, found, default=run is None)
     if found.refused:
         raise RunError(
             f"{len(found.refused)} of {found.given} pictures could not be counted; what was "
@@ -101,13 +112,15 @@ def command(
         )
 
 
-def _show(console: "Console", found: "FolderCount") -> None:
+def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     """The counts as a table, their sum, and how far off the method is on its own test part."""
     from rich.markup import escape
     from rich.table import Table
 
+    from cellbench.counting.experiment_means import sentences
     from cellbench.ranking.tables import plain
     from cellbench.records.expected_error import expected_error_text
+    from cellbench.records.kept_models import DEFAULT
 
     counted = found.counted
     dense = any(one.per_mm2 is not None for one in counted)
@@ -115,11 +128,16 @@ def _show(console: "Console", found: "FolderCount") -> None:
         table = Table()
         table.add_column("picture", overflow="fold")
         table.add_column("cells", justify="right")
+        doubt = any(one.interval is not None for one in counted)
+        if doubt:
+            table.add_column("90 %", justify="right")
         if dense:
             table.add_column("cells/mm²", justify="right")
         for one in counted:
             density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
-            table.add_row(plain(one.image), f"{one.count:.1f}", *density)
+            ends = "" if one.interval is None else "–".join(f"{end:.0f}" for end in one.interval)
+            shown = [f"{one.count:.1f}", *([ends] if doubt else []), *density]
+            table.add_row(plain(one.image), *shown)
         console.print(table)
     for sentence in found.warnings:
         console.print(f"[bold]{escape(plain(sentence))}[/]", soft_wrap=True)
@@ -128,7 +146,9 @@ def _show(console: "Console", found: "FolderCount") -> None:
     record = found.run.record
     noun = "picture" if len(counted) == 1 else "pictures"
     for sentence in (
+        *([_DEFAULT_USED.format(name=DEFAULT)] if default else []),
         f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
+        *sentences(found.estimates),
         f"{expected_error_text(record, found.run.weights.parent)}; on pictures unlike those it may "
         "be farther off.",
         f"Tables and pictures: {found.folder}",

@@ -1,9 +1,12 @@
 """Means and totals of the counted pictures by group, with the help of those people annotated."""
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
@@ -67,7 +70,7 @@ def group_means(
         UserError: the pattern is none, or does not fit a picture.
     """
     names = [*counted, *(picture.image for picture in known)]
-    group_of = dict.fromkeys(names, ALL) if pattern is None else _groups(names, pattern)
+    group_of = dict.fromkeys(names, ALL) if pattern is None else groups_by_name(names, pattern)
     groups = [ALL, *sorted(set(group_of.values()) - {ALL})]
     found = []
     for group in groups:
@@ -78,7 +81,16 @@ def group_means(
     return found
 
 
-def _groups(names: Iterable[str], pattern: str) -> dict[str, str]:
+def groups_by_name(names: Iterable[str], pattern: str) -> dict[str, str]:
+    """The group of every picture.
+
+    Args:
+        names: of pictures.
+        pattern: with parentheses around what names the group.
+
+    Raises:
+        UserError: the pattern is none, or does not fit a picture.
+    """
     try:
         wanted = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -101,25 +113,27 @@ def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    import csv
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEAD)
-    for group in groups:
-        writer.writerow([csv_cell(value) for value in _line(group)])
+    for row in table(groups):
+        writer.writerow(["" if value is None else csv_cell(value) for value in row.values()])
     path = folder / FILE
     write_atomically(path, text.getvalue().encode("utf-8"), elsewhere="--out")
     return path
 
 
-def _line(group: GroupMeans) -> list[object]:
+def table(groups: Sequence[GroupMeans]) -> list[dict[str, Any]]:
+    """A line a group, with the columns of `estimates.csv`; None where there is no number."""
+    return [dict(zip(_HEAD, _line(group), strict=True)) for group in groups]
+
+
+def _line(group: GroupMeans) -> list[Any]:
     means = group.means
     if means is None:
         total = sum(group.counted)
-        mean = total / len(group.counted) if group.counted else ""
-        return [group.group, len(group.counted), 0, *[""] * 6, mean, total, *[""] * 4]
+        mean = total / len(group.counted) if group.counted else None
+        return [group.group, len(group.counted), 0, *[None] * 6, mean, total, *[None] * 4]
     return [
         group.group,
         means.annotated + means.others,
@@ -133,9 +147,9 @@ def _line(group: GroupMeans) -> list[object]:
     ]
 
 
-def _ends(estimate: Estimate) -> list[float | str]:
-    ends = (estimate.value, estimate.low, estimate.high)
-    return ["" if value is None else value for value in ends]
+def _ends(estimate: Estimate) -> tuple[float | None, ...]:
+    low = None if estimate.low is None else max(estimate.low, 0.0)  # cells are never fewer
+    return estimate.value, low, estimate.high
 
 
 def sentences(groups: Sequence[GroupMeans]) -> list[str]:
@@ -148,14 +162,15 @@ def _sentence(group: GroupMeans) -> str:
     name = "All pictures" if group.group == ALL else group.group
     if means is None:
         return (
-            f"{name}: {len(group.counted)} pictures, {sum(group.counted):.0f} cells by the method; "
-            "no interval, since none of them is annotated."
+            f"{name}: {_pictures(len(group.counted))}, {sum(group.counted):.0f} cells by the "
+            "method; no interval, since none is annotated."
         )
     told = (
-        f"{name}: {means.annotated + means.others} pictures, {means.annotated} of them annotated; "
+        f"{name}: {_pictures(means.annotated + means.others)}, {means.annotated} annotated; "
+        f"{means.mean.value:.1f} cells a picture{_between(means.mean, 1)}, "
+        f"{means.total.value:.0f} in all{_between(means.total, 0)}"
+        f"{'; no interval, since one is annotated' if means.annotated == 1 else ''}. "
     )
-    told += f"{means.mean.value:.1f} cells a picture{_between(means.mean, 1)}, "
-    told += f"{means.total.value:.0f} in all{_between(means.total, 0)}. "
     return (
         told + f"The method alone counts {means.naive_mean:.1f} and {means.naive_total:.0f}, the "
         f"annotated pictures alone have {means.annotated_mean.value:.1f} a picture"
@@ -163,8 +178,12 @@ def _sentence(group: GroupMeans) -> str:
     )
 
 
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
 def _between(estimate: Estimate, digits: int) -> str:
-    if estimate.low is None or estimate.high is None:
-        return " (no interval: one annotated picture)"
-    ends = (max(estimate.low, 0.0), estimate.high)
-    return f" ({LEVEL:.0%}: " + " to ".join(f"{end:.{digits}f}" for end in ends) + ")"
+    _, low, high = _ends(estimate)
+    if low is None or high is None:
+        return ""
+    return f" ({LEVEL:.0%}: {low:.{digits}f} to {high:.{digits}f})"

@@ -1,27 +1,37 @@
 """Count the cells of pictures into a folder: tables, marked pictures, points for other programs."""
 
 import errno
-import io
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cellbench import paths
+from cellbench.counting.annotated_pictures import also_annotated, count_annotated
+from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
+from cellbench.counting.experiment_means import (
+    GroupMeans,
+    group_means,
+    groups_by_name,
+    write_group_means,
+)
 from cellbench.counting.picture_list import Skipped, list_pictures
-from cellbench.counting.point_exports import WRITERS
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import RULE, ReadOptions, size_of
+from cellbench.data.stored_set import open_set
 from cellbench.engine.run_lock import hold
 from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE, PICTURE
-from cellbench.files.writing import sha256_file, write_atomically
-from cellbench.records.trained_runs import find_trained, known_runs, unbound_notice
+from cellbench.files.writing import sha256_file
+from cellbench.metrics.prediction_intervals import CountIntervals, count_intervals
+from cellbench.records.expected_error import NOT_HELD_OUT
+from cellbench.records.kept_models import DEFAULT
+from cellbench.records.trained_runs import find_trained, unbound_notice
 from cellbench.structures import Prediction
 
 # Pictures that are compared with those of the training.
@@ -46,6 +56,7 @@ class FolderCount:
         regions: cells of every region, where regions were named.
         warnings: in what the pictures that were counted now differ from those of the training, and
             other doubts, one sentence each.
+        estimates: means and totals of all pictures and of groups; empty where none was asked for.
     """
 
     folder: Path
@@ -56,69 +67,7 @@ class FolderCount:
     run: "TrainedRun"
     regions: tuple[RegionCount, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Exporter:
-    """Writes files beside the tables: marked pictures, and points for other programs.
-
-    Attributes:
-        folder: of the tables.
-        pictures: whether pictures are marked.
-        programs: keys of `WRITERS`.
-        reading: how the pictures were read.
-    """
-
-    folder: Path
-    pictures: bool
-    programs: Sequence[str]
-    reading: ReadOptions
-
-    def files(self, counted: Counted, path: Path) -> dict[str, Path]:
-        """The files of a picture, by the folder that they are in."""
-        if counted.points is None:
-            return {}
-        # Pictures of one name from two folders must not write over each other.
-        stem = f"{path.stem}-{counted.sha256[:8]}"
-        wanted = {"pictures": ".png"} if self.pictures else {}
-        wanted |= {program: WRITERS[program][0] for program in self.programs}
-        return {kind: self.folder / kind / f"{stem}{end}" for kind, end in wanted.items()}
-
-    def write_missing(self, tables: CountTables, known: Mapping[str, Path]) -> None:
-        """Write the missing files of pictures that were counted before, named with their paths."""
-        lacking = [
-            name
-            for name, path in known.items()
-            if not all(file.is_file() for file in self.files(tables.done[name], path).values())
-        ]
-        for name, found in tables.found(lacking).items():
-            self.write(tables.done[name], found, known[name])
-
-    def write(self, counted: Counted, found: Prediction, path: Path, pixels: Any = None) -> None:
-        """Write the files of a picture; none for a method without points.
-
-        Args:
-            counted: its line in the table.
-            found: its cells.
-            path: of the picture.
-            pixels: of it; read from `path` where they are needed and not given.
-        """
-        for kind, file in self.files(counted, path).items():
-            if kind != "pictures":
-                write = WRITERS[kind][1]
-                data = write(found.points, found.scores, name=counted.image, size=counted.size)
-                write_atomically(file, data)
-                continue
-            from cellbench.drawing import overlay  # loading fonts takes time
-
-            if pixels is None:
-                pixels = open_picture(path, self.reading).pixels
-            if isinstance(pixels, LargePicture):  # a drawing of that size cannot be opened
-                continue
-            caption = f"{counted.count:.1f} cells: {path.name}"
-            stream = io.BytesIO()
-            overlay(pixels, predicted=found.points, caption=caption).save(stream, "PNG")
-            write_atomically(file, stream.getvalue(), elsewhere="--out")
+    estimates: tuple[GroupMeans, ...] = ()
 
 
 def count_pictures(
@@ -137,12 +86,15 @@ def count_pictures(
     reading: ReadOptions,
     recursive: bool,
     regions: Path | None,
+    annotated: str | None,
+    group: str | None,
 ) -> FolderCount:
     """Count pictures that the tables of a folder do not have yet.
 
     Args:
         pictures: files, and folders of them.
-        run: folder, record or id of a finished run.
+        run: folder, record or id of a finished run, or name of a kept model; None for the one
+            that comes with cellbench.
         out: folder of the tables.
         scale: px that a cell should have per px that it has.
         um_per_px: edge of a pixel, micrometres.
@@ -155,6 +107,8 @@ def count_pictures(
         reading: how pictures are read.
         recursive: whether folders within folders are looked into.
         regions: file or folder of regions whose cells are counted apart.
+        annotated: name of a set of pictures of the same experiment that people annotated.
+        group: pattern with parentheses around what names the group of a picture.
 
     Raises:
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
@@ -164,9 +118,9 @@ def count_pictures(
     files = {shown_name(path): path for path in listed.pictures}
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
-    if run is None:
-        raise UserError(_no_run_named(store))
-    trained = find_trained(run, store)
+    if group is not None:  # what would stop the estimates stops before anything is counted
+        groups_by_name([*files, *(open_set(annotated).ids if annotated else ())], group)
+    trained = find_trained(DEFAULT if run is None else run, store)
     refused: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name, path in files.items():
@@ -176,9 +130,9 @@ def count_pictures(
             mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
             refused[name] = f"{name} cannot be opened ({error.strerror}); {mend}."
     # A run that is refused leaves no tables behind; those that are there may need no counting.
-    counter = None
+    load = functools.cache(lambda: _load(trained, device, trust_weights, display))
     if hashes and not (out / COUNTS).exists():
-        counter = _load(trained, device, trust_weights, display)
+        load()
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
     method = {key: trained.record[key] for key in keys}
     if "calibration" in trained.record:
@@ -203,7 +157,7 @@ def count_pictures(
             except UserError as error:
                 refused[name] = str(error)
         if areas:
-            counter = counter or _load(trained, device, trust_weights, display)
+            counter, intervals = load(), _intervals(trained)
             with display.task("counting", sum(areas.values())) as advance:
                 for name, area in areas.items():
                     try:
@@ -216,7 +170,7 @@ def count_pictures(
                         continue
                     if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
                         looks.append(measure_appearance(picture.pixels))
-                    counted = _line(name, hashes[name], picture, found, um_per_px)
+                    counted = _line(name, hashes[name], picture, found, um_per_px, intervals)
                     done = tables.add(counted, found)
                     exporter.write(counted, done, files[name], picture.pixels)
         skipped = _skipped(listed.skipped, refused)
@@ -229,6 +183,20 @@ def count_pictures(
             skipped += without
             refused |= {f"{name} (regions)": f"{name}: {why}" for name, why in without}
         tables.write_skipped(skipped)
+        estimates: list[GroupMeans] = []
+        if annotated is not None or group is not None:
+            known_counts = []
+            counts = {one.image: one.count for one in done_before}
+            if annotated is not None:
+                known_counts = count_annotated(
+                    annotated, trained, load, scale=scale, display=display
+                )
+                sizes = {one.image: one.size for one in done_before}
+                paths_of = {name: files[name] for name in counts}
+                for name in also_annotated(paths_of, sizes, annotated, reading):
+                    del counts[name]
+            estimates = group_means(counts, known_counts, group)
+            write_group_means(out, estimates)
     warnings = doubts(trained.record, list({c.sha256: c.count for c in done_before}.values()))
     if looks:
         warnings += differences(known_summary(trained.record), looks, scale=scale)
@@ -242,6 +210,17 @@ def count_pictures(
         trained,
         tuple(by_region),
         tuple(warnings),
+        tuple(estimates),
+    )
+
+
+def _intervals(run: "TrainedRun") -> CountIntervals | None:
+    """How far counts are to be trusted, from the errors on the run's own test part."""
+    if run.record["protocol"] in NOT_HELD_OUT:
+        return None
+    images = run.record["images"]
+    return count_intervals(
+        [image["truth"] for image in images], [image["prediction"] for image in images]
     )
 
 
@@ -251,7 +230,12 @@ def _skipped(listed: Sequence[Skipped], refused: Mapping[str, str]) -> list[tupl
 
 
 def _line(
-    name: str, sha256: str, picture: Any, found: Prediction, um_per_px: float | None
+    name: str,
+    sha256: str,
+    picture: Any,
+    found: Prediction,
+    um_per_px: float | None,
+    intervals: CountIntervals | None,
 ) -> Counted:
     """The line of a picture in the table."""
     height, width = picture.pixels.shape[:2]
@@ -265,6 +249,10 @@ def _line(
             notes.append(f"its file states {stated:.4g} µm a pixel")
     per_mm2 = None if edge is None else found.count / (height * width * edge**2) * 1e6
     points = None if found.points is None else len(found.points)
+    interval = None
+    if intervals is not None:
+        (low,), (high,) = intervals.of([found.count])
+        interval = float(low), float(high)
     return Counted(
         name,
         found.count,
@@ -275,6 +263,7 @@ def _line(
         range=picture.range,
         um_per_px=edge,
         notes="; ".join(notes),
+        interval=interval,
     )
 
 
@@ -302,18 +291,6 @@ def _count_picture(
         progress=lambda share: advance(share * width * height),
     )
     return picture, found
-
-
-def _no_run_named(store: str | None) -> str:
-    """A sentence that lists the finished runs at hand."""
-    runs = known_runs(paths.store(store))
-    if not runs:
-        return (
-            "--with names a finished run, and there is none here yet: cellbench run "
-            "configs/dla_adi.py trains one."
-        )
-    listed = ", ".join(map(str, runs[:3])) + (f" and {len(runs) - 3} more" if runs[3:] else "")
-    return f"--with names a finished run; at hand are {listed}."
 
 
 def _load(

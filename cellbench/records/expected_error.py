@@ -13,6 +13,10 @@ EVERYTHING = "everything"
 """Protocol of such a run, which holds nothing out."""
 
 
+NOT_HELD_OUT = (EVERYTHING, "released")
+"""Protocols whose scored images are those that were trained on."""
+
+
 def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
     """A sentence on the error of a method on pictures that it was not trained on.
 

@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellbench.data.stored_set import open_set
+from cellbench.records import kept_models
+from cellbench.records.kept_models import DEFAULT
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -203,7 +207,6 @@ def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
         ([], "run", "Name pictures or a folder of them"),
         (["nowhere.png"], "run", "There is no picture or folder 'nowhere.png'"),
         (["empty"], "run", "empty holds no picture"),
-        (["photos"], None, "--with names a finished run, and there is none here yet"),
         (["photos"], "nothing", "There is no finished run 'nothing'"),
         (["photos"], "photos", "photos holds no record.json"),
         (["photos", "--scale", "0"], "run", "0.05<=x<=20"),
@@ -220,10 +223,44 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(count, photos, tmp_path, argu
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_runs_at_hand_are_named(command, photos, store, tmp_path):
-    done = command("count", str(photos), "--store", str(store), cwd=str(tmp_path))
-    assert done.returncode == 2
-    assert str(next((store / "runs" / "adi-sim").iterdir())) in done.stderr
+@pytest.mark.parametrize("named", [None, "nuclei-unet"])
+def test_models_that_come_along_count_as_their_records_have_it(named, command, tmp_path):
+    """On held-out images of the built-in nuclei; without a name the default is named."""
+    record = shipped(named or DEFAULT)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images = {image["id"]: image for image in record["images"][:4]}
+    stored = open_set("nuclei")
+    for image_id in images:
+        Image.fromarray(stored.pixels(image_id)).save(folder / f"{image_id}.png")
+    chosen = ["--with", named] if named else []
+    home = str(tmp_path / "home")
+    done = command("count", "photos", *chosen, cwd=str(tmp_path), CELLBENCH_HOME=home)
+    assert done.returncode == 0, done.stderr
+    said = f"Counted with {DEFAULT}, which comes with cellbench"
+    assert (said in done.stdout) == (named is None)
+    for row in rows(tmp_path / "counts" / "counts.csv"):
+        image = images[Path(row["image"]).stem]
+        assert float(row["count"]) == pytest.approx(image["prediction"], rel=0.02, abs=0.2)
+        assert float(row["low90"]) <= float(row["count"]) <= float(row["high90"])
+
+
+def shipped(name):
+    folder = Path(kept_models.__file__).parents[1] / "shipped_models" / name
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
+    return json.loads((folder / "record.json").read_text())
+
+
+def test_the_default_is_the_best_of_those_that_come_along_and_counts_nuclei_well():
+    """By the error on validation; on held-out fields within 15 % of the mean count."""
+    records = {model.name: shipped(model.name) for model in kept_models.kept_models()
+               if model.shipped}  # fmt: skip
+    errors = {name: one["selection"]["validation_mae"] for name, one in records.items()}
+    assert min(errors, key=errors.get) == DEFAULT
+    for record in records.values():
+        assert (record["dataset"], record["protocol"], record["split"]) == ("nuclei", "v1", 0)
+    truth = [image["truth"] for image in records[DEFAULT]["images"]]
+    assert records[DEFAULT]["metrics"]["mae"] <= 0.15 * sum(truth) / len(truth)
 
 
 def test_weights_that_are_not_the_methods_are_told(count, photos, store, tmp_path):

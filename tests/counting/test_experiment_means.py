@@ -44,7 +44,7 @@ def test_a_group_without_annotated_pictures_has_no_interval(tmp_path):
     known = [picture for picture in KNOWN if picture.image.startswith("drug")]
     groups = group_means(COUNTED, known, r"^(control|drug)_")
     assert groups[1].means is None
-    assert "no interval, since none of them is annotated" in sentences(groups)[1]
+    assert "no interval, since none is annotated" in sentences(groups)[1]
     rows = list(csv.DictReader(write_group_means(tmp_path, groups).read_text().splitlines()))
     assert rows[1]["mean"] == rows[1]["total_low"] == ""
     assert float(rows[1]["counted_total"]) == sum(groups[1].counted)

@@ -1,0 +1,147 @@
+"""Claims about the doubt behind counts: intervals of pictures, corrected means of folders."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cellbench import count
+from cellbench.counting.folder_count import _intervals
+from cellbench.data.stored_set import open_set
+from cellbench.engine.request import Request
+from cellbench.engine.run import run
+from cellbench.errors import UserError
+from cellbench.metrics.powered_means import powered_mean
+from cellbench.metrics.prediction_intervals import count_intervals
+
+
+@pytest.fixture(scope="module")
+def finished(simulated_home, tmp_path_factory):
+    """A run of a method without training, tested on 100 simulated images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLBENCH_HOME", str(simulated_home))
+        patch.setenv("CELLBENCH_OFFLINE", "1")
+        store = str(tmp_path_factory.mktemp("doubt-store"))
+        return run(Request("methods/bloblog.py", dataset="adi-sim", store=store))
+
+
+@pytest.fixture
+def photos(bench, finished):
+    """Two annotated test images, a training image, and three that are not in the set."""
+    folder = bench / "photos"
+    folder.mkdir()
+    stored, tested = open_set("adi-sim"), [image["id"] for image in finished.record["images"]]
+    others = [image_id for image_id in stored.ids if image_id not in tested][:3]
+    for image_id in (*tested[:2], others[0]):
+        Image.fromarray(stored.pixels(image_id)).save(folder / f"{image_id}.png")
+    for image_id in others:
+        Image.fromarray(stored.pixels(image_id)[::-1]).save(folder / f"new_{image_id}.png")
+    return folder
+
+
+def rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_a_count_has_the_interval_that_the_records_errors_give(finished, photos, bench):
+    got = count(photos, finished.folder, out=bench / "counts", no_pictures=True)
+    images = finished.record["images"]
+    intervals = count_intervals(
+        [image["truth"] for image in images], [image["prediction"] for image in images]
+    )
+    assert intervals.images == 100
+    for row in rows(bench / "counts" / "counts.csv"):
+        low, high = intervals.of([float(row["count"])])
+        assert float(row["low90"]) == pytest.approx(low[0], rel=1e-5)
+        assert float(row["high90"]) == pytest.approx(high[0], rel=1e-5)
+        assert low[0] < float(row["count"]) < high[0]
+    assert got.counts[["low90", "high90"]].notna().all(axis=None)
+    again = count(photos, finished.folder, out=bench / "counts", no_pictures=True)
+    assert again.counts["low90"].to_numpy() == pytest.approx(got.counts["low90"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("protocol", "number"), [("smoke", 4), ("everything", 50), ("v1", 8)])
+def test_without_enough_held_out_images_there_is_no_interval(protocol, number):
+    images = [{"truth": 5, "prediction": 6.0}] * number
+    found = _intervals(SimpleNamespace(record={"protocol": protocol, "images": images}))
+    assert found is None
+
+
+def test_annotated_pictures_correct_the_mean_of_the_others(finished, photos, bench):
+    got = count(
+        photos, finished.folder, out=bench / "counts", annotated="adi-sim", no_pictures=True
+    )
+    images = finished.record["images"]
+    counts = got.counts.set_index("image")["count"]
+    others = [n for name, n in counts.items() if "new_" in name]
+    assert (len(others), len(counts)) == (3, 6), "what is annotated is not counted twice"
+    expected = powered_mean(
+        [image["truth"] for image in images], [image["prediction"] for image in images], others
+    )
+    (line,) = got.estimates.to_dict("records")
+    assert (line["pictures"], line["annotated"]) == (103, 100)
+    assert line["mean"] == pytest.approx(expected.mean.value, rel=1e-4)
+    assert (line["total_low"], line["total_high"]) == pytest.approx(
+        (expected.total.low, expected.total.high), rel=1e-3
+    )
+    (row,) = rows(bench / "counts" / "estimates.csv")
+    assert float(row["mean"]) == pytest.approx(line["mean"], rel=1e-5)
+
+
+def test_groups_have_a_line_each(finished, photos, bench):
+    got = count(
+        photos, finished.folder, out=bench / "counts", annotated="adi-sim",
+        group=r"([01])[0-9]{2}(?:[.]png)?$", no_pictures=True,
+    )  # fmt: skip
+    assert list(got.estimates["group"]) == ["all pictures", "0", "1"]
+    assert got.estimates["pictures"][0] == got.estimates["pictures"][1:].sum()
+
+
+def test_a_pattern_that_does_not_fit_stops_before_anything_is_counted(finished, photos, bench):
+    with pytest.raises(UserError, match="does not fit"):
+        count(photos, finished.folder, out=bench / "counts", group="(mouse)_", no_pictures=True)
+    assert not (bench / "counts").exists()
+
+
+def test_another_picture_of_the_same_name_is_not_taken_for_the_annotated_one(
+    finished, photos, bench
+):
+    tested = {image["id"] for image in finished.record["images"]}
+    path = next(p for p in sorted(photos.iterdir()) if p.stem in tested)
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] = 255 - pixels[0, 0]
+    Image.fromarray(pixels).save(path)
+    got = count(
+        photos, finished.folder, out=bench / "counts", annotated="adi-sim", no_pictures=True
+    )
+    assert got.estimates["pictures"][0] == 104
+
+
+def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):
+    from cellbench.counting.annotated_pictures import count_annotated
+    from cellbench.engine.work_progress import Display
+
+    record = {**finished.record, "protocol": "everything"}
+    with pytest.raises(UserError, match="was trained on the images of adi-sim"):
+        count_annotated(
+            "adi-sim", SimpleNamespace(record=record), lambda: None, scale=1.0, display=Display()
+        )
+
+
+def test_intervals_hold_the_counts_of_held_out_fields_as_often_as_stated():
+    """On real nuclei, over 20 partings of the test fields: learnt on one half, held on another."""
+    from cellbench.records.kept_models import DEFAULT, find_model
+    from cellbench.records.record_file import read_record
+
+    images = read_record(find_model(DEFAULT) / "record.json")["images"]
+    fields = np.array([image["id"].partition("_")[0] for image in images])
+    truth, counts = (np.array([image[key] for image in images]) for key in ("truth", "prediction"))
+    rng, held = np.random.default_rng(0), []
+    for _ in range(20):
+        drawn = rng.permutation(np.unique(fields))
+        known = np.isin(fields, drawn[: len(drawn) // 2])
+        low, high = count_intervals(truth[known], counts[known]).of(counts[~known])
+        held += ((low <= truth[~known]) & (truth[~known] <= high)).tolist()
+    assert 0.88 <= np.mean(held) <= 0.92
