@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_exports import Exporter
+from cellbench.counting.count_intervals import learned_intervals
 from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
 from cellbench.counting.experiment_means import (
     GroupMeans,
@@ -28,8 +29,7 @@ from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE, PICTURE
 from cellbench.files.writing import sha256_file
-from cellbench.metrics.prediction_intervals import CountIntervals, count_intervals
-from cellbench.records.expected_error import NOT_HELD_OUT
+from cellbench.metrics.prediction_intervals import CountIntervals
 from cellbench.records.kept_models import DEFAULT
 from cellbench.records.trained_runs import find_trained, unbound_notice
 from cellbench.structures import Prediction
@@ -157,7 +157,7 @@ def count_pictures(
             except UserError as error:
                 refused[name] = str(error)
         if areas:
-            counter, intervals = load(), _intervals(trained)
+            counter, intervals = load(), learned_intervals(trained)
             with display.task("counting", sum(areas.values())) as advance:
                 for name, area in areas.items():
                     try:
@@ -211,16 +211,6 @@ def count_pictures(
         tuple(by_region),
         tuple(warnings),
         tuple(estimates),
-    )
-
-
-def _intervals(run: "TrainedRun") -> CountIntervals | None:
-    """How far counts are to be trusted, from the errors on the run's own test part."""
-    if run.record["protocol"] in NOT_HELD_OUT:
-        return None
-    images = run.record["images"]
-    return count_intervals(
-        [image["truth"] for image in images], [image["prediction"] for image in images]
     )
 
 

@@ -1,6 +1,8 @@
 """How far off a trained method may be expected to be, as its record and its folder say."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,27 @@ def cross_validated_error(folder: Path) -> tuple[float, float | None, float | No
         return float(error["mae"]), ends[0], ends[1]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def held_out_counts(record: Mapping[str, Any], folder: Path) -> list[tuple[float, float]]:
+    """Annotated and predicted counts of pictures that a method was not trained on.
+
+    Args:
+        record: of the run: its test part, or of a method that was trained on everything the
+            pictures of the folds that recommended it.
+        folder: that holds its weights.
+
+    Returns:
+        (truth, prediction) of each; empty where there are none.
+    """
+    images: list[Mapping[str, Any]] = []
+    if record["protocol"] not in NOT_HELD_OUT:
+        images = record["images"]
+    elif record["protocol"] == EVERYTHING:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            images = read_json(folder / RECOMMENDATION)["residuals"]
+    with suppress(ValueError, KeyError, TypeError):
+        counts = [(float(image["truth"]), float(image["prediction"])) for image in images]
+        if all(isfinite(value) for pair in counts for value in pair):
+            return counts
+    return []

@@ -311,7 +311,7 @@ def test_cells_of_regions_are_those_of_the_picture(count, photos, tmp_path):
     (whole,) = rows(tmp_path / "counts" / "counts.csv")
     assert sum(int(row["count"]) for row in regions) == int(whole["points"])
     assert float(regions[0]["area_mm2"]) == pytest.approx(60 * 30 * 4e-6)
-    without = count("photos/b.tif", "--roi", "rois", "--no-pictures")
+    without = count("photos/b.tif", "--roi", "rois", "--no-pictures", "--out", "other")
     assert without.returncode == 1
     assert "rois holds no file of regions for b.tif" in without.stderr
     assert count("photos", "--roi", "nowhere").returncode == 2

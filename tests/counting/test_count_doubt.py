@@ -1,6 +1,7 @@
 """Claims about the doubt behind counts: intervals of pictures, corrected means of folders."""
 
 import csv
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cellbench import count
-from cellbench.counting.folder_count import _intervals
+from cellbench.counting.count_intervals import learned_intervals
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -62,11 +63,34 @@ def test_a_count_has_the_interval_that_the_records_errors_give(finished, photos,
     assert again.counts["low90"].to_numpy() == pytest.approx(got.counts["low90"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("protocol", "number"), [("smoke", 4), ("everything", 50), ("v1", 8)])
-def test_without_enough_held_out_images_there_is_no_interval(protocol, number):
+@pytest.mark.parametrize(
+    ("protocol", "number"), [("smoke", 4), ("everything", 50), ("released", 50), ("v1", 8)]
+)
+def test_without_enough_held_out_images_there_is_no_interval(protocol, number, tmp_path):
     images = [{"truth": 5, "prediction": 6.0}] * number
-    found = _intervals(SimpleNamespace(record={"protocol": protocol, "images": images}))
-    assert found is None
+    record = {"protocol": protocol, "images": images}
+    run = SimpleNamespace(record=record, weights=tmp_path / "best.safetensors")
+    assert learned_intervals(run) is None
+
+
+def test_a_recommended_method_has_the_intervals_of_its_folds(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 90, 16)
+    counts = truth + rng.normal(0, 4, 16)
+    residuals = [{"id": "a", "truth": int(t), "prediction": p}
+                 for t, p in zip(truth, counts.tolist(), strict=True)]  # fmt: skip
+    trained_on = [{"truth": 5, "prediction": 5.0}] * 16
+    run = SimpleNamespace(
+        record={"protocol": "everything", "images": trained_on},
+        weights=tmp_path / "best.safetensors",
+    )
+    file = tmp_path / "recommendation.json"
+    file.write_text(json.dumps({"residuals": residuals}))
+    assert learned_intervals(run) == count_intervals(truth, counts)
+    for damaged in ("{", "[]", '{"residuals": 5}', '{"residuals": [{"truth": "x"}]}',
+                    '{"residuals": [{"truth": 1, "prediction": 1e999}]}'):  # fmt: skip
+        file.write_text(damaged)
+        assert learned_intervals(run) is None
 
 
 def test_annotated_pictures_correct_the_mean_of_the_others(finished, photos, bench):
