@@ -84,7 +84,8 @@ def relative_error(truth, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS[::4])  # all are read in tests/data; each takes a minute
+# All are read in tests/data; each takes a minute here.
+@pytest.mark.parametrize("name", list(FORMATS)[::4])
 def test_sixteen_pictures_in_any_format_lead_to_forty_counts(name, home, command, tmp_path):
     truth = import_and_photos(name, tmp_path, command)
     where = {"cwd": str(tmp_path)}
