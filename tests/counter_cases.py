@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cellbench.config.compose import config_folders, load_file, merge
+from cellbench.config.compose import merge
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import UserError
 from cellbench.models.counter import CellCounter
 from cellbench.plugin_index import entries

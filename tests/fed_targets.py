@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellbench.config.compose import config_folders, resolve
+from cellbench.config.compose import resolve
+from cellbench.config.sources import config_folders
 from cellbench.metrics.scores import score
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet

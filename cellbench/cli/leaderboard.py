@@ -227,11 +227,12 @@ def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:
 
 def _write(folder: "Path", rows: Sequence["Row"]) -> None:
     """The ranked rows of every set that was read, whatever was asked to be shown."""
-    from cellbench.data.stored_set import own_manifest
+    from cellbench import paths
     from cellbench.ranking.tables import write_tables
 
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
-        if own_manifest(dataset) is None:  # one's own pictures are in no table to be passed on
+        # One's own pictures are in no table to be passed on.
+        if not (paths.data_folder(dataset) / paths.SET_CONFIG).is_file():
             write_tables(folder, dataset, [row for row in group if row.listed])
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # As in cellbench.data.splits, whose import would take longer than a leaderboard may; a test
 # holds the two together.
-PROTOCOLS = ("v1", "mbm-donor", "literature", "smoke", "released")
-UNRANKED_PROTOCOLS = ("smoke", "released")
+UNRANKED_PROTOCOLS = ("smoke", "released", "folds", "folds-half", "everything")
+PROTOCOLS = ("v1", "mbm-donor", "literature", *UNRANKED_PROTOCOLS)
 
 # The protocol that rows from papers go under: whatever theirs was, it was none of ours.
 PUBLISHED = "published"

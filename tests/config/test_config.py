@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from cellbench.config.compose import find_config, merge, resolve
+from cellbench.config.compose import merge, resolve
+from cellbench.config.sources import find_config
 from cellbench.errors import UserError
 
 METHODS = [f"configs/methods/{name}.py" for name in ("dla", "dla_paper", "dla_released", "p2pnet")]

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 
 from cellbench.annotations import fits, in_words
-from cellbench.config.compose import find_config, resolve
+from cellbench.config.compose import resolve
 from cellbench.config.schema import SECTIONS, Count, Decay, Positive
+from cellbench.config.sources import find_config
 from cellbench.errors import UserError
 
 INFINITE = "1e999"

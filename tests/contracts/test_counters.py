@@ -16,7 +16,7 @@ from counter_cases import (
     case,
 )
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.models.build import build_counter
 from cellbench.registry import CONVS, COUNTERS, DECODERS
 from cellbench.testing import counters

@@ -13,7 +13,7 @@ import pytest
 import torch
 from counter_cases import DECODER_CASES, STEPPED, DecoderCase, built_in, case
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, total_loss
 from cellbench.models.density_counter import DensityCounter

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cellbench.config.compose import config_folders
+from cellbench.config.sources import config_folders
 from cellbench.data.simulated import simulate_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run

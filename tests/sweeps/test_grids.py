@@ -1,6 +1,7 @@
 import pytest
 
-from cellbench.config.compose import find_config, resolve
+from cellbench.config.compose import resolve
+from cellbench.config.sources import find_config
 from cellbench.errors import UserError
 from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.metrics.localisation import detect
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, ValidationSet

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config.compose import config_folders, load_file, merge
+from cellbench.config.compose import merge
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch

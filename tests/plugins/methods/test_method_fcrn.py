@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cellbench.config.compose import find_config, load_file
+from cellbench.config.sources import find_config, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.parts import FeatureShape

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config.compose import load_file
+from cellbench.config.sources import load_file
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import StageSwitch

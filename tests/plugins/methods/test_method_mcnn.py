@@ -2,7 +2,7 @@
 
 import torch
 
-from cellbench.config.compose import find_config, load_file
+from cellbench.config.sources import find_config, load_file
 from cellbench.models.build import build_counter
 from cellbench_plugins.methods.mcnn import MCNNColumns
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.parts import DensityOutput, FeatureShape

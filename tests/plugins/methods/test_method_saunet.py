@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.config.compose import find_config, load_file, merge
+from cellbench.config.compose import merge
+from cellbench.config.sources import find_config, load_file
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
 from cellbench.models.build import build_counter

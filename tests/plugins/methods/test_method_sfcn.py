@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.parts import FeatureShape

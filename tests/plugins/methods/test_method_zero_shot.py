@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench.config.compose import config_folders, load_file
+from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
 
