@@ -84,7 +84,8 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
 
 def _odd_value(rng: random.Random, value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.4:
-        return rng.choice([-value, value + 1, value * 1e9, float(value), str(value)])
+        near = max(-(10**299), min(value, 10**299))  # an integer changed before may fit no float
+        return rng.choice([-value, value + 1, near * 1e9, float(near), str(near)])
     if isinstance(value, str) and rng.random() < 0.4:
         return rng.choice([value + " ", value[::-1], value.upper(), value * 40, [value]])
     return rng.choice([*NUMBERS, *TEXTS, [], {}, [[]], {"": {}}, [1, "a"], float("inf")])
