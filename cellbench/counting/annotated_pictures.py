@@ -1,6 +1,6 @@
 """Pictures that people annotated, counted by a method that was not trained on them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ import numpy as np
 from cellbench.counting.experiment_means import KnownPicture
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import ReadOptions
+from cellbench.data.splits import holds_out
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.records.expected_error import NOT_HELD_OUT
 from cellbench.records.trained_runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -41,18 +41,29 @@ def count_annotated(
         UserError: the set is not on disk, or none of its images can be taken.
     """
     stored = open_set(name)
-    ids = stored.ids
-    if run.record["dataset"] == stored.name:
-        held_out = run.record["protocol"] not in NOT_HELD_OUT
-        tested = {image["id"] for image in run.record["images"] if held_out}
-        ids = [image_id for image_id in ids if image_id in tested]
-        if not ids:
-            raise UserError(
-                f"{run.record['method']} was trained on the images of {stored.name}, so that they "
-                "show too little of its error; name pictures that it was not trained on with "
-                "--annotated."
-            )
-    counter = load()
+    record = run.record
+    if record["dataset"] != stored.name:
+        return _counted(stored, stored.ids, load(), scale, display)
+    held_out = record["images"] if holds_out(record["protocol"]) else []
+    there = set(stored.ids)
+    tested = [image for image in held_out if image["id"] in there]
+    if not tested:
+        raise UserError(
+            f"{record['method']} was trained on the images of {stored.name}, so that they show too "
+            "little of its error; name pictures that it was not trained on with --annotated."
+        )
+    if scale == 1.0:  # as they were scored
+        return [KnownPicture(one["id"], one["truth"], one["prediction"]) for one in tested]
+    return _counted(stored, [one["id"] for one in tested], load(), scale, display)
+
+
+def _counted(
+    stored: StoredSet,
+    ids: Sequence[str],
+    counter: "TrainedCounter",
+    scale: float,
+    display: Display,
+) -> list[KnownPicture]:
     known = []
     with display.task(f"counting {stored.name}", len(ids)) as advance:
         for image_id in ids:
@@ -76,22 +87,17 @@ def also_annotated(
         reading: how the pictures are read.
     """
     stored = open_set(name)
-    by_stem: dict[str, list[str]] = {}
-    for image_id in stored.ids:
-        by_stem.setdefault(_last(image_id), []).append(image_id)
     return {
         shown
         for shown, path in files.items()
         if any(
-            stored.entry(image_id).size == sizes[shown] and _same(stored, image_id, path, reading)
-            for image_id in by_stem.get(_last(path.stem), ())
+            # an id may begin with the folders that a picture was in
+            image_id.casefold().endswith(path.stem.casefold())
+            and stored.entry(image_id).size == sizes[shown]
+            and _same(stored, image_id, path, reading)
+            for image_id in stored.ids
         )
     }
-
-
-def _last(name: str) -> str:
-    """The end of a name: an id may begin with the folders that a picture was in."""
-    return name.casefold()[-12:]
 
 
 def _same(stored: StoredSet, image_id: str, path: Path, reading: ReadOptions) -> bool:

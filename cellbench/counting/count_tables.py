@@ -107,9 +107,9 @@ class CountTables:
             and (counted.points is None or len(points.get(name, ())) == counted.points)
         }
         whole = [row for name in self.done for row in points.get(name, ())]
-        write_atomically(folder / POINTS, _lines([_POINT_HEAD, *whole]))
+        write_atomically(folder / POINTS, csv_lines([_POINT_HEAD, *whole]))
         write_atomically(
-            folder / COUNTS, _lines([_COUNT_HEAD, *map(_count_row, self.done.values())])
+            folder / COUNTS, csv_lines([_COUNT_HEAD, *map(_count_row, self.done.values())])
         )
 
     def add(self, counted: Counted, found: Prediction) -> Prediction:
@@ -133,7 +133,7 @@ class CountTables:
             path = self.folder / name
             try:
                 with path.open("ab") as stream:
-                    stream.write(_lines(lines))
+                    stream.write(csv_lines(lines))
             except OSError as error:
                 raise UserError(
                     f"{path} could not be written ({(error.strerror or str(error)).lower()}); "
@@ -151,7 +151,7 @@ class CountTables:
         rows = [(str(csv_cell(name)), str(csv_cell(reason))) for name, reason in skipped]
         path = self.folder / SKIPPED
         if rows or path.exists():
-            write_atomically(path, _lines([("image", "reason"), *rows]), elsewhere="--out")
+            write_atomically(path, csv_lines([("image", "reason"), *rows]), elsewhere="--out")
 
     def found(self, names: Collection[str]) -> dict[str, Prediction]:
         """The cells of those pictures that have points, to 1e-4 px."""
@@ -175,7 +175,8 @@ def _count_row(counted: Counted) -> tuple[Any, ...]:
     )
 
 
-def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
+def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Rows as the lines of a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8")

@@ -1,14 +1,12 @@
 """Means and totals of the counted pictures by group, with the help of those people annotated."""
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.errors import UserError
+from cellbench.counting.count_tables import csv_lines
+from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.files.writing import write_atomically
 from cellbench.metrics.powered_means import LEVEL, Estimate, PoweredMean, powered_mean
 from cellbench.ranking.tables import csv_cell
@@ -70,7 +68,7 @@ def group_means(
         UserError: the pattern is none, or does not fit a picture.
     """
     names = [*counted, *(picture.image for picture in known)]
-    group_of = dict.fromkeys(names, ALL) if pattern is None else groups_by_name(names, pattern)
+    group_of = dict.fromkeys(names, ALL) if pattern is None else groups_by_pattern(pattern, names)
     groups = [ALL, *sorted(set(group_of.values()) - {ALL})]
     found = []
     for group in groups:
@@ -81,45 +79,18 @@ def group_means(
     return found
 
 
-def groups_by_name(names: Iterable[str], pattern: str) -> dict[str, str]:
-    """The group of every picture.
-
-    Args:
-        names: of pictures.
-        pattern: with parentheses around what names the group.
-
-    Raises:
-        UserError: the pattern is none, or does not fit a picture.
-    """
-    try:
-        wanted = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UserError(f"--group {pattern!r} is no regular expression ({error}).") from None
-    if wanted.groups != 1:
-        raise UserError(
-            f"--group {pattern!r} has {wanted.groups} pairs of parentheses; it has one, around "
-            "what names the group, such as '(control|drug)_'."
-        )
-    found = {name: wanted.search(name) for name in names}
-    lost = [name for name, match in found.items() if match is None or not match[1]]
-    if lost:
-        raise UserError(f"--group {pattern!r} does not fit {lost[0]}; it has to fit every picture.")
-    return {name: match[1] for name, match in found.items() if match is not None}
-
-
 def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
     """Write `estimates.csv`, a line a group.
 
     Raises:
         UserError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEAD)
-    for row in table(groups):
-        writer.writerow(["" if value is None else csv_cell(value) for value in row.values()])
+    rows = [
+        ["" if value is None else csv_cell(value) for value in row.values()]
+        for row in table(groups)
+    ]
     path = folder / FILE
-    write_atomically(path, text.getvalue().encode("utf-8"), elsewhere="--out")
+    write_atomically(path, csv_lines([_HEAD, *rows]), elsewhere="--out")
     return path
 
 

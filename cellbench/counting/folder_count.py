@@ -13,8 +13,8 @@ from cellbench.counting.count_intervals import learned_intervals
 from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
 from cellbench.counting.experiment_means import (
     GroupMeans,
+    KnownPicture,
     group_means,
-    groups_by_name,
     write_group_means,
 )
 from cellbench.counting.picture_list import Skipped, list_pictures
@@ -22,6 +22,7 @@ from cellbench.counting.region_counts import RegionCount, count_regions, write_r
 from cellbench.counting.unlike_training import differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.data.reader import RULE, ReadOptions, size_of
 from cellbench.data.stored_set import open_set
 from cellbench.engine.run_lock import hold
@@ -119,7 +120,7 @@ def count_pictures(
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     if group is not None:  # what would stop the estimates stops before anything is counted
-        groups_by_name([*files, *(open_set(annotated).ids if annotated else ())], group)
+        groups_by_pattern(group, [*files, *(open_set(annotated).ids if annotated else ())])
     trained = find_trained(DEFAULT if run is None else run, store)
     refused: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -185,15 +186,15 @@ def count_pictures(
         tables.write_skipped(skipped)
         estimates: list[GroupMeans] = []
         if annotated is not None or group is not None:
-            known_counts = []
             counts = {one.image: one.count for one in done_before}
+            known_counts: list[KnownPicture] = []
             if annotated is not None:
                 known_counts = count_annotated(
                     annotated, trained, load, scale=scale, display=display
                 )
                 sizes = {one.image: one.size for one in done_before}
-                paths_of = {name: files[name] for name in counts}
-                for name in also_annotated(paths_of, sizes, annotated, reading):
+                here = {name: files[name] for name in counts}
+                for name in also_annotated(here, sizes, annotated, reading):
                     del counts[name]
             estimates = group_means(counts, known_counts, group)
             write_group_means(out, estimates)

@@ -1,14 +1,13 @@
 """Cells and densities of regions of the counted pictures: `regions.csv`."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cellbench.counting.count_tables import Counted
+from cellbench.counting.count_tables import Counted, csv_lines
 from cellbench.data.images import SUFFIXES
 from cellbench.data.regions import GEOJSON, IMAGEJ, read_regions
 from cellbench.errors import UserError
@@ -85,14 +84,12 @@ def write_regions(folder: Path, counts: Iterable[RegionCount]) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEAD)
+    rows: list[Sequence[Any]] = [_HEAD]
     for one in counts:
         numbers = (one.area_px, one.area_mm2, one.per_mm2)
         cells = ("" if number is None else f"{number:.8g}" for number in numbers)
-        writer.writerow([one.image, csv_cell(one.region), one.count, *cells])
-    write_atomically(folder / FILE, text.getvalue().encode("utf-8"), elsewhere="--out")
+        rows.append([one.image, csv_cell(one.region), one.count, *cells])
+    write_atomically(folder / FILE, csv_lines(rows), elsewhere="--out")
     return folder / FILE
 
 

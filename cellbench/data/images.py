@@ -92,7 +92,7 @@ def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
             than `limits.PICTURE`.
     """
     path = Path(path)
-    with _opened(path) as stream:
+    with opened_picture(path) as stream:
         return decode_image(stream, name=str(path), background=background)
 
 
@@ -120,7 +120,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         UserError: as `read_image`, except for damage behind the header.
     """
     path = Path(path)
-    with _opened(path) as stream:
+    with opened_picture(path) as stream:
         return stored_size(stream, name=str(path))
 
 
@@ -146,7 +146,13 @@ def no_file(path: Path) -> UserError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened_picture(path: Path) -> Iterator[BinaryIO]:
+    """Open the file of a picture, which closes it in the end.
+
+    Raises:
+        UserError: it is no regular file, is empty or larger than `limits.FILE`, or cannot be
+            opened.
+    """
     if not path.is_file():  # also keeps us from waiting for ever on a pipe
         raise no_file(path)
     try:
@@ -155,6 +161,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
         raise UserError(f"{path} cannot be opened ({error.strerror}); {mend}.") from error
     with stream:
+        if not stream.peek(1):
+            raise UserError(f"{path} is empty (0 bytes); get a fresh copy of it.")
         yield stream
 
 

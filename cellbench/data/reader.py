@@ -5,7 +5,6 @@ interpretation, transparency and orientation undone, what is no number filled, a
 mapped to 0..255. Each decision is a note.
 """
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
 from cellbench.data.hot_pixels import without_hot_pixels
-from cellbench.data.images import explained, no_file
+from cellbench.data.images import explained, opened_picture
 from cellbench.data.intensities import Mapping, choose_mapping, to_unit_bytes
 from cellbench.data.plain_files import PlainRaster
 from cellbench.data.planes import Chosen, PlaneChoice, choose_planes, sample_of
@@ -26,8 +25,6 @@ from cellbench.data.transparency import laid_on_ground
 from cellbench.data.turning import turned, turned_size
 from cellbench.data.vendor_files import VendorRaster, is_vendor_file
 from cellbench.errors import UserError
-from cellbench.files.limits import FILE
-from cellbench.files.reading import open_file
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = {
@@ -173,7 +170,7 @@ def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
     Raises:
         UserError: there is no such file, it is damaged or no picture.
     """
-    with _opened(path) as stream, explained(str(path)):
+    with opened_picture(path) as stream, explained(str(path)):
         magic = stream.read(8)
         stream.seek(0)
         if is_vendor_file(path, magic):
@@ -304,18 +301,3 @@ def finite(
             plane[own] = plane[tuple(nearest)][own]
     share = bad.any(axis=2) if bad.ndim == 3 else bad
     return filled, f"{int(share.sum())} px are no numbers and were filled from their surroundings"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    if not path.is_file():  # also keeps us from waiting for ever on a pipe
-        raise no_file(path)
-    try:
-        stream = open_file(path, most=FILE.size)
-    except OSError as error:
-        mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
-        raise UserError(f"{path} cannot be opened ({error.strerror}); {mend}.") from error
-    with stream:
-        if not stream.peek(1):
-            raise UserError(f"{path} is empty (0 bytes); get a fresh copy of it.")
-        yield stream

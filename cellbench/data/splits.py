@@ -119,6 +119,11 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+def holds_out(protocol: str) -> bool:
+    """Whether the images that a protocol scores were not trained on; not of one unknown here."""
+    return protocol in PROTOCOLS and PROTOCOLS[protocol].held_out
+
+
 def find_protocol(name: str) -> Protocol:
     """The protocol of a name.
 

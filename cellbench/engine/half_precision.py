@@ -7,9 +7,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from cellbench.engine.assembly import make_training
-from cellbench.engine.scoring import find_calibration, score_test
-from cellbench.engine.verify import prepare_recorded
+from cellbench.engine.verify import prepare_recorded, score_kept
 from cellbench.engine.work_progress import Display
 from cellbench.files.writing import sha256_file, write_atomically
 from cellbench.models.kept_weights import load_kept
@@ -44,20 +42,12 @@ def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, A
     }
     weights = folder / WEIGHTS
     write_atomically(weights, safetensors.torch.save(state))
-    digest = sha256_file(weights)
+    content = record | {"scored_weights": {"sha256": sha256_file(weights)}}
     with tempfile.TemporaryDirectory(prefix="cellbench-half-") as temporary:
         store = Path(temporary)
         prepared = prepare_recorded(record, run.config, store, "cpu", display)
-        counter = load_kept(run.config.model, weights, sha256=digest)
-        training = make_training(prepared, counter, folder)
-        corrected = record.get("calibration") is not None
-        calibration = find_calibration(prepared, training) if corrected else None
-        scored = score_test(prepared, training, calibration, task=display.task)
-        content = record | {
-            "scored_weights": {"sha256": digest},
-            "images": scored.scores.images,
-            "metrics": scored.scores.metrics,
-        }
+        scored, calibration = score_kept(prepared, weights, content)
+        content |= {"images": scored.scores.images, "metrics": scored.scores.metrics}
         if calibration is not None:
             content["calibration"] = calibration.plain()
         file = write_record(store, content, points=scored.points)

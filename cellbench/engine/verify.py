@@ -27,10 +27,11 @@ from cellbench.engine.record import environment
 from cellbench.engine.request import FoundRun, Request
 from cellbench.engine.run import run_prepared
 from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
-from cellbench.engine.scoring import find_calibration, score_test
+from cellbench.engine.scoring import Scored, find_calibration, score_test
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
+from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.records.hashes import is_intact
 from cellbench.records.point_lists import PointLists, read_points
@@ -118,7 +119,8 @@ def verify_record(
         display.say(f"Scoring {len(prepared.split.test)} test images with {weights}.")
         if notice := unbound_notice(record):
             display.say(notice)
-        images, metrics, points = _score(prepared, weights, record, trust_weights)
+        found, _ = score_kept(prepared, weights, record, trust=trust_weights)
+        images, metrics, points = found.scores.images, found.scores.metrics, found.points
         scored = weights
     differing, differences = compare(record, recorded, images, metrics, points)
     if not is_intact(record):
@@ -249,12 +251,18 @@ def _train(
         )
 
 
-def _score(
-    prepared: Prepared, weights: Path, record: Mapping[str, Any], trust: bool
-) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
+def score_kept(
+    prepared: Prepared, weights: Path, record: Mapping[str, Any], *, trust: bool = False
+) -> tuple[Scored, CountCalibration | None]:
     """The kept weights on the test part, as a run scores them.
 
     How counts are corrected is chosen anew, on the images that the run chose it on.
+
+    Args:
+        prepared: from `prepare_recorded`.
+        weights: the file.
+        record: of these weights.
+        trust: score weights of another hash than the record's.
     """
     sha256 = scored_sha256(record)
     counter = load_kept(prepared.experiment.config.model, weights, sha256=sha256, trust=trust)
@@ -263,8 +271,7 @@ def _score(
     # records made before counts were corrected do not have the key
     known = record.get("calibration") is not None
     calibration = find_calibration(prepared, training) if known else None
-    scored = score_test(prepared, training, calibration)
-    return scored.scores.images, scored.scores.metrics, scored.points
+    return score_test(prepared, training, calibration), calibration
 
 
 def _moved(old: Any, new: Any) -> str:

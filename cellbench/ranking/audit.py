@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.splits import PROTOCOLS, make_split
+from cellbench.data.splits import holds_out, make_split
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
@@ -220,7 +220,7 @@ def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[s
     off = [image_id for image_id, (xy, _) in lists.items() if len(xy) != found[image_id]]
     if off:
         yield f"it has more or fewer points than it counts for {_some(off)}"
-    held_out = record.protocol in PROTOCOLS and PROTOCOLS[record.protocol].held_out
+    held_out = holds_out(record.protocol)
     if stored is None or stored.manifest_hash != record.manifest_hash or not held_out:
         return
     # Wider radii cost seconds each; the one that ranks is enough to tie points to numbers.
@@ -247,7 +247,7 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
         yield f"it is of another revision of {stored.name} than the one on disk"
         return
     protocol = record.protocol
-    if protocol not in PROTOCOLS or not PROTOCOLS[protocol].held_out:
+    if not holds_out(protocol):
         return
     images = {image.id: image.truth for image in record.images}
     test = make_split(stored, protocol=protocol, split=record.split).test

@@ -70,7 +70,7 @@ def find_leaderboard(
     if published:
         papers = _of_papers(folders[0], {dataset} if dataset else {row.dataset for row in rows})
     if dataset is not None and not rows:
-        beside = papers or _of_papers(folders[0], {dataset})
+        beside = [*papers] or _of_papers(folders[0], {dataset})
         stand_in = f"{dataset}-sim"
         if stand_in in recorded:
             drawn, _ = ranked_rows(folders[0], stand_in, others=folders[1:])

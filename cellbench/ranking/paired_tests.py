@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellbench.ranking.shared_ranks import holm
 from cellbench.ranking.statistics import (
     LEVEL,
     RESAMPLES,
@@ -73,7 +74,7 @@ def compare_pairs(
     ranges = intervals(differences, errors.clusters, resamples=resamples, level=level)
     by_cluster = [_cluster_means(row, errors.clusters) for row in differences]
     p_values, reasons = _wilcoxon(by_cluster, alpha=1 - level)
-    corrected = iter(_holm([p for p in p_values if p is not None]))
+    corrected = iter(holm(np.array([p for p in p_values if p is not None])).tolist())
     return [
         Comparison(
             first=a,
@@ -120,15 +121,6 @@ def _wilcoxon(rows: Sequence[Floats], *, alpha: float) -> tuple[list[float | Non
         p_values.append(float(wilcoxon(row, zero_method="wilcox").pvalue))
         reasons.append("")
     return p_values, reasons
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    corrected: list[float] = multipletests(p_values, method="holm")[1].tolist()
-    return corrected
 
 
 def _cluster_means(row: Floats, clusters: Sequence[str]) -> Floats:

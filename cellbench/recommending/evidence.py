@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from cellbench.ranking.shared_ranks import holm
+
 LEVEL = 0.95
 # A method is given up where its errors are larger beyond this, so early that few pictures speak.
 CLEARLY_WORSE = 0.01
@@ -111,17 +113,12 @@ def as_good_as_best(
         True for the best one too.
     """
     best = min(errors, key=lambda name: np.mean(list(errors[name].values())))
-    tested = sorted(
-        (p_of_worse(own, errors[best], units, cells), name)
-        for name, own in errors.items()
-        if name != best
-    )
-    found = {best: True}
-    worse = True
-    for place, (p, name) in enumerate(tested):
-        worse = worse and p * (len(tested) - place) < 1 - LEVEL
-        found[name] = not worse
-    return found
+    others = [name for name in errors if name != best]
+    worse = [p_of_worse(errors[name], errors[best], units, cells) for name in others]
+    level = holm(np.array(worse))
+    return {best: True} | {
+        name: bool(p >= 1 - LEVEL) for name, p in zip(others, level, strict=True)
+    }
 
 
 def clearly_worse(

@@ -6,17 +6,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from cellbench.data.splits import EVERYTHING, holds_out
 from cellbench.files.reading import read_json
 
 RECOMMENDATION = "recommendation.json"
 """Beside the weights of a run that `cellbench recommend` trained on all pictures of a set."""
-
-EVERYTHING = "everything"
-"""Protocol of such a run, which holds nothing out."""
-
-
-NOT_HELD_OUT = (EVERYTHING, "released")
-"""Protocols whose scored images are those that were trained on."""
 
 
 def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
@@ -70,7 +64,7 @@ def held_out_counts(record: Mapping[str, Any], folder: Path) -> list[tuple[float
         (truth, prediction) of each; empty where there are none.
     """
     images: list[Mapping[str, Any]] = []
-    if record["protocol"] not in NOT_HELD_OUT:
+    if holds_out(record["protocol"]):
         images = record["images"]
     elif record["protocol"] == EVERYTHING:
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -196,6 +196,10 @@ def test_a_set_without_records_shows_the_papers_and_apart_what_is_simulated(comm
     assert "these numbers say nothing about real cells" in said[parts[-1] :]
     asked = command("leaderboard", "--dataset", "dcc", "--published").stdout
     assert asked == said
+    rows = json.loads(
+        command("leaderboard", "--dataset", "dcc", "--published", "--format", "json").stdout
+    )
+    assert {row["protocol"] for row in rows} == {"published"}
     assert json.loads(command("leaderboard", "--dataset", "dcc", "--format", "json").stdout) == []
 
 

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from cellbench import count
+from cellbench.counting import annotated_pictures
 from cellbench.counting.count_intervals import learned_intervals
+from cellbench.data.reader import AS_THEY_COME
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -141,6 +143,21 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_annotated_one(
         photos, finished.folder, out=bench / "counts", annotated="adi-sim", no_pictures=True
     )
     assert got.estimates["pictures"][0] == 104
+
+
+def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path, monkeypatch):
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    Image.fromarray(pixels).save(tmp_path / "7.png")
+    stored = SimpleNamespace(
+        ids=["drug-7", "drug-8"],
+        entry=lambda image_id: SimpleNamespace(size=(4, 4)),
+        pixels=lambda image_id: pixels,
+    )
+    monkeypatch.setattr(annotated_pictures, "open_set", lambda name: stored)
+    files = {"in/7.png": tmp_path / "7.png", "in/9.png": tmp_path / "9.png"}
+    sizes = dict.fromkeys(files, (4, 4))
+    found = annotated_pictures.also_annotated(files, sizes, "mine", AS_THEY_COME)
+    assert found == {"in/7.png"}
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):

@@ -1,7 +1,7 @@
 """Groups of pictures that no split divides: by a pattern of their names, or a column of a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellbench.data.annotation_formats.point_tables import rows_by_picture
@@ -33,7 +33,8 @@ def group_pictures(
     if group == FOLDER:
         return {path: Path(name).parent.as_posix() for path, name in names.items()}, None
     if "(" in group:
-        return _by_pattern(group, names), None
+        found = groups_by_pattern(group, names.values())
+        return {path: found[name] for path, name in names.items()}, None
     for table in tables:
         try:
             rows = rows_by_picture(table, group)
@@ -47,21 +48,30 @@ def group_pictures(
     )
 
 
-def _by_pattern(group: str, names: dict[Path, str]) -> dict[Path, str]:
+def groups_by_pattern(group: str, names: Iterable[str]) -> dict[str, str]:
+    """The group of every picture, by a pattern of its name.
+
+    Args:
+        group: a regular expression with parentheses around what names the group.
+        names: of the pictures.
+
+    Raises:
+        UserError: the pattern is none, or does not fit a picture.
+    """
     try:
         pattern = re.compile(group)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"--group {group!r} is no regular expression ({error}).") from None
     if pattern.groups != 1:
         raise UserError(
             f"--group {group!r} has {pattern.groups} pairs of parentheses; it has one, around what "
-            "names the group."
+            "names the group, such as '(control|drug)_'."
         )
-    found = {path: pattern.search(name) for path, name in names.items()}
-    lost = [names[path] for path, match in found.items() if match is None or not match[1]]
+    found = {name: pattern.search(name) for name in names}
+    lost = [name for name, match in found.items() if match is None or not match[1]]
     if lost:
         raise UserError(f"--group {group!r} does not fit {lost[0]}; it has to fit every picture.")
-    return {path: match[1] for path, match in found.items() if match is not None}
+    return {name: match[1] for name, match in found.items() if match is not None}
 
 
 def _by_column(

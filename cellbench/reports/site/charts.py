@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from cellbench.metrics.counting import Agreement
 from cellbench.ranking.tables import plain
 
 WIDTH, HEIGHT = 420, 300
@@ -36,6 +37,17 @@ class Line:
     y: float
     label: str
     dashed: bool = False
+
+
+def limit_lines(agreement: Agreement | None) -> list[Line]:
+    """Bias and limits of agreement of a Bland-Altman plot; none where they are not known."""
+    if agreement is None:
+        return []
+    return [
+        Line(agreement.bias, f"bias {agreement.bias:+.2f}"),
+        Line(agreement.low, f"{agreement.low:+.1f}", dashed=True),
+        Line(agreement.high, f"{agreement.high:+.1f}", dashed=True),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

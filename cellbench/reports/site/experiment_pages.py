@@ -18,7 +18,7 @@ from cellbench.ranking.tables import COLUMNS, SIMULATED
 from cellbench.records.model import Record
 from cellbench.records.summaries import Run
 from cellbench.reports.f1_curves import mean_f1_curve
-from cellbench.reports.site.charts import Dot, Line, curves, scatter
+from cellbench.reports.site.charts import Dot, curves, limit_lines, scatter
 from cellbench.reports.site.page_writer import PageWriter, relative_link
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of, run_stamp
 from cellbench.reports.site.table_rows import image_rows
@@ -168,13 +168,7 @@ def _charts(
         return [Dot(*each) for each in values]
 
     agreement = bland_altman(truth.tolist(), predicted.tolist()) if len(images) else None
-    limits = []
-    if agreement is not None:
-        limits = [
-            Line(agreement.bias, f"bias {agreement.bias:+.2f}"),
-            Line(agreement.low, f"{agreement.low:+.1f}", dashed=True),
-            Line(agreement.high, f"{agreement.high:+.1f}", dashed=True),
-        ]
+    limits = limit_lines(agreement)
     named = [(f"split {record.split}, seed {record.seed}", record) for record in records]
     losses, checks = (
         [

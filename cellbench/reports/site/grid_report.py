@@ -28,7 +28,7 @@ from cellbench.reports.grid_sheets import (
 )
 from cellbench.reports.paper_tables import LAYOUTS, paper_sheet
 from cellbench.reports.sheets import Sheet, latex
-from cellbench.reports.site.charts import Dot, Line, Span, curves, scatter, spans
+from cellbench.reports.site.charts import Dot, Span, curves, limit_lines, scatter, spans
 from cellbench.reports.site.page_writer import render_page
 from cellbench.reports.site.ranked_tables import records_of
 
@@ -203,14 +203,7 @@ def _charts(part: GridResults, effects: Sequence[Effect]) -> list[tuple[str, Mar
                         y="counted cells", diagonal=True),
             )
         )  # fmt: skip
-        limits = bland_altman(truth, counted)
-        lines = []
-        if limits is not None:
-            lines = [
-                Line(limits.bias, f"bias {limits.bias:+.2f}"),
-                Line(limits.low, f"{limits.low:+.1f}", dashed=True),
-                Line(limits.high, f"{limits.high:+.1f}", dashed=True),
-            ]
+        lines = limit_lines(bland_altman(truth, counted))
         means = ((truth + counted) / 2).tolist()
         dots = [Dot(*each) for each in zip(means, (counted - truth).tolist(), names, strict=True)]
         found.append(
