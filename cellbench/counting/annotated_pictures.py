@@ -10,7 +10,7 @@ from cellbench.counting.experiment_means import KnownPicture
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import ReadOptions
 from cellbench.data.splits import holds_out
-from cellbench.data.stored_set import StoredSet, open_set
+from cellbench.data.stored_set import StoredSet
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.records.trained_runs import TrainedRun
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def count_annotated(
-    name: str,
+    stored: StoredSet,
     run: TrainedRun,
     load: "Callable[[], TrainedCounter]",
     *,
@@ -30,7 +30,7 @@ def count_annotated(
     """Count the annotated pictures of a set.
 
     Args:
-        name: of the set, on disk.
+        stored: the set.
         run: that counts; of the set that it was trained on its test part alone is taken, since on
             the other images its errors are too small.
         load: makes its counter.
@@ -38,9 +38,8 @@ def count_annotated(
         display: where progress is shown.
 
     Raises:
-        UserError: the set is not on disk, or none of its images can be taken.
+        UserError: none of its images can be taken.
     """
-    stored = open_set(name)
     record = run.record
     if record["dataset"] != stored.name:
         return _counted(stored, stored.ids, load(), scale, display)
@@ -74,19 +73,21 @@ def _counted(
 
 
 def also_annotated(
-    files: Mapping[str, Path], sizes: Mapping[str, tuple[int, int]], name: str, reading: ReadOptions
+    stored: StoredSet,
+    files: Mapping[str, Path],
+    sizes: Mapping[str, tuple[int, int]],
+    reading: ReadOptions,
 ) -> set[str]:
     """Which counted pictures are pictures of an annotated set, by name and every pixel.
 
     Those that the method was trained on are among them: their counts say nothing of others'.
 
     Args:
+        stored: the set.
         files: counted pictures by name.
         sizes: (width, height) of each, px.
-        name: of the set.
         reading: how the pictures are read.
     """
-    stored = open_set(name)
     return {
         shown
         for shown, path in files.items()

@@ -119,8 +119,10 @@ def count_pictures(
     files = {shown_name(path): path for path in listed.pictures}
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
-    if group is not None:  # what would stop the estimates stops before anything is counted
-        groups_by_pattern(group, [*files, *(open_set(annotated).ids if annotated else ())])
+    # What would stop the estimates stops before anything is counted.
+    people = None if annotated is None else open_set(annotated)
+    if group is not None:
+        groups_by_pattern(group, [*files, *(() if people is None else people.ids)])
     trained = find_trained(DEFAULT if run is None else run, store)
     refused: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -185,16 +187,14 @@ def count_pictures(
             refused |= {f"{name} (regions)": f"{name}: {why}" for name, why in without}
         tables.write_skipped(skipped)
         estimates: list[GroupMeans] = []
-        if annotated is not None or group is not None:
+        if people is not None or group is not None:
             counts = {one.image: one.count for one in done_before}
             known_counts: list[KnownPicture] = []
-            if annotated is not None:
-                known_counts = count_annotated(
-                    annotated, trained, load, scale=scale, display=display
-                )
+            if people is not None:
+                known_counts = count_annotated(people, trained, load, scale=scale, display=display)
                 sizes = {one.image: one.size for one in done_before}
                 here = {name: files[name] for name in counts}
-                for name in also_annotated(here, sizes, annotated, reading):
+                for name in also_annotated(people, here, sizes, reading):
                     del counts[name]
             estimates = group_means(counts, known_counts, group)
             write_group_means(out, estimates)

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from cellbench import count
-from cellbench.counting import annotated_pictures
+from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_intervals import learned_intervals
 from cellbench.data.reader import AS_THEY_COME
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.metrics.powered_means import powered_mean
 from cellbench.metrics.prediction_intervals import count_intervals
@@ -131,6 +132,12 @@ def test_a_pattern_that_does_not_fit_stops_before_anything_is_counted(finished, 
     assert not (bench / "counts").exists()
 
 
+def test_a_set_that_is_not_there_stops_before_anything_is_counted(finished, photos, bench):
+    with pytest.raises(UserError, match="nosuch is not on disk"):
+        count(photos, finished.folder, out=bench / "counts", annotated="nosuch")
+    assert not (bench / "counts").exists()
+
+
 def test_another_picture_of_the_same_name_is_not_taken_for_the_annotated_one(
     finished, photos, bench
 ):
@@ -145,7 +152,7 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_annotated_one(
     assert got.estimates["pictures"][0] == 104
 
 
-def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path, monkeypatch):
+def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path):
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     Image.fromarray(pixels).save(tmp_path / "7.png")
     stored = SimpleNamespace(
@@ -153,22 +160,19 @@ def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path, mo
         entry=lambda image_id: SimpleNamespace(size=(4, 4)),
         pixels=lambda image_id: pixels,
     )
-    monkeypatch.setattr(annotated_pictures, "open_set", lambda name: stored)
     files = {"in/7.png": tmp_path / "7.png", "in/9.png": tmp_path / "9.png"}
     sizes = dict.fromkeys(files, (4, 4))
-    found = annotated_pictures.also_annotated(files, sizes, "mine", AS_THEY_COME)
+    found = also_annotated(stored, files, sizes, AS_THEY_COME)
     assert found == {"in/7.png"}
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):
-    from cellbench.counting.annotated_pictures import count_annotated
-    from cellbench.engine.work_progress import Display
-
     record = {**finished.record, "protocol": "everything"}
     with pytest.raises(UserError, match="was trained on the images of adi-sim"):
         count_annotated(
-            "adi-sim", SimpleNamespace(record=record), lambda: None, scale=1.0, display=Display()
-        )
+            open_set("adi-sim"), SimpleNamespace(record=record), lambda: None, scale=1.0,
+            display=Display(),
+        )  # fmt: skip
 
 
 def test_intervals_hold_the_counts_of_held_out_fields_as_often_as_stated():
