@@ -356,7 +356,7 @@ def _use_counts(path: Path) -> bool:
 
 def _counts() -> list[bytes]:
     row = count_tables.Counted("a.png", 12.5, 3.25, (30, 40), 2, "c" * 64)
-    return [count_tables._lines([count_tables._COUNT_HEAD, count_tables._count_row(row)])]
+    return [count_tables.csv_lines([count_tables._COUNT_HEAD, count_tables._count_row(row)])]
 
 
 def _use_published(path: Path) -> bool:
