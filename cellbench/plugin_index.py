@@ -8,6 +8,7 @@ costs no import of torch, and a part is known by name even where its module woul
 import ast
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -209,9 +210,7 @@ def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], 
         warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
         tree = ast.parse(source)
     found: list[tuple[str, str | None, ast.ClassDef]] = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef):
-            continue
+    for node in _classes(tree):
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Call(
@@ -223,3 +222,16 @@ def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], 
                     name = given.get("name")
                     found.append((ROLES[registry], None if name is None else str(name), node))
     return found, source.count("register_module(") > len(found)
+
+
+def _classes(tree: ast.AST) -> Iterator[ast.ClassDef]:
+    """All class statements, whatever they stand in; expressions, most of a tree, hold none."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ClassDef):
+            yield node
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            inner = getattr(node, field, ())
+            if isinstance(inner, list):  # the body of an `if` expression is none
+                waiting += inner

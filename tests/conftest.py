@@ -3,15 +3,17 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_process import run_command
+from filelock import FileLock
 from hypothesis import settings
 
 from cellbench.data.simulated import simulate_set
+from cellbench.data.stored_set import is_on_disk
 
 # Where several processes share the tests, one thread each: more would wait for one another. Torch,
 # which reads this once, is not loaded yet.
@@ -48,31 +50,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `cellbench` as a user does, in a process of its own."""
+    """Run `cellbench` as a user does, in a process of its own; see `command_process`."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cellbench", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=environment.pop("cwd", None),
-            env={**os.environ, "COLUMNS": "200", **environment},
-        )
+        folder = environment.pop("cwd", None)
+        return run_command(arguments, environment, folder)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def simulated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `CELLBENCH_HOME` with the simulated ADI; `$CELLBENCH_SIMULATED` keeps it between runs."""
+    """A `CELLBENCH_HOME` with the simulated ADI; `$CELLBENCH_SIMULATED` keeps it between runs.
+
+    The processes that share the tests share it.
+    """
     kept = os.environ.get("CELLBENCH_SIMULATED")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("simulated-home")
-    with pytest.MonkeyPatch.context() as patch:
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(kept) if kept else shared / "simulated-home"
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, FileLock(f"{folder}.lock"):
         patch.setenv("CELLBENCH_HOME", str(folder))
-        simulate_set("adi-sim")
+        if not is_on_disk("adi-sim"):
+            simulate_set("adi-sim")
     return folder
 
 

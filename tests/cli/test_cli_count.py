@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,21 +19,13 @@ from cellbench.records.kept_models import DEFAULT
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(command, simulated_home, tmp_path_factory):
     """A store with a finished run of a method that needs no training."""
-    from cellbench.data.simulated import simulate_set
-
-    home, store = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CELLBENCH_HOME", str(home))
-        simulate_set("adi-sim")
-        asked = ["run", "configs/methods/bloblog.py", "--dataset", "adi-sim", "--protocol", "smoke"]
-        subprocess.run(
-            [sys.executable, "-m", "cellbench", *asked, "--store", str(store)],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "CELLBENCH_OFFLINE": "1"},
-        )
+    store = tmp_path_factory.mktemp("store")
+    asked = ["run", "configs/methods/bloblog.py", "--dataset", "adi-sim", "--protocol", "smoke"]
+    where = {"CELLBENCH_HOME": str(simulated_home), "CELLBENCH_OFFLINE": "1"}
+    done = command(*asked, "--store", str(store), **where)
+    assert done.returncode == 0, done.stderr
     return store
 
 
@@ -166,6 +157,7 @@ def test_a_link_that_leads_nowhere_is_named_and_the_others_are_counted(count, ph
     assert len(rows(tmp_path / "counts" / "counts.csv")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_whenever_it_is_stopped_the_same_command_goes_on(count, photos, store, tmp_path, stop):
     for index in range(40):

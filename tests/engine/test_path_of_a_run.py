@@ -44,6 +44,8 @@ print(json.dumps(found))
 # counts, and measure the training pictures.)
 MOST_BEFORE_THE_FIRST_STEP, MOST_IN_ALL, MOST_FILES = 235, 485, 99
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     "run", "configs/dla_adi.py", "--dataset", "adi-sim", "--protocol", "smoke", "--epochs", "1",
     "--set", "model.backbone.strides=[2, 4]", "--set", "model.backbone.weights=None",

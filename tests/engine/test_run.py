@@ -167,15 +167,17 @@ def test_two_processes_never_share_a_run(bench):
 
 def test_a_budget_fixes_the_steps_once(bench, monkeypatch):
     monkeypatch.setattr("cellbench.engine.budget.FEWEST_STEPS", 1)  # on a machine of any speed
-    asked = dataclasses.replace(request(), epochs=None, budget_s=20.0)
+    asked = dataclasses.replace(request(), epochs=None, budget_s=8.0)
     first = run(dataclasses.replace(asked, no_test=True))
     plan = json.loads((first.folder / "plan.json").read_text())
     record = run(asked).record
     assert record["iterations"] == plan["iterations"] >= 1
-    assert record["config"]["schedule"]["budget_s"] == 20.0
+    assert record["config"]["schedule"]["budget_s"] == 8.0
 
 
-@pytest.mark.parametrize("protocol", ["literature", "released"])
+@pytest.mark.parametrize(
+    "protocol", [pytest.param("literature", marks=pytest.mark.slow), "released"]
+)
 def test_protocols_without_validation_images_still_choose_a_threshold(bench, protocol):
     # Two steps: what is claimed here is which images are read, not how well they are counted.
     asked = dataclasses.replace(

@@ -150,6 +150,7 @@ def staged(bench, monkeypatch):
     return bench
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_second_stage_goes_on_to_the_record_of_an_unbroken_one(staged):
     unbroken = run(request())
     told = list(HeadThenTrunk.told)

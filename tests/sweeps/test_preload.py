@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cellbench.config.compose import resolve
 from cellbench.sweeps.preload import LIBRARIES, modules_for
 
@@ -22,6 +24,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_the_imports_start_no_thread_touch_no_gpu_and_leave_little_to_a_run():
     configs = [resolve("methods/dla", dataset="adi"), resolve("methods/unet", dataset="mbm-sim")]
     modules = modules_for(configs)

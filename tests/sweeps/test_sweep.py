@@ -4,6 +4,7 @@ import json
 import signal
 import time
 
+import pytest
 from record_samples_light import light_record
 
 from cellbench.sweeps.claims import holder_of
@@ -19,6 +20,7 @@ def wait_for(condition, timeout_s=60.0):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_three_times_a_sweep_ends_with_every_run_once_and_one_named_failure(fake):
     fake.order(**{"r0.2_1": "crash", "r0.3_0": "hang once", "seconds": 0.2})
     arguments = ("--jobs", "2", "--stall-timeout", "6s")
@@ -69,6 +71,7 @@ def test_a_failed_run_waits_for_retry_failed_and_takes_down_nothing(fake):
     assert fake.left("failure.json") == []
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_is_stopped_twice_and_its_log_says_where(fake):
     fake.order(**{"r0.1_0": "hang"})
     code, said = fake.run("--splits", "0", "--stall-timeout", "4s")

@@ -58,6 +58,7 @@ print("agrees")
 """
 
 
+@pytest.mark.slow
 def test_the_kernels_agree_with_float64_in_value_and_gradient():
     interpreted = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
