@@ -2,8 +2,9 @@
 
 `import cellbench` is all that a notebook needs: `run`, `compare`, `count`, `verify`,
 `leaderboard`, `datasets` and `plugins` do what the commands of the same names do, and give back
-pandas frames and typed objects; `import_own` makes a set of one's own pictures, and `recommend`
-finds the method to count them with. Each is imported when it is first used.
+pandas frames and typed objects; `import_own` makes a set of one's own pictures, `recommend` finds
+the method to count them with, and `export` writes its network as ONNX. Each is imported when it is
+first used.
 """
 
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellbench.api.counts import count
+    from cellbench.api.exported import export
     from cellbench.api.grid_comparison import compare
     from cellbench.api.listings import datasets, leaderboard, plugins
     from cellbench.api.own_folders import import_own
@@ -23,6 +25,7 @@ __all__ = [
     "compare",
     "count",
     "datasets",
+    "export",
     "import_own",
     "leaderboard",
     "plugins",
@@ -36,6 +39,7 @@ _MODULES = {
     "verify": "trained",
     "compare": "grid_comparison",
     "count": "counts",
+    "export": "exported",
     "leaderboard": "listings",
     "datasets": "listings",
     "import_own": "own_folders",

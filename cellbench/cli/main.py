@@ -24,6 +24,10 @@ COMMANDS = {
     "site": ("site", "Write pages of all results, to open in a browser."),
     "report": ("report", "Write a comparison for a paper: one HTML page, and LaTeX."),
     "verify": ("verify", "Score a record's test part again and say what differs."),
+    "export": (
+        "export",
+        "Write the network of a finished run as ONNX, for programs without PyTorch.",
+    ),
     "models": ("models", "List and keep trained methods that count."),
     "records": ("records", "Take in records that were made elsewhere."),
     "data": ("data", "List, import, fetch, verify and show data sets."),

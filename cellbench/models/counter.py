@@ -110,6 +110,9 @@ class CellCounter(BaseModel):
         captures: whether the loss is `terms(network(pixels), batch)`, where `network` does the
             same operations at every step (no branch on values, stages or random numbers of
             Python): on a GPU it is then recorded once and replayed.
+        answers: what `answer` gives, by name, each with what it means and how cells are read from
+            it; empty for a method whose network cannot be exported.
+        no_export: why it cannot be, as the end of a sentence.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {}
@@ -117,6 +120,8 @@ class CellCounter(BaseModel):
     needs_points: ClassVar[bool] = True
     trained_by_steps: ClassVar[bool] = True
     captures: ClassVar[bool] = False
+    answers: ClassVar[Mapping[str, str]] = {}
+    no_export: ClassVar[str] = "its class does not state what its network answers (`answers`)"
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
         """Set up what all methods share.
@@ -154,6 +159,21 @@ class CellCounter(BaseModel):
 
         Points are in px of the ORIGINAL image (divided by `images.scale`).
         """
+
+    def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """What an exported network gives: the pass that `infer` reads cells from, in one piece.
+
+        Args:
+            pixels: (B, 3, H, W) float32, normalised and padded.
+
+        Returns:
+            A tensor for each of `answers`, in their order.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no answer: {self.no_export}")
+
+    def reading(self) -> dict[str, float]:
+        """The numbers by which cells are read from `answers`, by name; thresholds are apart."""
+        return {}
 
     def select(self, candidates: Prediction) -> Prediction:
         """Apply the chosen thresholds to the candidates of one image."""

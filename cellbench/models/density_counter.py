@@ -57,6 +57,11 @@ class DensityCounter(ScoredCounter):
 
     counts_points = False
     captures = True
+    answers: ClassVar[Mapping[str, str]] = {
+        "density": "(B, 1, H / stride, W / stride), cells in each square of stride px. The count "
+        "is the sum over the squares that touch the image, 0 if that is less; places are the local "
+        "maxima within peak_px of the original image."
+    }
     parts: ClassVar[Mapping[str, PartRegistry]] = {
         "backbone": BACKBONES,
         "decoder": DECODERS,
@@ -125,6 +130,18 @@ class DensityCounter(ScoredCounter):
         features = self.features(pixels).float()  # outside of autocast nothing casts them
         with full_precision(features.device):
             return self.readout(features), features
+
+    def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The map alone, see `network`."""
+        return self.network(pixels)[:1]
+
+    def reading(self) -> dict[str, float]:
+        """Stride of the map and reach of its maxima."""
+        return {
+            "stride": self.readout.stride,
+            "peak_px": self.peak_px,
+            "score_floor": self.score_floor,
+        }
 
     def estimate(self, images: Images) -> DensityOutput:
         """Run the network."""

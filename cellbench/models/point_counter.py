@@ -57,6 +57,15 @@ class PointCounter(ScoredCounter):
         "loss": LOSSES,
     }
     captures = True
+    answers: ClassVar[Mapping[str, str]] = {
+        "points": "(B, P, 2), x and y of every proposal, px of the input",
+        "scores": "(B, P), 0 to 1; a proposal counts whose reference lies in the image and whose "
+        "score reaches the threshold. With peaks, it is also the highest of so many by so many "
+        "proposals around it; with apart_px, only the best of those so near each other counts, "
+        "which has the scores of the others added where near_add is 1, and with views each of so "
+        "many turned and flipped views of the image has its share of the score.",
+        "references": "(P, 2), x and y of what each proposal was moved from, px of the input",
+    }
 
     def __init__(
         self,
@@ -135,6 +144,21 @@ class PointCounter(ScoredCounter):
         """Points (B, P, 2), logits (B, P) and references (P, 2) of (B, 3, H, W) images."""
         proposals: Proposals = self.head(self.decoder(self.backbone(pixels)))
         return proposals.points, proposals.logits, proposals.references
+
+    def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Every proposal of one view, before any is left out."""
+        points, logits, references = self.network(pixels)
+        return points, logits.sigmoid(), references
+
+    def reading(self) -> dict[str, float]:
+        """What leaves proposals out beside the threshold."""
+        return {
+            "score_floor": self.score_floor,
+            "peaks": getattr(self.head, "window", 0),
+            "apart_px": self.apart_px,
+            "near_add": int(self.near == "add"),
+            "views": len(self.views),
+        }
 
     def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The terms of the training loss; not finite if the network's answers are not."""

@@ -56,7 +56,7 @@ def test_the_types_are_shipped():
     assert (Path(cellbench.__file__).parent / "py.typed").is_file()
 
 
-COMMAND_FUNCTIONS = ["run", "compare", "count", "verify", "leaderboard", "plugins"]
+COMMAND_FUNCTIONS = ["run", "compare", "count", "export", "verify", "leaderboard", "plugins"]
 
 
 @pytest.mark.parametrize("name", COMMAND_FUNCTIONS)
@@ -81,7 +81,7 @@ def test_the_help_of_a_command_is_the_docstring_of_its_function(name):
 def test_a_command_and_its_function_have_the_same_defaults(name):
     parameters = inspect.signature(getattr(cellbench, name)).parameters
     command = importlib.import_module(f"cellbench.cli.{name}").command
-    required = ["x"] if name in ("run", "verify") else []
+    required = ["x"] if name in ("run", "export", "verify") else []
     taken = command.make_context(name, required).params
     for argument, parameter in parameters.items():
         if parameter.default is not parameter.empty and argument not in SHOWN:

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cellbench_plugins._ops import gaussian_taps
 from cellbench_plugins._ops.gaussian_choice import pixel_kernels
 
 Normalise = Literal["unit", "density"]
 
-# Below this deviation (px) a kernel is a single tap; the floor keeps 1 / sigma^2 finite.
-MIN_SIGMA = 1e-3
+MIN_SIGMA = gaussian_taps.LEAST_SIGMA
 
 
 def gaussian_pixelwise(
@@ -57,6 +57,9 @@ def gaussian_pixelwise(
     """
     radii = _radii(sizes)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if torch.onnx.is_in_onnx_export():  # tiles would be those of the size that is traced
+        given = (sigma_x, sigma_y, offset_x, offset_y)
+        return gaussian_taps.forward(x, [p.to(dtype) for p in given], radii, normalise == "unit")
     sigmas = torch.cat([_rows(sigma_x), _rows(sigma_y)], dim=-1).to(dtype).clamp_min(MIN_SIGMA)
     offsets = torch.cat([_rows(offset_x), _rows(offset_y)], dim=-1).to(dtype)
     parameters = torch.cat([sigmas, offsets], dim=-1)  # (B, H, W, 4 S)

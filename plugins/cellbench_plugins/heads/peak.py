@@ -66,7 +66,7 @@ class PeakHead(Head):
         logits = self.map(features).float().squeeze(1)  # (B, H, W)
         grid = (logits.shape[1], logits.shape[2])
         references = lattice(grid, self.stride, logits.device)
-        points = references.expand(len(logits), -1, -1)
+        points = references.expand(logits.shape[0], -1, -1)
         if self.refine and not self.training:
             points = points + self.stride * subpixel_offsets(logits).flatten(1, 2)
         return Proposals(points, logits.flatten(1), references, self.spacing_px)

@@ -103,7 +103,9 @@ class PointHead(Head):
         logits = F.pixel_shuffle(scores.float(), self.per_side)  # (B, 1, h, w)
         moves = F.pixel_shuffle(moves.float(), self.per_side)  # (B, 2, h, w)
         references = lattice((logits.shape[2], logits.shape[3]), self.spacing_px, logits.device)
-        points = references + self.offset_scale_px * moves.flatten(2).mT  # (B, h * w, 2)
+        points = references + self.offset_scale_px * moves.flatten(2).transpose(
+            1, 2
+        )  # (B, h * w, 2)
         return Proposals(points, logits.flatten(1), references, self.spacing_px)
 
     def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:

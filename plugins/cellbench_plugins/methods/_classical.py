@@ -58,6 +58,7 @@ class ClassicalCounter(ScoredCounter):
 
     needs_points: ClassVar[bool] = False
     trained_by_steps: ClassVar[bool] = False
+    no_export: ClassVar[str] = "it has no network, only filters with a few chosen numbers"
     settings: Sequence[Setting]
     setting: Tensor
 

@@ -98,7 +98,7 @@ class SelfAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
         query, key, value = (
-            projection(features).flatten(2).mT.contiguous()  # (B, h * w, C)
+            projection(features).flatten(2).transpose(1, 2).contiguous()  # (B, h * w, C)
             for projection in (self.query, self.key, self.value)
         )
         attended = F.scaled_dot_product_attention(
@@ -108,7 +108,7 @@ class SelfAttention(nn.Module):
             dropout_p=self.pair_dropout if self.training else 0.0,
             scale=1.0,
         )
-        attended = attended[:, 0].mT.reshape_as(features)
+        attended = attended[:, 0].transpose(1, 2).reshape_as(features)
         out: Tensor = features + self.norm(F.relu(self.out(self.dropout(attended))))
         return out
 

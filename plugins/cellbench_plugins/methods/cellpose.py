@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,11 @@ class Cellpose(ScoredCounter):
         The style is averaged over the image without its padding. What a later batch-norm would
         subtract (the biases of all hidden layers) is left out.
     """
+
+    no_export: ClassVar[str] = (
+        "its style vector is averaged over the picture without its padding, which the pixels alone "
+        "do not show"
+    )
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Count-ception: a redundant map of counts, each cell counted in 32x32 places."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +124,12 @@ class CountCeption(DensityCounter):
         a batch-norm the mean of a batch's map is always the same, whatever the number of cells.
         The paper shows places of cells, and does not say how they are found.
     """
+
+    answers: ClassVar[Mapping[str, str]] = {
+        "density": "(B, 1, H + 32, W + 32), place (y, x) of which counts the cells in the window "
+        "of 32 px that ends there, as a 1024th each. The count is the sum over the first height + "
+        "32 rows and width + 32 columns, 0 if that is less."
+    }
 
     def __init__(
         self,

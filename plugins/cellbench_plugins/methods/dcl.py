@@ -81,12 +81,13 @@ class GlobalMessages(Decoder):
 
     def _heard(self, x: Tensor) -> Tensor:
         query, key, value = (
-            layer(x).flatten(2).mT[:, None] for layer in (self.query, self.key, self.value)
+            layer(x).flatten(2).transpose(1, 2)[:, None]
+            for layer in (self.query, self.key, self.value)
         )  # (B, 1, H W, C/2)
         # by direction alone: features of any size make an attention that is neither flat nor hard
         query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
         heard = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** 0.5)
-        out: Tensor = self.message(heard[:, 0].mT.unflatten(2, x.shape[2:]))
+        out: Tensor = self.message(heard[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]))
         return out
 
 
@@ -161,6 +162,11 @@ class DCL(DensityCounter):
     parts: ClassVar[Mapping[str, PartRegistry]] = {
         **DensityCounter.parts,
         "fine_target": TARGETS,
+    }
+    answers: ClassVar[Mapping[str, str]] = {
+        "density": "(B, 1, H / stride, W / stride), cells in each square of stride px, from the "
+        "counter alone; the localiser behind it is not exported. The count is the sum over the "
+        "squares that touch the image, 0 if that is less."
     }
     captures = False  # what is computed hangs on the stage
     stage: str | None = None

@@ -89,6 +89,9 @@ class DiffuseDenoise(CellCounter):
     shares: Tensor
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES, "decoder": DECODERS}
+    no_export: ClassVar[str] = (
+        "it draws noise for every picture and walks back from it in many passes of its network"
+    )
 
     def __init__(
         self,

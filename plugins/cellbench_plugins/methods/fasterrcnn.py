@@ -51,6 +51,10 @@ class FasterRCNN(ScoredCounter):
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
+    no_export: ClassVar[str] = (
+        "its second stage sees a list of boxes that the first one suppresses picture by picture, "
+        "and not maps of a fixed form"
+    )
 
     def __init__(
         self,

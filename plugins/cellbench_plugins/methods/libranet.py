@@ -126,6 +126,10 @@ class LibraNet(CellCounter):
     copied: Tensor
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
+    no_export: ClassVar[str] = (
+        "its count is what a policy has weighed in several turns, each of which depends on the "
+        "last, and no answer of one pass"
+    )
 
     def __init__(
         self,

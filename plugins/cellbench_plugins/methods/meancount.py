@@ -26,6 +26,7 @@ class MeanCount(CellCounter):
 
     needs_points: ClassVar[bool] = False
     trained_by_steps: ClassVar[bool] = False
+    no_export: ClassVar[str] = "it has no network, only the mean count of its training"
     mean_count: Tensor
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class SpatialEncoder(Decoder):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Map the chosen features to (B, channels, H/s, W/s)."""
         x = self.rows(self.layers(self.gain * features[self.level]))
-        out: Tensor = self.columns(x.mT).mT
+        out: Tensor = self.columns(x.transpose(2, 3)).transpose(2, 3)
         return out
 
 

@@ -1,7 +1,8 @@
 """StarDist on discs that are guessed from the spacing of the annotated points."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,14 @@ class StarDist(ScoredCounter):
         its peak, refined to below the grid. The score threshold is the one of least error on
         validation; the overlap is the published default of 0.4.
     """
+
+    answers: ClassVar[Mapping[str, str]] = {
+        "logits": "(B, 1, H / grid, W / grid), whose sigmoid is how deep in a cell each square of "
+        "grid px is. Peaks of it that reach the threshold are cells, unless the polygon of a "
+        "better one covers more than overlap of theirs.",
+        "distances": "(B, rays, H / grid, W / grid), px of the input from there to the border of "
+        "the cell, the first to the right, then clockwise as one sees it",
+    }
 
     def __init__(
         self,
@@ -109,6 +118,20 @@ class StarDist(ScoredCounter):
         )  # fmt: skip
         if channels_last:
             self.to(memory_format=torch.channels_last)
+
+    def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Logits and distances, float32."""
+        logits, distances = self.net(pixels)
+        return logits.float(), distances.float()
+
+    def reading(self) -> dict[str, float]:
+        """The output grid, and which candidates overlap too much."""
+        return {
+            "grid": self.grid,
+            "rays": self.rays,
+            "overlap": self.overlap,
+            "score_floor": self.score_floor,
+        }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the depths, and the distances' mean error inside cells."""

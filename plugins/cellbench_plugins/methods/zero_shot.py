@@ -31,6 +31,7 @@ class ZeroShotCounter(CellCounter):
     """
 
     trained_by_steps: ClassVar[bool] = False
+    no_export: ClassVar[str] = "its network belongs to a package that runs in another Python"
     tool: str
     local_options: ClassVar[Collection[str]] = ("python",)
 

@@ -83,6 +83,16 @@ def test_pixel_kernels_are_equation_3(shape, normalise):
 
 @pytest.mark.parametrize("normalise", ["unit", "density"])
 @pytest.mark.parametrize("shape", SHAPES)
+def test_tap_by_tap_as_in_an_export_they_are_the_same(shape, normalise, monkeypatch):
+    given = draw(shape)
+    truth = gaussian_pixelwise(*given, sizes=SIZES, normalise=normalise)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    found = gaussian_pixelwise(*given, sizes=SIZES, normalise=normalise)
+    torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalise", ["unit", "density"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_gradients_are_those_of_explicit_kernels(shape, normalise):
     given = [t.requires_grad_() for t in draw(shape)]
     truth = by_explicit_kernels(*given, SIZES, normalise)
