@@ -212,13 +212,19 @@ def rank_intervals(
     Returns:
         (best, worst); equal means share the better rank.
     """
-    if not values.size:
+    if not values.size or len(values) == 1:
         return [(1, len(values))] * len(values)
     resamples = max(200, min(resamples, _MOST_RANKS // len(values)))
     drawn = resampled_means(values, clusters, resamples=resamples)
+    order = np.argsort(drawn, axis=1)
+    ordered = np.take_along_axis(drawn, order, axis=1)
+    place = np.arange(len(values), dtype=np.int32)
+    # What is not known is sorted behind all else, and shares a rank.
+    equal = (ordered[:, 1:] == ordered[:, :-1]) | np.isnan(ordered[:, :-1])
+    first = np.broadcast_to(place, drawn.shape).copy()
+    first[:, 1:][equal] = 0
     ranks = np.empty(drawn.shape, dtype=np.int32)
-    for index, (ordered, own) in enumerate(zip(np.sort(drawn, axis=1), drawn, strict=True)):
-        ranks[index] = np.searchsorted(ordered, own)
+    np.put_along_axis(ranks, order, np.maximum.accumulate(first, axis=1), axis=1)
     ranks.sort(axis=0)
     tail = (1 - level) / 2
     best = ranks[int(np.floor(tail * (resamples - 1)))] + 1

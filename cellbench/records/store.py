@@ -128,12 +128,13 @@ def _read_folder(folder: Path, problems: list[str]) -> list[Run]:
     for name, stamp in stamps.items():
         if name in kept and kept[name][0] == stamp:
             try:
-                runs.append(unpack_run(kept[name][1], folder, known))
+                runs.append(unpack_run(kept[name][1], folder, known, stamp=stamp))
                 continue
             except (ValueError, KeyError, TypeError):  # of another version
                 pass
         try:
             run = summarise(parse_record(folder / name), folder / name)
+            run = replace(run, stamp=stamp)
             check_place(run, folder)
         except UserError as error:
             problems.append(str(error))

@@ -52,6 +52,7 @@ class Run:
             trainings from different seeds never share it.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
         folder: where the record is; None where that is not known.
+        stamp: times and size of its file when it was read; empty where that is not known.
     """
 
     file: str
@@ -85,6 +86,7 @@ class Run:
     training: str = ""
     edited: str = ""
     folder: Path | None = field(default=None, compare=False)
+    stamp: str = field(default="", compare=False)
 
     @property
     def path(self) -> Path | None:
@@ -147,7 +149,7 @@ def _edited(record: "Record") -> str:
     return ""
 
 
-_PACKED = ("image_ids", "truth", "prediction", "folder")
+_PACKED = ("image_ids", "truth", "prediction", "folder", "stamp")
 _PLAIN = tuple(f.name for f in fields(Run) if f.name not in _PACKED)
 
 
@@ -159,13 +161,16 @@ def pack_run(run: Run) -> bytes:
     return b"\0".join([*texts, counts])
 
 
-def unpack_run(data: bytes, folder: Path, known: dict[bytes, tuple[str, ...]]) -> Run:
+def unpack_run(
+    data: bytes, folder: Path, known: dict[bytes, tuple[str, ...]], *, stamp: str = ""
+) -> Run:
     """A run from the cache.
 
     Args:
         data: from `pack_run`.
         folder: of its record.
         known: lists of images that were read before, which many runs share; added to.
+        stamp: of its file.
 
     Raises:
         ValueError: it is of another version, as KeyError and TypeError are.
@@ -180,4 +185,5 @@ def unpack_run(data: bytes, folder: Path, known: dict[bytes, tuple[str, ...]]) -
         truth=truth,
         prediction=prediction,
         folder=folder,
+        stamp=stamp,
     )

@@ -188,6 +188,12 @@ def test_rank_intervals_agree_with_ranks_by_scipy():
     assert np.abs(np.array(rank_intervals(rows, clusters)) - expected).max() <= 1
 
 
+def test_rows_with_equal_means_share_the_better_rank_and_one_row_is_first():
+    rows = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [9.0, 9.0, 9.0]])
+    assert rank_intervals(rows, list("abc")) == [(1, 1), (1, 1), (3, 3)]
+    assert rank_intervals(rows[:1], list("abc")) == [(1, 1)]
+
+
 def test_many_rows_take_fewer_resamples(monkeypatch):
     monkeypatch.setattr(statistics, "_MOST_RANKS", 1000)
     rows = np.repeat(np.arange(1.0, 11.0)[:, None], 8, axis=1)
@@ -214,6 +220,14 @@ def test_wilcoxon_and_holm_are_scipys_and_those_of_the_definition():
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(6, 0, -1)).clip(max=1)
     assert np.array([c.p_holm for c in found])[order] == pytest.approx(stepped)
+
+
+@pytest.mark.parametrize("pairs", [50, 51, 200])
+def test_wilcoxon_is_scipys_with_ties_and_zeros_too(pairs):
+    rng = np.random.default_rng(pairs)
+    for rows in (rng.normal(0.3, 1, (2, pairs)), rng.integers(0, 6, (2, pairs)).astype(float)):
+        (found,) = compare_pairs(errors_of(rows), resamples=200)
+        assert found.p == pytest.approx(stats.wilcoxon(rows[0], rows[1]).pvalue, rel=1e-12)
 
 
 def test_too_few_pairs_are_said_and_not_tested():

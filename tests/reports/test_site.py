@@ -14,6 +14,7 @@ from cellbench.errors import UserError
 from cellbench.ranking.row_cache import ranked_rows
 from cellbench.records.record_file import write_record
 from cellbench.records.store import load_records
+from cellbench.reports.site import image_pages, page_writer, site_build
 from cellbench.reports.site.image_pages import packed_points
 from cellbench.reports.site.ranked_tables import read_results
 from cellbench.reports.site.set_page import errata_of
@@ -62,6 +63,27 @@ def test_a_second_build_writes_nothing_and_a_new_record_its_pages(store):
     assert all(path.read_bytes() == text for path, text in before.items() if "adi" in path.parts)
 
 
+def test_a_new_record_writes_only_pages_that_change(tmp_path):
+    for number, method in enumerate("abcd"):
+        for split in (0, 1):
+            images = sample_images(8, seed=split, error=1.0 + 2 * number)
+            for cells in images[0] if split else ():
+                object.__setattr__(cells, "image_id", f"other-{cells.image_id}")
+            write_record(tmp_path, sample_record(method=method, split=split, images=images))
+    out = tmp_path / "site"
+    build_site([tmp_path], out)
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in out.rglob("*.html")}
+    images = sample_images(8, seed=0, error=5.5)
+    write_record(tmp_path, sample_record(method="c", split=0, seed=1, images=images))
+    build_site([tmp_path], out)
+    written = {path for path, (file, _) in before.items() if path.stat().st_ino != file}
+    scored = {out / f"adi/v1/images/img{index:03d}.html" for index in range(8)}
+    assert scored <= written < before.keys()
+    assert [path for path in written - scored if before[path][1] == path.read_bytes()] == []
+    assert out / "methods/c.html" in written
+    assert not {out / f"methods/{name}.html" for name in "abd"} & written
+
+
 def test_a_page_that_is_gone_or_cut_off_is_made_again(store):
     out = store / "site"
     build_site([store], out)
@@ -69,6 +91,34 @@ def test_a_page_that_is_gone_or_cut_off_is_made_again(store):
     (out / "methods/a.html").unlink()
     assert build_site([store], out).written == 2
     assert "Results" in (out / "index.html").read_text()
+
+
+def test_a_build_that_was_interrupted_is_taken_up_and_leaves_no_old_page(store, monkeypatch):
+    out = store / "site"
+    monkeypatch.setattr(page_writer, "_PAGES_BETWEEN", 1)
+    monkeypatch.setattr(site_build, "write_method_page", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_site([store], out)
+    monkeypatch.undo()
+    first = build_site([store], out)
+    assert 0 < first.written < first.pages
+
+    images = sample_images(8, seed=2, error=3.0)
+    write_record(store, sample_record(method="a", split=0, seed=1, images=images))
+    monkeypatch.setattr(page_writer, "_PAGES_BETWEEN", 1)
+    monkeypatch.setattr(image_pages, "_places", interrupted)  # all are checked, none is written
+    with pytest.raises(KeyboardInterrupt):
+        build_site([store], out)
+    monkeypatch.undo()
+    build_site([store], out)
+    whole = store / "whole"
+    build_site([store], whole)
+    for page in whole.rglob("*.html"):
+        assert (out / page.relative_to(whole)).read_bytes() == page.read_bytes()
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_pages_of_records_that_are_gone_go_too(store):
@@ -114,10 +164,9 @@ def test_rows_of_single_splits_are_those_of_their_runs_alone(store):
     runs = load_records(store).runs
     assert data["splits"] == ["0", "1"]
     mae = [column[0] for column in data["columns"]].index("MAE")
-    shown = {(row[6], row[2]): row[8][mae] for row in data["rows"] if row[2]}
-    assert shown == {
-        (run.method, str(run.split)): pytest.approx(run.metrics["mae"]) for run in runs
-    }
+    rows = data["rows"]
+    shown = {(rows[row[0]][-1], row[1]): row[4].split("\t")[mae] for row in rows if row[1]}
+    assert shown == {(run.method, str(run.split)): f"{run.metrics['mae']:.2f}" for run in runs}
 
 
 def test_texts_of_records_are_texts_on_the_pages(tmp_path):

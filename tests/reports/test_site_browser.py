@@ -172,6 +172,27 @@ def test_the_report_of_a_comparison_has_no_serious_fault(store, table, tmp_path,
     assert serious_faults(browser) == []
 
 
+def test_the_overview_of_many_records_is_soon_usable_and_no_page_is_large(
+    tmp_path, monkeypatch, browser
+):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from leaderboard import generate
+
+    generate(tmp_path, 400, 200)
+    monkeypatch.setenv("CELLBENCH_HOME", str(tmp_path / "home"))
+    build_site([tmp_path], tmp_path / "site")
+    assert max(path.stat().st_size for path in (tmp_path / "site").rglob("*.html")) < 2e6
+    times = []
+    for _ in range(4):
+        browser.get(address(tmp_path))
+        entry = "performance.getEntriesByType('navigation')[0]"
+        times.append(browser.execute_script(f"return {entry}.domInteractive"))
+    assert min(times) < 1000
+    browser.find_element(By.ID, "q").send_keys("m00123")
+    assert column(browser, "Method") == ["m00123"]
+    assert console_errors(browser) == []
+
+
 def test_pages_fit_a_phone(store, table):
     with chromium(width=390, height=800) as phone:
         size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}

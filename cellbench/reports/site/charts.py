@@ -8,6 +8,7 @@ a dark screen.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -37,6 +38,12 @@ class Line:
     y: float
     label: str
     dashed: bool = False
+
+
+@lru_cache(maxsize=2**14)
+def escaped(text: str) -> str:
+    """Text for a page; kept, since most of it is on many pages."""
+    return str(escape(plain(text)))
 
 
 def limit_lines(agreement: Agreement | None) -> list[Line]:
@@ -126,11 +133,11 @@ def scatter(
         parts.append(_segment(name, place_x.start, height, place_x.end, height))
         parts.append(_text("tick", place_x.end, round(height - 3, 1), "end", line.label))
     for dot in dots:
-        label = escape(plain(dot.label))
+        label = escaped(dot.label)
         place = f'cx="{place_x.at(dot.x)}" cy="{place_y.at(dot.y)}"'
         circle = f'<circle class="dot" {place} r="3"><title>{label}</title></circle>'
         if dot.href:
-            href = escape(dot.href)
+            href = escaped(dot.href)
             circle = f'<a href="{href}" tabindex="-1" aria-label="{label}">{circle}</a>'
         parts.append(circle)
     return _svg(title, parts)
@@ -168,7 +175,7 @@ def curves(
     for index, (name, points) in enumerate(drawn):
         path = " ".join(f"{place_x.at(px)},{place_y.at(py)}" for px, py in points)
         colour = f"c{index % SERIES}"
-        title_of = f"<title>{escape(plain(name))}</title>"
+        title_of = f"<title>{escaped(name)}</title>"
         parts.append(f'<polyline class="line {colour}" points="{path}">{title_of}</polyline>')
         if len(drawn) > 1:
             height = _TOP + 14 * (index + 1)
@@ -241,11 +248,11 @@ def _segment(name: str, x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def _text(name: str, x: float, y: float, anchor: str, text: str) -> str:
-    shown = escape(plain(text))
+    shown = escaped(text)
     return f'<text class="{name}" x="{x}" y="{y}" text-anchor="{anchor}">{shown}</text>'
 
 
 def _svg(title: str, parts: Sequence[str], height: float = HEIGHT) -> Markup:
     head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="group"'
-    label = escape(plain(title))
+    label = escaped(title)
     return Markup(f'{head} aria-label="{label}">{"".join(parts)}</svg>')

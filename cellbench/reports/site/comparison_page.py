@@ -13,7 +13,7 @@ from cellbench.reports.effects import Levels
 from cellbench.reports.grid_sheets import effects_sheet
 from cellbench.reports.site.kept_results import effects_of
 from cellbench.reports.site.page_writer import PageWriter
-from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of, run_stamp
+from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of
 
 MOST_COMPARED = 40
 """Of more ranked methods the first ones are compared; the pairs grow with the square."""
@@ -34,8 +34,8 @@ def write_comparison_page(
         pairs: all pairs of them.
     """
     path = f"{table.folder}/compare.html"
-    stamps = [run_stamp(run) for e in compared for run in e.runs]
-    if writer.is_current(path, ([e.row for e in compared], stamps, pairs)):
+    known = [(e.row.rank, e.row.method, e.slug, e.stamps) for e in compared]
+    if writer.is_current(path, (known, len(table.ranked), pairs)):
         return
     errors = image_errors([e.runs for e in compared])
     numbers = [

@@ -1,6 +1,5 @@
 """Pages of experiments (a method on a set) and of methods (on all sets)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,12 +14,11 @@ from cellbench.metrics.counting import bland_altman
 from cellbench.ranking.rows import base_method
 from cellbench.ranking.statistics import image_errors
 from cellbench.ranking.tables import COLUMNS, SIMULATED
-from cellbench.records.model import Record
 from cellbench.records.summaries import Run
-from cellbench.reports.f1_curves import mean_f1_curve
 from cellbench.reports.site.charts import Dot, curves, limit_lines, scatter
+from cellbench.reports.site.kept_results import RecordFacts, facts_of
 from cellbench.reports.site.page_writer import PageWriter, relative_link
-from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of, run_stamp
+from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of
 from cellbench.reports.site.table_rows import image_rows
 
 # Columns whose numbers lead to the records that they are of.
@@ -31,15 +29,15 @@ _RIVALS = 3
 def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Experiment) -> None:
     """Write the page of one method on one set, with its records."""
     path = f"{table.folder}/methods/{experiment.slug}.html"
-    stamps = [run_stamp(run) for run in experiment.runs]
-    rivals = [e for e in table.ranked if e is not experiment][:_RIVALS]
-    beside = [(e.slug, e.row.method) for e in rivals] if experiment in table.ranked else []
-    if writer.is_current(path, (experiment.row, stamps, beside)):
+    rivals = []
+    if experiment.row.rank is not None:
+        rivals = [e for e in table.ranked[: _RIVALS + 1] if e is not experiment][:_RIVALS]
+    beside = [(e.slug, e.row.method) for e in rivals]
+    if writer.is_current(path, (experiment.shown, experiment.stamps, beside)):
         return
-    records = records_of(experiment.runs)
+    facts = facts_of(table, experiment) if experiment.runs else None
     images = _images(experiment)
     page = writer.folder / path
-    config = json.dumps(records[0].config, indent=1, ensure_ascii=False) if records else ""
     writer.write(
         path,
         "experiment.html",
@@ -53,12 +51,12 @@ def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Exper
         linked=_LINKED,
         runs=experiment.runs,
         worst=images[0] if images else None,
-        rivals=rivals if beside else [],
-        charts=_charts(experiment, images, records) if experiment.runs else [],
+        rivals=rivals,
+        charts=_charts(images, facts) if experiment.runs else [],
         images=image_rows(images),
         records=[record_links(run, page) for run in experiment.runs],
-        parts=_parts(records[0]) if records else [],
-        config=Markup(escape(config)),
+        parts=[_described(*part) for part in facts.parts] if facts else [],
+        config=Markup(escape(facts.config)) if facts else "",
     )
 
 
@@ -68,8 +66,20 @@ def write_method_page(
     """Write the page of a method: its results on all sets, and every record."""
     path = f"methods/{method_slug(name)}.html"
     runs = [run for _, experiment in found for run in experiment.runs]
-    known = ([experiment.row for _, experiment in found], [run_stamp(run) for run in runs])
-    if writer.is_current(path, known):
+    by_title = {column.title: column for column in COLUMNS}
+    results = [
+        {
+            "e": e,
+            "folder": table.folder,
+            "rank": by_title["#"].text(e.row),
+            "mae": by_title["MAE"].text(e.row),
+            "span": by_title["95 %"].text(e.row),
+        }
+        for table, e in found
+    ]
+    numbers = [(each["folder"], each["rank"], each["mae"], each["span"]) for each in results]
+    about = [(e.slug, e.status, e.row.method_title, e.row.note, e.stamps) for _, e in found]
+    if writer.is_current(path, (numbers, about)):
         return
     first = next((e for _, e in found if e.row.rank is not None and e.runs), None)
     first = first or next((e for _, e in found if e.runs), None)
@@ -78,17 +88,6 @@ def write_method_page(
     facts, model = (_section(config, name) for name in ("method", "model"))
     kind = model.get("type")
     entry = _entry("counter", kind if isinstance(kind, str) else None)
-    by_title = {column.title: column for column in COLUMNS}
-    results = [
-        {
-            "e": e,
-            "folder": table.folder,
-            "rank": by_title["#"].text(e.row),
-            "mae": by_title["MAE"].text(e.row),
-            "span": next(c for c in COLUMNS if c.title == "95 %").text(e.row),
-        }
-        for table, e in found
-    ]
     writer.write(
         path,
         "method.html",
@@ -152,7 +151,7 @@ def _images(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _charts(
-    experiment: Experiment, images: Sequence[dict[str, Any]], records: Sequence[Record]
+    images: Sequence[dict[str, Any]], facts: RecordFacts | None
 ) -> list[tuple[str, Markup]]:
     """Titles and charts, without those that have nothing to show."""
     truth = np.array([each["truth"] for each in images])
@@ -169,15 +168,7 @@ def _charts(
 
     agreement = bland_altman(truth.tolist(), predicted.tolist()) if len(images) else None
     limits = limit_lines(agreement)
-    named = [(f"split {record.split}, seed {record.seed}", record) for record in records]
-    losses, checks = (
-        [
-            (name, [(float(p.step), float(getattr(p, key))) for p in record.curve
-                    if p.step is not None and getattr(p, key) is not None])
-            for name, record in named
-        ]
-        for key in ("loss", "validation_mae")
-    )  # fmt: skip
+    f1, losses, checks = ([], [], []) if facts is None else (facts.f1, facts.losses, facts.checks)
     found = [
         (
             "Counted against annotated; on the line they are equal",
@@ -197,28 +188,20 @@ def _charts(
         ),
         (
             "F1 over the match radius",
-            curves([("F1", mean_f1_curve(records))], title="F1 over the match radius",
+            curves([("F1", f1)], title="F1 over the match radius",
                    x="match radius, px", y="F1", most=1.0),
         ),
         (
             "Error on the validation images during training",
-            curves(checks[:7], title="Validation error", x="training step",
+            curves(checks, title="Validation error", x="training step",
                    y="validation MAE, cells"),
         ),
         (
             "Loss during training",
-            curves(losses[:7], title="Training loss", x="training step", y="loss"),
+            curves(losses, title="Training loss", x="training step", y="loss"),
         ),
     ]  # fmt: skip
     return [(title, chart) for title, chart in found if chart]
-
-
-def _parts(record: Record) -> list[dict[str, str]]:
-    """The registered parts of a run, with what is known of them here."""
-    return [
-        _described(part.role or "", part.name or "", part.distribution or "elsewhere")
-        for part in record.plugins
-    ]
 
 
 @cache

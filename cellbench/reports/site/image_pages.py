@@ -17,7 +17,7 @@ from cellbench.ranking.clusters import cluster_names, cluster_word
 from cellbench.ranking.tables import plain
 from cellbench.records.point_lists import read_points
 from cellbench.reports.site.page_writer import PageWriter
-from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of, run_stamp
+from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of
 from cellbench.reports.site.set_page import hardest_images
 from cellbench.reports.site.table_rows import count_row
 from cellbench.structures import Points
@@ -97,25 +97,27 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
     ]
     columns = {image_id: index for index, image_id in enumerate(table.errors.image_ids)}
     drawn = [e for e in table.listed if e.runs[0].metrics.get("f1") is not None][:MOST_DRAWN]
-    stamps = {e.slug: [run_stamp(run) for run in e.runs] for e in table.listed}
-    of_set = ([(e.row.rank, e.slug, e.row.method, stamps[e.slug]) for e in table.listed],)
+    stamps = _stamps_by_image(drawn)
     digest = None if stored is None else stored.manifest_hash
     pages = [each for each in images if each["page"]]
     missing = []
     for place, each in enumerate(pages):
         around = [pages[i]["page"] if 0 <= i < len(pages) else "" for i in (place - 1, place + 1)]
         path = f"{table.folder}/images/{each['page']}.html"
-        if not writer.is_current(path, (each, place, len(pages), around, of_set, digest)):
-            missing.append((path, place, each, around))
-    places = _places(drawn, [each["id"] for _, _, each, _ in missing]) if missing else {}
-    for path, place, each, around in missing:
-        column = columns[each["id"]]
+        image_id, truth = each["id"], each["truth"]
+        column = columns[image_id]
         signed, absolute = table.errors.signed[:, column], table.errors.absolute[:, column]
         counts = [
-            _Count(e, each["truth"] + float(off), float(error))
-            for e, off, error in zip(table.listed, signed, absolute, strict=True)
-            if np.isfinite(error)
+            _Count(e, truth + off, error)
+            for e, off, error in zip(table.listed, signed.tolist(), absolute.tolist(), strict=True)
+            if error == error
         ]
+        lines = "\n".join(count.line(truth) for count in counts)
+        made_from = (image_id, truth, place, len(pages), around, lines)
+        if not writer.is_current(path, (made_from, stamps.get(image_id), digest)):
+            missing.append((path, place, each, around, counts, lines))
+    places = _places(drawn, [each["id"] for _, _, each, *_ in missing]) if missing else {}
+    for path, place, each, around, counts, lines in missing:
         data = _drawing(each["id"], drawn, places, counts, stored)
         cluster = cluster_names(table.dataset, [each["id"]])[0]
         writer.write(
@@ -136,8 +138,18 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
             has_truth=data["truth"] is not None,
             has_picture=data["picture"] is not None,
             size=data["size"],
-            counts=Markup("\n".join(count.line(each["truth"]) for count in counts)),
+            counts=Markup(lines),
         )
+
+
+def _stamps_by_image(experiments: Sequence[Experiment]) -> dict[str, list[tuple[str, str]]]:
+    """By image the records from which places may be drawn."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for experiment in experiments:
+        for run, stamp in zip(experiment.runs, experiment.stamps, strict=True):
+            for image_id in run.image_ids:
+                found.setdefault(image_id, []).append(stamp)
+    return found
 
 
 def _places(

@@ -5,17 +5,20 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cellbench.ranking.paired_tests import Comparison, compare_pairs
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
+from cellbench.records.model import Record
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.summaries import Run
 from cellbench.reports.effects import Change, Effect, Levels, grid_effects
-from cellbench.reports.site.ranked_tables import Experiment, SetTable, run_stamp
+from cellbench.reports.f1_curves import mean_f1_curve
+from cellbench.reports.site.charts import SERIES
+from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of, run_stamp
 
 _T = TypeVar("_T")
 _CODE = [
@@ -62,6 +65,63 @@ def effects_of(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RecordFacts:
+    """What a page shows of the records of an experiment, beside their counts.
+
+    Attributes:
+        config: of the first one, as indented JSON.
+        parts: of the first one: role, name and distribution of each.
+        losses: name and (step, loss) points of the first runs.
+        checks: the same with the validation MAE.
+        f1: mean F1 by match radius in px.
+    """
+
+    config: str
+    parts: list[tuple[str, str, str]]
+    losses: list[tuple[str, list[tuple[float, float]]]]
+    checks: list[tuple[str, list[tuple[float, float]]]]
+    f1: list[tuple[float, float]]
+
+
+def facts_of(table: SetTable, experiment: Experiment) -> RecordFacts | None:
+    """Read the records of an experiment; None where none of them can be read any more."""
+    return _kept(
+        f"records of {experiment.slug} on {table.folder}",
+        experiment.runs,
+        compute=lambda: _facts(records_of(experiment.runs)),
+        pack=lambda facts: None if facts is None else asdict(facts),
+        unpack=lambda values: None if values is None else RecordFacts(**values),
+    )
+
+
+def _facts(records: Sequence[Record]) -> RecordFacts | None:
+    if not records:
+        return None
+    losses, checks = (
+        [
+            (
+                f"split {record.split}, seed {record.seed}",
+                [
+                    (float(point.step), float(getattr(point, key)))
+                    for point in record.curve
+                    if point.step is not None and getattr(point, key) is not None
+                ],
+            )
+            for record in records[:SERIES]
+        ]
+        for key in ("loss", "validation_mae")
+    )
+    first = records[0]
+    return RecordFacts(
+        config=json.dumps(first.config, indent=1, ensure_ascii=False),
+        parts=[(p.role or "", p.name or "", p.distribution or "elsewhere") for p in first.plugins],
+        losses=losses,
+        checks=checks,
+        f1=mean_f1_curve(records),
+    )
+
+
 def _effect(value: dict[str, Any]) -> Effect:
     changes = tuple(Change(**change) for change in value["changes"])
     return Effect(**(value | {"changes": changes, "within": ()}))
@@ -102,7 +162,9 @@ def _kept(
         return compute()
     folder = runs[0].folder.resolve()
     code = sorted((path.name, path.stat().st_mtime_ns) for path in _CODE)
-    names = [[field.name for field in fields(kind)] for kind in (Row, Comparison, Effect)]
+    names = [
+        [field.name for field in fields(kind)] for kind in (Row, Comparison, Effect, RecordFacts)
+    ]
     known = [(run.file, run_stamp(run)) for run in runs]
     stamp = hashlib.sha256(repr((code, names, known)).encode("utf-8", "surrogatepass")).hexdigest()
     kind = f"site, {name}"

@@ -1,11 +1,11 @@
 """The page with all rows of all sets in one table that sorts and filters."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellbench.ranking.published import Published
 from cellbench.ranking.rows import PROTOCOLS, Row, published_rows
-from cellbench.ranking.tables import COLUMNS, Column, plain
+from cellbench.ranking.tables import COLUMNS, plain
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, Results, SetTable, tables_of
 
@@ -59,14 +59,15 @@ def overview_data(
 ) -> dict[str, Any]:
     """What the page's program shows; its fields are described in assets/overview.js."""
     titles = [column.title for column in COLUMNS]
-    rows = [_row(e, table, "") for table in results.tables for e in table.experiments]
-    slugs = {id(run): e.slug for t in results.tables for e in t.experiments for run in e.runs}
+    rows = [_row(e, table) for table in results.tables for e in table.experiments]
+    found_in = [e for table in results.tables for e in table.experiments]
+    place = {id(run): index for index, e in enumerate(found_in) for run in e.runs}
     for dataset, parts in by_split.items():
         for split, own in parts.items():
             for table in tables_of(own, [r for r in results.runs[dataset] if r.split == split]):
                 for e in table.experiments:
-                    slug = slugs.get(id(e.runs[0])) if e.runs else None
-                    rows.append(_row(e, table, str(split), slug))
+                    whole = place.get(id(e.runs[0])) if e.runs else None
+                    rows.append(_row(e, table, str(split), whole))
     sets = list(dict.fromkeys(table.dataset for table in results.tables))
     numbers = [number for number in published if number.dataset in sets]
     rows += [_paper(row) for row in published_rows(numbers)]
@@ -83,51 +84,36 @@ def overview_data(
     }
 
 
-def _row(e: Experiment, table: SetTable, split: str, slug: str | None = None) -> list[Any]:
+def _row(e: Experiment, table: SetTable, split: str = "", whole: int | None = None) -> list[Any]:
+    """A row for the page's program.
+
+    Args:
+        e: the row.
+        table: of its set, or of one split of it.
+        split: "" for a row of the splits that all have.
+        whole: place of the row that has the runs of this split among others.
+    """
     row = e.row
-    href = f"{table.folder}/methods/{slug or e.slug}.html" if slug or not split else ""
-    return [
-        row.dataset,
-        row.protocol,
-        split,
-        e.status,
-        href,
-        plain(row.note),
-        *_texts(row),
-        row.train_s,
-        row.parameters,
-    ]
+    if whole is not None:
+        return [whole, split, e.status, plain(row.note), _texts(row), _rounded(row.train_s)]
+    href = "" if split else f"{table.folder}/methods/{e.slug}.html"
+    cost = [_rounded(row.train_s), row.parameters]
+    facts = [row.dataset, row.protocol, href, plain(row.method)]
+    return [None, split, e.status, plain(row.note), _texts(row), *cost, *facts]
 
 
 def _paper(row: Row) -> list[Any]:
-    return [
-        row.dataset,
-        row.protocol,
-        "",
-        "published",
-        "",
-        plain(row.note),
-        *_texts(row),
-        None,
-        None,
-    ]
+    facts = [row.dataset, row.protocol, "", plain(row.method)]
+    return [None, "", "published", plain(row.note), _texts(row), None, None, *facts]
 
 
-def _texts(row: Row) -> Iterator[Any]:
-    yield plain(row.method)
-    yield [column.text(row) for column in COLUMNS]
-    yield [_key(column, row) for column in COLUMNS]
+def _texts(row: Row) -> str:
+    """The texts of all columns but the method's, whose name a row has apart."""
+    return "\t".join("" if c.field == "method" else c.text(row) for c in COLUMNS)
 
 
-def _key(column: Column, row: Row) -> float | str | None:
-    """What a row is sorted by in a column; None for what is not known."""
-    name = f"{column.field}_low" if column.kind == "span" else column.field
-    value = getattr(row, name)
-    if isinstance(value, tuple):
-        return len(value)
-    if isinstance(value, float):
-        return round(value, 6)
-    return plain(value) if isinstance(value, str) else value
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _summary(table: SetTable) -> dict[str, Any]:

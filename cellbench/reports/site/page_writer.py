@@ -26,6 +26,9 @@ from cellbench.ranking.tables import plain
 STATE = "made-from.json"
 MAX_STATE_BYTES = 64 * 2**20
 
+# Pages after whose writing the account is kept.
+_PAGES_BETWEEN = 500
+
 _HERE = Path(__file__).parent
 _STYLE = "pages.css"
 
@@ -45,6 +48,7 @@ class PageWriter:
     known: dict[str, tuple[str, int]] = field(default_factory=dict)
     made: dict[str, tuple[str, int]] = field(default_factory=dict)
     written: int = 0
+    _wanted: dict[str, str] = field(default_factory=dict)
     _folders: set[Path] = field(default_factory=set)
 
     @classmethod
@@ -78,13 +82,16 @@ class PageWriter:
         """
         key = hashlib.sha256(f"{_code()}{made_from!r}".encode("utf-8", "surrogatepass"))
         kept, size = self.known.get(path, ("", 0))
-        self.made[path] = (key.hexdigest(), size)
+        self._wanted[path] = key.hexdigest()
         if kept != key.hexdigest():
             return False
         try:  # a page that a power cut left empty has another size
-            return (self.folder / path).stat().st_size == size
+            current = (self.folder / path).stat().st_size == size
         except OSError:
             return False
+        if current:
+            self.made[path] = (kept, size)
+        return current
 
     def write(
         self,
@@ -119,7 +126,10 @@ class PageWriter:
                 self._folders.add(target.parent)
             temporary.write_bytes(encoded)
             temporary.replace(target)
-        self.made[path] = (self.made[path][0], len(encoded))
+        self.made[path] = (self._wanted[path], len(encoded))
+        # A build that is interrupted is taken up where it was.
+        if self.written % _PAGES_BETWEEN == 0:
+            self._keep_account(self.known | self.made)
         self.written += 1
 
     def finish(self) -> None:
@@ -128,7 +138,10 @@ class PageWriter:
             target = self.folder / path
             if target.suffix == ".html" and ".." not in Path(path).parts:
                 target.unlink(missing_ok=True)
-        document = {"cellbench": cellbench.__version__, "pages": dict(sorted(self.made.items()))}
+        self._keep_account(self.made)
+
+    def _keep_account(self, pages: Mapping[str, tuple[str, int]]) -> None:
+        document = {"cellbench": cellbench.__version__, "pages": dict(sorted(pages.items()))}
         text = json.dumps(document, indent=0) + "\n"
         write_atomically(self.folder / STATE, text.encode("utf-8"), elsewhere="--out")
 

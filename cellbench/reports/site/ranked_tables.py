@@ -11,6 +11,7 @@ from cellbench.files.writing import safe_id
 from cellbench.ranking.row_cache import ranked_rows
 from cellbench.ranking.rows import Row, base_method
 from cellbench.ranking.statistics import ImageErrors, image_errors
+from cellbench.ranking.tables import COLUMNS
 from cellbench.records.model import Record
 from cellbench.records.record_file import parse_record
 from cellbench.records.store import datasets_with_records, load_records
@@ -18,6 +19,8 @@ from cellbench.records.summaries import Run
 
 # Longest part of a method's name in the name of its page.
 _LONGEST_NAME = 60
+# That are held in memory at once; one of a hundred images takes a third of a megabyte.
+_MOST_RECORDS = 512
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,18 @@ class Experiment:
         known = (row.config_hash, row.recipe, row.weights, row.iterations, row.splits, row.note)
         digest = hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:8]
         return f"{safe_id(row.method)[:_LONGEST_NAME].strip('.-')}-{digest}"
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """All that pages show of the row, so that a page is made anew only if it changes."""
+        row = self.row
+        texts = (column.text(row) for column in COLUMNS)
+        return (self.slug, self.status, row.method_title, row.note, *texts)
+
+    @cached_property
+    def stamps(self) -> tuple[tuple[str, str], ...]:
+        """What changes when one of its records does."""
+        return tuple(run_stamp(run) for run in self.runs)
 
     @property
     def status(self) -> str:
@@ -162,7 +177,7 @@ def _runs_of(row: Row, candidates: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(sorted(found, key=lambda run: (run.split, run.seed)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_RECORDS)
 def record_of(path: Path) -> Record | None:
     """The record in a file, read once a build; None where it cannot be read any more."""
     try:
@@ -177,12 +192,6 @@ def records_of(runs: Iterable[Run]) -> list[Record]:
     return [record for record in found if record is not None]
 
 
-def run_stamp(run: Run) -> tuple[str, int, int]:
-    """What changes when the record of a run does: its file, time of change and size."""
-    if run.path is None:
-        return (run.file, 0, 0)
-    try:
-        status = run.path.stat()
-    except OSError:  # it is gone since it was read
-        return (run.file, 0, 0)
-    return (run.file, status.st_mtime_ns, status.st_size)
+def run_stamp(run: Run) -> tuple[str, str]:
+    """What changes when the record of a run does: its file, and the times and size of that."""
+    return (run.file, run.stamp)

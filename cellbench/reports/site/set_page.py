@@ -12,7 +12,7 @@ from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.tables import COLUMNS, SHARED, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
 from cellbench.reports.site.page_writer import PageWriter
-from cellbench.reports.site.ranked_tables import SetTable, run_stamp
+from cellbench.reports.site.ranked_tables import SetTable
 
 
 def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -> None:
@@ -24,9 +24,11 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
         errata: known faults, one text each.
     """
     path = f"{table.folder}/index.html"
-    stamps = [run_stamp(run) for e in table.experiments for run in e.runs]
-    if writer.is_current(path, ([e.row for e in table.experiments], stamps, errata)):
+    smallest = smallest_difference(table)
+    known = [(e.shown, e.stamps) for e in table.experiments]
+    if writer.is_current(path, (known, smallest, errata)):
         return
+    listed = {id(e) for e in table.listed}
     images = hardest_images(table)
     dots = [
         Dot(each["truth"], each["error"], each["id"], f"images/{each['page']}.html")
@@ -45,10 +47,10 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
         groups=len(set(table.errors.clusters)),
         cells=f"{table.errors.truth.sum():g}",
         splits=ranges(table.ranked[0].row.splits) if table.ranked else "",
-        smallest=smallest_difference(table),
+        smallest=smallest,
         compared=len(table.ranked) > 1,
         listed=table.listed,
-        others=[e for e in table.experiments if e not in table.listed],
+        others=[e for e in table.experiments if id(e) not in listed],
         columns=[column for column in COLUMNS if column.level < 2],
         notes=list(
             dict.fromkeys(f"{e.row.method}: {e.row.note}" for e in table.listed if e.row.note)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from cellbench.ranking.tables import plain
+from cellbench.reports.site.charts import escaped
 
 
 def image_rows(images: Iterable[Mapping[str, Any]]) -> Markup:
@@ -16,8 +16,8 @@ def image_rows(images: Iterable[Mapping[str, Any]]) -> Markup:
         images: with `page`, `id`, `truth`, `signed` and `error`.
     """
     lines = [
-        f'<tr><th scope="row"><a href="../images/{escape(image["page"])}.html">'
-        f"{escape(plain(image['id']))}</a></th>"
+        f'<tr><th scope="row"><a href="../images/{escaped(image["page"])}.html">'
+        f"{escaped(image['id'])}</a></th>"
         f'<td class="n">{image["truth"]:g}</td>'
         f'<td class="n">{image["truth"] + image["signed"]:.1f}</td>'
         f'<td class="n">{image["error"]:.2f}</td>'
@@ -51,9 +51,9 @@ def count_row(
 @cache
 def _count_head(status: str, slug: str, rank: int | None, method: str) -> str:
     """What the lines of an experiment have in common."""
-    page = f"../methods/{escape(slug)}.html"
+    page = f"../methods/{escaped(slug)}.html"
     return (
-        f'<tr class="{escape(status)}"><td class="n">{rank or "–"}</td>'
-        f'<th scope="row"><a href="{page}">{escape(plain(method))}</a></th>'
+        f'<tr class="{escaped(status)}"><td class="n">{rank or "–"}</td>'
+        f'<th scope="row"><a href="{page}">{escaped(method)}</a></th>'
         f'<td class="n"><a href="{page}#records">'
     )

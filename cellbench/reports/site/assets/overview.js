@@ -1,12 +1,21 @@
 "use strict";
 // data: columns [title, left], metrics [title, column, lower is better], sets, protocols, splits,
-// rows [set, protocol, splits, status, href, note, method, texts, keys, seconds, parameters].
+// rows [row of which this is one split, split, status, note, texts, seconds, parameters, set,
+// protocol, href, method], of which a row of one split has the first six.
 const data = JSON.parse(document.getElementById("data").textContent);
+const rowsOf = data.rows.map(([whole, split, status, note, texts, seconds, parameters, set, protocol, href, method]) => (
+  {whole, split, status, note, texts, seconds, parameters, set, protocol, href, method}));
+for (const row of rowsOf) {
+  if (row.whole === null) continue;
+  const {parameters, set, protocol, href, method} = rowsOf[row.whole];
+  Object.assign(row, {parameters, set, protocol, href, method});
+}
 const get = (id) => document.getElementById(id);
 const [table, state, notes] = [get("results"), get("state"), get("notes")];
 const AT_ONCE = 200;
 const METHOD = data.columns.findIndex((c) => c[0] === "Method");
 let showAll = false;
+let later = 0;
 let sort = null; // [column, descending]
 function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
@@ -34,12 +43,29 @@ function chosen() {
   if (!get("partial").checked) hidden.add("partial");
   if (!get("unranked").checked) hidden.add("unranked");
   if (!get("published").checked) hidden.add("published");
-  return data.rows.filter((r) =>
-    (get("set").value === "" || r[0] === get("set").value) &&
-    (r[1] === get("protocol").value || r[3] === "published") &&
-    (r[2] === get("splits").value || r[3] === "published") &&
-    !hidden.has(r[3]) &&
-    words.every((w) => (r[6] + " " + r[0]).toLowerCase().includes(w)));
+  const [set, protocol, split] = ["set", "protocol", "splits"].map((id) => get(id).value);
+  return rowsOf.filter((r) =>
+    (set === "" || r.set === set) &&
+    (r.protocol === protocol || r.status === "published") &&
+    (r.split === split || r.status === "published") &&
+    !hidden.has(r.status) &&
+    words.every((w) => (r.method + " " + r.set).toLowerCase().includes(w)));
+}
+// What a row shows in a column, and the number or text that it is sorted by; null if not known.
+function text(r, column) {
+  if (column === METHOD) return r.method;
+  if (typeof r.texts === "string") r.texts = r.texts.split("\t");
+  return r.texts[column];
+}
+function key(r, column) {
+  const [title, left] = data.columns[column];
+  if (title === "Parameters") return r.parameters;
+  if (title === "Training") return r.seconds;
+  const shown = text(r, column);
+  if (shown === "–") return null;
+  if (left) return shown;
+  const number = parseFloat(shown.replace("−", "-"));
+  return isNaN(number) ? null : number;
 }
 function sorted(rows) {
   const [column, down] = sort || [null, false];
@@ -53,8 +79,8 @@ function sorted(rows) {
 function byKey(rows, column, down, bySet) {
   const sign = down ? -1 : 1;
   return [...rows].sort((a, b) => {
-    if (bySet && a[0] !== b[0]) return a[0] < b[0] ? -1 : 1;
-    const x = a[8][column], y = b[8][column];
+    if (bySet && a.set !== b.set) return a.set < b.set ? -1 : 1;
+    const x = key(a, column), y = key(b, column);
     if (x === null || y === null) return (x === null) - (y === null);
     if (typeof x === "string") return sign * String(x).localeCompare(String(y));
     return sign * (x - y);
@@ -88,25 +114,25 @@ function head() {
 }
 function line(r) {
   const row = document.createElement("tr");
-  row.className = r[3] === "published" ? "paper" : r[3];
+  row.className = r.status === "published" ? "paper" : r.status;
   const set = document.createElement("td");
-  set.textContent = r[0];
+  set.textContent = r.set;
   row.append(set);
   data.columns.forEach(([title, left], column) => {
     if (!filled[column]) return;
     const cell = document.createElement(column === METHOD ? "th" : "td");
     if (column === METHOD) cell.scope = "row";
     if (!left) cell.className = "n";
-    const text = r[7][column];
-    if (r[4] && (column === METHOD || title === "MAE") && text !== "–") {
+    const shown = text(r, column);
+    if (r.href && (column === METHOD || title === "MAE") && shown !== "–") {
       const link = document.createElement("a");
-      link.href = r[4] + (column === METHOD ? "" : "#records");
-      link.textContent = text;
+      link.href = r.href + (column === METHOD ? "" : "#records");
+      link.textContent = shown;
       cell.append(link);
-    } else cell.textContent = text;
+    } else cell.textContent = shown;
     if (column === METHOD) {
-      const marks = r[3] === "ranked" ? [] : [r[3] === "published" ? "from a paper" : r[3] === "unranked" ? "not ranked" : r[3]];
-      if (/contaminated/.test(r[5])) marks.push("contaminated");
+      const marks = r.status === "ranked" ? [] : [r.status === "published" ? "from a paper" : r.status === "unranked" ? "not ranked" : r.status];
+      if (/contaminated/.test(r.note)) marks.push("contaminated");
       for (const word of marks) {
         const mark = document.createElement("span");
         mark.className = "mark";
@@ -130,10 +156,10 @@ function fronts(rows) {
   holder.replaceChildren();
   const measure = metric();
   for (const set of data.sets) {
-    for (const [field, xLabel] of [[9, "training, s (log)"], [10, "parameters (log)"]]) {
-      const own = rows.filter((r) => r[0] === set && r[field] > 0 && r[8][measure[1]] !== null && r[3] !== "published");
+    for (const [field, xLabel] of [["seconds", "training, s (log)"], ["parameters", "parameters (log)"]]) {
+      const own = rows.filter((r) => r.set === set && r[field] > 0 && key(r, measure[1]) !== null && r.status !== "published");
       if (own.length < 2) continue;
-      const points = own.map((r) => ({x: Math.log10(r[field]), y: r[8][measure[1]], label: r[6] + ": " + r[7][measure[1]], href: r[4]}));
+      const points = own.map((r) => ({x: Math.log10(r[field]), y: key(r, measure[1]), label: r.method + ": " + text(r, measure[1]), href: r.href}));
       const sign = measure[2] ? 1 : -1;
       const order = points.map((_, i) => i).sort((i, j) => points[i].x - points[j].x || sign * (points[i].y - points[j].y));
       const best = [];
@@ -143,7 +169,7 @@ function fronts(rows) {
       const svg = svgPart("svg", {class: "chart", viewBox: "0 0 420 300", role: "group", "aria-label": set + ": " + measure[0] + " against " + xLabel});
       drawChart(svg, points, logTicks(own.map((r) => r[field])), niceTicks(Math.min(...ys), Math.max(...ys)).map((v) => [v, String(v)]), xLabel, measure[0], best, false);
       const caption = document.createElement("figcaption");
-      caption.textContent = set + ": on the front are " + best.map((i) => own[i][6]).join(", ");
+      caption.textContent = set + ": on the front are " + best.map((i) => own[i].method).join(", ");
       figure.append(svg, caption);
       holder.append(figure);
     }
@@ -152,14 +178,17 @@ function fronts(rows) {
 function draw() {
   const rows = sorted(chosen());
   const shown = showAll ? rows : rows.slice(0, AT_ONCE);
-  filled = data.columns.map((_, c) => c === METHOD || rows.some((r) => r[7][c] !== "–"));
+  filled = data.columns.map((_, c) => c === METHOD || rows.some((r) => text(r, c) !== "–"));
   head();
   table.tBodies[0].replaceChildren(...shown.map(line));
   get("more").hidden = shown.length === rows.length;
   state.textContent = (shown.length < rows.length ? shown.length + " of " : "") + rows.length + (rows.length === 1 ? " row" : " rows");
-  const told = [...new Set(shown.filter((r) => r[5]).map((r) => r[6] + " on " + r[0] + ": " + r[5]))];
+  const told = [...new Set(shown.filter((r) => r.note).map((r) => r.method + " on " + r.set + ": " + r.note))];
   notes.replaceChildren(...told.slice(0, 100).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
-  fronts(rows);
+  // Thousands of points are drawn after the table is there.
+  clearTimeout(later);
+  if (rows.length > AT_ONCE) later = setTimeout(fronts, 50, rows);
+  else fronts(rows);
   const values = {};
   for (const id of CHOICES) values[id] = get(id).value;
   if (values.protocol === data.protocols[0]) delete values.protocol;
