@@ -17,10 +17,12 @@ def recommend(
 ) -> "Recommendation":
     """Find the method that counts your annotated pictures best for its cost, and train it.
 
-    The methods that fit the time are cross-validated, whole groups at a time: baselines first, then
-    light networks, then heavy ones where a GPU is. What is clearly worse is given up on the way.
-    Recommended is the cheapest method whose error cannot be told from that of the best one; it is
-    trained on all annotated pictures, and `cellbench count --with` takes its run.
+    The methods that fit the time are cross-validated, whole groups at a time: baselines first, with
+    the kept models that have not learned from these pictures, whose counts are corrected and
+    nothing else; then light networks, then heavy ones where a GPU is. What is clearly worse is
+    given up on the way. Recommended is the cheapest method whose error cannot be told from that of
+    the best one; it is trained on all annotated pictures, and `cellbench count --with` takes its
+    run.
 
     Args:
         name: of a set on disk, see `cellbench data import --own`.

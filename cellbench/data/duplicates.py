@@ -91,6 +91,34 @@ def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> l
     return twins
 
 
+def copies_within(stored: StoredSet, other: StoredSet, ids: Sequence[str]) -> list[str]:
+    """The pictures of a set that show what some pictures of another one show.
+
+    Args:
+        stored: on disk.
+        other: on disk.
+        ids: of the pictures of `other`.
+
+    Returns:
+        Ids of pictures of `stored`, sorted.
+
+    Raises:
+        UserError: a picture cannot be read or has changed.
+    """
+    own, known = stored.ids, sorted(ids)
+    if not own or not known:
+        return []
+    coarse, fine = [], []
+    for pixels in (*map(stored.pixels, own), *map(other.pixels, known)):
+        coarse.append(_thumbnail(pixels, COARSE_PX))
+        fine.append(_thumbnail(pixels, FINE_PX))
+    found = set()
+    for i, j in _candidates(np.stack(coarse)):
+        if i < len(own) <= j and _correlation(fine[i], fine[j]) >= ALIKE:
+            found.add(own[i])
+    return sorted(found)
+
+
 def _thumbnail(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.float32]:
     """The greys of (H, W, 3) pixels at (edge, edge), of mean 0 and length 1; 0 if it is flat."""
     height, width = pixels.shape[:2]

@@ -105,6 +105,11 @@ def verify_record(
     """
     display = display or Display()
     record = read_record(path)
+    if "kept_model" in record:
+        raise UserError(
+            f"The record {path} is of a kept model with a correction of counts for "
+            f"{record['dataset']}; nothing was trained for it, so verify the model's own record."
+        )
     config = recorded_config(record, f"The record {path}")
     check_foreign_parts(config.plain(), f"The record {path}")
     state_of(config.model)  # refuses what no machine could make

@@ -13,6 +13,7 @@ class Candidate:
         trained: whether it is trained by steps, and so costs time.
         control: whether it only shows what looking at the pictures is worth.
         from_counts: whether it learns from numbers of cells without places.
+        kept: whether it is a kept model, of which nothing but a correction of counts is chosen.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Candidate:
     trained: bool = True
     control: bool = False
     from_counts: bool = False
+    kept: bool = False
 
 
 BASELINES = (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -59,6 +59,13 @@ class Raced:
     def mae(self) -> float:
         """Mean absolute error over the pictures tested; infinite before there is one."""
         return float(np.mean(list(self.errors.values()))) if self.images else np.inf
+
+
+class Runner(Protocol):
+    """Runs one fold of a method, and adds what came of it, or why the method is out."""
+
+    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+        """See `FoldRunner.run`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from cellbench.recommending.evidence import (
     mean_error,
     pictures_to_halve,
 )
-from cellbench.recommending.folds import FoldRunner, Raced
+from cellbench.recommending.folds import FoldRunner, Raced, Runner
+from cellbench.recommending.kept_counts import kept_models_for
 from cellbench.records.expected_error import RECOMMENDATION
 
 # Shares of the budget: for the race of the networks, and with it for the learning curve.
@@ -115,22 +116,32 @@ def recommend_method(
     own = stored.manifest.own
     gpu = choose_device(device).type == "cuda"
     baselines, networks = candidates(gpu=gpu, counts_only=own is not None and own.counts_only)
-    runner = FoldRunner(name, device, store, lambda text: None)
+    trainer = FoldRunner(name, device, store, lambda text: None)
     units = {i: stored.group(i) or i for i in stored.ids}
-    raced = [Raced(one) for one in (*baselines, *networks)]
+    kept, runners = kept_models_for(stored, device, store, say)
+    quick = [Raced(one) for one in baselines]
+    quick[1:1] = kept  # after the mean count, which costs nothing at all
+    raced = [*quick, *(Raced(one) for one in networks)]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
         f"{len(raced)} methods in {budget_s / 60:.0f} min.")  # fmt: skip
-    for one in raced[: len(baselines)]:
-        _all_folds(runner, one, started + _RACE * budget_s, say)
-    _race(runner, raced, len(baselines), units, started + _RACE * budget_s, say)
+    for one in quick:
+        if not one.out:
+            runner = runners.get(one.candidate.name, trainer)
+            _all_folds(runner, one, started + _RACE * budget_s, say)
+    _race(trainer, raced, len(quick), units, started + _RACE * budget_s, say)
     chosen, finalists = choose(raced, units)
-    say(f"{chosen.candidate.name} is trained on all {len(stored)} pictures.")
-    curve = _curve(runner, chosen, started + _CURVE * budget_s)
+    of_model = runners.get(chosen.candidate.name)
+    done = "is trained on" if of_model is None else "is corrected by"
+    say(f"{chosen.candidate.name} {done} all {len(stored)} pictures.")
+    curve = _curve(of_model or trainer, chosen, started + _CURVE * budget_s)
     power = 0.0 if len(curve) < 2 else falls_by(
         int(curve[0][0]), int(curve[1][0]), curve[0][1], curve[1][1]
     )  # fmt: skip
-    left_s = max(started + budget_s - time.monotonic(), chosen.budget_s or 0.0)
-    folder = _train_on_all(chosen, name, left_s, device, store)
+    if of_model is not None:
+        folder = of_model.write(chosen)
+    else:
+        left_s = max(started + budget_s - time.monotonic(), chosen.budget_s or 0.0)
+        folder = _train_on_all(chosen, name, left_s, device, store)
     counts = [entry.count for entry in stored.manifest.entries]
     found = Recommendation(
         dataset=name,
@@ -166,11 +177,16 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     errors = {one.candidate.name: one.errors for one in whole}
     good = as_good_as_best(errors, units, whole[0].cells)
     finalists = [one for one in whole if good[one.candidate.name]]
-    chosen = min(finalists, key=lambda one: (round(np.mean(one.seconds) / 30), one.mae))
+    chosen = min(finalists, key=lambda one: (*_cost(one), one.mae))
     return chosen, finalists
 
 
-def _all_folds(runner: FoldRunner, one: Raced, deadline: float, say: Callable[[str], None]) -> None:
+def _cost(one: Raced) -> tuple[bool, int]:
+    """What counts as cheaper: to train nothing, then half minutes of a training."""
+    return (not one.candidate.kept, round(np.mean(one.seconds) / 30))
+
+
+def _all_folds(runner: Runner, one: Raced, deadline: float, say: Callable[[str], None]) -> None:
     """Run a baseline on every fold, if they fit the time by what the first one took."""
     for split in SPLITS:
         left = len(SPLITS) - split
@@ -186,7 +202,7 @@ def _all_folds(runner: FoldRunner, one: Raced, deadline: float, say: Callable[[s
 
 
 def _race(
-    runner: FoldRunner,
+    runner: Runner,
     raced: Sequence[Raced],
     first: int,
     units: Units,
@@ -238,7 +254,7 @@ def _shared_mae(one: Raced, other: Raced) -> float:
     return float(np.mean(shared)) if len(shared) == len(wanted) else np.inf
 
 
-def _curve(runner: FoldRunner, chosen: Raced, deadline: float) -> list[tuple[float, float]]:
+def _curve(runner: Runner, chosen: Raced, deadline: float) -> list[tuple[float, float]]:
     """Errors after training on half of the pictures of some folds and on all of them."""
     trial = replace(chosen, halved=[], half_sizes=[])
     cost = float(np.mean(chosen.seconds))

@@ -1,0 +1,241 @@
+"""Kept models on one's own pictures: nothing is trained, the folds correct their counts."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench import paths
+from cellbench.counting.trained_counter import load_counter
+from cellbench.data.appearance import training_summary
+from cellbench.data.duplicates import copies_within
+from cellbench.data.splits import EVERYTHING, FOLDS, HALF, holds_out, make_split
+from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
+from cellbench.engine.pictures import draw_pictures
+from cellbench.errors import UserError
+from cellbench.files.writing import safe_id, write_atomically
+from cellbench.metrics.calibration import CountCalibration, Kind, choose_calibration
+from cellbench.recommending.candidates import Candidate
+from cellbench.recommending.folds import Raced
+from cellbench.records.kept_models import kept_models
+from cellbench.records.record_file import write_record
+from cellbench.records.run_files import RECORD, WEIGHTS
+from cellbench.records.trained_runs import TrainedRun, find_trained
+from cellbench.structures import Prediction
+
+
+def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
+    """The pictures of a set that a model has learned from, or was chosen on.
+
+    Pictures are compared by what they show: the names of copies may be any.
+
+    Args:
+        run: the model.
+        stored: the set.
+
+    Returns:
+        Their ids; None where its training pictures are not on this disk.
+    """
+    record = run.record
+    name = record["dataset"]
+    if not is_on_disk(name):
+        return None
+    try:
+        origin = open_set(name)
+        if origin.manifest_hash != record["manifest_hash"]:
+            return None
+        seen = origin.ids
+        if holds_out(record["protocol"]):
+            parts = make_split(origin, protocol=record["protocol"], split=record["split"])
+            seen = parts.train + parts.val
+        if origin.manifest_hash == stored.manifest_hash:
+            return sorted(seen)
+        return copies_within(stored, origin, seen)
+    except UserError:  # damaged, or a protocol of another cellbench
+        return None
+
+
+def kept_models_for(
+    stored: StoredSet, device: str, store: str | None, say: Callable[[str], None]
+) -> tuple[list[Raced], dict[str, "KeptRunner"]]:
+    """The kept models that may count a set's pictures, and those that may not.
+
+    Args:
+        stored: the set.
+        device: "auto", "cpu", "cuda", ...
+        store: folder of `runs/`; None for the default.
+        say: takes what is not known of a model.
+
+    Returns:
+        Every kept model, out with the reason if it knows pictures of the set; by the name of the
+        others what runs their folds.
+    """
+    raced, runners = [], {}
+    for model in kept_models():
+        one = Raced(
+            Candidate(f"{model.name} (kept)", "", trained=False, from_counts=True, kept=True)
+        )
+        raced.append(one)
+        try:
+            run = find_trained(str(model.folder), store)
+        except UserError as error:
+            one.out = str(error)
+            continue
+        known = known_pictures(run, stored)
+        if known:
+            one.out = (
+                f"It has learned from {len(known)} of these {len(stored)} pictures (it is of "
+                f"{run.record['dataset']}, split {run.record['split']}), so that its errors on "
+                "them say nothing of others."
+            )
+        elif known is None:
+            say(f"{one.candidate.name}: the pictures that it was trained on "
+                f"({run.record['dataset']}) are not on this disk, so that none could be looked "
+                "for among these.")  # fmt: skip
+        if not one.out:
+            runners[one.candidate.name] = KeptRunner(model.name, run, stored, device, store)
+    return raced, runners
+
+
+def corrected(
+    own: CountCalibration | None, truth: Sequence[float], raw: Sequence[float], areas: Sequence[int]
+) -> CountCalibration:
+    """The correction that some annotated pictures ask for, of counts before any.
+
+    It corrects what the model's own correction gives, where that is a scale; one with an offset is
+    for the fields that it was chosen on, and is left out.
+
+    Args:
+        own: the model's.
+        truth: (N,) annotated cells.
+        raw: (N,) counted, not corrected.
+        areas: (N,) px.
+    """
+    scale = own.scale if own is not None and not own.offset else 1.0
+    found = choose_calibration(truth, scale * np.asarray(raw, dtype=np.float64), areas)
+    if scale == 1.0:
+        return found
+    kind: Kind = "line" if found.offset else "scale"
+    return replace(found, kind=kind, scale=scale * found.scale, full_from=found.full_from / scale)
+
+
+@dataclass
+class KeptRunner:
+    """Runs the folds of one kept model: it counts every picture once, the folds correct it.
+
+    Attributes:
+        model: its name.
+        run_of_model: with record and weights.
+        stored: the set.
+        device: "auto", "cpu", "cuda", ...
+        store: folder of `runs/`; None for the default.
+    """
+
+    model: str
+    run_of_model: TrainedRun
+    stored: StoredSet
+    device: str
+    store: str | None
+    _found: dict[str, Prediction] | None = None
+
+    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+        """Choose the correction on a fold's pictures, score its test part, add what came of it.
+
+        A model that cannot count the pictures is out, with the reason.
+        """
+        started = time.monotonic()
+        try:
+            self._counted()
+        except UserError as error:
+            raced.out = str(error)
+            return
+        parts = make_split(self.stored, protocol=HALF if half else FOLDS, split=split)
+        correction = self._correction(parts.train)
+        tested = {i: self._corrected(correction, i) for i in parts.test}
+        images = [
+            {"id": i, "truth": self.stored.entry(i).count, "prediction": one.count}
+            for i, one in tested.items()
+        ]
+        if half:
+            raced.halved += images
+            raced.half_sizes.append(len(parts.train))
+            return
+        folder = self._folder(f"{FOLDS}-s{split}")
+        draw_pictures(
+            folder / "pictures",
+            self.stored,
+            [self.stored.sample(i) for i in tested],
+            list(tested.values()),
+            radius_px=self.run_of_model.config.data.radius_px,
+        )
+        raced.images += images
+        raced.folders.append(folder)
+        raced.seconds.append(time.monotonic() - started)
+        raced.train_sizes.append(len(parts.train))
+
+    def write(self, raced: Raced) -> Path:
+        """Leave a run that counts with the correction that all annotated pictures ask for.
+
+        Args:
+            raced: with its folds, whose errors become those of the record.
+
+        Returns:
+            The folder, as `cellbench count --with` takes it.
+        """
+        record = self.run_of_model.record
+        correction = self._correction(self.stored.ids)
+        facts = [record["run_id"], self.stored.manifest_hash, correction.plain()]
+        errors = [abs(float(one["prediction"]) - float(one["truth"])) for one in raced.images]
+        content: dict[str, Any] = record | {
+            "run_id": hashlib.sha256(repr(facts).encode()).hexdigest(),
+            "dataset": self.stored.name,
+            "manifest_hash": self.stored.manifest_hash,
+            "protocol": EVERYTHING,
+            "split": 0,
+            "calibration": correction.plain(),
+            "images": list({str(image["id"]): image for image in raced.images}.values()),
+            "metrics": {"mae": float(np.mean(errors))},
+            "training_pictures": training_summary(self.stored, self.stored.ids),
+            "kept_model": {"name": self.model, "run_id": record["run_id"]},
+        }
+        folder = self._folder(EVERYTHING)
+        write_atomically(folder / WEIGHTS, self.run_of_model.weights.read_bytes())
+        # Of no store: a record there is of something that was trained.
+        with tempfile.TemporaryDirectory(prefix="cellbench-kept-") as temporary:
+            file = write_record(Path(temporary), content)
+            write_atomically(folder / RECORD, file.read_bytes())
+        return folder
+
+    def _counted(self) -> dict[str, Prediction]:
+        if self._found is None:
+            counter = replace(load_counter(self.run_of_model, device=self.device), calibration=None)
+            self._found = {i: counter.count(self.stored.pixels(i), name=i) for i in self.stored.ids}
+        return self._found
+
+    def _correction(self, ids: Sequence[str]) -> CountCalibration:
+        known = self.run_of_model.record.get("calibration")
+        found = self._counted()
+        return corrected(
+            None if known is None else CountCalibration.of(known),
+            [self.stored.entry(i).count for i in ids],
+            [found[i].count for i in ids],
+            [self._area(i) for i in ids],
+        )
+
+    def _corrected(self, correction: CountCalibration, image_id: str) -> Prediction:
+        found = self._counted()[image_id]
+        (count,) = correction.correct([found.count], [self._area(image_id)])
+        return replace(found, count=float(count))
+
+    def _area(self, image_id: str) -> int:
+        width, height = self.stored.entry(image_id).size
+        return width * height
+
+    def _folder(self, name: str) -> Path:
+        place = paths.store(self.store) / "runs" / self.stored.name
+        return place / f"kept-{safe_id(self.model)}-{name}"

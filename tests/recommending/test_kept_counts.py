@@ -1,0 +1,146 @@
+"""Claims about kept models as candidates: the folds correct them, and what they know is said."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cellbench import count, import_own, recommend, verify
+from cellbench.data.points import format_points
+from cellbench.data.splits import make_split
+from cellbench.data.stored_set import open_set
+from cellbench.errors import UserError
+from cellbench.metrics.calibration import CountCalibration, choose_calibration
+from cellbench.recommending import candidates, kept_counts, recommendation
+from cellbench.recommending.candidates import Candidate
+from cellbench.recommending.folds import Raced
+from cellbench.recommending.kept_counts import KeptRunner, corrected, known_pictures
+from cellbench.records.kept_models import find_model
+from cellbench.records.trained_runs import find_trained
+from cellbench.structures import Prediction
+
+AREAS = [60_000] * 12
+TRUTH = np.linspace(10, 60, 12)
+
+
+def test_a_correction_is_of_what_the_models_own_scale_gives():
+    raw = TRUTH / 1.5 / 0.8 + np.tile([0.2, -0.2], 6)
+    own = CountCalibration("scale", scale=1.5)
+    found = corrected(own, TRUTH, raw, AREAS)
+    after = choose_calibration(TRUTH, 1.5 * raw, AREAS)
+    assert after.kind == "scale"
+    np.testing.assert_allclose(found.correct(raw, AREAS), after.correct(1.5 * raw, AREAS))
+    assert found.scale == pytest.approx(1.5 * 0.8, rel=0.02)
+
+
+def test_an_offset_after_the_models_own_scale_counts_as_the_two_do():
+    raw = (TRUTH - 8) / 1.5
+    found = corrected(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
+    np.testing.assert_allclose(found.correct(raw, AREAS), TRUTH)
+    assert found.correct([0.0], AREAS[:1]) == pytest.approx(0.0)  # blank fields stay blank
+
+
+def test_where_nothing_is_wrong_the_models_own_correction_stays():
+    raw = TRUTH / 1.5 + np.random.default_rng(0).normal(0, 2, 12)
+    found = corrected(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
+    assert (found.kind, found.scale, found.offset) == ("scale", 1.5, 0.0)
+    assert corrected(None, TRUTH, TRUTH, AREAS).kind == "identity"
+
+
+def test_an_own_offset_is_left_out():
+    own = CountCalibration("line", scale=1.5, offset=30.0)
+    found = corrected(own, TRUTH, TRUTH, AREAS)
+    assert found.kind == "identity"
+
+
+def test_a_fold_is_corrected_by_its_other_pictures(home, tmp_path):
+    nuclei = open_set("nuclei")
+    copied(
+        tmp_path / "own", small(nuclei, nuclei.ids)[::40], nuclei, lambda pixels: pixels[:, ::-1]
+    )
+    stored = import_own("folded", tmp_path / "own")
+    half = {i: Prediction(stored.entry(i).count / 2) for i in stored.ids}
+    model = find_trained(str(find_model("nuclei-blobs")), None)
+    kept = KeptRunner("nuclei-blobs", model, stored, "cpu", str(tmp_path), half)
+    raced = Raced(Candidate("nuclei-blobs (kept)", "", kept=True))
+    for split in range(5):
+        kept.run(raced, split)
+    assert sorted(image["id"] for image in raced.images) == stored.ids
+    assert raced.mae < 1e-6  # a scale of 2 mends everything
+    assert all((folder / "pictures").is_dir() for folder in raced.folders)
+    folder = kept.write(raced)
+    found = find_trained(str(folder), None)
+    assert found.record["calibration"]["scale"] == pytest.approx(2.0)
+    assert (found.record["dataset"], found.record["protocol"]) == ("folded", "everything")
+    with pytest.raises(UserError, match="nothing was trained for it"):
+        verify(folder / "record.json")
+
+
+def small(stored, ids):
+    return [image_id for image_id in ids if stored.entry(image_id).size == (256, 256)]
+
+
+def copied(folder, ids, stored, change):
+    folder.mkdir()
+    for index, image_id in enumerate(ids):
+        Image.fromarray(change(stored.pixels(image_id))).save(folder / f"p{index:02d}.png")
+        cells = stored.sample(image_id).points
+        cells = np.stack([stored.entry(image_id).size[0] - cells[:, 0], cells[:, 1]], axis=1)
+        (folder / f"p{index:02d}.txt").write_bytes(format_points(cells))
+
+
+def test_a_picture_is_known_again_whatever_it_is_called(home, monkeypatch, tmp_path):
+    nuclei = open_set("nuclei")
+    seen, new = nuclei.ids[:3], nuclei.ids[60:66]
+    copied(tmp_path / "own", [*seen, *new], nuclei, lambda pixels: pixels[:, ::-1])
+    stored = import_own("copies", tmp_path / "own")
+    run = SimpleNamespace(record={"dataset": "nuclei", "manifest_hash": nuclei.manifest_hash,
+                                  "protocol": "v1", "split": 0})  # fmt: skip
+    parts = SimpleNamespace(train=seen[:2], val=[seen[2], nuclei.ids[100]], test=new)
+    monkeypatch.setattr(kept_counts, "make_split", lambda *given, **named: parts)
+    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
+    assert known_pictures(run, nuclei) == sorted([*seen, nuclei.ids[100]])
+    run.record["manifest_hash"] = "0" * 64
+    assert known_pictures(run, stored) is None
+    run.record["dataset"] = "nowhere"
+    assert known_pictures(run, stored) is None
+
+
+@pytest.mark.slow
+def test_a_kept_model_is_recommended_where_it_knows_no_picture_and_counts_with_intervals(
+    home, tmp_path, monkeypatch
+):
+    """Only the mean count and kept models race, on pictures of held-out fields of nuclei."""
+    monkeypatch.setattr(candidates, "BASELINES", candidates.BASELINES[:1])
+    monkeypatch.setattr(candidates, "LIGHT", ())
+    monkeypatch.setattr(recommendation, "_curve", lambda *given: [])
+    nuclei = open_set("nuclei")
+    parts = make_split(nuclei)
+    copied(
+        tmp_path / "own",
+        small(nuclei, parts.test)[::3][:16],
+        nuclei,
+        lambda pixels: pixels[:, ::-1],
+    )
+    copied(
+        tmp_path / "known",
+        small(nuclei, parts.train)[::5][:16],
+        nuclei,
+        lambda pixels: pixels[:, ::-1],
+    )
+    own = import_own("held", tmp_path / "own")
+    found = recommend("held", budget=60, store=str(tmp_path))
+    assert found.method.startswith("nuclei-")
+    assert found.method.endswith("(kept)")
+    assert [one.state for one in found.results if one.name == "MeanCount"] == ["control"]
+    counted = count(tmp_path / "own", found.folder, out=tmp_path / "counts", no_pictures=True)
+    assert counted.counts["low90"].notna().all()
+    recommended = json.loads((found.folder / "recommendation.json").read_text())
+    assert len(recommended["residuals"]) == len(own)
+    # of the training fields the same models are not proposed
+    known = import_own("known", tmp_path / "known")
+    raced, runners = kept_counts.kept_models_for(known, "cpu", str(tmp_path), print)
+    assert not runners
+    assert all("has learned from 16 of these 16 pictures" in one.out for one in raced)
