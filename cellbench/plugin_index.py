@@ -194,19 +194,6 @@ def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
     return found, unread
 
 
-def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
-    """The class statements of a module, wherever they stand; expressions hold none."""
-    nodes: list[ast.AST] = [tree]
-    while nodes:
-        node = nodes.pop(0)
-        if isinstance(node, ast.ClassDef):
-            yield node
-        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-            inside = getattr(node, name, None)
-            if isinstance(inside, list):  # the body of a lambda is an expression
-                nodes += inside
-
-
 def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], bool]:
     """The classes that a file registers, with role and explicit name, and whether it may do more.
 
