@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellbench.models.parts import ConvFactory, FeatureShape
@@ -85,10 +84,11 @@ class GatedFusion(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Fuse two (B, C, H, W) maps into one."""
-        gate = self.gate(F.relu(self.fine(fine) + self.coarse(coarse))).sigmoid()
+        # In place wherever no gradient needs what was there: these maps are the largest.
+        gate = self.gate(self.fine(fine).add_(self.coarse(coarse)).relu_()).sigmoid_()
         # lerp wants one dtype, which CUDA's autocast, unlike the CPU's, does not see to
         dtype = torch.promote_types(coarse.dtype, fine.dtype)
-        return 2 * torch.lerp(coarse.to(dtype), fine.to(dtype), gate.to(dtype))
+        return torch.lerp(coarse.to(dtype), fine.to(dtype), gate.to(dtype)).mul_(2)
 
 
 class Refine(nn.Module):
@@ -103,8 +103,8 @@ class Refine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (B, C, H, W)."""
-        out: Tensor = x + self.pointwise(F.relu(self.depthwise(x)))
-        return out
+        out: Tensor = self.pointwise(self.depthwise(x).relu_())
+        return out.add_(x)
 
 
 class GaussianAttention(nn.Module):
