@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cellbench.counting.annotator_agreement import Agreement
     from cellbench.counting.view_server import ViewServer
+    from cellbench.engine.work_progress import Display
 
 
 def view(
@@ -15,6 +16,10 @@ def view(
     annotator: str = "",
     pictures: str | Path | None = None,
     port: int = 0,
+    next_useful: bool = False,
+    run: str | None = None,
+    device: str = "auto",
+    display: "Display | None" = None,
     ready: "Callable[[ViewServer], None]" = lambda server: None,
 ) -> None:
     """Open the pictures of a count in the browser, and correct the count there.
@@ -29,13 +34,22 @@ def view(
             corrected-NAME.csv.
         pictures: folder that holds the pictures, if they are no longer where they were counted.
         port: of the server; any that is free by default.
+        next_useful: show first the pictures whose annotation should help the method most: those
+            whose counts differ most when they are turned and mirrored. They are counted eight
+            times more for that, before the page opens; what was found is kept in COUNTS/useful.csv.
+            Where the method is not at hand, or counts the same in all orientations, those with the
+            widest intervals come first.
+        run: that counted, for --next-useful, if it is neither a kept model nor in the working
+            store.
+        device: for --next-useful: one of auto, cpu, cuda or cuda:N.
+        display: where progress is shown.
         ready: called with the server before it begins to answer.
 
     Raises:
         UserError: the folder holds no counts, a file in it is damaged, or another viewer of the
             same annotator is open.
     """
-    from cellbench.counting.corrections import log_name
+    from cellbench.counting.corrections import CorrectionLog, log_name
     from cellbench.counting.counted_folder import read_counted
     from cellbench.counting.view_server import ViewServer
     from cellbench.counting.view_session import ViewSession
@@ -56,9 +70,20 @@ def view(
             f"--annotator{busy.hint}."
         ) from None
     try:
-        session = ViewSession(
-            counted, annotator=annotator, pictures=None if pictures is None else Path(pictures)
-        )
+        place, order = None if pictures is None else Path(pictures), ""
+        if next_useful:
+            from cellbench.counting.corrected_set import moved_file
+            from cellbench.counting.useful_pictures import counter_of, order_by_use
+
+            found = order_by_use(
+                counted,
+                checked=CorrectionLog.open(folder, annotator).changes.keys(),
+                load=lambda: counter_of(counted, run, device=device),
+                place_of=lambda picture: moved_file(picture, place),
+                display=display,
+            )
+            counted, order = found.counted, found.by
+        session = ViewSession(counted, annotator=annotator, pictures=place, ordered_by=order)
         with ViewServer(session, port=port) as server:
             ready(server)
             server.serve_forever()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 @click.option("--annotator", default="", metavar="NAME")
 @click.option("--pictures", metavar="DIR")
 @click.option("--port", type=click.IntRange(0, 65535), default=0)
+@click.option("--next-useful", is_flag=True)
+@click.option("--with", "run", metavar="RUN")
+@click.option("--device", default="auto", show_default=True)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
     "--agreement", is_flag=True, help="Print how far the method and all annotators agree, and stop."
@@ -29,6 +32,9 @@ def command(
     annotator: str,
     pictures: str | None,
     port: int,
+    next_useful: bool,
+    run: str | None,
+    device: str,
     no_browser: bool,
     agreement: bool,
 ) -> None:
@@ -36,6 +42,18 @@ def command(
     if agreement:
         _print_agreement(counts)
         return
+    from rich.console import Console
+
+    from cellbench.cli.progress import work_progress
+    from cellbench.engine.work_progress import Display
+    from cellbench.ranking.tables import plain
+
+    console = Console(highlight=False)
+    display = Display(
+        say=lambda text: console.print(plain(text), markup=False, soft_wrap=True),
+        status=console.status,
+        task=lambda label, total: work_progress(console, label, "% of the pictures", total),
+    )
 
     def ready(server: "ViewServer") -> None:
         click.echo(f"{server.address}\nCtrl-C ends it; every change is kept at once.")
@@ -45,7 +63,17 @@ def command(
             webbrowser.open(server.address)
 
     try:
-        view(counts, annotator=annotator, pictures=pictures, port=port, ready=ready)
+        view(
+            counts,
+            annotator=annotator,
+            pictures=pictures,
+            port=port,
+            next_useful=next_useful,
+            run=run,
+            device=device,
+            display=display,
+            ready=ready,
+        )
     except KeyboardInterrupt:
         click.echo("Closed.")
 

@@ -71,3 +71,9 @@ def picture_file(picture: CountedPicture) -> Path:
     """
     named = Path(picture.name)
     return named if named.exists() else Path(picture.name.removeprefix("'"))
+
+
+def moved_file(picture: CountedPicture, folder: Path | None) -> Path:
+    """Where a picture is: where it was counted, or by its name in the folder that has it now."""
+    path = picture_file(picture)
+    return path if folder is None else folder / path.name

@@ -18,7 +18,7 @@ from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file, read_json
 
 _COUNT_COLUMNS = ("image", "count", "width_px", "height_px", "points", "sha256")
-_OPTIONAL = ("um_per_px",)
+_OPTIONAL = ("um_per_px", "low90", "high90")
 _POINT_COLUMNS = ("image", "x_px", "y_px", "score")
 _LARGEST_SIDE_PX = 2**26
 
@@ -36,6 +36,7 @@ class CountedPicture:
         scores: (N,), NaN where a cell has none.
         sha256: of the picture's file when it was counted.
         um_per_px: edge of a pixel, micrometres; None where it is not known.
+        interval: ends of the count's interval; None where it has none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class CountedPicture:
     scores: NDArray[np.float32]
     sha256: str
     um_per_px: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def places(self) -> NDArray[np.float64]:
@@ -66,12 +68,16 @@ class CountedFolder:
         pictures: in the order of the table.
         method: name of what counted; empty where it is not known.
         reading: how the pictures were read.
+        run_id: of the run that counted; empty where it is not known.
+        scale: px that a cell should have had per px that it has.
     """
 
     folder: Path
     pictures: tuple[CountedPicture, ...]
     method: str = ""
     reading: ReadOptions = AS_THEY_COME
+    run_id: str = ""
+    scale: float = 1.0
 
 
 def read_counted(folder: Path) -> CountedFolder:
@@ -102,7 +108,15 @@ def read_counted(folder: Path) -> CountedFolder:
     )
     name = facts.get("method")
     reading = _reading(facts.get("reading"), folder / METHOD)
-    return CountedFolder(folder, pictures, name if isinstance(name, str) else "", reading)
+    run_id, scale = facts.get("run_id"), facts.get("scale")
+    return CountedFolder(
+        folder,
+        pictures,
+        method=name if isinstance(name, str) else "",
+        reading=reading,
+        run_id=run_id if isinstance(run_id, str) else "",
+        scale=float(scale) if isinstance(scale, int | float) and scale > 0 else 1.0,
+    )
 
 
 def _picture(
@@ -121,6 +135,7 @@ def _picture(
             f"{where} counts {line['points'][:20]} places and {POINTS} has {len(table)}; the same "
             "`cellbench count` mends it."
         )
+    low, high = line.get("low90"), line.get("high90")
     return CountedPicture(
         name=line["image"],
         count=_number(line["count"], where),
@@ -129,6 +144,7 @@ def _picture(
         scores=table[:, 2].astype(np.float32) if has_places else np.zeros(0, np.float32),
         sha256=line["sha256"],
         um_per_px=_number(line["um_per_px"], where) if line.get("um_per_px") else um_per_px,
+        interval=(_number(low, where), _number(high, where)) if low and high else None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellbench.counting.annotator_agreement import agreement
-from cellbench.counting.corrected_set import picture_file
+from cellbench.counting.corrected_set import moved_file
 from cellbench.counting.corrections import (
     ADDED,
     CHECKED,
@@ -36,7 +36,12 @@ class ViewSession:
     """
 
     def __init__(
-        self, counted: CountedFolder, *, annotator: str = "", pictures: Path | None = None
+        self,
+        counted: CountedFolder,
+        *,
+        annotator: str = "",
+        pictures: Path | None = None,
+        ordered_by: str = "",
     ) -> None:
         """Open the corrections of a person.
 
@@ -44,12 +49,14 @@ class ViewSession:
             counted: the tables.
             annotator: name of the person's file; "" for corrected.csv.
             pictures: folder that holds the pictures, where they are not where they were counted.
+            ordered_by: what the pictures are ordered by, the largest first; "" for the table.
 
         Raises:
             UserError: a file of the folder is damaged.
         """
         self.counted = counted
         self.annotator = annotator
+        self.ordered_by = ordered_by
         self._folder = pictures
         self._log = CorrectionLog.open(counted.folder, annotator)
         self._regions = read_regions(counted.folder)
@@ -65,6 +72,7 @@ class ViewSession:
         return {
             "method": plain(self.counted.method),
             "annotator": self.annotator,
+            "ordered_by": self.ordered_by,
             "dense": any(picture.um_per_px is not None for picture in self.counted.pictures),
             "pictures": pictures,
             "total_method": sum(each["method"] for each in pictures),
@@ -212,8 +220,7 @@ class ViewSession:
 
     def _path(self, picture: CountedPicture) -> Path:
         """Where the picture is: where it was counted, else by its name in the folder given."""
-        path = picture_file(picture)
-        return path if self._folder is None else self._folder / path.name
+        return moved_file(picture, self._folder)
 
 
 def _density(picture: CountedPicture, cells: float, area_px: float) -> float | None:

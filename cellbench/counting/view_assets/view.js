@@ -93,7 +93,8 @@ function draw() {
     remove.addEventListener("click", () => saveRegions(picture.regions.filter((_, j) => j !== i)));
     return [r.name, String(r.cells), String(r.method), r.area_px.toFixed(0), number(r.per_mm2), remove];
   }));
-  get("where").textContent = `${index + 1} of ${overview.pictures.length}`;
+  const order = overview.ordered_by ? `, by ${overview.ordered_by}` : "";
+  get("where").textContent = `${index + 1} of ${overview.pictures.length}${order}`;
   get("undo").disabled = !picture.undo;
   get("previous").disabled = index === 0;
   get("next").disabled = index === overview.pictures.length - 1;

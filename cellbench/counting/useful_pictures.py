@@ -1,0 +1,228 @@
+"""Which picture of a count to annotate next: the one on which the method contradicts itself most.
+
+A picture has eight orientations, and cells look alike in all of them; a method that counts
+otherwise when a picture is turned or mirrored has not learned what is in it. So the pictures are
+ordered by the standard deviation of the counts of the eight, as a share of their mean. Of a method
+that counts the same in all orientations, and of one that is not at hand, the order is by the width
+of the intervals, as a share of the count.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.counting.corrected_set import picture_file
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.data.large import LargePicture, open_picture
+from cellbench.engine.work_progress import Display
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.reading import read_file
+from cellbench.files.writing import sha256_file, write_atomically
+from cellbench.records.kept_models import kept_models
+from cellbench.records.trained_runs import TrainedRun, find_trained
+
+USEFUL = "useful.csv"
+BY_VIEWS, BY_INTERVALS = "disagreement of views", "width of intervals"
+
+_HEAD = ("image", "disagreement", "sha256", "run_id")
+# Shares below this are the rounding of sums, not another count.
+_ROUNDING = 1e-3
+
+Count = Callable[[NDArray[np.uint8], str], float]
+"""Cells of (H, W, 3) uint8 pixels; the name of the picture is for messages."""
+
+
+@dataclass(frozen=True)
+class UsefulOrder:
+    """Pictures in the order in which annotating them helps.
+
+    Attributes:
+        counted: the folder with its pictures in that order; those looked through are the last.
+        by: BY_VIEWS or BY_INTERVALS.
+        values: by name of the picture, what it is ordered by; without those that have none.
+    """
+
+    counted: CountedFolder
+    by: str
+    values: Mapping[str, float]
+
+
+def view_disagreement(count: Count, pixels: NDArray[np.uint8], name: str = "") -> float:
+    """How far the counts of a picture's eight orientations lie apart.
+
+    Args:
+        count: of the method.
+        pixels: (H, W, 3) uint8.
+        name: of the picture, for messages.
+
+    Returns:
+        Their standard deviation, as a share of their mean or, of less than one cell, of one cell.
+    """
+    counts = [
+        count(np.ascontiguousarray(np.rot90(side, turns)), name)
+        for side in (pixels, pixels[:, ::-1])
+        for turns in range(4)
+    ]
+    return float(np.std(counts) / max(float(np.mean(counts)), 1.0))
+
+
+def order_by_use(
+    counted: CountedFolder,
+    *,
+    checked: Collection[str] = (),
+    load: Callable[[], Count | None] = lambda: None,
+    place_of: Callable[[CountedPicture], Path] = picture_file,
+    display: Display | None = None,
+) -> UsefulOrder:
+    """Order the pictures of a count by how much an annotation would help.
+
+    What is computed is kept in `useful.csv`, picture by picture, so that a later call goes on.
+
+    Args:
+        counted: the folder.
+        checked: names of pictures that were looked through.
+        load: gives the method that counted; None where it is not at hand.
+        place_of: where a picture is.
+        display: where progress is shown.
+
+    Raises:
+        UserError: neither the method nor intervals are there, or the folder cannot be written.
+    """
+    show = display or Display()
+    known = _read(counted)
+    open_ones = [picture for picture in counted.pictures if picture.name not in checked]
+    missing = [picture for picture in open_ones if picture.name not in known]
+    count = load() if missing else None
+    if count is not None:
+        with show.task("comparing views", len(missing)) as advance:
+            for picture in missing:
+                try:
+                    known[picture.name] = _of_picture(counted, picture, place_of(picture), count)
+                    _write(counted, known)
+                except UserError as error:
+                    show.say(f"{picture.name} comes last: {error}")
+                advance(1.0)
+    found = {p.name: known[p.name] for p in open_ones if p.name in known}
+    by = BY_VIEWS
+    if not found or max(found.values()) < _ROUNDING:
+        reason = "counts the same in all orientations" if found else "is not at hand"
+        by, found = BY_INTERVALS, _widths(open_ones)
+        if open_ones and not found:
+            raise UserError(
+                f"The pictures of {counted.folder} cannot be ordered by use: the method {reason}, "
+                "and its counts have no intervals; name the run that counted with --with."
+            )
+        if open_ones:
+            show.say(f"The method {reason}; the order is by the width of its intervals.")
+
+    def rank(picture: CountedPicture) -> tuple[bool, bool, float]:
+        return picture.name in checked, picture.name not in found, -found.get(picture.name, 0.0)
+
+    ordered = tuple(sorted(counted.pictures, key=rank))
+    return UsefulOrder(replace(counted, pictures=ordered), by, found)
+
+
+def find_counter(counted: CountedFolder, named: str | None = None) -> TrainedRun | None:
+    """The run that counted a folder.
+
+    Args:
+        counted: the folder.
+        named: by the user, as `count --with` takes it; None to look for it among the kept models
+            and in the working store.
+
+    Returns:
+        None where it is not at hand and none was named.
+
+    Raises:
+        UserError: the run that was named is not there, or another one counted.
+    """
+    if named is not None:
+        run = find_trained(named, None)
+        if run.record["run_id"] != counted.run_id:
+            raise UserError(
+                f"{counted.folder} was counted by the run {counted.run_id[:16] or 'of no id'}, and "
+                f"{named} is {run.record['run_id'][:16]}; name the one that counted."
+            )
+        return run
+    places = [str(model.folder) for model in kept_models()]
+    for place in (*places, counted.run_id):
+        with suppress(UserError):
+            run = find_trained(place, None)
+            if run.record["run_id"] == counted.run_id:
+                return run
+    return None
+
+
+def counter_of(
+    counted: CountedFolder, named: str | None = None, *, device: str = "auto"
+) -> Count | None:
+    """What the method that counted a folder counts in pixels; see `find_counter`.
+
+    Args:
+        counted: the folder.
+        named: its run.
+        device: "auto", "cpu", "cuda", ...
+
+    Raises:
+        UserError: see `find_counter`; or the method cannot be loaded.
+    """
+    run = find_counter(counted, named)
+    if run is None:
+        return None
+    from cellbench.counting.trained_counter import load_counter
+
+    counter = load_counter(run, device=device)
+    return lambda pixels, name: counter.count(pixels, scale=counted.scale, name=name).count
+
+
+def _of_picture(counted: CountedFolder, picture: CountedPicture, path: Path, count: Count) -> float:
+    if not path.is_file() or sha256_file(path) != picture.sha256:
+        raise UserError(f"{path} is gone or has changed since it was counted.")
+    pixels: Any = open_picture(path, counted.reading).pixels
+    if isinstance(pixels, LargePicture):
+        pixels.close()
+        raise UserError("it is read in tiles, and cannot be turned.")
+    return view_disagreement(count, pixels, picture.name)
+
+
+def _widths(pictures: Collection[CountedPicture]) -> dict[str, float]:
+    """Width of each interval as a share of the count, or of one cell where that is less."""
+    return {
+        picture.name: (picture.interval[1] - picture.interval[0]) / max(picture.count, 1.0)
+        for picture in pictures
+        if picture.interval is not None
+    }
+
+
+def _read(counted: CountedFolder) -> dict[str, float]:
+    """What was computed of the same pictures and the same run; nothing of a damaged file."""
+    wanted = {p.name: (p.sha256, counted.run_id) for p in counted.pictures}
+    found: dict[str, float] = {}
+    with suppress(OSError, UnicodeDecodeError, csv.Error, ValueError):
+        text = read_file(counted.folder / USEFUL, most=FILE.size).decode("utf-8")
+        for line in csv.DictReader(io.StringIO(text, newline="")):
+            value = float(line.get("disagreement") or "nan")
+            key = (line.get("sha256"), line.get("run_id"))
+            if wanted.get(line.get("image", "")) == key and 0 <= value < np.inf:
+                found[line["image"]] = value
+    return found
+
+
+def _write(counted: CountedFolder, values: Mapping[str, float]) -> None:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for picture in counted.pictures:
+        if picture.name in values:
+            value = f"{values[picture.name]:.6f}"
+            writer.writerow((picture.name, value, picture.sha256, counted.run_id))
+    data = stream.getvalue().encode("utf-8")
+    write_atomically(counted.folder / USEFUL, data, elsewhere="--out of count")
