@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
 from cellbench.structures import Prediction
-from cellbench.testing.claims import require
+from cellbench.testing.contract_claim import require
 
 # Rounding in float32 moves a point by about 1e-5 px and a score by about 1e-6; a wrong pixel,
 # tile, scale or padding by at least 1e-2 of either.

@@ -18,7 +18,7 @@ from cellbench.models.folding import fold_batch_norms
 from cellbench.models.point_counter import PointCounter
 from cellbench.structures import Prediction
 from cellbench.testing.agreement import assert_same_candidates
-from cellbench.testing.claims import Claim, require
+from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import READS
 from cellbench.testing.samples import CounterCase, batch_of, images_of, picture

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from cellbench.models.counter import total_loss
-from cellbench.testing.claims import require
+from cellbench.testing.contract_claim import require
 from cellbench.testing.fake_cuda import (
     DEVICE,
     HostTensors,

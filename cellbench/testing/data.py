@@ -16,7 +16,7 @@ from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.engine.assembly import make_transform
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS, TRANSFORMS
-from cellbench.testing.claims import Claim, require
+from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.samples import picture
 
 # Images of a set that are read; a set may have thousands.

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch, CellCounter, Images
 from cellbench.plugin_index import entries
-from cellbench.testing.claims import require
+from cellbench.testing.contract_claim import require
 
 DEVICE = torch.device("cuda", 0)
 # What fake tensors raise where a number would have to be known.

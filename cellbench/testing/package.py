@@ -15,8 +15,8 @@ from cellbench.config.sources import load_file, package_folders
 from cellbench.errors import UserError
 from cellbench.plugin_index import Entry
 from cellbench.registry import REGISTRIES
-from cellbench.testing import counters, data, parts
-from cellbench.testing.claims import Claim, require, sentence
+from cellbench.testing import counters, data, network_parts
+from cellbench.testing.contract_claim import Claim, require, sentence
 from cellbench.testing.samples import CounterCase
 
 
@@ -171,8 +171,9 @@ def _checks_of_part(
     model, node = uses[0] if uses else (None, {"type": entry.name})
     subject: Any
     claims: tuple[Claim, ...]
-    if entry.role in parts.CLAIMS:
-        claims, subject = parts.CLAIMS[entry.role], parts.PartSubject(entry.role, node, model)
+    if entry.role in network_parts.CLAIMS:
+        claims = network_parts.CLAIMS[entry.role]
+        subject = network_parts.PartSubject(entry.role, node, model)
     else:
         options = {key: value for key, value in node.items() if key != "type"}
         claims, subject = data.CLAIMS[entry.role], data.DataSubject(entry.name, options)

@@ -13,7 +13,7 @@ from cellbench.data.contracts import DataSet
 from cellbench.data.images import image_size
 from cellbench.data.own_sets.measurements import Measured, measure
 from cellbench.errors import UserError
-from cellbench.testing.claims import ContractError
+from cellbench.testing.contract_claim import ContractError
 from cellbench.testing.data import check_raw_copy
 
 # Where a part stands in a method, and a shipped method to compare it with.

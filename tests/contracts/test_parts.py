@@ -8,7 +8,7 @@ import pytest
 from counter_cases import built_in
 
 from cellbench.registry import REGISTRIES
-from cellbench.testing.parts import CONV_CLAIMS, MATCHER_CLAIMS, TARGET_CLAIMS, PartSubject
+from cellbench.testing.network_parts import CONV_CLAIMS, MATCHER_CLAIMS, TARGET_CLAIMS, PartSubject
 
 # Targets that answer on a larger grid than the image: px beyond it on each side.
 TARGET_MARGINS = {"RedundantCount": 16}  # its windows of 32 px reach so far beyond the image

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cellbench import paths
 from cellbench.data.images import decode_image
 from cellbench.data.manifests import OwnFacts
-from cellbench.data.own_sets.calibration import in_pixels, stated_um_per_px
 from cellbench.data.own_sets.contradictions import (
     check_agreement,
     check_corner,
@@ -23,6 +22,7 @@ from cellbench.data.own_sets.contradictions import (
 from cellbench.data.own_sets.folder_files import find_files, image_name
 from cellbench.data.own_sets.groups import group_pictures
 from cellbench.data.own_sets.measurements import Measured, measure, set_config
+from cellbench.data.own_sets.micrometre_points import in_pixels, stated_um_per_px
 from cellbench.data.own_sets.pairing import FoundAnnotation, first, pair
 from cellbench.data.own_sets.placement import Placement
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole

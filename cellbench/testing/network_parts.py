@@ -12,7 +12,7 @@ from torch import Tensor
 from cellbench.config.sources import find_config, load_file
 from cellbench.models.parts import DensityTarget, Matcher
 from cellbench.registry import CONVS, REGISTRIES, TARGETS
-from cellbench.testing.claims import Claim, require
+from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.counters import check_gradients
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import READS
