@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 SET_CONFIG = "data.json"
+PEOPLE = "people.json"
 """Config of a set of the user's own, in its folder; its `data`, which the user may change."""
 
 

@@ -31,7 +31,8 @@ def import_own(
     a_seg.npy), or states it (COCO, CVAT, VIA, a table with a column called image). What
     contradicts itself is refused, and nothing is kept of it. Of a folder of counts that were
     corrected with `cellbench view`, the pictures that a person has looked through are taken, with
-    the corrected cells.
+    the corrected cells. Of several people's corrections those in corrected.csv hold; how far the
+    people differ is a row of the set's leaderboard.
 
     Args:
         name: of the set, as `cellbench run --dataset` and the other commands take it.
@@ -58,7 +59,8 @@ def import_own(
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
-    from cellbench.counting.corrected_set import is_corrected, write_corrected
+    from cellbench import paths
+    from cellbench.counting.corrected_set import is_corrected, people_file, write_corrected
     from cellbench.counting.counted_folder import read_counted
     from cellbench.data.own_sets.own_import import keep_set, understand_folder
     from cellbench.data.planes import PlaneChoice
@@ -66,6 +68,7 @@ def import_own(
 
     place = Path(source).expanduser()
     options = ReadOptions(PlaneChoice(channel, page, project))
+    counted = None
     with ExitStack() as stack:
         if annotations is None and is_corrected(place):
             counted = read_counted(place)
@@ -83,4 +86,10 @@ def import_own(
             force=force,
             progress=progress,
         )
-        return keep_set(folder, force=force) if confirm(folder) else None
+        if not confirm(folder):
+            return None
+        people = None
+        if counted is not None:
+            people = people_file(counted, {p.path.stem: p.image_id for p in folder.pictures})
+        beside = {} if people is None else {paths.PEOPLE: people}
+        return keep_set(folder, force=force, beside=beside)

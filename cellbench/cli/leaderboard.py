@@ -140,11 +140,11 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     from rich.console import Console
 
     from cellbench.ranking import tables
-    from cellbench.ranking.rows import PUBLISHED
+    from cellbench.ranking.rows import BESIDE
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
-    papers = [row for row in rows if row.protocol == PUBLISHED]
-    ours = [row for row in rows if row.protocol != PUBLISHED]
+    papers = [row for row in rows if row.protocol in BESIDE]
+    ours = [row for row in rows if row.protocol not in BESIDE]
     pages = [list(page) for _, page in groupby(ours, key=lambda r: (r.dataset, r.protocol))]
     ownless = {row.dataset for row in papers} - {page[0].dataset for page in pages}
     lone = [[next(r for r in papers if r.dataset == name)] for name in sorted(ownless)]
@@ -154,11 +154,11 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     for part in pages:
         dataset, protocol = tables.plain(part[0].dataset), tables.plain(part[0].protocol)
         beside = [] if dataset in told else [r for r in papers if r.dataset == dataset]
-        part = [row for row in part if row.protocol != PUBLISHED] + beside
+        part = [row for row in part if row.protocol not in BESIDE] + beside
         if not part:
             continue
         told.add(dataset)
-        title = f"{dataset}, " + ("published" if protocol == PUBLISHED else f"protocol {protocol}")
+        title = f"{dataset}, " + (protocol if protocol in BESIDE else f"protocol {protocol}")
         laid = tables.lay_out(part, width=console.width)
         if len(part) > _MANY:
             click.echo(_aligned(title, laid, simulated=part[0].simulated))

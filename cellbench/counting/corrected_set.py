@@ -1,6 +1,8 @@
 """Corrected counts as annotations, so that what a person mended can teach the next method."""
 
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,50 @@ from cellbench.files.writing import safe_id, sha256_file, writing
 def is_corrected(folder: Path) -> bool:
     """Whether a folder holds counts that somebody has corrected or looked through."""
     return (folder / COUNTS).is_file() and bool(annotators_of(folder))
+
+
+def people_of(counted: CountedFolder) -> dict[str, CorrectionLog]:
+    """Those whose counts may be held against each other, by name; fewer than two are nobody.
+
+    Where two or more have a file with their name, `corrected.csv` is what they agreed on; else it
+    is a person's, unless it repeats the other file.
+    """
+    names = [name for name in annotators_of(counted.folder) if name]
+    found = {name: CorrectionLog.open(counted.folder, name) for name in names}
+    own = CorrectionLog.open(counted.folder)
+    if len(found) == 1 and own.changes and own.changes != found[names[0]].changes:
+        found["corrected"] = own
+    return found if len(found) > 1 else {}
+
+
+def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | None:
+    """What each of several people counted in the pictures of a set, as the set keeps it.
+
+    Args:
+        counted: the counts.
+        names: by name of a written picture, without suffix, its id in the set.
+
+    Returns:
+        JSON; None where fewer than two have corrected.
+    """
+    logs = people_of(counted)
+    if not logs:
+        return None
+    pictures: dict[str, list[int | None]] = {}
+    for picture in counted.pictures:
+        image_id = names.get(_stem(picture))
+        if image_id is None:
+            continue
+        found = [log.changes.get(picture.name, ()) for log in logs.values()]
+        counts = [apply_changes(picture.places, own).count if own else None for own in found]
+        pictures[image_id] = counts
+    document = {"people": list(logs), "pictures": pictures}
+    return (json.dumps(document, indent=1) + "\n").encode("ascii")
+
+
+def _stem(picture: CountedPicture) -> str:
+    """Name of a written picture: those of one name from two folders must not meet."""
+    return safe_id(f"{picture_file(picture).stem}-{picture.sha256[:8]}")
 
 
 def write_corrected(counted: CountedFolder, target: Path) -> int:
@@ -50,8 +96,7 @@ def write_corrected(counted: CountedFolder, target: Path) -> int:
             raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
         done = apply_changes(picture.places, changes)
         cells = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
-        # Pictures of one name from two folders must not write over each other.
-        stem = safe_id(f"{path.stem}-{picture.sha256[:8]}")
+        stem = _stem(picture)
         with writing(target / stem):
             shutil.copyfile(path, target / f"{stem}{path.suffix}")
             (target / f"{stem}.txt").write_bytes(format_points(cells))

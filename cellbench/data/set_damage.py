@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cellbench.data.set_writer import Progress
 from cellbench.data.stored_set import StoredSet
 from cellbench.files.writing import sha256_file
-from cellbench.paths import SET_CONFIG
+from cellbench.paths import PEOPLE, SET_CONFIG
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,6 +30,8 @@ def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Dama
     expected = {"manifest.json": ""}
     if stored.manifest.own is not None:
         expected[SET_CONFIG] = ""  # the user may change it
+        if (stored.folder / PEOPLE).is_file():
+            expected[PEOPLE] = ""
     for entry in stored.manifest.entries:
         expected[entry.image] = entry.image_sha256
         expected[entry.points] = entry.points_sha256

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cellbench import paths
 from cellbench.errors import UserError
+from cellbench.ranking.people import people_rows
 from cellbench.ranking.row_cache import ranked_rows
 from cellbench.ranking.rows import PROTOCOLS, Row
 from cellbench.records.store import datasets_with_records
@@ -19,8 +20,8 @@ class Leaderboard:
         stores: folders of leaderboards/; tables are written to the first.
         dataset: the set that was asked for; None for all.
         recorded: sets with records.
-        rows: what is shown, those of papers last.
-        shown: how many of the rows are not of papers.
+        rows: what is shown, those of people and of papers last.
+        shown: how many of the rows are of methods here.
         beside: of a set that was asked for and has no record the numbers of papers and, after
             them, the rows of its simulator.
         left_out: how many rows of the protocol are not shown, since they are not ranked.
@@ -79,7 +80,7 @@ def find_leaderboard(
         stores=folders,
         dataset=dataset,
         recorded=tuple(recorded),
-        rows=(*shown, *papers),
+        rows=(*shown, *people_rows({row.dataset for row in shown}), *papers),
         shown=len(shown),
         beside=tuple(beside),
         left_out=len(asked) - len(shown),

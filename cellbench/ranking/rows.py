@@ -31,6 +31,10 @@ PROTOCOLS = ("v1", "mbm-donor", "literature", *UNRANKED_PROTOCOLS)
 
 # The protocol that rows from papers go under: whatever theirs was, it was none of ours.
 PUBLISHED = "published"
+# The one of people who counted the pictures of a set.
+PEOPLE = "people"
+# What stands below the methods of a set and is never ranked.
+BESIDE = (PEOPLE, PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

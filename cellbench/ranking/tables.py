@@ -14,7 +14,7 @@ from typing import Any
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.ranking.clusters import cluster_word
-from cellbench.ranking.rows import PUBLISHED, Row
+from cellbench.ranking.rows import PEOPLE, PUBLISHED, Row
 
 SIMULATED = "Simulated images: these numbers say nothing about real cells."
 SHARED = (
@@ -187,13 +187,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+_BESIDE = {PUBLISHED: "Published", PEOPLE: "People"}
+
+
 def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
     """A page with a table for every protocol of one set."""
     lines = [f"# {markdown(dataset)}", ""]
     if any(row.simulated for row in rows):
         lines += [f"**{SIMULATED}**", ""]
     for protocol, group in groupby(rows, key=lambda row: row.protocol):
-        title = "Published" if protocol == PUBLISHED else f"Protocol {markdown(protocol)}"
+        title = _BESIDE.get(protocol) or f"Protocol {markdown(protocol)}"
         table = lay_out(list(group))
         heads = [markdown(column.title) for column in table.columns]
         rule = [":--" if column.left else "--:" for column in table.columns]

@@ -1,15 +1,24 @@
 """Claims about corrected counts as annotations of a set."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from counted_samples import nuclei_counts
+from record_samples import sample_record
 
 from cellbench.api.own_folders import import_own
+from cellbench.counting.corrected_set import people_of
 from cellbench.counting.corrections import CorrectionLog, apply_changes
 from cellbench.counting.counted_folder import read_counted
+from cellbench.data.set_damage import verify_set
 from cellbench.errors import UserError
+from cellbench.ranking.leaderboards import find_leaderboard
+from cellbench.ranking.people import people_rows
+from cellbench.ranking.rows import PEOPLE
+from cellbench.records.record_file import write_record
+from cellbench.reports.site.site_build import build_site
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -45,6 +54,61 @@ def test_a_count_that_nobody_agreed_on_is_refused(counted):
         CorrectionLog.open(counted.folder, name).add(counted.pictures[0].name, [("checked", 0, 0)])
     with pytest.raises(UserError, match="corrected by anna, ben"):
         import_own("mended", counted.folder)
+
+
+def test_what_several_people_counted_is_a_row_of_the_set_s_table(counted, tmp_path):
+    first, second, third = counted.pictures
+    corners = [("added", 1.0 + k, 2.0) for k in range(6)]
+    anna, ben, agreed = (CorrectionLog.open(counted.folder, name) for name in ("anna", "ben", ""))
+    anna.add(first.name, corners[:4])
+    ben.add(first.name, corners[:1])  # three fewer
+    anna.add(second.name, [("checked", 0, 0)])
+    ben.add(second.name, [("added", 5.0, 6.0)])  # one more
+    anna.add(third.name, corners)  # ben has not looked at it
+    for picture in (first, second, third):
+        agreed.add(picture.name, [("checked", 0, 0)])
+    stored = import_own("mended", counted.folder)
+    assert verify_set(stored) == []
+    (row,) = people_rows(["mended", "nuclei"])
+    assert row.method == "people: anna, ben"
+    assert (row.mae, row.rank) == (2.0, None)
+    assert row.rmse == pytest.approx(5**0.5)
+    assert "over 2 pictures that both counted" in row.note
+
+    write_record(tmp_path, sample_record(dataset="mended"))
+    found = find_leaderboard("mended", None, False, False, [str(tmp_path)])
+    assert [row.protocol for row in found.rows] == ["v1", PEOPLE]
+    assert found.shown == 1
+    build_site([tmp_path], tmp_path / "site")
+    text = (tmp_path / "site/mended/v1/index.html").read_text()
+    assert "2.00 cells (people: anna, ben)" in text
+
+
+def test_a_file_that_repeats_a_person_s_is_no_second_person(counted):
+    CorrectionLog.open(counted.folder, "anna").add(counted.pictures[0].name, [("checked", 0, 0)])
+    shutil.copy(counted.folder / "corrected-anna.csv", counted.folder / "corrected.csv")
+    assert people_of(counted) == {}
+    CorrectionLog.open(counted.folder).add(counted.pictures[0].name, [("added", 1, 1)])
+    assert sorted(people_of(counted)) == ["anna", "corrected"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"people": ["a"], "pictures": {}}',
+        '{"people": ["a", "b"], "pictures": {"x": [1]}}',
+        '{"people": ["a", 5], "pictures": {}}',
+        '{"people": ["a", "b"], "pictures": {"x": [1, "many"]}}',
+        '{"people": ["a", "b"], "pictures": {"x": [1, null]}}',
+    ],
+)
+def test_a_damaged_file_of_people_is_no_row(home, text):
+    folder = home / "data/mine"
+    folder.mkdir(parents=True)
+    (folder / "people.json").write_text(text)
+    assert people_rows(["mine"]) == []
 
 
 def test_a_picture_that_has_changed_is_refused(counted):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -286,7 +286,11 @@ def _checked(
 
 
 def keep_set(
-    folder: UnderstoodFolder, *, force: bool = False, progress: Progress | None = None
+    folder: UnderstoodFolder,
+    *,
+    force: bool = False,
+    beside: Mapping[str, bytes] | None = None,
+    progress: Progress | None = None,
 ) -> StoredSet:
     """Keep an understood folder as a set in `$CELLBENCH_HOME`, with its config.
 
@@ -303,7 +307,10 @@ def keep_set(
         source=as_unicode(f"imported from a folder called {folder.source.resolve().name}"),
         notes=folder.notes,
         own=folder.facts,
-        beside={paths.SET_CONFIG: (json.dumps(config, indent=1) + "\n").encode("ascii")},
+        beside={
+            **(beside or {}),
+            paths.SET_CONFIG: (json.dumps(config, indent=1) + "\n").encode("ascii"),
+        },
         force=force,
         progress=progress,
         total=len(folder.pictures),

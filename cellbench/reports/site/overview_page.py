@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cellbench.ranking.people import people_rows
 from cellbench.ranking.published import Published
 from cellbench.ranking.rows import PROTOCOLS, Row, published_rows
 from cellbench.ranking.tables import COLUMNS, plain
@@ -70,7 +71,8 @@ def overview_data(
                     rows.append(_row(e, table, str(split), whole))
     sets = list(dict.fromkeys(table.dataset for table in results.tables))
     numbers = [number for number in published if number.dataset in sets]
-    rows += [_paper(row) for row in published_rows(numbers)]
+    rows += [_beside(row, "people") for row in people_rows(sets)]
+    rows += [_beside(row, "published") for row in published_rows(numbers)]
     found = {table.protocol for table in results.tables}
     ordered = [*(p for p in PROTOCOLS if p in found), *sorted(found - {*PROTOCOLS})]
     splits = sorted({split for parts in by_split.values() for split in parts})
@@ -102,9 +104,9 @@ def _row(e: Experiment, table: SetTable, split: str = "", whole: int | None = No
     return [None, split, e.status, plain(row.note), _texts(row), *cost, *facts]
 
 
-def _paper(row: Row) -> list[Any]:
+def _beside(row: Row, status: str) -> list[Any]:
     facts = [row.dataset, row.protocol, "", plain(row.method)]
-    return [None, "", "published", plain(row.note), _texts(row), None, None, *facts]
+    return [None, "", status, plain(row.note), _texts(row), None, None, *facts]
 
 
 def _texts(row: Row) -> str:

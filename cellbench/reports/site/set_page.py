@@ -9,6 +9,7 @@ import numpy as np
 from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
 from cellbench.ranking.clusters import cluster_word
+from cellbench.ranking.people import people_rows
 from cellbench.ranking.tables import COLUMNS, SHARED, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
 from cellbench.reports.site.page_writer import PageWriter
@@ -25,8 +26,9 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
     """
     path = f"{table.folder}/index.html"
     smallest = smallest_difference(table)
+    people = people_rows([table.dataset])
     known = [(e.shown, e.stamps) for e in table.experiments]
-    if writer.is_current(path, (known, smallest, errata)):
+    if writer.is_current(path, (known, smallest, errata, people)):
         return
     listed = {id(e) for e in table.listed}
     images = hardest_images(table)
@@ -48,6 +50,7 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
         cells=f"{table.errors.truth.sum():g}",
         splits=ranges(table.ranked[0].row.splits) if table.ranked else "",
         smallest=smallest,
+        people=people,
         compared=len(table.ranked) > 1,
         listed=table.listed,
         others=[e for e in table.experiments if id(e) not in listed],

@@ -14,6 +14,8 @@ const get = (id) => document.getElementById(id);
 const [table, state, notes] = [get("results"), get("state"), get("notes")];
 const AT_ONCE = 200;
 const METHOD = data.columns.findIndex((c) => c[0] === "Method");
+// Rows of people and of papers belong to every protocol and split of their set.
+const beside = (r) => r.status === "people" || r.status === "published";
 let showAll = false;
 let later = 0;
 let sort = null; // [column, descending]
@@ -46,8 +48,8 @@ function chosen() {
   const [set, protocol, split] = ["set", "protocol", "splits"].map((id) => get(id).value);
   return rowsOf.filter((r) =>
     (set === "" || r.set === set) &&
-    (r.protocol === protocol || r.status === "published") &&
-    (r.split === split || r.status === "published") &&
+    (r.protocol === protocol || beside(r)) &&
+    (r.split === split || beside(r)) &&
     !hidden.has(r.status) &&
     words.every((w) => (r.method + " " + r.set).toLowerCase().includes(w)));
 }
@@ -114,7 +116,7 @@ function head() {
 }
 function line(r) {
   const row = document.createElement("tr");
-  row.className = r.status === "published" ? "paper" : r.status;
+  row.className = beside(r) ? "paper" : r.status;
   const set = document.createElement("td");
   set.textContent = r.set;
   row.append(set);
@@ -157,7 +159,7 @@ function fronts(rows) {
   const measure = metric();
   for (const set of data.sets) {
     for (const [field, xLabel] of [["seconds", "training, s (log)"], ["parameters", "parameters (log)"]]) {
-      const own = rows.filter((r) => r.set === set && r[field] > 0 && key(r, measure[1]) !== null && r.status !== "published");
+      const own = rows.filter((r) => r.set === set && r[field] > 0 && key(r, measure[1]) !== null && !beside(r));
       if (own.length < 2) continue;
       const points = own.map((r) => ({x: Math.log10(r[field]), y: key(r, measure[1]), label: r.method + ": " + text(r, measure[1]), href: r.href}));
       const sign = measure[2] ? 1 : -1;
