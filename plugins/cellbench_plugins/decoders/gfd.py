@@ -128,7 +128,7 @@ class GaussianAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enhance (B, C, H, W)."""
         evidence = self.evidence(x)
-        sigma = self.log_sigma.exp().expand(len(x), -1)
+        sigma = self.log_sigma.exp().expand(x.shape[0], -1)
         still = torch.zeros_like(sigma)
         smooth = gaussian_imagewise(evidence, sigma, sigma, still, still, sizes=self.SIZES)
         centre, surround = smooth.chunk(2, dim=1)
