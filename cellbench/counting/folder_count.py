@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_exports import Exporter
@@ -17,6 +17,7 @@ from cellbench.counting.experiment_means import (
     group_means,
     write_group_means,
 )
+from cellbench.counting.overlapped import WriteBehind, read_ahead
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import differences, doubts, known_summary
@@ -36,7 +37,7 @@ from cellbench.records.trained_runs import find_trained, unbound_notice
 from cellbench.structures import Prediction
 
 # Pictures that are compared with those of the training.
-_MOST_LOOKS = 20
+_MOST_LOOKS = 10
 
 if TYPE_CHECKING:
     from cellbench.counting.trained_counter import TrainedCounter
@@ -161,21 +162,28 @@ def count_pictures(
                 refused[name] = str(error)
         if areas:
             counter, intervals = load(), learned_intervals(trained)
-            with display.task("counting", sum(areas.values())) as advance:
-                for name, area in areas.items():
+
+            def read(name: str) -> Any:
+                picture = open_picture(files[name], reading)
+                if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
+                    looks.append(measure_appearance(picture.pixels))
+                return picture
+
+            def write(counted: Counted, found: Prediction, path: Path, pixels: Any) -> None:
+                exporter.write(counted, tables.add(counted, found), path, pixels)
+
+            total = sum(areas.values())
+            with display.task("counting", total) as advance, WriteBehind() as write_behind:
+                for name, picture_of in read_ahead(read, areas):
                     try:
-                        picture, found = _count_picture(
-                            counter, files[name], name, scale, reading, advance
-                        )
+                        picture = picture_of()
+                        found = _count_picture(counter, picture, name, scale, advance)
                     except UserError as error:
                         refused[name] = str(error)
-                        advance(area)
+                        advance(areas[name])
                         continue
-                    if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
-                        looks.append(measure_appearance(picture.pixels))
                     counted = _line(name, hashes[name], picture, found, um_per_px, intervals)
-                    done = tables.add(counted, found)
-                    exporter.write(counted, done, files[name], picture.pixels)
+                    write_behind(write, counted, found, files[name], picture.pixels)
         skipped = _skipped(listed.skipped, refused)
         done_before = tuple(tables.done[name] for name in files if name in tables.done)
         by_region: list[RegionCount] = []
@@ -259,15 +267,9 @@ def _line(
 
 
 def _count_picture(
-    counter: "TrainedCounter",
-    path: Path,
-    name: str,
-    scale: float,
-    reading: ReadOptions,
-    advance: Advance,
-) -> tuple[Any, Prediction]:
-    """Read a picture and count its cells; `advance` takes how many px are done."""
-    picture = open_picture(path, reading)
+    counter: "TrainedCounter", picture: Any, name: str, scale: float, advance: Advance
+) -> Prediction:
+    """Count the cells of a picture; `advance` takes how many px are done."""
     pixels = picture.pixels
     height, width = pixels.shape[:2]
     if isinstance(pixels, LargePicture) and counter.transforms:
@@ -275,13 +277,9 @@ def _count_picture(
             f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
             f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
         )
-    found = counter.count(
-        cast(Any, pixels),
-        scale=scale,
-        name=name,
-        progress=lambda share: advance(share * width * height),
+    return counter.count(
+        pixels, scale=scale, name=name, progress=lambda share: advance(share * width * height)
     )
-    return picture, found
 
 
 def _load(

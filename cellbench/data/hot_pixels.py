@@ -12,6 +12,19 @@ _ALONE = 0.1
 _MOST_SHARE = 1e-3
 
 
+def _quantiles(values: NDArray[Any], shares: tuple[float, ...]) -> list[float]:
+    """As `np.quantile`; of bytes from how often each occurs, which takes a tenth of the time."""
+    if values.dtype != np.uint8:
+        return [float(value) for value in np.quantile(values, shares)]
+    until = np.bincount(values.reshape(-1), minlength=256).cumsum()
+    found = []
+    for share in shares:
+        place = share * (values.size - 1)
+        low, high = np.searchsorted(until, [int(place), int(np.ceil(place))], side="right")
+        found.append(float(low + (high - low) * (place - int(place))))
+    return found
+
+
 def without_hot_pixels(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Replace single pixels far beyond all others by the median of their neighbours.
 
@@ -30,7 +43,7 @@ def without_hot_pixels(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     for channel in range(values.shape[2]) if values.ndim == 3 else (None,):
         plane = values if channel is None else values[:, :, channel]
         stride = max(1, int(np.sqrt(plane.size / 1_000_000)))
-        low, middle, high = np.quantile(plane[::stride, ::stride], [0.05, 0.5, 0.95])
+        low, middle, high = _quantiles(plane[::stride, ::stride], (0.05, 0.5, 0.95))
         width = max(high - low, 1e-9 * max(1.0, abs(middle)))
         above, below = middle + _FAR * width, middle - _FAR * width
         rows, columns = np.nonzero((plane > above) | (plane < below))

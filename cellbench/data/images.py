@@ -240,6 +240,20 @@ def check_png_sums(stream: BinaryIO) -> None:
     stream.seek(place)
 
 
+def png_chunks(stream: BinaryIO) -> set[bytes]:
+    """The kinds of chunks of a PNG, as far as it is whole; the stream stays where it is."""
+    place, found = stream.tell(), set()
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        found.add(kind)
+        if kind == b"IEND":
+            break
+        stream.seek(length + 4, 1)
+    stream.seek(place)
+    return found
+
+
 @contextmanager
 def explained(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one sentence."""

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from cellbench.data.decoded import Decoded, Raster, too_large
-from cellbench.data.images import check_png_sums, open_header
+from cellbench.data.images import check_png_sums, open_header, png_chunks
 from cellbench.errors import UserError
 
 _ORIENTATION = 0x0112
 _MOST_FRAMES = 2000
 _MOST_FRAME_PIXELS = 1_200_000_000
+# Of a PNG, what may hold EXIF; Pillow decodes the pixels to look behind them.
+_TURNING_CHUNKS = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 # Colour of a PNG: grey with alpha, RGB, RGB with alpha.
 _PNG_COLOURS = (2, 4, 6)
 
@@ -48,7 +50,8 @@ class PlainRaster(Raster):
                 raise UserError(f"{name} has {frames} frames or more; save those that are counted.")
             image.seek(0)
         self.axes = {"I": frames} if frames > 1 else {}
-        self.orientation = _orientation(image)
+        unturned = image.format == "PNG" and not (png_chunks(stream) & _TURNING_CHUNKS)
+        self.orientation = 1 if unturned else _orientation(image)
 
     def plane(self, index: Mapping[str, int]) -> Decoded:
         """Decode a frame."""

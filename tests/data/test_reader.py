@@ -7,6 +7,7 @@ from containers import CELLS, byte_scene, containers, packed_bits, scene
 from PIL import Image, ImageOps
 
 from cellbench.counting.trained_counter import TrainedCounter
+from cellbench.data.hot_pixels import _quantiles
 from cellbench.data.images import decode_image
 from cellbench.data.intensities import choose_mapping
 from cellbench.data.planes import PlaneChoice
@@ -155,6 +156,32 @@ def test_pictures_are_turned_as_exif_states(tmp_path):
             expected = np.asarray(ImageOps.exif_transpose(image))
         np.testing.assert_array_equal(read_whole(path).pixels, expected)
         assert size_of(path) == expected.shape[1::-1]
+
+
+def test_a_png_that_states_its_turn_behind_the_pixels_is_turned_too(tmp_path):
+    """Where the standard allows it, and Pillow looks for it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(byte_scene()[:60]).save(path, exif=exif)
+    data = path.read_bytes()
+    at = data.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4])
+    last = data.index(b"IEND") - 4
+    path.write_bytes(data[:at] + data[end:last] + data[at:end] + data[last:])
+    assert size_of(path) == (60, 256)
+    np.testing.assert_array_equal(read_whole(path).pixels[..., 0], np.rot90(byte_scene()[:60], -1))
+
+
+def test_quantiles_of_bytes_are_numpys():
+    rng = np.random.default_rng(3)
+    for shape in ((3, 3), (7, 11), (60, 80)):
+        for most in (2, 40, 256):
+            values = rng.integers(0, most, shape, dtype=np.uint8)
+            shares = (0.0, 0.05, 0.5, 0.95, 1.0)
+            np.testing.assert_allclose(
+                _quantiles(values, shares), np.quantile(values, shares), rtol=1e-12
+            )
 
 
 def test_transparency_makes_no_edge(tmp_path, count):
