@@ -19,6 +19,8 @@ from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.metrics.powered_means import powered_mean
 from cellbench.metrics.prediction_intervals import count_intervals
+from cellbench.records.kept_models import find_model
+from cellbench.records.record_file import read_record
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,22 @@ def finished(simulated_home, tmp_path_factory):
         patch.setenv("CELLBENCH_OFFLINE", "1")
         store = str(tmp_path_factory.mktemp("doubt-store"))
         return run(Request("methods/bloblog.py", dataset="adi-sim", store=store))
+
+
+@pytest.mark.parametrize("name", ["nuclei-blobs", "nuclei-unet"])
+def test_intervals_of_nine_tenths_hold_nine_tenths_of_held_out_fields(name):
+    """Learned from one half of the held-out fields of nuclei, looked up in the other, 20 times."""
+    record, stored = read_record(find_model(name) / "record.json"), open_set("nuclei")
+    truth, counts = (np.array([one[key] for one in record["images"]], float)
+                     for key in ("truth", "prediction"))  # fmt: skip
+    fields = np.array([stored.group(one["id"]) for one in record["images"]])
+    covered = []
+    for draw in range(20):
+        order = np.random.default_rng(draw).permutation(np.unique(fields))
+        known = np.isin(fields, order[: len(order) // 2])
+        low, high = count_intervals(truth[known], counts[known]).of(counts[~known])
+        covered.append(((low <= truth[~known]) & (truth[~known] <= high)).mean())
+    assert 0.88 <= np.mean(covered) <= 0.92
 
 
 @pytest.fixture

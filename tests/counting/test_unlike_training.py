@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import filters, measure
 
 from cellbench.counting.unlike_training import differences, doubts, known_summary
 from cellbench.data.appearance import is_summary, measure_appearance, training_summary
-from cellbench.data.stored_set import open_set
+from cellbench.data.splits import make_split
+from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.structures import CellSample
 
 
@@ -81,6 +83,38 @@ def test_nuclei_of_twice_the_width_suggest_half_the_scale():
     (sentence,) = differences(summary, looks, scale=1.0)
     suggested = float(sentence.partition("--scale ")[2].split()[0])
     assert suggested == pytest.approx(0.5, rel=0.25)
+
+
+def diameter(stored, ids, zoom=1.0):
+    """Of bright cells apart from others, px: the median of what Otsu's threshold cuts out."""
+    found = []
+    for image_id in ids:
+        smooth = filters.gaussian(stored.pixels(image_id).max(2).astype(float), 1)
+        cut = measure.regionprops(measure.label(smooth > filters.threshold_otsu(smooth)))
+        alone = [one for one in cut if one.area > 12 and one.solidity > 0.9]
+        found += [one.equivalent_diameter_area for one in alone]
+    return zoom * float(np.median(found))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_on_disk("vgg"), reason="the real VGG is not on this disk")
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_a_method_of_vgg_warns_of_nuclei_of_another_width_and_suggests_the_scale(zoom):
+    """The right scale is known from what a threshold cuts out of both."""
+    vgg, nuclei = open_set("vgg"), open_set("nuclei")
+    trained = make_split(vgg).train[:24]
+    summary = training_summary(vgg, trained)
+    ids = nuclei.ids[7::40]
+    looks = []
+    for image_id in ids:
+        image = Image.fromarray(nuclei.pixels(image_id))
+        size = (round(zoom * image.width), round(zoom * image.height))
+        looks.append(measure_appearance(np.asarray(image.resize(size, Image.Resampling.BILINEAR))))
+    said = differences(summary, looks, scale=1.0)
+    (sentence,) = [one for one in said if "--scale" in one]
+    suggested = float(sentence.partition("--scale ")[2].split()[0])
+    right = diameter(vgg, trained) / diameter(nuclei, nuclei.ids[::20], zoom)
+    assert suggested == pytest.approx(right, rel=0.25)
 
 
 def test_a_smoke_run_and_counts_that_hardly_vary_are_doubted():

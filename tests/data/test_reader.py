@@ -6,7 +6,7 @@ import tifffile
 from containers import CELLS, byte_scene, containers, packed_bits, scene
 from PIL import Image, ImageOps
 
-from cellbench.counting.trained_counter import TrainedCounter
+from cellbench.counting.trained_counter import TrainedCounter, load_counter
 from cellbench.data.hot_pixels import _quantiles
 from cellbench.data.images import decode_image
 from cellbench.data.intensities import choose_mapping
@@ -15,6 +15,7 @@ from cellbench.data.reader import ReadOptions, mapped, read_whole, size_of
 from cellbench.data.stored_set import open_set
 from cellbench.errors import UserError
 from cellbench.models.build import build_counter
+from cellbench.records.trained_runs import find_trained
 
 KINDS = {container.name: container for container in containers()}
 
@@ -52,6 +53,62 @@ def test_the_scene_counts_the_same_in_every_container(tmp_path, count, name):
     assert read.pixels.dtype == np.uint8
     assert abs(count(read.pixels) - CELLS) <= 0.1 * CELLS
     assert size_of(path, options(container.options)) == read.pixels.shape[1::-1]
+
+
+# What stretches noise: a dim picture is brought to 0..1, and one of a dozen levels too.
+DIM = {
+    "dim 16 bits with an offset", "dim with a hot pixel", "dim with dirt", "dim 16-bit colour",
+    "PNG of 16-bit colour", "PPM of 16-bit colour", "0 to 12 in 8 bits", "0 to 12 in 16 bits",
+    "PNG of 16 bits", "opaque: cells alone",
+}  # fmt: skip
+# A depth, a byte order, a photometric interpretation, an orientation, pages of which one is named.
+FEW = (
+    "uint16 times 257",
+    "big-endian",
+    "MinIsWhite",
+    "Orientation 6 of TIFF",
+    "third of the pages",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """Cells by the network that comes along."""
+    counter = load_counter(find_trained("nuclei-unet", None), device="cpu")
+    return lambda pixels: counter.count(np.ascontiguousarray(pixels)).count
+
+
+def counted_in(folder, name, count):
+    path = folder / f"a{KINDS[name].suffix}"
+    KINDS[name].write(path)
+    return count(read_whole(path, options(KINDS[name].options)).pixels)
+
+
+def test_the_shipped_network_counts_the_same_in_other_containers(tmp_path, shipped):
+    plain = shipped(np.repeat(byte_scene()[:, :, None], 3, axis=2))
+    for name in FEW:
+        assert counted_in(tmp_path, name, shipped) == pytest.approx(plain, rel=0.05), name
+
+
+@pytest.mark.slow
+def test_the_shipped_network_counts_the_same_in_every_container_that_is_not_dim(tmp_path, shipped):
+    plain = shipped(np.repeat(byte_scene()[:, :, None], 3, axis=2))
+    found = {name: counted_in(tmp_path, name, shipped) for name in KINDS if name not in DIM}
+    assert len(found) >= 60
+    off = {name: count for name, count in found.items() if abs(count / plain - 1) > 0.1}
+    assert not off
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    reason="the present network counts 46 of these 40 cells, and takes the stretched noise of dim "
+    "pictures for cells: the default, a blob filter, does not",
+    strict=False,
+)
+def test_the_shipped_network_counts_the_scene_in_every_container(tmp_path, shipped):
+    found = {name: counted_in(tmp_path, name, shipped) for name in KINDS}
+    off = {name: count for name, count in found.items() if abs(count - CELLS) > 0.1 * CELLS}
+    assert not off
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.options])
