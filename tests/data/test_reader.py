@@ -90,13 +90,20 @@ def test_the_shipped_network_counts_the_same_in_other_containers(tmp_path, shipp
         assert counted_in(tmp_path, name, shipped) == pytest.approx(plain, rel=0.05), name
 
 
+@pytest.fixture(scope="module")
+def in_every_container(tmp_path_factory, shipped):
+    folder = tmp_path_factory.mktemp("every")
+    return {name: counted_in(folder, name, shipped) for name in KINDS}
+
+
 @pytest.mark.slow
-def test_the_shipped_network_counts_the_same_in_every_container_that_is_not_dim(tmp_path, shipped):
+def test_the_shipped_network_counts_the_same_in_every_container_not_dim(
+    in_every_container, shipped
+):
     plain = shipped(np.repeat(byte_scene()[:, :, None], 3, axis=2))
-    found = {name: counted_in(tmp_path, name, shipped) for name in KINDS if name not in DIM}
-    assert len(found) >= 60
-    off = {name: count for name, count in found.items() if abs(count / plain - 1) > 0.1}
-    assert not off
+    bright = {name: count for name, count in in_every_container.items() if name not in DIM}
+    assert len(bright) >= 60
+    assert not {name: count for name, count in bright.items() if abs(count / plain - 1) > 0.1}
 
 
 @pytest.mark.slow
@@ -105,10 +112,9 @@ def test_the_shipped_network_counts_the_same_in_every_container_that_is_not_dim(
     "pictures for cells: the default, a blob filter, does not",
     strict=False,
 )
-def test_the_shipped_network_counts_the_scene_in_every_container(tmp_path, shipped):
-    found = {name: counted_in(tmp_path, name, shipped) for name in KINDS}
-    off = {name: count for name, count in found.items() if abs(count - CELLS) > 0.1 * CELLS}
-    assert not off
+def test_the_shipped_network_counts_the_scene_in_every_container(in_every_container):
+    found = in_every_container.items()
+    assert not {name: count for name, count in found if abs(count - CELLS) > 0.1 * CELLS}
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.options])

@@ -15,6 +15,7 @@ from cellbench.data.annotation_formats import (
     point_tables,
     qupath,
     via,
+    via_projects,
 )
 from cellbench.data.annotation_formats.file_annotation import FileAnnotation, read_annotation_json
 from cellbench.data.annotation_formats.xml_files import read_xml
@@ -50,6 +51,7 @@ QUPATH = AnnotationFormat("QuPath GeoJSON", qupath.read_qupath)
 COCO = AnnotationFormat("COCO JSON", coco.read_coco)
 LABELME = AnnotationFormat("LabelMe JSON", labelme.read_labelme)
 VIA = AnnotationFormat("VIA JSON", via.read_via)
+VIA_3 = AnnotationFormat("VIA 3 project", via_projects.read_via_project)
 CVAT = AnnotationFormat("CVAT XML", cvat.read_cvat)
 CELL_COUNTER = AnnotationFormat("Cell Counter XML", cell_counter.read_cell_counter)
 
@@ -83,6 +85,7 @@ def format_of(path: Path) -> AnnotationFormat:
         tests = (
             (qupath.is_qupath, QUPATH), (coco.is_coco, COCO),
             (labelme.is_labelme, LABELME), (via.is_via, VIA),
+            (via_projects.is_via_project, VIA_3),
         )  # fmt: skip
         for fits, found in tests:
             if fits(document):

@@ -127,6 +127,45 @@ def test_outlines_of_cvat_labelme_and_via_are_cells_at_their_middle(tmp_path):
     assert one(tmp_path, "b.json", via).points.tolist() == [[12, 22], [3, 4], [3.5, 4.5]]
 
 
+def via_project(*shapes, files=({"fname": "a.png", "type": 2},)):
+    """A project of VIA 3 whose shapes are in its first picture."""
+    return {
+        "project": {"pid": "x", "vid_list": [str(place) for place in range(len(files))]},
+        "config": {}, "attribute": {},
+        "file": {str(place): {"fid": str(place), **file} for place, file in enumerate(files)},
+        "view": {str(place): {"fid_list": [place]} for place in range(len(files))},
+        "metadata": {str(place): {"vid": "0", "flg": 0, "z": [], "xy": list(shape), "av": {}}
+                     for place, shape in enumerate(shapes)},
+    }  # fmt: skip
+
+
+def test_a_project_of_via_3_has_cells_by_the_number_of_their_shape(tmp_path):
+    two = ({"fname": "a.png", "type": 2}, {"fname": "b.png", "type": 2})
+    shapes = [
+        (1, 3, 4), (2, 10, 20, 4, 4), (3, 3, 4, 1), (4, 5, 6, 2, 1), (7, *np.ravel(SQUARE)), (),
+    ]  # fmt: skip
+    project = via_project(*([float(v) for v in shape] for shape in shapes), files=two)
+    first, second = read(tmp_path, "a.json", project)
+    assert first.points.tolist() == [[3.5, 4.5], [12, 22], [3, 4], [5, 6], [12, 22]]
+    assert (first.picture, second.picture, len(second.points)) == ("a.png", "b.png", 0)
+    marked = via_project((1, 3.25, 4.5), (1, 7, 8))  # in an enlarged picture
+    assert one(tmp_path, "b.json", marked).points.tolist() == [[3.25, 4.5], [7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("project", "reason"),
+    [
+        (via_project((5, 1, 2, 3, 4)), "a region of the kind 5 is no cell"),
+        (via_project((1, 2, 3), files=({"fname": "a.mp4", "type": 4},)), "not of one picture"),
+        (via_project((1, "x", 3)), "a.json"),
+        (via_project((1,)), "a.json"),
+    ],
+)
+def test_what_is_no_cell_in_a_project_of_via_3_is_named(tmp_path, project, reason):
+    with pytest.raises(UserError, match=reason):
+        read(tmp_path, "a.json", project)
+
+
 @pytest.mark.parametrize(
     ("text", "points"),
     [
