@@ -203,7 +203,8 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
         usual, times = lengths[name].most_common(1)[0]
         if row.iterations != usual and times > 1:
             notes.append(f"trained for {row.iterations} steps, most rows of {name} for {usual}")
-        if len({run.iterations for run in runs}) > 1 and not budgets:
+        # A method without parameters is trained by no steps.
+        if row.parameters and len({run.iterations for run in runs}) > 1 and not budgets:
             notes.append("its runs differ in length")
         if len(row.seeds) < most_seeds:
             notes.append(f"{len(row.seeds)} seeds where most rows have {most_seeds}")

@@ -231,8 +231,14 @@ def test_the_pages_of_the_repository_s_records_answer_what_a_newcomer_asks(tmp_p
     sure = pair.p_holm is not None and pair.p_holm <= 0.05
     assert ("errs less" in verdict) is sure
     assert ("cannot tell them apart" in verdict) is not sure
+    browser.get((tmp_path / "site/vgg/v1/index.html").as_uri())
+    answer = browser.find_element(By.ID, "answer")
+    ties = sum(e.row.rank == table.ranked[0].row.rank for e in table.ranked[1:])
+    assert answer.text.startswith(f"Least error: {best.method}, {best.mae:.2f} cells an image.")
+    assert (f"cannot tell it from {ties} other" in answer.text) is (ties > 0)
+    shown = answer.find_elements(By.TAG_NAME, "a")[-1].text
     browser.get((tmp_path / f"site/vgg/v1/methods/{table.ranked[0].slug}.html").as_uri())
     worst = browser.find_element(By.ID, "worst").text
     own = dict(zip(table.errors.image_ids, table.errors.absolute[0], strict=True))
-    assert own[worst] == max(own.values())
+    assert own[worst] == own[shown] == max(own.values())
     assert console_errors(browser) == []

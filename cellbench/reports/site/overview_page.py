@@ -120,6 +120,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _summary(table: SetTable) -> dict[str, Any]:
     best = table.ranked[0] if table.ranked else None
+    share = sum(e.row.rank == best.row.rank for e in table.ranked[1:]) if best else 0
     return {
         "dataset": table.dataset,
         "protocol": table.protocol,
@@ -127,5 +128,11 @@ def _summary(table: SetTable) -> dict[str, Any]:
         "simulated": table.simulated,
         "best": None
         if best is None
-        else {"slug": best.slug, "method": best.row.method, "text": f"{best.row.mae:.2f}"},
+        else {
+            "slug": best.slug,
+            "method": best.row.method,
+            "text": f"{best.row.mae:.2f}",
+            "share": share,
+            "alone": not share and len(table.ranked) > 1,
+        },
     }

@@ -10,7 +10,7 @@ from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
 from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.people import people_rows
-from cellbench.ranking.tables import COLUMNS, SHARED, SIMULATED, ranges
+from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import SetTable
@@ -50,6 +50,7 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
         cells=f"{table.errors.truth.sum():g}",
         splits=ranges(table.ranked[0].row.splits) if table.ranked else "",
         smallest=smallest,
+        answer=first_ranked(table),
         people=people,
         compared=len(table.ranked) > 1,
         listed=table.listed,
@@ -69,6 +70,30 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
             y="mean absolute error, cells",
         ),
     )
+
+
+def first_ranked(table: SetTable) -> dict[str, Any] | None:
+    """The answer to what is asked first of a set; None where no method is ranked.
+
+    Returns:
+        The `best` experiment and the `second` (None without one), how many `share` the rank of the
+        best beside it, and the image on which it errs most: `id`, `page`, `truth` and `counted`.
+    """
+    if not table.ranked:
+        return None
+    best, *others = table.ranked
+    errors = table.ranked_errors
+    column = int(np.nanargmax(errors.absolute[0]))
+    truth = float(errors.truth[column])
+    return {
+        "best": best,
+        "second": others[0] if others else None,
+        "share": sum(e.row.rank == best.row.rank for e in others),
+        "id": errors.image_ids[column],
+        "page": safe_id(errors.image_ids[column]),
+        "truth": truth,
+        "counted": truth + float(errors.signed[0, column]),
+    }
 
 
 def hardest_images(table: SetTable) -> list[dict[str, Any]]:
@@ -103,7 +128,10 @@ def smallest_difference(table: SetTable) -> str:
     least = next(found, None)
     if least is None:
         return "not known: fewer than two ranked methods"
-    return f"{least:.1f} cells. {SHARED.format(least=least)}"
+    return (
+        f"{least:.1f} cells in MAE, the median over rows that follow each other (95 %, all pairs "
+        "of the table). Rows that share a rank cannot be told apart by these images."
+    )
 
 
 def errata_of(text: str, dataset: str) -> list[str]:
