@@ -27,12 +27,20 @@ def named(claim):
     return claim.__name__
 
 
-by_steps = pytest.mark.parametrize(
-    "subject", STEPPED, ids=lambda path: path.stem, indirect=True, scope="module"
-)
+def tried(paths):
+    """The configs as parameters; an author's recipe of a method that is tried anyway is slow."""
+    return [
+        pytest.param(
+            path, id=path.stem, marks=[pytest.mark.slow] if path.stem.endswith("_published") else []
+        )
+        for path in paths
+    ]
 
 
-@pytest.fixture(scope="module", params=METHODS, ids=lambda path: path.stem)
+by_steps = pytest.mark.parametrize("subject", tried(STEPPED), indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", params=tried(METHODS))
 def subject(request):
     """A method with random weights, trained if it trains itself, built once for all claims."""
     made = CounterSubject.of(case(request.param))
