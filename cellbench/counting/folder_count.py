@@ -3,9 +3,11 @@
 import errno
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_exports import Exporter
@@ -22,9 +24,9 @@ from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
-from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
-from cellbench.data.reader import RULE, ReadOptions, size_of
+from cellbench.data.reader import RULE, ReadOptions
 from cellbench.data.stored_set import open_set
 from cellbench.engine.run_lock import hold
 from cellbench.engine.work_progress import Advance, Display
@@ -156,7 +158,7 @@ def count_pictures(
         looks: list[Appearance] = []
         for name in (name for name in hashes if name not in known):
             try:
-                width, height = size_of(files[name], reading)
+                width, height = full_size(files[name], reading)
                 areas[name] = width * height
             except UserError as error:
                 refused[name] = str(error)
@@ -164,7 +166,7 @@ def count_pictures(
             counter, intervals = load(), learned_intervals(trained)
 
             def read(name: str) -> Any:
-                picture = open_picture(files[name], reading)
+                picture = open_picture(files[name], reading, factor=counter.input_scale * scale)
                 if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
                     looks.append(measure_appearance(picture.pixels))
                 return picture
@@ -237,7 +239,8 @@ def _line(
     intervals: CountIntervals | None,
 ) -> Counted:
     """The line of a picture in the table."""
-    height, width = picture.pixels.shape[:2]
+    step = getattr(picture.pixels, "downsample", 1.0)
+    height, width = (round(edge * step) for edge in picture.pixels.shape[:2])
     notes, size_um = list(picture.notes), picture.pixel_size_um
     edge = um_per_px
     if size_um is not None:
@@ -277,9 +280,14 @@ def _count_picture(
             f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
             f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
         )
-    return counter.count(
-        pixels, scale=scale, name=name, progress=lambda share: advance(share * width * height)
+    step = pixels.downsample if isinstance(pixels, LargePicture) else 1.0
+    area = width * height * step**2
+    found = counter.count(
+        pixels, scale=scale * step, name=name, progress=lambda share: advance(share * area)
     )
+    if step == 1.0 or found.points is None:
+        return found
+    return replace(found, points=(found.points * step).astype(np.float32))
 
 
 def _load(

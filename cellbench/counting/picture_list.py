@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellbench.data.images import SUFFIXES, is_named_as_picture
+from cellbench.data.slides import is_named_as_slide
 from cellbench.data.vendor_files import how_to_read, is_named_as_vendor_file
 from cellbench.errors import UserError
 
@@ -100,7 +101,7 @@ def _inside(
             skipped.append(Skipped(path, "it is a hidden file of a system", picture=False))
         elif path.is_dir():
             folders.append(path)
-        elif is_named_as_picture(path) or is_named_as_vendor_file(path):
+        elif _is_named_as_any(path):
             yield path
         else:
             reason = how_to_read(path)
@@ -114,6 +115,10 @@ def _inside(
             skipped.append(Skipped(path, "it is a link to a folder, or too deep", False))
         else:
             yield from _inside(path, skipped, recursive, without, depth - 1)
+
+
+def _is_named_as_any(path: Path) -> bool:
+    return is_named_as_picture(path) or is_named_as_vendor_file(path) or is_named_as_slide(path)
 
 
 def _no_picture(folder: Path, skipped: Sequence[Skipped]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.images import TooLarge
-from cellbench.data.intensities import Mapping, choose_sampled_mapping, to_unit_bytes, windows_of
+from cellbench.data.large_picture import LargePicture
 from cellbench.data.planes import choose_planes, sample_of
 from cellbench.data.reader import (
     AS_THEY_COME,
@@ -19,6 +19,14 @@ from cellbench.data.reader import (
     finite,
     picture_number,
     read_whole,
+    size_of,
+)
+from cellbench.data.slides import (
+    Slide,
+    is_named_as_slide,
+    needs_openslide,
+    openslide_is_there,
+    slide_size,
 )
 from cellbench.data.tiff_files import TiffRaster, check_segment
 from cellbench.errors import UserError
@@ -32,22 +40,8 @@ _LARGEST_SEGMENT = 128 * 2**20
 _MOST_SEGMENTS = 4_000_000
 
 
-class LargePicture:
-    """A TIFF whose parts are decoded when they are asked for.
-
-    It is indexed as the (H, W, 3) uint8 array that `read_whole` would give, by slices of whole
-    pixels along y and x. The range of its numbers is chosen on windows all over it.
-
-    Attributes:
-        shape: (H, W, 3).
-        dtype: uint8.
-        range: the numbers that become 0 and 255.
-        pixel_size_um: (x, y) edges of a pixel, where the file states them.
-        notes: what was decided, in words.
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 3
+class LargeTiff(LargePicture):
+    """A TIFF whose tiles or strips are decoded when they are asked for."""
 
     def __init__(self, path: Path, options: ReadOptions = AS_THEY_COME) -> None:
         """Read the tables of a file, and windows of its picture.
@@ -56,7 +50,6 @@ class LargePicture:
             UserError: its tiles or strips cannot be read one by one; one sentence.
         """
         self.path = path
-        self._invert = options.invert
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._kept_bytes = 0
         try:
@@ -102,26 +95,7 @@ class LargePicture:
             )
         self.shape = (self._layout.height, self._layout.width, 3)
         self.pixel_size_um = raster.pixel_size_um
-        notes = [*raster.notes, *chosen.notes]
-        if options.range is not None:
-            self._mapping = Mapping(*options.range)
-        else:
-            windows = windows_of(self._layout.height, self._layout.width)
-            parts = [self._numbers(y, x) for y, x in windows]
-            together = np.concatenate([part.reshape(-1, 1, *part.shape[2:]) for part in parts])
-            self._mapping = choose_sampled_mapping(together, lambda: parts)
-        if self._mapping.note:
-            notes.append(self._mapping.note)
-        if self._invert:
-            notes.append("inverted")
-        self.range = (self._mapping.low, self._mapping.high)
-        self.notes = tuple(notes)
-
-    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
-        """The pixels of a region, (h, w, 3) uint8; slices as NumPy takes them, without steps."""
-        numbers = self._numbers(key[0], key[1])
-        pixels = to_unit_bytes(numbers, self._mapping, invert=self._invert)
-        return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+        self._choose_range(options, [*raster.notes, *chosen.notes])
 
     def close(self) -> None:
         """Close the file."""
@@ -263,16 +237,47 @@ class OpenedPicture:
     notes: tuple[str, ...]
 
 
-def open_picture(path: Path, options: ReadOptions = AS_THEY_COME) -> OpenedPicture | ReadPicture:
+def open_picture(
+    path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
+) -> OpenedPicture | ReadPicture:
     """Read a picture or, where it does not fit, prepare to read it part by part.
+
+    Args:
+        path: of the picture.
+        options: how it is read.
+        factor: px that are wanted per px of the file: of a slide that does not fit, a level that is
+            as fine is read.
 
     Raises:
         UserError: as `read_whole`; or the picture does not fit and its format does not allow it.
     """
+    if needs_openslide(path):
+        return _in_parts(Slide(path, options, factor=factor))
     try:
         return read_whole(path, options)
     except TooLarge as error:
         if error.format != "TIFF":
             raise
-        large = LargePicture(path, options)
-        return OpenedPicture(large, large.range, large.pixel_size_um, large.notes)
+    if not is_named_as_slide(path):
+        return _in_parts(LargeTiff(path, options))
+    if openslide_is_there():
+        return _in_parts(Slide(path, options, factor=factor))
+    try:
+        return _in_parts(LargeTiff(path, options))
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}, or pip install 'cellbench[slides]', which reads slides."
+        ) from None
+
+
+def _in_parts(large: LargePicture) -> OpenedPicture:
+    return OpenedPicture(large, large.range, large.pixel_size_um, large.notes)
+
+
+def full_size(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
+    """(width, height) in px of a picture's file, from its tables alone.
+
+    Raises:
+        UserError: as `open_picture`, except for damage behind the header.
+    """
+    return slide_size(path) if needs_openslide(path) else size_of(path, options)

@@ -17,7 +17,6 @@ _READ = {
 }
 _SUFFIXES = {".czi": b"ZISRAWFI", ".nd2": b"\xda\xce\xbe\x0a", ".lif": b"\x70\x00\x00\x00"}
 _FORMATS = {
-    ".mrxs": "3DHISTECH MRXS", ".vms": "Hamamatsu VMS", ".ndpi": "Hamamatsu NDPI",
     ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".oir": "Olympus OIR", ".vsi": "Olympus VSI",
     ".dv": "DeltaVision", ".ims": "Imaris", ".lei": "Leica LEI", ".xlif": "Leica XLIF",
     ".zvi": "Zeiss ZVI", ".h5": "HDF5", ".hdf5": "HDF5", ".zarr": "Zarr", ".dcm": "DICOM",

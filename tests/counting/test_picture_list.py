@@ -15,7 +15,7 @@ def folder(tmp_path):
     (place / ".hidden").mkdir()
     for name in ("a.png", "B µm Ø.TIF", "well B2/a.png", ".hidden/a.png"):
         Image.new("L", (4, 4)).save(place / name, format="PNG")
-    for name in ("._a.png", ".DS_Store", "Thumbs.db", "note.txt", "slide.ndpi", "x.VSI"):
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "note.txt", "slide.ims", "x.VSI"):
         (place / name).write_bytes(b"x")
     (place / "link.png").symlink_to("a.png")
     return place
@@ -33,8 +33,8 @@ def test_every_file_is_a_picture_or_has_a_reason(folder):
     assert "--recursive" in reasons["well B2"]
     assert "same file" in reasons["link.png"]
     assert "hidden" in reasons["._a.png"]
-    assert "Hamamatsu NDPI" in reasons["slide.ndpi"]
-    assert {one.path.name for one in listed.skipped if one.picture} == {"slide.ndpi", "x.VSI"}
+    assert "Imaris" in reasons["slide.ims"]
+    assert {one.path.name for one in listed.skipped if one.picture} == {"slide.ims", "x.VSI"}
 
 
 def test_folders_within_are_looked_into_where_asked(folder):

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from cellbench.data.images import TooLarge
-from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.large import LargeTiff, open_picture
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import ReadOptions, read_whole, size_of
 from cellbench.data.resampling import resample
@@ -39,7 +39,7 @@ def test_parts_are_those_of_the_picture_read_at_once(tmp_path, kind):
     array, options = KINDS[kind]
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, array, **options)
-    whole, large = read_whole(path).pixels, LargePicture(path)
+    whole, large = read_whole(path).pixels, LargeTiff(path)
     assert large.shape == whole.shape
     np.testing.assert_array_equal(large[:, :], whole)
     for top, bottom, left, right in ((0, 1, 0, 1), (31, 70, 40, 150), (199, 200, 0, 150)):
@@ -57,7 +57,7 @@ def test_a_picture_that_does_not_fit_is_read_in_parts_where_it_is_a_tiff(tmp_pat
     assert isinstance(open_picture(tmp_path / "a.tif").pixels, np.ndarray)
     monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
     large = open_picture(tmp_path / "a.tif").pixels
-    assert isinstance(large, LargePicture)
+    assert isinstance(large, LargeTiff)
     large.close()
     assert size_of(tmp_path / "a.tif") == (500, 400)
     for read in (open_picture, size_of):
@@ -97,7 +97,7 @@ def test_a_cut_file_is_one_sentence(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.ones((400, 500), np.uint8), tile=(64, 64), compression="zlib")
     monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
-    large = LargePicture(path)
+    large = LargeTiff(path)
     large._kept.clear()
     large._page.dataoffsets = tuple(offset + 7 for offset in large._page.dataoffsets)
     with pytest.raises(UserError, match="is damaged, or compressed in a way"):

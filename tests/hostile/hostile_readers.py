@@ -32,7 +32,7 @@ from cellbench.data.annotation_formats import restricted_pickle
 from cellbench.data.annotation_formats.known_formats import format_of
 from cellbench.data.archives import unpack
 from cellbench.data.images import read_image
-from cellbench.data.large import LargePicture
+from cellbench.data.large import LargeTiff
 from cellbench.data.manifests import Entry, Manifest, read_manifest
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.points import read_point_file
@@ -286,7 +286,7 @@ def _any_pictures() -> list[bytes]:
 
 
 def _use_tiled(path: Path) -> bool:
-    large = LargePicture(path)
+    large = LargeTiff(path)
     try:
         height, width, _ = large.shape
         for top, left in ((0, 0), (height // 2, width // 2), (max(0, height - 9), 0)):

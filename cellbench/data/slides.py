@@ -1,0 +1,139 @@
+"""Slides of microscopes through OpenSlide, read region by region at the level that is needed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.data.large_picture import LargePicture
+from cellbench.data.reader import AS_THEY_COME, ReadOptions
+from cellbench.errors import UserError
+
+_ONLY_OPENSLIDE = frozenset({".mrxs", ".vms", ".vmu"})
+_SUFFIXES = frozenset({".svs", ".ndpi", ".scn", ".bif", *_ONLY_OPENSLIDE})
+_EXTRA = "pip install 'cellbench[slides]' reads it"
+_WHITE = (255, 255, 255)
+
+
+def is_named_as_slide(path: Path) -> bool:
+    """Whether a file is called as a slide; hidden files are none."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+
+
+def needs_openslide(path: Path) -> bool:
+    """Whether a file is called as a slide that is no TIFF."""
+    return path.suffix.lower() in _ONLY_OPENSLIDE
+
+
+def openslide_is_there() -> bool:
+    """Whether the extra `slides` is installed."""
+    try:
+        import openslide  # noqa: F401 - its library may be missing too
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def slide_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a slide in px of its finest level.
+
+    Raises:
+        UserError: the extra is not installed, or the file is no slide.
+    """
+    with _opened(path) as slide:
+        width, height = slide.dimensions
+    return int(width), int(height)
+
+
+class Slide(LargePicture):
+    """A level of a slide, whose regions are decoded when they are asked for."""
+
+    def __init__(
+        self, path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
+    ) -> None:
+        """Choose the coarsest level that is as fine as what is wanted, and read windows of it.
+
+        Args:
+            path: of the slide.
+            options: how it is read.
+            factor: px that are wanted per px of the finest level.
+
+        Raises:
+            UserError: the extra is not installed, or the file is no slide.
+        """
+        self.path = path
+        self._slide = _opened(path)
+        try:
+            steps = [float(step) for step in self._slide.level_downsamples]
+            fine = [at for at, step in enumerate(steps) if step * factor <= 1 + 1e-6]
+            self._level = max(fine, key=lambda at: steps[at], default=0)
+            self.downsample = steps[self._level]
+            width, height = self._slide.level_dimensions[self._level]
+            self.shape = (int(height), int(width), 3)
+            edges = [self._slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+            self.pixel_size_um = _sizes(edges)
+            colour = self._slide.properties.get("openslide.background-color", "")
+            self._ground = _rgb(colour)
+            note = f"level {self._level + 1} of {len(steps)} of a slide, 1 : {self.downsample:.4g}"
+            self._choose_range(options, [note])
+        except UserError:
+            self.close()
+            raise
+        except Exception as error:  # a slide's tables may hold anything
+            self.close()
+            raise _damaged(path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._slide.close()
+
+    def _numbers(self, down: slice, across: slice) -> NDArray[Any]:
+        top, bottom, _ = down.indices(self.shape[0])
+        left, right, _ = across.indices(self.shape[1])
+        size = max(0, right - left), max(0, bottom - top)
+        if not all(size):
+            return np.zeros((size[1], size[0], 3), np.uint8)
+        corner = round(left * self.downsample), round(top * self.downsample)
+        try:
+            region = np.asarray(self._slide.read_region(corner, self._level, size))
+        except Exception as error:  # a part of the file may be damaged
+            raise _damaged(self.path, error) from error
+        alpha = region[:, :, 3:].astype(np.float32) / 255  # 0 where nothing was scanned
+        return np.rint(region[:, :, :3] * alpha + self._ground * (1 - alpha)).astype(np.uint8)
+
+
+def _opened(path: Path) -> Any:
+    if not openslide_is_there():
+        raise UserError(f"{path} is a slide; {_EXTRA}, or save the part that is counted as TIFF.")
+    import openslide
+
+    try:
+        return openslide.OpenSlide(path)
+    except Exception as error:  # the library raises what its formats do
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
+    return UserError(
+        f"{path} is damaged, or no slide that OpenSlide reads ({reason}); get a fresh copy of it, "
+        "or save the part that is counted as TIFF."
+    )
+
+
+def _sizes(edges: list[str | None]) -> tuple[float, float] | None:
+    try:
+        x, y = (float(edge or 0) for edge in edges)
+    except ValueError:
+        return None
+    return (x, y) if 1e-3 < x < 1e3 and 1e-3 < y < 1e3 else None
+
+
+def _rgb(text: str) -> NDArray[np.float32]:
+    """The ground of a slide; white where it states none."""
+    try:
+        colour = tuple(bytes.fromhex(text))
+    except ValueError:
+        colour = ()
+    return np.array(colour if len(colour) == 3 else _WHITE, dtype=np.float32)
