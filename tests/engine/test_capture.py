@@ -40,7 +40,17 @@ def stepper(method, **options):
     return counter, update
 
 
-@pytest.mark.parametrize("method", ["dla", "dla_paper", "p2pnet", "unet", "countception", "saunet"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "dla",
+        "dla_paper",
+        "p2pnet",
+        "unet",
+        "saunet",
+        pytest.param("countception", marks=pytest.mark.slow),
+    ],
+)
 def test_a_step_in_two_halves_moves_the_weights_as_one_in_one_piece_does(method):
     whole, update = stepper(method)
     halved, update_halved = stepper(method)

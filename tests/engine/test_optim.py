@@ -106,6 +106,7 @@ print(sum(fresh_pages() for _ in range(5)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what it changes is glibc's")
 def test_freed_memory_is_taken_again():
     def pages(side):

@@ -175,9 +175,8 @@ def test_a_budget_fixes_the_steps_once(bench, monkeypatch):
     assert record["config"]["schedule"]["budget_s"] == 8.0
 
 
-@pytest.mark.parametrize(
-    "protocol", [pytest.param("literature", marks=pytest.mark.slow), "released"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["literature", "released"])
 def test_protocols_without_validation_images_still_choose_a_threshold(bench, protocol):
     # Two steps: what is claimed here is which images are read, not how well they are counted.
     asked = dataclasses.replace(
