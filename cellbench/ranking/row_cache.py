@@ -6,7 +6,7 @@ a stamp of the files' names, times and sizes and of the code that ranks them.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +26,7 @@ from cellbench.records import store as record_store
 from cellbench.records import summaries
 from cellbench.records.record_file import records_folder
 from cellbench.records.result_cache import read_results, write_results
-from cellbench.records.store import datasets_with_records, load_records, record_stamps
+from cellbench.records.store import Loaded, datasets_with_records, load_records, record_stamps
 
 _CODE = (
     shared_errors, shared_ranks, clusters, ranks, rows, row_cache, summaries, record_store,
@@ -36,7 +36,11 @@ _NAMES = tuple(f.name for f in fields(Row) if f.name not in ("splits", "seeds"))
 
 
 def ranked_rows(
-    store: Path, dataset: str | None = None, *, others: Sequence[Path] = ()
+    store: Path,
+    dataset: str | None = None,
+    *,
+    others: Sequence[Path] = (),
+    load: Callable[[], Loaded] | None = None,
 ) -> tuple[list[Row], list[str]]:
     """The rows of all sets with records, or of one.
 
@@ -44,6 +48,7 @@ def ranked_rows(
         store: see `cellbench.paths.store`.
         dataset: name of a set; None for all.
         others: more stores, whose records are ranked with the first one's.
+        load: reads the records of the one set, where the caller wants them too.
 
     Returns:
         The rows as `rank_runs` gives them, and a sentence for every file that is no usable
@@ -66,12 +71,13 @@ def ranked_rows(
                     for s, r, *own in json.loads(kept[1])
                 ]
                 continue
-        loaded = load_records(store, name, others=others)
-        ranked = rank_runs(loaded.runs, loaded.edited)
+        # After the stamp: what is written in between is read again by the next call.
+        records = load() if load is not None else load_records(store, name, others=others)
+        ranked = rank_runs(records.runs, records.edited)
         found += ranked
-        problems += loaded.problems
+        problems += records.problems
         # What is wrong with a file may be mended without a trace in its time and size.
-        if not loaded.problems:
+        if not records.problems:
             values = [(r.splits, r.seeds, *(getattr(r, n) for n in _NAMES)) for r in ranked]
             content = json.dumps(values).encode("ascii")
             write_results("rows", folders[0], {"": (stamp, content)})

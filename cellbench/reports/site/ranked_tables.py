@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
 from cellbench.errors import UserError
@@ -142,8 +142,9 @@ def read_results(stores: Sequence[Path]) -> Results:
     problems: list[str] = []
     runs: dict[str, list[Run]] = {}
     for dataset in datasets_with_records(*stores):
-        rows, wrong = ranked_rows(first, dataset, others=others)
-        loaded = load_records(first, dataset, others=others)
+        load = cache(partial(load_records, first, dataset, others=others))
+        rows, wrong = ranked_rows(first, dataset, others=others, load=load)
+        loaded = load()
         problems += wrong or loaded.problems
         runs[dataset] = loaded.runs
         tables += tables_of(rows, loaded.runs)
