@@ -16,6 +16,7 @@ from cellbench.engine.work_progress import Display
 from cellbench.errors import RunError
 from cellbench.files.writing import write_atomically
 from cellbench.recommending.candidates import candidates
+from cellbench.recommending.error_sheets import draw_errors
 from cellbench.recommending.evidence import (
     LEVEL,
     MeanError,
@@ -151,7 +152,7 @@ def recommend_method(
         mean_count=float(np.mean(counts)),
         more_pictures=pictures_to_halve(len(stored), power),
         curve=tuple(curve),
-        pictures=_draw(finalists, folder),
+        pictures=draw_errors(finalists, folder),
         residuals=tuple(
             {key: image[key] for key in ("id", "truth", "prediction")} for image in chosen.images
         ),
@@ -320,29 +321,6 @@ def _results(
         minutes = float(np.mean(one.seconds)) / 60 if one.seconds else None
         found.append(MethodResult(one.candidate.name, state, error, minutes, one.out))
     return tuple(found)
-
-
-def _draw(finalists: Sequence[Raced], folder: Path) -> tuple[Path, ...]:
-    """A sheet of the worst pictures of each finalist's folds, beside the weights."""
-    import io
-
-    from PIL import Image
-
-    from cellbench.drawing import contact_sheet
-
-    files = []
-    for one in finalists:
-        drawn = [p for run in one.folders for p in sorted((run / "pictures").glob("worst-[12]-*"))]
-        if not drawn:
-            continue
-        tiles = [Image.open(path).convert("RGB") for path in drawn[:9]]
-        captions = [path.stem.split("-", 2)[2] for path in drawn[:9]]
-        stream = io.BytesIO()
-        contact_sheet(tiles, captions, 3).save(stream, "PNG")
-        file = folder / f"errors-{one.candidate.name.lower()}.png"
-        write_atomically(file, stream.getvalue(), elsewhere="--store")
-        files.append(file)
-    return tuple(files)
 
 
 def _keep(found: Recommendation, stored: StoredSet) -> None:
