@@ -1,7 +1,4 @@
-"""A U-Net with 32 channels on the nuclei that come along: a first result in minutes, no download.
-
-It is what `cellbench count --with nuclei-unet` counts with, trained for longer.
-"""
+"""A U-Net with 32 channels on the nuclei that come along: a first result in minutes, no download."""
 
 _base_ = ["methods/unet.py", "datasets/nuclei.py"]
 
