@@ -1,4 +1,4 @@
-"""A U-Net with 32 channels on the nuclei that come along: a first result in minutes, no download."""
+"""A U-Net with 32 channels on the nuclei that come along: a result in minutes, no download."""
 
 _base_ = ["methods/unet.py", "datasets/nuclei.py"]
 
