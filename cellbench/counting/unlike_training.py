@@ -1,13 +1,19 @@
 """What differs between new pictures and those that a method was trained on, and what mends it."""
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from cellbench.data.appearance import Appearance, is_summary, training_summary, width_of
-from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
+from cellbench.records.result_cache import read_results, write_results
+
+# Of the cached summaries: their kind, and a number that rises when they are made otherwise.
+_KIND, _SUMMARY = "appearance", 1
 
 # Widths that differ by less are the same as far as they can be measured.
 _WIDER = 1.4
@@ -35,9 +41,23 @@ def known_summary(record: Mapping[str, Any]) -> dict[str, Any] | None:
         stored = open_set(name)
         if stored.manifest_hash != record["manifest_hash"]:
             return None
-        return training_summary(stored, stored.ids)
+        return _summary_of(stored)
     except (UserError, ValueError):  # it only spares a warning
         return None
+
+
+def _summary_of(stored: StoredSet) -> dict[str, Any]:
+    """The summary of all pictures of a set, kept until the set is another one."""
+    folder, stamp = stored.folder.absolute(), f"{_SUMMARY} {stored.manifest_hash}"
+    kept, content = read_results(_KIND, folder).get("", ("", b""))
+    if kept == stamp:
+        with suppress(ValueError):
+            summary = json.loads(content)
+            if is_summary(summary):
+                return dict(summary)
+    found = training_summary(stored, stored.ids)
+    write_results(_KIND, folder, {"": (stamp, json.dumps(found).encode("ascii"))})
+    return found
 
 
 def differences(

@@ -1,15 +1,21 @@
 """Claims about warnings: pictures unlike those of the training, counts that mean nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import filters, measure
 
+from cellbench.counting import unlike_training
 from cellbench.counting.unlike_training import differences, doubts, known_summary
 from cellbench.data.appearance import is_summary, measure_appearance, training_summary
 from cellbench.data.splits import make_split
 from cellbench.data.stored_set import is_on_disk, open_set
+from cellbench.records.result_cache import read_results, write_results
 from cellbench.structures import CellSample
+
+SUMMARY = {"polarity": 1, "width_px": [1, 2, 3], "ground": [0, 0, 1], "saturation": [0, 0, 0]}
 
 
 def scene(*, deviation_px=4.0, invert=False, seed=0):
@@ -132,7 +138,25 @@ def test_an_older_record_is_compared_with_its_set_where_that_is_here():
     assert is_summary(known_summary(record))
     assert known_summary(record | {"manifest_hash": "0" * 64}) is None
     assert known_summary(record | {"dataset": "nowhere"}) is None
-    kept = {"training_pictures": {"polarity": 1, "width_px": [1, 2, 3], "ground": [0, 0, 1],
-                                  "saturation": [0, 0, 0]}}  # fmt: skip
+    kept = {"training_pictures": SUMMARY}
     assert known_summary(record | kept) == kept["training_pictures"]
     assert is_summary(known_summary(record | {"training_pictures": {"polarity": "x"}}))
+
+
+def test_the_summary_of_an_older_records_set_is_made_once(home, monkeypatch):
+    stored = open_set("nuclei")
+    record = {"dataset": "nuclei", "manifest_hash": stored.manifest_hash}
+    made = []
+
+    def make(*given):
+        made.append(given)
+        return SUMMARY | {"n": len(made)}
+
+    monkeypatch.setattr(unlike_training, "training_summary", make)
+    assert known_summary(record)["n"] == known_summary(record)["n"] == 1
+    folder = stored.folder.absolute()
+    ((name, (stamp, _)),) = read_results("appearance", folder).items()
+    write_results("appearance", folder, {name: (stamp, b'{"polarity": 7}')})
+    assert known_summary(record)["n"] == 2
+    write_results("appearance", folder, {name: ("of another set", json.dumps(SUMMARY).encode())})
+    assert known_summary(record)["n"] == 3
