@@ -57,7 +57,14 @@ def test_pictures_like_those_of_the_training_are_no_reason_for_a_word():
     assert warned({}, {}) == []
 
 
-@pytest.mark.parametrize(("trained", "counted"), [(3.0, 6.0), (6.0, 3.0), (2.5, 7.5)])
+@pytest.mark.parametrize(
+    ("trained", "counted"),
+    [
+        (6.0, 3.0),
+        pytest.param(3.0, 6.0, marks=pytest.mark.slow),
+        pytest.param(2.5, 7.5, marks=pytest.mark.slow),
+    ],
+)
 def test_cells_of_another_width_suggest_the_scale_that_makes_them_alike(trained, counted):
     (sentence,) = warned({"deviation_px": trained}, {"deviation_px": counted})
     suggested = float(sentence.partition("--scale ")[2].split()[0])

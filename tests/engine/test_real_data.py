@@ -10,6 +10,7 @@ from cellbench.engine.run import run
 COUNTS = {"adi": 155.1, "mbm": 126.2, "vgg": 176.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", COUNTS)
 def test_dla_trains_and_scores_on_real_cells_from_imagenet_weights(dataset, tmp_path):
     outcome = run(
