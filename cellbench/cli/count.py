@@ -72,14 +72,11 @@ def command(
     """Command of `cellbench.api.counts.count`."""
     from rich.console import Console
 
-    from cellbench.cli.progress import work_progress
-    from cellbench.engine.work_progress import Display
+    from cellbench.cli.progress import pictures_display
 
     console = Console(highlight=False)
-    display = Display(
-        say=lambda text: console.print(text, markup=False, soft_wrap=True),
-        status=console.status,
-        task=lambda label, total: work_progress(console, label, "% of the pictures", total),
+    display = pictures_display(
+        console, lambda text: console.print(text, markup=False, soft_wrap=True)
     )
     found = count(
         pictures,

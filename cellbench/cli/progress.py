@@ -155,6 +155,20 @@ def reported(display: Display, file: "ProgressFile") -> Display:
     return replace(display, say=say, start=start, step=step, stop=stop)
 
 
+def pictures_display(console: Console, say: Callable[[str], None]) -> Display:
+    """The display of commands that go through a folder of pictures.
+
+    Args:
+        console: where to draw.
+        say: takes sentences.
+    """
+    return Display(
+        say=say,
+        status=console.status,
+        task=lambda label, total: work_progress(console, label, "% of the pictures", total),
+    )
+
+
 @contextmanager
 def work_progress(
     console: Console, label: str, unit: str, total: float

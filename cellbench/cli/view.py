@@ -44,15 +44,12 @@ def command(
         return
     from rich.console import Console
 
-    from cellbench.cli.progress import work_progress
-    from cellbench.engine.work_progress import Display
+    from cellbench.cli.progress import pictures_display
     from cellbench.ranking.tables import plain
 
     console = Console(highlight=False)
-    display = Display(
-        say=lambda text: console.print(plain(text), markup=False, soft_wrap=True),
-        status=console.status,
-        task=lambda label, total: work_progress(console, label, "% of the pictures", total),
+    display = pictures_display(
+        console, lambda text: console.print(plain(text), markup=False, soft_wrap=True)
     )
 
     def ready(server: "ViewServer") -> None:

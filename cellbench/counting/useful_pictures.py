@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.corrected_set import picture_file
+from cellbench.counting.count_tables import csv_lines
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.engine.work_progress import Display
@@ -217,12 +218,9 @@ def _read(counted: CountedFolder) -> dict[str, float]:
 
 
 def _write(counted: CountedFolder, values: Mapping[str, float]) -> None:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_HEAD)
-    for picture in counted.pictures:
-        if picture.name in values:
-            value = f"{values[picture.name]:.6f}"
-            writer.writerow((picture.name, value, picture.sha256, counted.run_id))
-    data = stream.getvalue().encode("utf-8")
-    write_atomically(counted.folder / USEFUL, data, elsewhere="--out of count")
+    rows = [
+        (p.name, f"{values[p.name]:.6f}", p.sha256, counted.run_id)
+        for p in counted.pictures
+        if p.name in values
+    ]
+    write_atomically(counted.folder / USEFUL, csv_lines([_HEAD, *rows]), elsewhere="--out of count")
