@@ -111,13 +111,18 @@ class UnreadModule:
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every part of every installed plugin, in the order of roles and names."""
-    found = [entry for point in _points() for entry in _read_point(point)[0]]
+    found = [entry for source in _sources() for entry in _read(source)[0]]
     return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
 
 
 def find(role: str, name: Any) -> list[Entry]:
-    """The entries of one role under one name; more than one is a conflict."""
-    return [entry for entry in entries() if entry.role == role and entry.name == name]
+    """The entries of one role under one name; more than one is a conflict.
+
+    Only files in which the name stands are read as syntax trees: a tenth of them.
+    """
+    named = [s for s in _sources() if s.text and isinstance(name, str) and name in s.text]
+    found = [entry for source in named for entry in _read(source)[0]]
+    return [entry for entry in found if entry.role == role and entry.name == name]
 
 
 def parameters(role: str, name: Any) -> dict[str, bool] | None:
@@ -142,31 +147,64 @@ def parameters(role: str, name: Any) -> dict[str, bool] | None:
 @cache
 def unread_modules() -> tuple[UnreadModule, ...]:
     """Modules of plugins in which the index saw no part."""
-    return tuple(module for point in _points() for module in _read_point(point)[1])
-
-
-def _points() -> list[EntryPoint]:
-    seen: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        seen.setdefault(point.value, point)
-    return list(seen.values())
+    return tuple(module for source in _sources() if (module := _read(source)[1]) is not None)
 
 
 @cache
-def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
-    """The parts of a plugin, and the modules that must be imported to know all of them."""
-    name, version = "unknown", ""
-    if point.dist is not None:
-        name, version = point.dist.name, point.dist.version
+def installed_plugins() -> tuple[EntryPoint, ...]:
+    """The entry points of all plugins, each value once."""
+    points: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        points.setdefault(point.value, point)
+    return tuple(points.values())
+
+
+def forget() -> None:
+    """Read the plugins anew: one was installed in this process."""
+    for cached in (entries, unread_modules, installed_plugins, _sources):
+        cached.cache_clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A module of a plugin as it lies on the disk.
+
+    Attributes:
+        module: dotted name.
+        file: of its source.
+        text: the source; empty if it registers nothing or cannot be read.
+        distribution: that installed it.
+        version: of that distribution.
+        reason: why it cannot be read, as the end of a sentence; empty if it was.
+    """
+
+    module: str
+    file: Path
+    text: str
+    distribution: str
+    version: str
+    reason: str = ""
+
+
+@cache
+def _sources() -> tuple[_Source, ...]:
+    """Every module of every installed plugin."""
+    return tuple(source for point in installed_plugins() for source in _of_plugin(point))
+
+
+def _of_plugin(point: EntryPoint) -> Iterator[_Source]:
+    name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
     root = point.module
     try:
         spec = importlib.util.find_spec(root)
+        reason = "cannot be found"
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the packages above it are imported: any failure, sys.exit too
-        return [], [UnreadModule(root, name, f"cannot be found ({type(error).__name__})")]
+        spec, reason = None, f"cannot be found ({type(error).__name__})"
     if spec is None or spec.origin is None:
-        return [], [UnreadModule(root, name, "cannot be found")]
+        yield _Source(root, Path(), "", name, version, reason)
+        return
     origin = Path(spec.origin)
     files = {root: origin}
     if spec.submodule_search_locations:
@@ -175,41 +213,32 @@ def _read_point(point: EntryPoint) -> tuple[list[Entry], list[UnreadModule]]:
             if parts[-1] == "__init__":
                 parts = parts[:-1]
             files[".".join((root, *parts))] = path
-    found: list[Entry] = []
-    unread: list[UnreadModule] = []
     for module, file in files.items():
+        text = reason = ""
         try:
-            registered, registers_elsewhere = _read_file(file)
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or str(error)
-            reason = str(reason) or "it is nested too deeply"
-            unread.append(UnreadModule(module, name, f"cannot be read ({reason})"))
-            continue
-        found += [
-            Entry(role, given or node.name, module, file, node, name, version)
-            for role, given, node in registered
-        ]
-        if registers_elsewhere:
-            unread.append(UnreadModule(module, name))
-    return found, unread
+            text = read_file(file, most=LARGEST_SOURCE_BYTES).decode("utf-8")
+        except (OSError, ValueError) as error:
+            reason = _cannot_be_read(error)
+        if "register_module" not in text:
+            text = ""
+        yield _Source(module, file, text, name, version, reason)
 
 
-def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], bool]:
-    """The classes that a file registers, with role and explicit name, and whether it may do more.
+@cache
+def _read(source: _Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
+    """The classes that a module registers, and the module itself if it may register more.
 
     A registration is `@MATCHERS.register_module(name="KHM")`, the name optional.
-
-    Raises:
-        OSError: it is no regular file, or too long.
-        SyntaxError, ValueError, RecursionError, MemoryError: it is not UTF-8, or not Python.
     """
-    source = read_file(file, most=LARGEST_SOURCE_BYTES).decode("utf-8")
-    if "register_module" not in source:
-        return [], False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
-        tree = ast.parse(source)
-    found: list[tuple[str, str | None, ast.ClassDef]] = []
+    if source.reason:
+        return (), UnreadModule(source.module, source.distribution, source.reason)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
+            tree = ast.parse(source.text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return (), UnreadModule(source.module, source.distribution, _cannot_be_read(error))
+    found: list[Entry] = []
     for node in _classes(tree):
         for decorator in node.decorator_list:
             match decorator:
@@ -219,9 +248,20 @@ def _read_file(file: Path) -> tuple[list[tuple[str, str | None, ast.ClassDef]], 
                     given: dict[str | None, Any] = {
                         k.arg: getattr(k.value, "value", None) for k in decorator.keywords
                     }
-                    name = given.get("name")
-                    found.append((ROLES[registry], None if name is None else str(name), node))
-    return found, source.count("register_module(") > len(found)
+                    name = node.name if given.get("name") is None else str(given["name"])
+                    found.append(
+                        Entry(
+                            ROLES[registry], name, source.module, source.file, node,
+                            source.distribution, source.version,
+                        )
+                    )  # fmt: skip
+    more = source.text.count("register_module(") > len(found)
+    return tuple(found), UnreadModule(source.module, source.distribution) if more else None
+
+
+def _cannot_be_read(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or str(error)
+    return f"cannot be read ({reason or 'it is nested too deeply'})"
 
 
 def _classes(tree: ast.AST) -> Iterator[ast.ClassDef]:

@@ -103,6 +103,12 @@ class PartRegistry(Registry):
                 raise
             raise PartError(f"{path}: {error}") from None
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a name is known for this role; no plugin is imported."""
+        return isinstance(key, str) and (
+            key in self._module_dict or bool(plugin_index.find(self.name, key))
+        )
+
     def names(self) -> list[str]:
         """The names known for this role, sorted, without importing a plugin."""
         indexed = {entry.name for entry in plugin_index.entries() if entry.role == self.name}

@@ -18,18 +18,16 @@ def plugin(tmp_path, monkeypatch):
         content = source if isinstance(source, bytes) else source.encode()
         (tmp_path / f"{name}.py").write_bytes(content)
         points.append(EntryPoint(name, name, plugin_index.GROUP))
-        for cached in (plugin_index.entries, plugin_index.unread_modules, plugin_index._read_point):
-            cached.cache_clear()
+        plugin_index.forget()
 
-    real = plugin_index._points
-    monkeypatch.setattr(plugin_index, "_points", lambda: [*real(), *points])
+    real = plugin_index.entry_points
+    monkeypatch.setattr(plugin_index, "entry_points", lambda group: [*real(group=group), *points])
     yield install
     installed = {point.name for point in points}
     for name, part in list(MATCHERS._module_dict.items()):
         if part.__module__ in installed or part.__module__ == __name__:
             del MATCHERS._module_dict[name]
-    for cached in (plugin_index.entries, plugin_index.unread_modules, plugin_index._read_point):
-        cached.cache_clear()
+    plugin_index.forget()
     for point in points:
         sys.modules.pop(point.name, None)
 
@@ -40,6 +38,20 @@ REGISTER = "from cellbench.registry import MATCHERS\n"
 def test_a_part_from_outside_is_found_by_name(plugin):
     plugin("outside_a", REGISTER + "@MATCHERS.register_module()\nclass Outside: pass\n")
     assert MATCHERS.get("Outside").__module__ == "outside_a"
+
+
+def test_a_part_is_known_by_name_and_only_files_with_the_name_are_parsed(plugin, monkeypatch):
+    named = '@MATCHERS.register_module(name="Un-Named")\nclass Other: pass\n'
+    plugin("outside_n", REGISTER + named)
+    parsed = []
+    parse = plugin_index.ast.parse
+    monkeypatch.setattr(plugin_index.ast, "parse", lambda text: parsed.append(text) or parse(text))
+    assert "Un-Named" in MATCHERS
+    assert len(parsed) == 1
+    assert "Un-named" not in MATCHERS
+    assert "Un-Named" not in REGISTRIES["conv"]
+    assert len(parsed) == 1
+    assert None not in MATCHERS
 
 
 def test_a_plugin_that_fails_to_import_is_named_when_it_is_asked_for(plugin):

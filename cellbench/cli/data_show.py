@@ -74,7 +74,7 @@ def _source(name: str) -> "tuple[list[str], Reader]":
     from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import SIMULATORS
 
-    if not is_on_disk(name) and name in SIMULATORS.names():
+    if not is_on_disk(name) and name in SIMULATORS:
         simulator = SIMULATORS.build({"type": name})
         indices = {simulator.image_id(i): i for i in range(simulator.images)}
 

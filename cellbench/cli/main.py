@@ -13,6 +13,9 @@ import click
 from cellbench import __version__
 from cellbench.errors import RunError, UserError
 
+# pydantic would look through all installed packages for plugins of its own, at every start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 # Command name -> (module under cellbench.cli, one-line help shown without importing it).
 COMMANDS = {
     "run": ("run", "Train and score one method on one data set."),

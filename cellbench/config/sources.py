@@ -17,14 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from cellbench.errors import UserError
-from cellbench.plugin_index import GROUP
+from cellbench.plugin_index import installed_plugins
 
 BASES = "_base_"
 DATA_SUFFIXES = (".yaml", ".yml", ".json")
@@ -57,7 +56,7 @@ def package_folders() -> dict[str, Path]:
     Packages are located by their entry points; none of them is imported.
     """
     found: dict[str, Path] = {}
-    for name in sorted({point.module.partition(".")[0] for point in entry_points(group=GROUP)}):
+    for name in sorted({point.module.partition(".")[0] for point in installed_plugins()}):
         try:
             spec = find_spec(name)  # of a top-level package: imports nothing
         except (ImportError, ValueError, AttributeError):

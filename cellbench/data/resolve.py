@@ -34,7 +34,7 @@ def resolve_set(
         UserError: unknown name; or the set cannot be had and nothing may stand in, with the
             command that mends it.
     """
-    if name in SIMULATORS.names():
+    if name in SIMULATORS:
         return simulate_set(name, progress=progress)
     dataset = find_dataset(name)
     if is_on_disk(name):
@@ -60,7 +60,7 @@ def find_dataset(name: str) -> DataSet:
     Raises:
         UserError: there is no data set and no simulator of this name.
     """
-    if name in SIMULATORS.names():
+    if name in SIMULATORS:
         name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
     own = own_manifest(name)
     if own is not None:

@@ -180,7 +180,7 @@ def own_manifest(name: str) -> Manifest | None:
     Raises:
         UserError: it is damaged.
     """
-    if not _NAME.fullmatch(name) or name in DATASETS.names():
+    if not _NAME.fullmatch(name) or name in DATASETS:
         return None
     path = own_folder(name) / "manifest.json"
     if not path.is_file():
@@ -214,7 +214,7 @@ def how_to_get(name: str) -> str:
 def _manifest_path(name: str) -> Path:
     """The manifest of the user's copy; without one, that of the copy that the plugin ships."""
     own = own_folder(name) / "manifest.json"
-    if own.is_file() or name not in DATASETS.names():
+    if own.is_file() or name not in DATASETS:
         return own
     try:
         dataset = cast(type[DataSet], DATASETS.get(name))

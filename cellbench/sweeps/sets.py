@@ -52,7 +52,7 @@ def find_sets(
 
 def _find(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailability:
     if not is_on_disk(name):
-        if name in SIMULATORS.names():
+        if name in SIMULATORS:
             return DatasetAvailability(name)
         dataset = find_dataset(name)
         return DatasetAvailability(

@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def installed_packages() -> dict[str, list[Entry]]:
     """The parts of each installed distribution with an entry point, cellbench's own apart."""
     found: dict[str, list[Entry]] = {
         point.dist.name: []
-        for point in entry_points(group=plugin_index.GROUP)
+        for point in plugin_index.installed_plugins()
         if point.dist is not None and point.dist.name != "cellbench"
     }
     for entry in plugin_index.entries():

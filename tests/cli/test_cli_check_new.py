@@ -14,7 +14,6 @@ from cellbench.cli.main import cli
 from cellbench.config import sources
 from cellbench.errors import UserError
 from cellbench.registry import REGISTRIES
-from cellbench.testing import package
 
 KINDS = {"matcher": "matcher", "conv": "conv", "decoder": "decoder", "method": "counter"}
 
@@ -24,13 +23,8 @@ def call(*arguments):
 
 
 def forget():
-    for cached in (
-        plugin_index.entries,
-        plugin_index.unread_modules,
-        plugin_index._read_point,
-        sources.package_folders,
-    ):
-        cached.cache_clear()
+    plugin_index.forget()
+    sources.package_folders.cache_clear()
 
 
 @pytest.fixture
@@ -54,10 +48,8 @@ def install(tmp_path, monkeypatch):
         points.append(EntryPoint(name, name, plugin_index.GROUP)._for(Installed(name)))
         forget()
 
-    for module in (plugin_index, sources, package):
-        real = module.entry_points
-        given = lambda group, real=real: [*real(group=group), *points]  # noqa: E731
-        monkeypatch.setattr(module, "entry_points", given)
+    real = plugin_index.entry_points
+    monkeypatch.setattr(plugin_index, "entry_points", lambda group: [*real(group=group), *points])
     yield install
     names = {point.name for point in points}
     for registry in REGISTRIES.values():

@@ -10,6 +10,7 @@ from cellbench.config import sources
 from cellbench.config.compose import resolve
 from cellbench.config.sources import config_folders, find_config, package_folders
 from cellbench.errors import UserError
+from cellbench.plugin_index import GROUP
 
 METHOD = """
 _base_ = "cellbench:methods/p2pnet.py"
@@ -30,9 +31,9 @@ def package(tmp_path, monkeypatch):
     (folder.parent / "single_module.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(str(folder.parent))
     names = ("hostile_cells.parts.deep", "single_module", "not_installed")
-    points = [EntryPoint(name, name, sources.GROUP) for name in names]
-    real = sources.entry_points
-    monkeypatch.setattr(sources, "entry_points", lambda group: [*real(group=group), *points])
+    points = [EntryPoint(name, name, GROUP) for name in names]
+    real = sources.installed_plugins
+    monkeypatch.setattr(sources, "installed_plugins", lambda: [*real(), *points])
     monkeypatch.chdir(tmp_path)
     package_folders.cache_clear()
     yield folder

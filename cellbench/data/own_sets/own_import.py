@@ -193,7 +193,7 @@ def check_name(name: str) -> None:
     Raises:
         UserError: it is taken.
     """
-    if name in DATASETS.names() or name in SIMULATORS.names() or "-sim" in name:
+    if name in DATASETS or name in SIMULATORS or "-sim" in name:
         raise UserError(f"{name!r} is the name of a set that cellbench has; choose another.")
 
 
