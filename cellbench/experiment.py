@@ -86,9 +86,9 @@ class Experiment:
             "split": self.split,
             "seed": self.seed,
         }
-        text = json.dumps(known, sort_keys=True)
-        name = f"{_slug(self.config.method.name)}-{self.protocol}-s{self.split}-r{self.seed}"
-        return store / "runs" / self.config.data.set / f"{name}-{_short(text)}"
+        parts = f"{self.protocol}-s{self.split}-r{self.seed}"
+        name = _folder_name(self.config.method.name, parts, known)
+        return store / "runs" / self.config.data.set / name
 
     def sweep_folder(self, store: Path, label: str) -> Path:
         """Where a sweep keeps the claim, log and failure of the run.
@@ -97,14 +97,13 @@ class Experiment:
             store: see `cellbench.paths.store`.
             label: of the combination, for people.
         """
-        text = json.dumps([self.config.hash, self.protocol, self.split, self.seed])
-        name = f"{_slug(label)}-s{self.split}-r{self.seed}-{_short(text)}"
+        known = [self.config.hash, self.protocol, self.split, self.seed]
+        name = _folder_name(label, f"s{self.split}-r{self.seed}", known)
         return store / "runs" / "sweeps" / self.config.data.set / name
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name.lower())[:40]
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+def _folder_name(label: str, parts: str, known: Any) -> str:
+    """A label as a file name takes it, what people look for, and a hash of all that is known."""
+    slug = "".join(c if c.isalnum() else "-" for c in label.lower())[:40]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return f"{slug}-{parts}-{digest[:10]}"

@@ -125,8 +125,9 @@ def run(
     found = find_finished(asked)
     if found is None:
         with display.status("Loading torch"):
-            from cellbench.engine.run import run_found
-        found = run_found(asked, display, started)
+            from cellbench.engine.assembly import prepare
+            from cellbench.engine.run import run_prepared
+        found = run_prepared(prepare(asked), display, started)
     return RunResult(
         found.record, found.record_file, found.folder, found.validation_mae, found.fresh
     )

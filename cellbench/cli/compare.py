@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cellbench.api.grid_comparison import compare
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.run import CountOrAuto, Duration
 from cellbench.errors import RunError
 
@@ -70,8 +70,7 @@ class Names(click.ParamType):
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-@documented_by(compare)
-@click.command()
+@click.command(cls=Documented, function=compare)
 @click.argument("grid", default="components")
 @click.option("--datasets", type=Names(), default="", metavar="SETS")
 @click.option("--splits", type=Numbers(4), default=())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellbench.api.counts import count
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_file, max_picture
 from cellbench.errors import RunError
 
@@ -25,8 +25,7 @@ _MOST = 40
 _MOST_NOTES = 8
 
 
-@documented_by(count)
-@click.command()
+@click.command(cls=Documented, function=count)
 @click.argument("pictures", nargs=-1, metavar="PICTURE...")
 @click.option("--with", "run", metavar="RUN")
 @click.option("--out", default="counts", show_default=True, metavar="DIR")

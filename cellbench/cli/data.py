@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cellbench.api.listings import datasets
 from cellbench.api.own_folders import import_own
-from cellbench.cli.docs import documented_by, options_documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_annotation, max_file, max_picture, max_points
 from cellbench.errors import UserError
 
@@ -52,8 +52,7 @@ def command() -> None:
     """List, import, fetch, verify and show data sets."""
 
 
-@documented_by(datasets)
-@command.command("list")
+@command.command("list", cls=Documented, function=datasets)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list for other programs.")
 def list_command(as_json: bool) -> None:
     """Command of `cellbench.api.listings.datasets`."""
@@ -86,8 +85,7 @@ def list_command(as_json: bool) -> None:
         console.print("Where no licence is stated, do not pass the images on.", highlight=False)
 
 
-@options_documented_by(import_own)
-@command.command("import")
+@command.command("import", cls=Documented, function=import_own, own_text=True)
 @click.argument("name", metavar="SET")
 @click.option(
     "--from", "source", required=True, metavar="DIR", type=click.Path(path_type=Path),

@@ -3,40 +3,53 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-_Command = TypeVar("_Command", bound=click.Command)
 
+class Documented(click.Command):
+    """A command with the summary of a function as its help, and its arguments' as its options'.
 
-def documented_by(function: Callable[..., Any]) -> Callable[[_Command], _Command]:
-    """Give a command the summary of a function as its help, and its arguments' as its options'.
-
-    Args:
-        function: with a Google docstring. An option has the name of the argument that it sets; one
-            that is the command line's own keeps the help that it states.
+    The docstring is read when help is asked for, and not whenever the command runs.
     """
-    text, _ = parsed_docstring(function)
 
-    def document(command: _Command) -> _Command:
-        command.help = text
-        return options_documented_by(function)(command)
+    def __init__(
+        self, *, function: Callable[..., Any], own_text: bool = False, **options: Any
+    ) -> None:
+        """Make the command.
 
-    return document
+        Args:
+            function: with a Google docstring. An option has the name of the argument that it sets;
+                one that is the command line's own keeps the help that it states.
+            own_text: keep the help that the command states; its options' alone is the function's.
+            options: of `click.Command`.
+        """
+        super().__init__(**options)
+        self.function, self.own_text = function, own_text
 
-
-def options_documented_by(function: Callable[..., Any]) -> Callable[[_Command], _Command]:
-    """Give the options of a command that state no help that of the arguments of a function."""
-    _, arguments = parsed_docstring(function)
-
-    def document(command: _Command) -> _Command:
-        for parameter in command.params:
+    def document(self) -> None:
+        """Take over what the docstring says."""
+        text, arguments = parsed_docstring(self.function)
+        if not self.own_text:
+            self.help = text
+        for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.help is None:
                 parameter.help = arguments[str(parameter.name)]
-        return command
 
-    return document
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help."""
+        self.document()
+        super().format_help(ctx, formatter)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The help in the list of a group's commands."""
+        self.document()
+        return super().get_short_help_str(limit)
+
+
+class DocumentedGroup(Documented, click.Group):
+    """A group that is `Documented`."""
 
 
 def parsed_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:

@@ -3,11 +3,10 @@
 import click
 
 from cellbench.api.exported import export
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 
 
-@documented_by(export)
-@click.command()
+@click.command(cls=Documented, function=export)
 @click.argument("run")
 @click.option("--out", metavar="FILE")
 @click.option("--force", is_flag=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellbench.api.listings import leaderboard
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_sidecar
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ _UNLIMITED = 260
 _MANY = 40
 
 
-@documented_by(leaderboard)
-@click.command()
+@click.command(cls=Documented, function=leaderboard)
 @click.option("--dataset", metavar="NAME")
 @click.option("--protocol", metavar="NAME")
 @click.option(

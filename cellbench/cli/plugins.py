@@ -9,12 +9,11 @@ import click
 
 from cellbench import plugin_index
 from cellbench.api.listings import described, find_parts, plugins
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import DocumentedGroup
 from cellbench.errors import UserError
 
 
-@documented_by(plugins)
-@click.group(invoke_without_command=True)
+@click.group(cls=DocumentedGroup, function=plugins, invoke_without_command=True)
 @click.option("--role")
 @click.option(
     "--format",

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -27,19 +27,29 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 30.0
 
 
+@dataclass
 class RunProgress:
-    """A bar with loss, validation MAE and time left; plain lines where there is no terminal."""
+    """A bar with loss, validation MAE and time left; plain lines where there is no terminal.
 
-    def __init__(self, console: Console) -> None:
-        """Remember where to draw."""
-        self.console = console
-        self.total = 0
-        self.effort: Callable[[int], float] = float
-        self.first: tuple[float, int] | None = None
-        self.said_at = 0.0
-        self.last_mae: float | None = None
-        self.bar: Progress | None = None
-        self.steps: Any = None
+    Attributes:
+        console: where to draw.
+        total: steps of the run.
+        effort: how long the first so many steps take, in any unit.
+        first: moment and number of the first step that was shown.
+        said_at: moment of the last line.
+        last_mae: validation MAE in it.
+        bar: on a terminal, while it is shown.
+        steps: row of the steps in it.
+    """
+
+    console: Console
+    total: int = 0
+    effort: Callable[[int], float] = float
+    first: tuple[float, int] | None = None
+    said_at: float = 0.0
+    last_mae: float | None = None
+    bar: Progress | None = None
+    steps: Any = None
 
     def start(self, iterations: int, effort: Callable[[int], float] = float) -> None:
         """Begin the bar.

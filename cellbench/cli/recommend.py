@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellbench.api.recommended import recommend
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.run import Duration
 
 if TYPE_CHECKING:
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from cellbench.recommending.recommendation import MethodResult, Recommendation
 
 
-@documented_by(recommend)
-@click.command()
+@click.command(cls=Documented, function=recommend)
 @click.argument("name", metavar="SET")
 @click.option("--budget", type=Duration(), default="30m", show_default=True)
 @click.option("--device", default="auto", show_default=True)

@@ -6,11 +6,10 @@ import click
 
 from cellbench.api.result_pages import report
 from cellbench.cli.compare import Names, Numbers
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 
 
-@documented_by(report)
-@click.command()
+@click.command(cls=Documented, function=report)
 @click.argument("grid", default="components")
 @click.option("--out", default="report", show_default=True, metavar="DIR")
 @click.option("--datasets", type=Names(), default="", metavar="SETS")

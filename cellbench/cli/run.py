@@ -2,13 +2,14 @@
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellbench.api.trained import run
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 
 if TYPE_CHECKING:
     from cellbench.api.trained import RunResult
@@ -37,13 +38,12 @@ class Duration(click.ParamType):
         return seconds
 
 
+@dataclass
 class CountOrAuto(click.ParamType):
-    """A whole number, or auto, which is None."""
+    """A whole number of at least `least`, or auto, which is None."""
 
     name = "auto|N"
-
-    def __init__(self, least: int) -> None:
-        self.least = least
+    least: int
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -61,8 +61,7 @@ class CountOrAuto(click.ParamType):
         return int(text)
 
 
-@documented_by(run)
-@click.command()
+@click.command(cls=Documented, function=run)
 @click.argument("config")
 @click.option("--dataset", metavar="SET")
 @click.option("--split", type=click.IntRange(0, 4), default=0, show_default=True)

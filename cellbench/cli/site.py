@@ -3,12 +3,11 @@
 import click
 
 from cellbench.api.result_pages import site
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_sidecar
 
 
-@documented_by(site)
-@click.command()
+@click.command(cls=Documented, function=site)
 @click.option("--out", default="site", show_default=True, metavar="DIR")
 @click.option("--with-images", is_flag=True)
 @click.option("--store", "stores", metavar="DIR", multiple=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellbench.api.trained import verify
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _MOST = 20
 
 
-@documented_by(verify)
-@click.command()
+@click.command(cls=Documented, function=verify)
 @click.argument("record")
 @click.option("--store", metavar="DIR")
 @click.option("--device", default="auto", show_default=True)

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cellbench.api.viewer import count_agreement, view
-from cellbench.cli.docs import documented_by
+from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_file, max_picture
 
 if TYPE_CHECKING:
     from cellbench.counting.view_server import ViewServer
 
 
-@documented_by(view)
-@click.command()
+@click.command(cls=Documented, function=view)
 @click.argument("counts", default="counts")
 @click.option("--annotator", default="", metavar="NAME")
 @click.option("--pictures", metavar="DIR")

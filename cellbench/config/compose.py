@@ -9,6 +9,7 @@ import ast
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -164,49 +165,45 @@ def _dataset_file(name: str) -> Path:
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
     """Apply `--set` texts in place; the canonical texts of what changed, sorted."""
-    given = dict(_parsed(text) for text in overrides)
+    given: dict[str, Any] = {}
+    for text in overrides:
+        dotted, equals, value = text.partition("=")
+        if not equals or not dotted:
+            raise UserError(f"--set takes key=value, such as model.matcher.type=KHM, not {text!r}.")
+        given[dotted] = value
+        with suppress(ValueError, SyntaxError):  # else it is the text itself
+            given[dotted] = ast.literal_eval(value)
     for dotted, value in given.items():
         *parents, last = dotted.split(".")
         node: Any = raw
-        for depth, key in enumerate(parents):
-            child = _child(node, key, ".".join(parents[: depth + 1]))
-            if not isinstance(child, dict | list):
-                raise UserError(f"--set {dotted}: {'.'.join(parents[: depth + 1])} has no keys.")
-            node = child
-        if isinstance(node, list):
-            node[_index(node, last, dotted)] = value
-            continue
-        old = node.get(last)
-        node[last] = value
-        if last == "type" and value != old:
+        for depth, key in enumerate(parents, start=1):
+            at = ".".join(parents[:depth])
+            node = node[_place(node, key, at)]
+            if not isinstance(node, dict | list):
+                raise UserError(f"--set {dotted}: {at} has no keys.")
+        place = last if isinstance(node, dict) else _place(node, last, dotted)
+        swapped = last == "type" and isinstance(node, dict) and value != node.get(last)
+        node[place] = value
+        if swapped:
             _drop_foreign(node, parents, keep=given, prefix=".".join(parents))
     return tuple(sorted(f"{key}={value}" for key, value in given.items()))
 
 
-def _parsed(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set takes key=value, such as model.matcher.type=KHM, not {text!r}.")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
+def _place(node: Any, key: str, path: str) -> str | int:
+    """A key of a dict, or the index of a list, as it stands in the path of an override.
 
-
-def _child(node: Any, key: str, path: str) -> Any:
+    Raises:
+        UserError: it is not there.
+    """
     if isinstance(node, list):
-        return node[_index(node, key, path)]
+        if key.isdigit() and int(key) < len(node):
+            return int(key)
+        raise UserError(f"--set {path}: {key!r} is no index of a list of {len(node)}.")
     if key in node:
-        return node[key]
+        return key
     near = get_close_matches(key, list(node), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(node)}."
     raise UserError(f"--set {path}: there is no key {key!r}; {hint}")
-
-
-def _index(node: list[Any], key: str, path: str) -> int:
-    if not key.isdigit() or int(key) >= len(node):
-        raise UserError(f"--set {path}: {key!r} is no index of a list of {len(node)}.")
-    return int(key)
 
 
 def _drop_foreign(

@@ -211,12 +211,12 @@ def _read(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
     try:
         # mmengine's merge, so that `_delete_` does in data what it does in a program
         merged = Config(composed)
-        merged.merge_from_dict(_public(own))
+        merged.merge_from_dict({k: v for k, v in own.items() if not k.startswith("_")})
         values = merged.to_dict()
     except Exception as error:  # keys and values may meet in any way
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not fit its bases ({reason}).") from None
-    return ConfigFile(_public(values), tuple(dict.fromkeys(data)))
+    return ConfigFile(values, tuple(dict.fromkeys(data)))
 
 
 def _base_of_data(path: Path, named: str) -> Path:
@@ -279,7 +279,3 @@ def _program(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} cannot be read as a config ({type(error).__name__}: {reason})."
         ) from None
-
-
-def _public(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if not key.startswith("_")}

@@ -12,13 +12,23 @@ from typing import Any
 from cellbench.data.contracts import DataSet
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
-from cellbench.files.writing import safe_id, sha256_file
+from cellbench.files.writing import sha256_file
 
 FORMAT = 1
 # Some 200,000 images.
 MAX_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What `safe_id` leaves as it is.
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_KINDS = {
+    "name": str,
+    "images": list,
+    "source": str,
+    "notes": list,
+    "stands_for": str | None,
+    "seed": int | None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +141,18 @@ def read_manifest(path: Path) -> Manifest:
         document = read_json(path, most=MAX_BYTES)
         if type(document) is not dict or document["format"] != FORMAT:
             raise ValueError(f"it is not of format {FORMAT}, which this version reads")
+        for key, kind in _KINDS.items():
+            if not isinstance(document[key], kind):
+                raise TypeError(f"{key} is {str(document[key])[:40]!r}")
+        if not all(type(note) is str for note in document["notes"]):
+            raise TypeError("a note is no text")
         manifest = Manifest(
-            name=_text(document["name"]),
-            entries=tuple(_entry(fields) for fields in _list(document["images"])),
-            source=_text(document["source"]),
-            notes=tuple(_text(note) for note in _list(document["notes"])),
-            stands_for=_text_or_none(document["stands_for"]),
-            seed=None if document["seed"] is None else _whole(document["seed"], 2**63),
+            name=document["name"],
+            entries=tuple(_entry(fields) for fields in document["images"]),
+            source=document["source"],
+            notes=tuple(document["notes"]),
+            stands_for=document["stands_for"],
+            seed=document["seed"],
             own=None if document.get("own") is None else _own(document["own"]),
         )
         if len({entry.id for entry in manifest.entries}) < len(manifest.entries):
@@ -152,53 +167,34 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
-    size = fields["size"]
-    if len(_list(size)) != 2:
-        raise ValueError("a size is not two numbers")
-    entry = Entry(**{**fields, "size": (_whole(size[0], 2**31), _whole(size[1], 2**31))})
+    width, height = fields["size"]
+    entry = Entry(**{**fields, "size": (width, height)})
     # A manifest may come from anywhere: its names must stay inside the set's folder.
-    if safe_id(_text(entry.id)) != entry.id or not _SUFFIX.fullmatch(_text(entry.suffix)):
+    if not _ID.fullmatch(entry.id) or not _SUFFIX.fullmatch(entry.suffix):
         raise ValueError(f"{entry.id!r}{entry.suffix} is no name of an image")
-    _whole(entry.count, 10**9)
+    for number in (width, height, entry.count):
+        if type(number) is not int or not 0 <= number < 2**31:
+            raise ValueError(f"{str(number)[:40]} is no whole number below {2**31}")
     for digest in (entry.image_sha256, entry.points_sha256, entry.pixels_sha256 or "0" * 64):
-        if not _SHA256.fullmatch(_text(digest)):
+        if not _SHA256.fullmatch(digest):
             raise ValueError(f"a hash of {entry.id} is no SHA-256")
-    if _text_or_none(entry.part) not in (None, "train", "test"):
+    if entry.part not in (None, "train", "test"):
         raise ValueError(f"{entry.id} is of the part {entry.part!r}")
-    _text_or_none(entry.group)
+    if not isinstance(entry.group, str | None):
+        raise TypeError(f"{entry.id} is of the group {entry.group!r}")
     return entry
 
 
 def _own(fields: dict[str, Any]) -> OwnFacts:
-    facts = OwnFacts(**{**fields, "formats": tuple(map(_text, _list(fields["formats"])))})
+    facts = OwnFacts(**{**fields, "formats": tuple(fields["formats"])})
+    if not all(type(name) is str for name in facts.formats):
+        raise TypeError("a format is no text")
     for length in (facts.spacing_px, facts.um_per_px):
         if length is not None and not (type(length) in (int, float) and length > 0):
             raise ValueError(f"{str(length)[:40]} is no length")
     if type(facts.counts_only) is not bool:
         raise TypeError("counts_only is neither true nor false")
     return facts
-
-
-def _whole(value: Any, limit: int) -> int:
-    if type(value) is not int or not 0 <= value < limit:
-        raise ValueError(f"{str(value)[:40]} is no whole number below {limit}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise TypeError(f"{str(value)[:40]} is no text")
-    return value
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _list(value: Any) -> list[Any]:
-    if type(value) is not list:
-        raise TypeError(f"{str(value)[:40]} is no list")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +217,10 @@ def published_files(dataset: DataSet) -> Published | None:
     path = Path(inspect.getfile(type(dataset))).parent / dataset.manifest
     try:
         document = read_json(path, most=MAX_BYTES)
-        files = {_text(name): _text(digest) for name, digest in document["files"].items()}
-        return Published(root=_text(document["root"]), files=files)
+        root, files = document["root"], dict(document["files"])
+        if not all(type(text) is str for text in (root, *files.values())):
+            raise TypeError("its root or one of its hashes is no text")
+        return Published(root, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The manifest {path} of {dataset.name} cannot be read ({error}); "

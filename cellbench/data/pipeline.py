@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -83,25 +84,21 @@ def prepared_pixels(whole: Picture, transforms: Sequence[Transform]) -> NDArray[
     return cast("NDArray[np.uint8]", picture.pixels)
 
 
+@dataclass
 class PixelCache:
     """Arrays by image id, made on first use and kept while they fit into a budget.
 
     What doesn't fit is made again each time: slower, never wrong. The arrays are read-only.
+
+    Attributes:
+        make: image id -> array.
+        budget_bytes: most that is kept.
     """
 
-    def __init__(
-        self, make: Callable[[str], NDArray[np.generic]], budget_bytes: int = CACHE_BYTES
-    ) -> None:
-        """Remember how arrays are made.
-
-        Args:
-            make: image id -> array.
-            budget_bytes: most that is kept.
-        """
-        self.make = make
-        self.budget_bytes = budget_bytes
-        self._kept: dict[str, NDArray[np.generic]] = {}
-        self._kept_bytes = 0
+    make: Callable[[str], NDArray[np.generic]]
+    budget_bytes: int = CACHE_BYTES
+    _kept: dict[str, NDArray[np.generic]] = field(default_factory=dict, init=False, repr=False)
+    _kept_bytes: int = field(default=0, init=False)
 
     def __call__(self, image_id: str) -> NDArray[np.generic]:
         """The array of an image."""

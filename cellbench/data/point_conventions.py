@@ -15,43 +15,39 @@ class PointConvention:
     Attributes:
         x: name of the horizontal coordinate, lower case.
         y: name of the vertical coordinate.
-        first_pixel: both coordinates of the centre of the first pixel.
+        shift_px: what a reader adds to both coordinates, and a writer takes away: 0.5 where the
+            centre of the first pixel is at (0, 0).
     """
 
     x: str = "x"
     y: str = "y"
-    first_pixel: float = 0.5
-
-    @property
-    def shift_px(self) -> float:
-        """What a reader adds to both coordinates, and a writer takes away."""
-        return 0.5 - self.first_pixel
+    shift_px: float = 0.0
 
 
 # `x y` lines, cellbench's own format; read so if one number of a file has a fraction.
 TEXT = PointConvention()
 # `x y` lines in whole numbers only are column and row of a pixel.
-PIXEL_INDICES = PointConvention(first_pixel=0.0)
+PIXEL_INDICES = PointConvention(shift_px=0.5)
 # A points layer is placed by array indices, rows (axis-0) first; the centre of an array's first
 # element has the world coordinates (0, 0).
-NAPARI = PointConvention(x="axis-1", y="axis-0", first_pixel=0.0)
+NAPARI = PointConvention(x="axis-1", y="axis-0", shift_px=0.5)
 # Whole coordinates of points and lines are centres of pixels, those of areas are corners, and
 # `Measure` writes them as they are: the two differ by half a pixel within one Results.csv.
-IMAGEJ_POINT = PointConvention(first_pixel=0.0)
+IMAGEJ_POINT = PointConvention(shift_px=0.5)
 IMAGEJ_AREA = PointConvention()
 # Shapes are geometry in px of the full picture: a rectangle at (0, 0) begins at the corner.
 QUPATH = PointConvention()
 # Markers are pixels that were clicked at: whole numbers are centres.
-CELL_COUNTER = PointConvention(first_pixel=0.0)
+CELL_COUNTER = PointConvention(shift_px=0.5)
 # Keypoints are indices of pixels from 0 (detectron2 adds 0.5 to them); boxes and outlines are
 # geometry, whose box at (0, 0) begins at the corner.
-COCO_KEYPOINT = PointConvention(first_pixel=0.0)
+COCO_KEYPOINT = PointConvention(shift_px=0.5)
 COCO_AREA = PointConvention()
 # Shapes are geometry in px of the picture, from its corner.
 LABELME = PointConvention()
 CVAT = PointConvention()
 # Points are the pixels that were clicked at, in whole numbers; outlines are geometry.
-VIA_POINT = PointConvention(first_pixel=0.0)
+VIA_POINT = PointConvention(shift_px=0.5)
 VIA_AREA = PointConvention()
 # An object of a mask is the set of its pixels: its place is the mean of their centres.
-MASK_PIXELS = PointConvention(first_pixel=0.0)
+MASK_PIXELS = PointConvention(shift_px=0.5)

@@ -26,7 +26,9 @@ PROGRAM_POINTS = "{program} has the centres of pixels at whole numbers: 0.5 was 
 
 _COUNTED = "# cells, places unknown:"
 _SEPARATOR = re.compile(r" *[,;\t] *| +")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+").fullmatch
+# Python's float takes nan, 1_0 and the digits of every script too.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
 # Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
 _IMAGEJ_COLUMNS = {"area", "counter", "mean", "slice"}
 
@@ -52,40 +54,58 @@ def read_point_file(path: str | Path) -> ReadPoints:
         UserError: no such file, not text, or a line that is no point, with its number.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist or is not a file; name a text file of 'x y' lines.")
+    try:
+        return parse_points(read_file(path, most=POINTS.size), path)
+    except OSError as error:
+        mend = POINTS.mend if error.errno == errno.EFBIG else "see its rights"
+        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}.") from error
+
+
+def parse_points(data: bytes, path: Path) -> ReadPoints:
+    """Points from the bytes of a file, see `read_point_file`.
+
+    Args:
+        data: all of them.
+        path: of the file, for messages.
+    """
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text; write one 'x y' line a cell in UTF-8.") from error
     header: list[str] | None = None
-    convention, columns, area = TEXT, (0, 1), None
-    rows: list[tuple[float, float]] = []
-    shifts: list[float] = []
+    convention, wanted, columns = TEXT, 2, (0, 1, 2)
+    rows: list[tuple[float, ...]] = []
     whole = True
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         content = line.partition("#")[0].rstrip().lstrip(" ")
         if not content.strip():
             continue
         # A column without a name (ImageJ's row numbers) leaves a separator at the start.
         fields = [field.strip("\"'") for field in _SEPARATOR.split(content)]
-        if header is None and not rows and _is_header(fields):
+        if header is None and not rows and len(fields) > 1 and not any(map(_NUMBER, fields)):
             header = [field.casefold() for field in fields]
-            convention = _convention(header, path, number)
-            columns = header.index(convention.x), header.index(convention.y)
-            area = header.index("area") if "area" in header else None
+            convention, wanted = _convention(header, path, number), len(header)
+            area = header.index("area") if "area" in header else wanted
+            columns = header.index(convention.x), header.index(convention.y), area
             continue
-        if len(fields) != (2 if header is None else len(header)):
+        texts = [[*fields, "0"][at] for at in columns] if len(fields) == wanted else []
+        if not texts or not all(map(_NUMBER, texts)):
             raise _malformed(path, number, line)
-        x, y = fields[columns[0]], fields[columns[1]]
-        whole = whole and bool(_INTEGER.fullmatch(x) and _INTEGER.fullmatch(y))
-        rows.append((_number(x, path, number, line), _number(y, path, number, line)))
-        is_area = area is not None and _number(fields[area], path, number, line) > 0
-        shifts.append((IMAGEJ_AREA if is_area else convention).shift_px)
+        rows.append(tuple(map(float, texts)))
+        whole = whole and all(map(_INTEGER, texts[:2]))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)  # x, y, and an area, 0 without
+    shifts = np.where(table[:, 2:] > 0, IMAGEJ_AREA.shift_px, convention.shift_px)
     notes: tuple[str, ...] = ()
     if rows and whole and convention is TEXT:
-        shifts, notes = [PIXEL_INDICES.shift_px] * len(rows), (WHOLE_NUMBERS,)
-    elif any(shifts):
-        program = "napari" if convention is NAPARI else "ImageJ"
-        notes = (PROGRAM_POINTS.format(program=program),)
-    points = np.array(rows, dtype=np.float64).reshape(-1, 2) + np.array(shifts).reshape(-1, 1)
-    if not np.isfinite(points.astype(np.float32)).all():
+        shifts, notes = np.full_like(shifts, PIXEL_INDICES.shift_px), (WHOLE_NUMBERS,)
+    elif shifts.any():
+        notes = (PROGRAM_POINTS.format(program="napari" if convention is NAPARI else "ImageJ"),)
+    points = (table[:, :2] + shifts).astype(np.float32)
+    if not np.isfinite(points).all():
         raise UserError(f"{path} holds a coordinate beyond any image; write pixels.")
-    return ReadPoints(points.astype(np.float32), notes)
+    return ReadPoints(points, notes)
 
 
 def format_points(points: ArrayLike) -> bytes:
@@ -126,29 +146,6 @@ def _shortest(value: np.float32) -> str:
     return text if np.float32(float(text)) == value else repr(float(value))
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist or is not a file; name a text file of 'x y' lines.")
-    try:
-        return read_file(path, most=POINTS.size).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text; write one 'x y' line a cell in UTF-8.") from error
-    except OSError as error:
-        mend = POINTS.mend if error.errno == errno.EFBIG else "see its rights"
-        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}.") from error
-
-
-def _is_header(fields: list[str]) -> bool:
-    """Words that name columns, none of them a number."""
-    for field in fields:
-        try:
-            float(field)
-        except ValueError:
-            continue
-        return False
-    return len(fields) >= 2
-
-
 def _convention(header: list[str], path: Path, number: int) -> PointConvention:
     for known in (TEXT, NAPARI):
         if header.count(known.x) == 1 and header.count(known.y) == 1:
@@ -157,17 +154,6 @@ def _convention(header: list[str], path: Path, number: int) -> PointConvention:
         f"{path}, line {number}: the header names {', '.join(header)}; it must name one column "
         "x and one y."
     )
-
-
-def _number(text: str, path: Path, number: int, line: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise _malformed(path, number, line) from None
-    # Python reads 1_0 as 10, and the digits of every script.
-    if "_" in text or not text.isascii() or not np.isfinite(value):
-        raise _malformed(path, number, line)
-    return value
 
 
 def _malformed(path: Path, number: int, line: str) -> UserError:

@@ -6,7 +6,7 @@ from cellbench.data.contracts import DataSet
 from cellbench.data.own_sets.own_dataset import own_dataset
 from cellbench.data.set_writer import Progress
 from cellbench.data.simulated import simulate_set
-from cellbench.data.stored_set import StoredSet, how_to_get, is_on_disk, open_set, own_manifest
+from cellbench.data.stored_set import StoredSet, find_set, how_to_get, own_manifest
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
 
@@ -36,13 +36,15 @@ def resolve_set(
     """
     if name in SIMULATORS:
         return simulate_set(name, progress=progress)
+    stored = find_set(name)
+    if stored is not None:
+        return stored
     dataset = find_dataset(name)
-    if is_on_disk(name):
-        return open_set(name)
     failure = None if offline else _fetch(dataset)
-    if is_on_disk(name):
+    stored = find_set(name)
+    if stored is not None:
         say(f"{dataset.title} was downloaded.")
-        return open_set(name)
+        return stored
     if strict or not allow_simulator or not dataset.simulator:
         raise failure or UserError(f"{name} is not on disk; {how_to_get(name)}.")
     if failure is not None:
@@ -62,7 +64,7 @@ def find_dataset(name: str) -> DataSet:
     """
     if name in SIMULATORS:
         name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
-    own = own_manifest(name)
+    own = None if name in DATASETS else own_manifest(name)
     if own is not None:
         return own_dataset(own)
     dataset: DataSet = DATASETS.build({"type": name})

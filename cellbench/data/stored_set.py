@@ -8,6 +8,8 @@ A set is written into a temporary sibling folder that gets its name at the end, 
 that is killed leaves no set or a whole one. What is read is checked against the manifest.
 """
 
+import errno
+import hashlib
 import inspect
 import re
 from contextlib import suppress
@@ -22,11 +24,10 @@ from cellbench import paths
 from cellbench.data.contracts import DataSet
 from cellbench.data.images import decode_image
 from cellbench.data.manifests import Entry, Manifest, read_manifest
-from cellbench.data.points import read_count, read_point_file
+from cellbench.data.points import parse_points, read_count
 from cellbench.errors import UserError
-from cellbench.files.limits import FILE
+from cellbench.files.limits import FILE, POINTS, Limit
 from cellbench.files.reading import read_file
-from cellbench.files.writing import sha256
 from cellbench.registry import DATASETS
 from cellbench.structures import CellSample
 
@@ -40,33 +41,34 @@ class StoredSet:
     Attributes:
         folder: where it is.
         manifest: what it holds.
+        name: of the set, "adi" or "adi-sim".
+        stands_for: the real set whose protocol constants hold: its own name unless it is simulated.
+        ids: of the images, sorted.
+        manifest_hash: SHA-256 of the contents, whatever the folder, the time and the PNG encoder.
     """
 
     folder: Path
     manifest: Manifest
+    name: str = field(init=False, repr=False, compare=False)
+    stands_for: str = field(init=False, repr=False, compare=False)
+    ids: list[str] = field(init=False, repr=False, compare=False)
+    manifest_hash: str = field(init=False, repr=False, compare=False)
     _entries: dict[str, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        entries = {entry.id: entry for entry in self.manifest.entries}
-        object.__setattr__(self, "_entries", entries)
+        name, entries = self.manifest.name, {entry.id: entry for entry in self.manifest.entries}
+        found = {
+            "name": name,
+            "stands_for": self.manifest.stands_for or name,
+            "ids": sorted(entries),
+            "manifest_hash": self.manifest.hash,
+            "_entries": entries,
+        }
+        for key, value in found.items():
+            object.__setattr__(self, key, value)
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def name(self) -> str:
-        """The set's name, "adi" or "adi-sim"."""
-        return self.manifest.name
-
-    @property
-    def ids(self) -> list[str]:
-        """The image ids, sorted."""
-        return sorted(self._entries)
-
-    @property
-    def manifest_hash(self) -> str:
-        """SHA-256 of the contents, whatever the folder, the time and the PNG encoder."""
-        return self.manifest.hash
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,11 +79,6 @@ class StoredSet:
     def simulated(self) -> bool:
         """Whether its pictures are drawn; their scores never enter a real table."""
         return self.manifest.stands_for is not None
-
-    @property
-    def stands_for(self) -> str:
-        """The real set whose protocol constants hold: its own name unless it is simulated."""
-        return self.manifest.stands_for or self.name
 
     def entry(self, image_id: str) -> Entry:
         """What the manifest says about an image.
@@ -112,15 +109,14 @@ class StoredSet:
             UserError: no such image, or its point file is missing or not the one of the manifest.
         """
         entry = self.entry(image_id)
-        text = self._checked(entry.points, entry.points_sha256)
-        points = read_point_file(self.folder / entry.points).points
+        data = self._checked(entry.points, entry.points_sha256, POINTS)
         own = self.manifest.own
         return CellSample(
             image_id=entry.id,
-            points=points,
+            points=parse_points(data, self.folder / entry.points).points,
             size=entry.size,
             pixel_size_um=None if own is None else own.um_per_px,
-            counted=read_count(text) if own is not None and own.counts_only else None,
+            counted=read_count(data) if own is not None and own.counts_only else None,
         )
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
@@ -130,19 +126,19 @@ class StoredSet:
             UserError: no such image, or its file is missing or not the one of the manifest.
         """
         entry = self.entry(image_id)
-        data = self._checked(entry.image, entry.image_sha256)
+        data = self._checked(entry.image, entry.image_sha256, FILE)
         return decode_image(data, name=str(self.folder / entry.image))
 
-    def _checked(self, relative: str, digest: str) -> bytes:
+    def _checked(self, relative: str, digest: str, limit: Limit) -> bytes:
         path = self.folder / relative
         try:
-            data = read_file(path, most=FILE.size)
+            data = read_file(path, most=limit.size)
         except OSError as error:
-            raise UserError(
-                f"{path} cannot be read ({error.strerror}); `cellbench data verify {self.name}` "
-                "names all damaged files."
-            ) from error
-        if sha256(data) != digest:
+            mend = f"`cellbench data verify {self.name}` names all damaged files"
+            if error.errno == errno.EFBIG:
+                mend = limit.mend
+            raise UserError(f"{path} cannot be read ({error.strerror}); {mend}.") from error
+        if hashlib.sha256(data).hexdigest() != digest:
             raise UserError(
                 f"{path} has changed since {self.name} was put there; "
                 f"`cellbench data verify {self.name}` names all changed files."
@@ -169,7 +165,7 @@ def own_sets() -> list[str]:
     found = []
     for name in sets_on_disk():
         with suppress(UserError):
-            if own_manifest(name) is not None:
+            if name not in DATASETS and own_manifest(name) is not None:
                 found.append(name)
     return found
 
@@ -180,7 +176,7 @@ def own_manifest(name: str) -> Manifest | None:
     Raises:
         UserError: it is damaged.
     """
-    if not _NAME.fullmatch(name) or name in DATASETS:
+    if not _NAME.fullmatch(name):
         return None
     path = own_folder(name) / "manifest.json"
     if not path.is_file():
@@ -195,10 +191,20 @@ def open_set(name: str) -> StoredSet:
     Raises:
         UserError: it is not there, with the command that mends it; its manifest is damaged.
     """
-    path = _manifest_path(name)
-    if not path.is_file():
+    found = find_set(name)
+    if found is None:
         raise UserError(f"{name} is not on disk; {how_to_get(name)}.")
-    return StoredSet(path.parent, read_manifest(path))
+    return found
+
+
+def find_set(name: str) -> StoredSet | None:
+    """The set of a name where it is on disk, else None.
+
+    Raises:
+        UserError: no set can have this name; its manifest is damaged.
+    """
+    path = _manifest_path(name)
+    return StoredSet(path.parent, read_manifest(path)) if path.is_file() else None
 
 
 def how_to_get(name: str) -> str:
@@ -235,4 +241,4 @@ def own_folder(name: str) -> Path:
         raise UserError(
             f"{name!r} is no name of a data set; they are lower-case letters, digits and dashes."
         )
-    return paths.data_folder(name)
+    return paths.home() / "data" / name

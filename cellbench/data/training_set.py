@@ -31,6 +31,8 @@ class TrainingSet:
         ids: of the training part.
         samples: the annotations by id.
         input_scale: nominal input px per px of the original image.
+        crops_per_epoch: crops of one pass over all images.
+        steps_per_epoch: batches that hold at least one pass over all images.
     """
 
     def __init__(
@@ -74,19 +76,11 @@ class TrainingSet:
         self.split = split
         self.crops_per_image = crops_per_image
         self.batch_size = batch_size
+        self.crops_per_epoch = len(self.ids) * crops_per_image
+        self.steps_per_epoch = -(-self.crops_per_epoch // batch_size)
         self.input_scale = float(input_scale)
         self._pixels = PixelCache(stored.pixels, cache_bytes)
         self._orders: dict[int, list[str]] = {}
-
-    @property
-    def crops_per_epoch(self) -> int:
-        """Crops of one pass over all images."""
-        return len(self.ids) * self.crops_per_image
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold at least one pass over all images."""
-        return -(-self.crops_per_epoch // self.batch_size)
 
     def order(self, epoch: int) -> list[str]:
         """The image ids in the order of an epoch."""

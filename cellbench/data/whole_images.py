@@ -16,7 +16,7 @@ from cellbench.data.pipeline import (
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.structures import CellSample
 
-# Input px of a batch. Small enough for a CPU's caches; see also `engine.devices`.
+# Input px of a batch: small enough for a CPU's caches.
 BATCH_PIXELS = 1 << 18
 
 

@@ -11,14 +11,13 @@ import torch
 
 from cellbench.data.pipeline import AnnotatedImages, PreparedImages
 from cellbench.data.training_set import TrainingSet
-from cellbench.data.whole_images import WholeImages
-from cellbench.data.workers import choose_workers, cores_of_run
+from cellbench.data.whole_images import BATCH_PIXELS, WholeImages
+from cellbench.data.workers import choose_workers
 from cellbench.engine.devices import (
     Processes,
     choose_device,
     choose_precision,
     join_processes,
-    whole_image_pixels,
 )
 from cellbench.engine.evaluation import Labelled
 from cellbench.engine.released import TrainingCrops
@@ -39,12 +38,14 @@ class Prepared(FoundRun):
         device: of the network.
         precision: "float32" or "bfloat16".
         processes: place among those of torchrun.
+        images: the set's, as every method sees them.
         fold: see `cellbench.engine.evaluation.infer`; False for what was made before.
     """
 
     device: torch.device
     precision: str
     processes: Processes
+    images: AnnotatedImages
     fold: bool = True
 
 
@@ -52,13 +53,20 @@ def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
     """Choose where a run is computed, and join the processes that torchrun started.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not there, or a transform of whole images is none.
     """
-    device = choose_device(found.request.device)
-    precision = choose_precision(found.experiment.config.schedule.precision, device)
-    parts = {entry.name: getattr(found, entry.name) for entry in fields(FoundRun)}
+    config, device = found.experiment.config, choose_device(found.request.device)
+    images: AnnotatedImages = found.stored
+    if config.data.prepare:
+        scale = config.data.input_scale
+        images = PreparedImages(images, [make_transform(o, scale) for o in config.data.prepare])
     return Prepared(
-        **parts, device=device, precision=precision, processes=join_processes(device), fold=fold
+        **{entry.name: getattr(found, entry.name) for entry in fields(FoundRun)},
+        device=device,
+        precision=choose_precision(config.schedule.precision, device),
+        processes=join_processes(device),
+        images=images,
+        fold=fold,
     )
 
 
@@ -90,7 +98,7 @@ def make_training(
             "or methods/watershed.py, or mark the cells."
         )
     train = TrainingSet(
-        _images(prepared),
+        prepared.images,
         prepared.split.train,
         transforms=[make_transform(options, data.input_scale) for options in data.augment],
         seed=prepared.experiment.seed,
@@ -114,11 +122,7 @@ def make_training(
         device=prepared.device,
         precision=prepared.precision,
         processes=prepared.processes,
-        workers=choose_workers(
-            prepared.request.workers,
-            on_gpu=prepared.device.type == "cuda",
-            cores=cores_of_run(),
-        ),
+        workers=choose_workers(prepared.request.workers, on_gpu=prepared.device.type == "cuda"),
         folder=folder,
         task=task,
         fold=prepared.fold,
@@ -136,27 +140,18 @@ def make_transform(options: Any, input_scale: float) -> Any:
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
     """Images as they are scored: whole, at the set's scale."""
     return WholeImages(
-        _images(prepared),
+        prepared.images,
         image_ids,
         input_scale=prepared.experiment.config.data.input_scale,
-        batch_pixels=whole_image_pixels(prepared.device),
+        # A CPU's caches hold few px; a GPU has few launches with many. A network of stride 1 keeps
+        # about 1 kB a pixel, so that 2 megapixels are 2 GB of the memory that runs may share.
+        batch_pixels=1 << 21 if prepared.device.type == "cuda" else BATCH_PIXELS,
     )
-
-
-def _images(prepared: Prepared) -> AnnotatedImages:
-    """The set's images as every method sees them."""
-    data = prepared.experiment.config.data
-    if not data.prepare:
-        return prepared.stored
-    transforms = [make_transform(options, data.input_scale) for options in data.prepare]
-    return PreparedImages(prepared.stored, transforms)
 
 
 def starting_weights(counter: CellCounter) -> dict[str, str | None]:
     """Where the weights that training starts from are from, as a record says it."""
-    info = getattr(counter, "weights_info", None)
-    if info is None:
-        return {"source": "none", "sha256": None}
+    info = counter.weights_info
     found: dict[str, str | None] = {"source": info.source, "sha256": info.sha256}
     if info.sha256 is None and info.arch:
         found["wanted"] = info.arch  # so that a sweep knows the run again once the file is there

@@ -78,7 +78,7 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
     looks = agree(len(fitted.validate_after), prepared.device)
     enough_s = agree(math.ceil(enough_s), prepared.device)
     if iterations < fewest:
-        if not prepared.processes.main:
+        if prepared.processes.rank:
             raise SystemExit(2)  # the first process says why
         own_s = timings.start_s + timings.test_s + own.iterations * timings.step_s
         own_s += len(own.validate_after) * timings.validation_s
@@ -89,7 +89,7 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
             f"more, or leave it out: all {own.iterations} steps take about {duration_text(own_s)}."
         )
     plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages, timings)
-    if prepared.processes.main:
+    if prepared.processes.rank == 0:
         keep_plan(training.folder, plan, timings)
     display.say(f"A step takes {timings.step_s:.2g} s: {iterations} steps fit the budget.")
     return plan

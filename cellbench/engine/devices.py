@@ -62,15 +62,6 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     return "float32"
 
 
-def whole_image_pixels(device: torch.device) -> int:
-    """Most input px in a batch of whole images, all of one size.
-
-    A CPU's caches hold few; a GPU has few launches with many. A network of stride 1 keeps about
-    1 kB a pixel, so that 2 megapixels are 2 GB of the memory that several runs may share.
-    """
-    return 1 << 21 if device.type == "cuda" else 1 << 18
-
-
 # Numbers of glibc's malloc.h: freed memory at the top that is kept, and the most buffers that may
 # be mapped each for itself.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -112,15 +103,15 @@ def autocast(device: torch.device, precision: str, *, cache: bool = True) -> Ite
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The place of this process among those that torchrun started."""
+    """The place of this process among those that torchrun started.
+
+    Attributes:
+        rank: from 0; process 0 writes the files and speaks.
+        world: their number.
+    """
 
     rank: int = 0
     world: int = 1
-
-    @property
-    def main(self) -> bool:
-        """Whether this process writes files and speaks."""
-        return self.rank == 0
 
 
 ALONE = Processes()
@@ -138,10 +129,9 @@ def join_processes(device: torch.device) -> Processes:
     return Processes(torch.distributed.get_rank(), world)
 
 
-def wait_for_main(processes: Processes) -> None:
-    """Go on when the first process has come here too."""
-    if processes.world > 1:
-        torch.distributed.barrier()
+def wait_for_main() -> None:
+    """Go on when the first of several processes has come here too."""
+    torch.distributed.barrier()
 
 
 def agree(number: int, device: torch.device) -> int:

@@ -4,14 +4,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 
+@dataclass
 class Interrupt:
     """Whether the user asked to stop."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    asked: bool = False
 
 
 @contextmanager

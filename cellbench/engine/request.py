@@ -154,7 +154,7 @@ def find_finished(found: FoundRun) -> Outcome | None:
     if weights["sha256"] is None:
         known = weights.get("wanted") is None
     else:
-        known = weights["sha256"] in finished.weights.digests().values()
+        known = weights["sha256"] in finished.weights_files.values()
     folder = replace(found.experiment, weights=weights["sha256"]).folder(found.store)
     if found.experiment.config.schedule.budget_s is not None:
         planned = request.resume and (folder / "plan.json").is_file()

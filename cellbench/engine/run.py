@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from cellbench.engine.assembly import (
     make_training,
     prepare,
     start_counter,
-    starting_weights,
     whole_images,
 )
 from cellbench.engine.budget import plan_run
 from cellbench.engine.devices import keep_freed_memory, leave_processes, wait_for_main
 from cellbench.engine.evaluation import validate
 from cellbench.engine.request import (
-    FoundRun,
     Outcome,
     Request,
     copy_record,
@@ -27,7 +25,7 @@ from cellbench.engine.request import (
     find_run,
     finished_outcome,
 )
-from cellbench.engine.run_lock import run_lock, start_over
+from cellbench.engine.run_lock import hold, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import Scored, draw, score_test, write_result
 from cellbench.engine.training import fit, run_training
@@ -54,20 +52,11 @@ def run(
     started = time.monotonic() if started is None else started
     display = display or Display()
     found = find_run(request, display.say)
-    return find_finished(found) or run_found(found, display, started)
-
-
-def run_found(found: FoundRun, display: Display, started: float) -> Outcome:
-    """As `run`, where all that the request names was found."""
-    prepared = prepare(found)
-    try:
-        return run_prepared(prepared, display, started)
-    finally:
-        leave_processes(prepared.processes)
+    return find_finished(found) or run_prepared(prepare(found), display, started)
 
 
 def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcome:
-    """Train and score what has been found.
+    """Train and score what has been found, and leave the processes that were joined for it.
 
     Args:
         prepared: from `prepare`.
@@ -75,24 +64,30 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         started: monotonic seconds, from which a budget counts.
 
     Raises:
+        UserError: another process is at this run, or a budget is too short.
         RunError: the run cannot go on; what was finished stays.
     """
-    request = prepared.request
-    keep_freed_memory(prepared.device)
-    counter = start_counter(prepared, display.say)
-    experiment = replace(prepared.experiment, weights=starting_weights(counter)["sha256"])
-    folder = experiment.folder(prepared.store)
-    # Of the processes that torchrun starts, the first holds the folder for all.
-    with run_lock(folder) if prepared.processes.main else nullcontext():
+    request, main = prepared.request, prepared.processes.rank == 0
+    with ExitStack() as stack:
+        stack.callback(leave_processes, prepared.processes)
+        keep_freed_memory(prepared.device)
+        counter = start_counter(prepared, display.say)
+        experiment = replace(prepared.experiment, weights=counter.weights_info.sha256)
+        folder = experiment.folder(prepared.store)
+        if main:  # of the processes that torchrun starts, the first holds the folder for all
+            busy = f"Another process is at this run ({folder}); wait for it, or change --seed or "
+            busy += "--split for a run of its own."
+            stack.enter_context(hold(folder, elsewhere="--store", busy=busy))
         training = make_training(prepared, counter, folder, task=display.task)
         plan = plan_run(prepared, training, started, display)
         experiment = replace(experiment, iterations=plan.iterations)
         finished = find_record(prepared.store, experiment.id)
         if finished is not None and not request.no_test:
             return finished_outcome(read_record(finished), finished, folder)
-        if prepared.processes.main:
+        if main:
             _clear(folder, request.resume, display.say)
-        wait_for_main(prepared.processes)
+        if prepared.processes.world > 1:
+            wait_for_main()
         if not counter.trained_by_steps:
             display.say(f"{experiment.config.method.name} is not trained by steps.")
         try:
@@ -102,7 +97,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
                 state = run_training(training, plan, show=display.step)
         finally:
             display.stop()
-        if not prepared.processes.main:
+        if not main:
             return Outcome(folder, state.best_mae)
         checkpoints.load_weights(counter, folder / checkpoints.BEST)
         if training.validation is None:

@@ -10,24 +10,10 @@ from cellbench.files.locks import HELD, Busy, locked
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run's folder; the system lets go of it however the process ends.
-
-    Raises:
-        UserError: the folder cannot be made, or another process is at this very run.
-    """
-    with hold(
-        folder,
-        elsewhere="--store",
-        busy=f"Another process is at this run ({folder}); wait for it, or change --seed or "
-        "--split for a run of its own.",
-    ):
-        yield
-
-
-@contextmanager
 def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
     """Let one process at a time into a folder, which is made if it is not there.
+
+    The system lets go of it however the process ends.
 
     Args:
         folder: to be held.

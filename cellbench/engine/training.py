@@ -48,6 +48,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
         KeyboardInterrupt: the user asked to stop; the last step is saved.
     """
     counter, schedule, processes = training.counter, training.config.schedule, training.processes
+    main = processes.rank == 0
     with _log(training) as log, deferred_interrupt() as interrupt:
         stages, switch = spans(counter.stages, plan.iterations), StageSwitch(counter)
         update = TrainingStep(
@@ -92,13 +93,13 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             due = state.step in plan.validate_after
             if due:
                 losses.settle()
-                if processes.main:
+                if main:
                     _select(training, state, plan, average, log)
             state.seconds = seconds_before + time.monotonic() - began
 
             # A checkpoint holds what was done up to here, and no loss that is not a number.
             due = due or time.monotonic() - saved >= CHECKPOINT_EVERY_S
-            if processes.main and (due or interrupt.asked):
+            if main and (due or interrupt.asked):
                 losses.settle()
                 content = {
                     "counter": counter.state_dict(),
@@ -110,7 +111,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
                 saved = time.monotonic()
             if interrupt.asked:
                 raise KeyboardInterrupt
-            if processes.main:
+            if main:
                 last = state.curve[-1].get("validation_mae") if state.curve else None
                 show(state.step, losses.last, last)
         losses.settle()
@@ -225,7 +226,7 @@ def fit(training: Training) -> TrainingState | None:
     state = TrainingState()
     if training.validation is not None:
         state.keep_choices(training.validate())
-    if training.processes.main:
+    if training.processes.rank == 0:
         save_weights(counter, training.folder / BEST)
     state.seconds = time.monotonic() - started
     return state
@@ -288,7 +289,7 @@ def _data_parallel(counter: CellCounter) -> nn.Module:
 def _log(training: Training) -> Iterator[Callable[[str], None]]:
     """The log of a run, to which every start appends."""
     training.folder.mkdir(parents=True, exist_ok=True)
-    name = "log.txt" if training.processes.main else "log-rank.txt"
+    name = "log.txt" if training.processes.rank == 0 else "log-rank.txt"
     with (training.folder / name).open("a", encoding="utf-8", buffering=1) as file:
 
         def log(text: str) -> None:

@@ -21,7 +21,6 @@ from cellbench.engine.assembly import (
     make_training,
     prepare,
     start_counter,
-    starting_weights,
 )
 from cellbench.engine.record import environment
 from cellbench.engine.request import FoundRun, Request
@@ -229,7 +228,7 @@ def _train(
         store = Path(temporary)
         again = replace(prepared, store=store, request=replace(prepared.request, store=temporary))
         counter = start_counter(again, lambda text: None)
-        found = starting_weights(counter)["sha256"]
+        found = counter.weights_info.sha256
         if found != record["weights"]["sha256"]:
             raise UserError(
                 f"The record's training began with the weights {record['weights']['sha256']} "

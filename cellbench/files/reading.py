@@ -35,12 +35,13 @@ _KINDS = {
 }
 
 
-def check_file(path: str | Path, *, most: int) -> os.stat_result:
+def check_file(path: str | Path, *, most: int, descriptor: int | None = None) -> os.stat_result:
     """Check that a path names a regular file of a limited size, without opening it.
 
     Args:
         path: links are followed.
         most: bytes.
+        descriptor: of the file, where it is open already.
 
     Returns:
         What the file system states of it.
@@ -50,10 +51,15 @@ def check_file(path: str | Path, *, most: int) -> os.stat_result:
             `strerror` is a phrase for people.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path if descriptor is None else descriptor)  # noqa: PTH116
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error), str(path)) from error
-    return _checked(status, path, most)
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind} and no file", str(path))
+    if status.st_size > most:
+        raise _too_large(path, status.st_size, most)
+    return status
 
 
 def open_file(path: str | Path, *, most: int) -> BufferedReader:
@@ -71,7 +77,7 @@ def open_file(path: str | Path, *, most: int) -> BufferedReader:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
-        _checked(os.fstat(descriptor), path, most)
+        check_file(path, most=most, descriptor=descriptor)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -141,16 +147,6 @@ def parse_json(data: bytes) -> Any:
         document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    check_values(document)
-    return document
-
-
-def check_values(document: Any) -> None:
-    """Check values from JSON; see `parse_json`.
-
-    Raises:
-        ValueError: one of them is not what it may be.
-    """
     level = [document]
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
@@ -170,7 +166,7 @@ def check_values(document: Any) -> None:
             elif kind is int and not -MAX_INTEGER <= value < MAX_INTEGER:
                 raise ValueError("a number in it is beyond 64 bits")
         if not deeper:
-            return
+            return document
         level = deeper
     raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
@@ -180,15 +176,6 @@ def _check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("a text in it is no Unicode (half a surrogate pair)") from None
-
-
-def _checked(status: os.stat_result, path: str | Path, most: int) -> os.stat_result:
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise OSError(errno.EINVAL, f"it is {kind} and no file", str(path))
-    if status.st_size > most:
-        raise _too_large(path, status.st_size, most)
-    return status
 
 
 def _too_large(path: str | Path, size: int, most: int) -> OSError:

@@ -8,6 +8,7 @@ random filters is no longer the run once its weights file is there, nor is one f
 """
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from cellbench import paths
@@ -35,7 +36,6 @@ class Finished:
             UserError: a folder of records cannot be read.
         """
         self.store = store
-        self.weights = LocalWeights()
         self.runs: list[Run] = []
         self.problems: list[str] = []
         self._found: dict[Key, Run] = {}
@@ -47,6 +47,29 @@ class Finished:
                 self._take(run)
             folder = records_folder(store) / dataset
             self._seen |= set(folder.glob("*.json"))
+
+    @cached_property
+    def weights_files(self) -> dict[str, str]:
+        """SHA-256 of the weights files of this machine by architecture; empty without files.
+
+        A file is read once while it stays as it is.
+        """
+        folder = paths.weights_folder().resolve()
+        known = read_results("weights", folder)
+        found: dict[str, tuple[str, bytes]] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            with suppress(OSError):
+                status = path.stat()
+                stamp = f"{status.st_mtime_ns} {status.st_size}"
+                entry = known.get(path.name)
+                fresh = entry is not None and entry[0] == stamp
+                found[path.name] = entry if entry and fresh else (stamp, sha256_file(path).encode())
+        if found != known:
+            write_results("weights", folder, found)
+        return {
+            Path(name).stem: digest.decode("ascii", "replace")
+            for name, (_, digest) in found.items()
+        }
 
     def find(self, key: Key | None) -> Run | None:
         """The record of a run; of several with one budget, the one with most steps."""
@@ -61,7 +84,7 @@ class Finished:
         for path in sorted(folder.glob(f"*-{protocol}-s{split}-r{seed}-*.json")):
             if path not in self._seen:
                 self.add(path)
-        return self.find(key)
+        return self._found.get(key)
 
     def add(self, path: Path) -> Run | None:
         """Take in one record file; None if it is not usable."""
@@ -89,46 +112,16 @@ class Finished:
     def _weights_fit(self, run: Run) -> bool:
         """Whether a run today would start from the weights of a record, as far as one can see."""
         if run.weights_sha256 is not None:
-            here = self.weights.digests()
+            here = self.weights_files
             source, _, arch = run.weights_source.partition(":")
             if source == "torchvision" and arch.partition(".")[0] not in here:
                 return True
             return not here or run.weights_sha256 in here.values()
-        if run.weights_source != "random" or not self.weights.digests():
+        if run.weights_source != "random" or not self.weights_files:
             return True
         path = records_folder(self.store) / run.dataset / run.file
         try:
             wanted = read_record(path)["weights"].get("wanted")
         except UserError:
             return False
-        return wanted not in self.weights.digests()
-
-
-class LocalWeights:
-    """The weights files of this machine and their SHA-256; a file is read once while it stays."""
-
-    def __init__(self) -> None:
-        self._digests: dict[str, str] | None = None
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 by architecture; empty without files."""
-        if self._digests is None:
-            self._digests = _digests(paths.weights_folder().resolve())
-        return self._digests
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    known = read_results("weights", folder)
-    found: dict[str, tuple[str, bytes]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with suppress(OSError):
-            status = path.stat()
-            stamp = f"{status.st_mtime_ns} {status.st_size}"
-            entry = known.get(path.name)
-            fresh = entry is not None and entry[0] == stamp
-            found[path.name] = entry if entry and fresh else (stamp, sha256_file(path).encode())
-    if found != known:
-        write_results("weights", folder, found)
-    return {
-        Path(name).stem: digest.decode("ascii", "replace") for name, (_, digest) in found.items()
-    }
+        return wanted not in self.weights_files

@@ -9,16 +9,6 @@ from typing import Any
 from cellbench.errors import UserError
 
 
-def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN.
-
-    Raises:
-        UserError: JSON has no word for something in it; the message names where it is.
-    """
-    _check_json(value, "")
-    return _dump_canonical(value)
-
-
 def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of a resolved config, hexadecimal; the same as the config's own."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -48,18 +38,16 @@ def run_id(
         iterations: training steps.
     """
     return _sha256(
-        canonical(
-            {
-                "config": config,
-                "recipe": recipe,
-                "manifest": manifest_hash,
-                "weights": weights_hash,
-                "protocol": protocol,
-                "split": split,
-                "seed": seed,
-                "iterations": iterations,
-            }
-        )
+        {
+            "config": config,
+            "recipe": recipe,
+            "manifest": manifest_hash,
+            "weights": weights_hash,
+            "protocol": protocol,
+            "split": split,
+            "seed": seed,
+            "iterations": iterations,
+        }
     )
 
 
@@ -78,8 +66,13 @@ def run_id_of(record: Mapping[str, Any]) -> str:
 
 
 def content_hash(record: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a record says, but for this hash itself."""
-    return _sha256(canonical({k: v for k, v in record.items() if k != "content_hash"}))
+    """SHA-256 of all that a record says, but for this hash itself.
+
+    Raises:
+        UserError: JSON has no word for something in it; the message names where it is.
+    """
+    _check_json(record, "")
+    return _sha256({k: v for k, v in record.items() if k != "content_hash"})
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
@@ -87,7 +80,7 @@ def is_intact(record: Mapping[str, Any]) -> bool:
     content = {k: v for k, v in record.items() if k != "content_hash"}
     try:
         # What was read is JSON: this is `content_hash` without looking at every value again.
-        return record.get("content_hash") == _sha256(_dump_canonical(content))
+        return record.get("content_hash") == _sha256(content)
     except ValueError:
         return False
 
@@ -111,11 +104,9 @@ def _check_json(value: Any, where: str) -> None:
         )
 
 
-def _dump_canonical(value: Any) -> str:
-    return json.dumps(
+def _sha256(value: Any) -> str:
+    """SHA-256 of the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
-
-
-def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -64,6 +64,7 @@ def test_the_help_of_a_command_is_the_docstring_of_its_function(name):
     function = getattr(cellbench, name)
     command = importlib.import_module(f"cellbench.cli.{name}").command
     text, arguments = parsed_docstring(function)
+    command.document()
     assert command.help == text
     parameters = {p.name: p for p in command.params}
     taken = set(inspect.signature(function).parameters) - SHOWN

@@ -155,11 +155,11 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 def test_two_processes_never_share_a_run(bench):
     from cellbench.engine.request import find_run
-    from cellbench.engine.run_lock import run_lock
+    from cellbench.engine.run_lock import hold
 
     found = find_run(request(), print)
     with (
-        run_lock(found.experiment.folder(found.store)),
+        hold(found.experiment.folder(found.store), elsewhere="--store", busy=""),
         pytest.raises(UserError, match="Another process is at this run"),
     ):
         run(request())

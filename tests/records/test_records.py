@@ -15,7 +15,7 @@ from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
 from cellbench.records import model
-from cellbench.records.hashes import canonical, config_hash, content_hash, is_intact, run_id
+from cellbench.records.hashes import config_hash, content_hash, is_intact, run_id
 from cellbench.records.point_lists import STEP_PX, pack_points, points_sha256, read_points
 from cellbench.records.record_file import (
     find_record,
@@ -190,7 +190,7 @@ def test_the_config_hash_is_the_configs_own():
 )
 def test_what_json_cannot_say_is_named_by_its_key(value, where):
     with pytest.raises(UserError, match=where):
-        canonical(value)
+        content_hash(value)
 
 
 def test_writing_the_same_again_changes_nothing(tmp_path):
