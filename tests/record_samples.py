@@ -68,7 +68,7 @@ def sample_record(
         "gflops": 31.4,
         "images": scores.images,
         "metrics": scores.metrics,
-        "curve": [{"step": 50, "validation_mae": 2.0}, {"step": 90, "validation_mae": 1.5}],
+        "curve": [{"step": 50, "validation_mae": 2.0}, {"step": 90, "validation_mae": 1.95}],
         "timing": {"train_s": 300.0, "images_per_s": 4.0, "peak_memory_mb": 900.0},
         "environment": {"device": "cpu", "commit": None},
     }

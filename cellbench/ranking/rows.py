@@ -137,6 +137,10 @@ class Row:
 
 Experiment = list[Run]
 
+# A training has levelled when the last quarter of its steps takes less than this share off the
+# validation error.
+LEVELLED = 0.05
+
 
 def experiment_rows(
     experiments: Sequence[Sequence[Run]], notes: Sequence[str] | None = None
@@ -206,6 +210,14 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
         # A method without parameters is trained by no steps.
         if row.parameters and len({run.iterations for run in runs}) > 1 and not budgets:
             notes.append("its runs differ in length")
+        gains = [run.late_gain for run in runs if run.late_gain is not None]
+        if gains and fmean(gains) >= LEVELLED and "partial: " not in row.note:
+            notes.append(
+                f"its validation error still fell by {fmean(gains):.0%} in the last quarter of its "
+                "steps"
+            )
+        if runs[0].views > 1:
+            notes.append(f"counts each image in {runs[0].views} orientations")
         if len(row.seeds) < most_seeds:
             notes.append(f"{len(row.seeds)} seeds where most rows have {most_seeds}")
         found.append(replace(row, note="; ".join(notes)))

@@ -50,6 +50,9 @@ class Run:
         schedule_epochs: passes over the training images that its config asks for; None if unknown.
         training: a hash of the losses of the training curve; empty where there are none. Two
             trainings from different seeds never share it.
+        late_gain: share of the validation error that the last quarter of the steps took away, the
+            best look within it against the best before; None where there were none to compare.
+        views: in how many orientations each image is counted.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
         folder: where the record is; None where that is not known.
         stamp: times and size of its file when it was read; empty where that is not known.
@@ -84,6 +87,8 @@ class Run:
     budget_s: float | None = None
     schedule_epochs: float | None = None
     training: str = ""
+    late_gain: float | None = None
+    views: int = 1
     edited: str = ""
     folder: Path | None = field(default=None, compare=False)
     stamp: str = field(default="", compare=False)
@@ -103,6 +108,8 @@ def summarise(record: "Record", path: Path) -> Run:
     losses = [row.loss for row in record.curve if row.loss is not None]
     training = hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
     metrics = record.raw["metrics"]
+    model = record.config.get("model")
+    views = model.get("views") if isinstance(model, dict) else None
     return Run(
         file=path.name,
         run_id=record.run_id,
@@ -133,9 +140,19 @@ def summarise(record: "Record", path: Path) -> Run:
         budget_s=budget if type(budget) in (int, float) else None,
         schedule_epochs=epochs if isinstance(epochs, int | float) and epochs > 0 else None,
         training=training,
+        late_gain=_late_gain(record),
+        views=views if type(views) is int else 1,
         edited=_edited(record),
         folder=path.parent,
     )
+
+
+def _late_gain(record: "Record") -> float | None:
+    looks = [(p.step, p.validation_mae) for p in record.curve if p.validation_mae is not None]
+    before = [mae for step, mae in looks if step <= 0.75 * record.iterations]
+    if len(looks) == len(before) or not before or not min(before):
+        return None
+    return 1 - min(mae for _, mae in looks) / min(before)
 
 
 def _edited(record: "Record") -> str:

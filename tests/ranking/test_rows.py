@@ -179,6 +179,29 @@ def test_a_row_that_departs_says_so(table, records, note):
     assert all(row.note == "" for row in rows[:-1])
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ({40: 10.0, 75: 8.0, 100: 7.0}, "still fell by 12% in the last quarter"),
+        ({40: 10.0, 75: 8.0, 100: 7.7}, ""),  # 4 %
+        ({40: 6.0, 75: 8.0, 100: 7.0}, ""),  # the best was found before
+        ({100: 7.0}, ""),  # nothing to compare it with
+        ({40: 10.0, 60: 8.0}, ""),
+        ({40: 0.0, 100: 0.0}, ""),
+    ],
+)
+def test_a_training_that_has_not_levelled_is_doubted(table, errors, said):
+    curve = [{"step": s, "loss": 0.1, "validation_mae": mae} for s, mae in errors.items()]
+    (row,) = table(("a", 0, 1, {"curve": curve, "iterations": 100}))
+    assert said in row.note
+    assert bool(row.note) == bool(said)
+
+
+def test_a_row_says_in_how_many_orientations_its_images_are_counted(table):
+    (row,) = table(("a", 0, 1, {"config": {"model": {"type": "DLA", "views": 4}}}))
+    assert row.note == "counts each image in 4 orientations"
+
+
 def test_a_method_that_wants_no_weights_does_not_depart_without_them(table):
     (row,) = table(("a", 0, 1, {"weights": {"source": "random", "sha256": None}}))
     assert row.note == ""
