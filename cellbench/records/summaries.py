@@ -148,7 +148,11 @@ def summarise(record: "Record", path: Path) -> Run:
 
 
 def _late_gain(record: "Record") -> float | None:
-    looks = [(p.step, p.validation_mae) for p in record.curve if p.validation_mae is not None]
+    looks = [
+        (look.step, look.validation_mae)
+        for look in record.curve
+        if look.step is not None and look.validation_mae is not None
+    ]
     before = [mae for step, mae in looks if step <= 0.75 * record.iterations]
     if len(looks) == len(before) or not before or not min(before):
         return None
