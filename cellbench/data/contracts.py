@@ -18,10 +18,11 @@ class RawItem:
 
     Attributes:
         image_id: unique in the set, safe as a file name.
-        image: file of the picture.
+        image: file of the picture, or the file that holds it with others.
         annotation: file of the dots; None where the partner is missing.
         part: "train" or "test" where the set is distributed in parts.
         group: what images may share (a donor, a slide), where it is known.
+        index: place of the picture in a file that holds several; None for a file of its own.
     """
 
     image_id: str
@@ -29,6 +30,7 @@ class RawItem:
     annotation: Path | None
     part: str | None = None
     group: str | None = None
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,17 @@ class DataSet(ABC):
         Raises:
             UserError: nothing there looks like this set.
         """
+
+    def read_picture(self, item: RawItem) -> NDArray[np.uint8]:
+        """Read an image that has no file of its own; only sets with such images need it.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
-from cellbench.data.kept_pictures import keep_picture
+from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
@@ -163,7 +163,8 @@ def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
     """Pictures that are there twice, byte by byte: they may sit on both sides of a split."""
     sizes: dict[int, list[RawItem]] = {}
     for item in items:
-        sizes.setdefault(item.image.stat().st_size, []).append(item)
+        if item.index is None:
+            sizes.setdefault(item.image.stat().st_size, []).append(item)
     seen: dict[bytes, str] = {}
     for group in sizes.values():
         for item in group if len(group) > 1 else ():
@@ -177,7 +178,7 @@ def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
 def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> Iterator[NewItem]:
     counts = []
     for item in items:
-        kept = keep_picture(item.image)  # a picture cut short is found here, not later
+        kept = _kept(dataset, item)  # a picture cut short is found here, not later
         size = kept.size
         notes.add(*kept.notes)
         read = dataset.read_annotation(item, size=size)
@@ -194,6 +195,13 @@ def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> It
             group=item.group,
         )
     notes.add(*_unusual(dataset, counts))
+
+
+def _kept(dataset: DataSet, item: RawItem) -> KeptPicture:
+    if item.index is None:
+        return keep_picture(item.image)
+    pixels = dataset.read_picture(item)
+    return KeptPicture(pixels, ".png", (pixels.shape[1], pixels.shape[0]), ())
 
 
 def _check_points(item: RawItem, read: ReadPoints, size: tuple[int, int], notes: _Notes) -> None:

@@ -26,6 +26,7 @@ import tifffile
 from mutators import mutated_bytes, mutated_json, mutated_png
 from PIL import Image
 from record_samples import sample_images, sample_points, sample_record
+from scipy.ndimage import gaussian_filter
 
 from cellbench.counting import count_tables
 from cellbench.data.annotation_formats import restricted_pickle
@@ -47,6 +48,7 @@ from cellbench.records.point_lists import read_points as read_sidecar
 from cellbench.records.record_file import parse_record, write_record
 from cellbench.records.summaries import summarise
 from cellbench.sweeps.claims import Holder
+from cellbench_plugins.datasets._dots import map_points, read_map
 
 Mutate = Callable[[bytes, random.Random], bytes]
 
@@ -416,6 +418,30 @@ def _use_pickle(path: Path) -> bool:
     return True
 
 
+def _density_maps() -> list[bytes]:
+    import h5py
+
+    dots = np.zeros((24, 32))
+    dots[5, 7] = dots[15, 20] = 1
+    made = []
+    for options in ({}, {"compression": "gzip", "shuffle": True, "chunks": (12, 16)}):
+        kept = io.BytesIO()
+        with h5py.File(kept, "w") as file:
+            file.create_dataset("density", data=gaussian_filter(dots, 2.0), **options)
+        made.append(kept.getvalue())
+    return made
+
+
+def _use_density_map(path: Path) -> bool:
+    try:
+        found = map_points(read_map(path), size=(32, 24), name=str(path)).points
+    except UserError:
+        return False
+    require(found.shape[1:] == (2,) and np.isfinite(found).all(), "points that are none")
+    require(bool((found >= 0).all() and (found < [32, 24]).all()), "a point outside")
+    return True
+
+
 def _annotation_reader(name: str, file: str, *mutate: Mutate) -> Reader:
     return Reader(
         f"annotation {name}", file, _written(name), (*mutate, mutated_bytes), _use_annotation
@@ -462,6 +488,7 @@ READERS = (
     _annotation_reader("cvat", "a.xml"),
     _annotation_reader("cell-counter", "a.xml"),
     Reader("Cellpose pickle", "a_seg.npy", _written("cellpose"), (mutated_bytes,), _use_pickle),
+    Reader("density map", "a.h5", _density_maps, (mutated_bytes,), _use_density_map),
     Reader("claim", "claim.json", _claim, (mutated_bytes, mutated_json), _use_claim),
 )
 

@@ -14,12 +14,18 @@ from cellbench.data.images import image_size, is_named_as_picture, read_image
 from cellbench.data.points import read_point_file
 from cellbench.errors import UserError
 from cellbench.structures import Points
+from cellbench_plugins.datasets._densities import find_cells
+from cellbench_plugins.datasets._hdf5 import array_names, read_array
 
 _DEPTH = 2
+# Share of the cells of a map that may be misplaced without a word.
+_UNSURE = 0.05
 _MOST_FOLDERS = 2000
 _TEXT = (".txt", ".csv", ".tsv")
-# Where people who convert a set put its point files, beside `images/`.
+_MAPS = (".h5", ".hdf5")
+# Where people who convert a set put its point files or density maps, beside `images/`.
 _POINT_FOLDERS = ("annotations", "labels", "GT", "gt", "points", "dots", "ground_truth")
+_MAP_FOLDERS = ("densities", "density")
 _PARTS = {"train": "train", "trainval": "train", "val": "train", "test": "test"}
 
 
@@ -62,7 +68,7 @@ class DottedSet(DataSet):
         )
 
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """Read a point file, or find the dots of a picture.
+        """Read a point file, or find the cells of a density map or the dots of a picture.
 
         Raises:
             UserError: there is no annotation, it cannot be read or is of another size.
@@ -71,6 +77,8 @@ class DottedSet(DataSet):
             raise UserError(f"{item.image} has no annotation; put it beside the others.")
         if item.annotation.suffix.lower() in _TEXT:
             return read_point_file(item.annotation)
+        if item.annotation.suffix.lower() in _MAPS:
+            return map_points(read_map(item.annotation), size=size, name=str(item.annotation))
         found = image_size(item.annotation)
         if found != size:
             raise UserError(
@@ -79,6 +87,44 @@ class DottedSet(DataSet):
             )
         # Dots on a transparent ground must not drown in white.
         return self.dots(read_image(item.annotation, background=0))
+
+
+def map_points(density: NDArray[np.generic], *, size: tuple[int, int], name: str) -> ReadPoints:
+    """The cells of a density map.
+
+    Args:
+        density: (H, W), cells per pixel; an axis of length 1 is left out.
+        size: (width, height) of its picture, px.
+        name: of the map, as the start of a sentence.
+
+    Raises:
+        UserError: it is of another size, or no sum of Gaussians of one cell each.
+    """
+    flat = density.squeeze()
+    if flat.shape != size[::-1]:
+        raise UserError(
+            f"{name} has the shape {density.shape} and its picture {size[0]}x{size[1]} px; both "
+            "must be of one size."
+        )
+    found = find_cells(flat, name=name)
+    notes = ["Cells were placed where Gaussians add up to the density map."]
+    if found.left > _UNSURE:
+        notes.append(f"{name}: {found.left:.0%} of its cells may be elsewhere.")
+    return ReadPoints(found.points, tuple(notes))
+
+
+def read_map(path: Path) -> NDArray[np.generic]:
+    """The density map of a file: its one array, or the one that is named so.
+
+    Raises:
+        UserError: it holds none or several, or cannot be read.
+    """
+    names = array_names(path)
+    named = [name for name in names if "density" in name.lower()] or names
+    if len(named) != 1:
+        listed = ", ".join(names) or "none"
+        raise UserError(f"{path} holds the arrays {listed}; one with the density is wanted.")
+    return read_array(path, named[0])
 
 
 def candidates(folder: Path) -> Iterator[Path]:
@@ -156,7 +202,7 @@ def pair(
 def converted(
     folder: Path, *, group: Callable[[str], str | None] = lambda _: None, parted: bool = False
 ) -> list[RawItem]:
-    """The layout that converters write: `[train|test/]images/*` with 'x y' files beside it.
+    """The layout that converters write: `[train|test/]images/*`, and 'x y' files or densities.
 
     Args:
         folder: may hold `images/`, or `train/` and `test/` that do.
@@ -197,15 +243,16 @@ def _converted_part(
     places = [folder / name for name in _POINT_FOLDERS] + [folder / "images"]
     # GT/ beside train/ and test/ instead of in them.
     places += [folder.parent / name / folder.name for name in _POINT_FOLDERS]
-    for place in places:
-        texts = [
+    maps = [folder / name for name in _MAP_FOLDERS]
+    for place, suffixes in [(p, _TEXT) for p in places] + [(p, _MAPS) for p in maps]:
+        annotations = [
             path
             for path in (sorted(place.iterdir()) if place.is_dir() else ())
-            if path.suffix.lower() in _TEXT and path.is_file()
+            if path.suffix.lower() in suffixes and path.is_file()
         ]
-        if texts:
+        if annotations:
             prefix = f"{part}-" if part else ""
-            return pair(images, by_key(texts, _key), part=part, group=group, prefix=prefix)
+            return pair(images, by_key(annotations, _key), part=part, group=group, prefix=prefix)
     return []
 
 

@@ -45,7 +45,8 @@ class Dcc(DottedSet):
         "folder that github.com/markmarsden/DublinCellDataset links."
     )
     looked_for = (
-        "trainval/ and test/ with *cell.* beside *dots.*, nor train/ and test/ with images/ and GT/"
+        "trainval/ and test/ with *cell.* beside *dots.*, nor train/ and test/ with images/ and "
+        "GT/ or densities/"
     )
     parted = True
     simulator = "dcc-sim"
