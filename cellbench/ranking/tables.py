@@ -23,6 +23,9 @@ SHARED = (
 )
 
 
+UNKNOWN = "–"
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column that people see.
@@ -35,7 +38,6 @@ class Column:
         left: whether it is text, not a number.
         level: 0 is always shown, 1 where there is room, 2 where there is much of it.
         trained: whether it is empty for methods without parameters.
-        known: whether it is left out where no row has a value.
     """
 
     title: str
@@ -45,7 +47,6 @@ class Column:
     left: bool = False
     level: int = 0
     trained: bool = False
-    known: bool = False
 
     def text(self, row: Row) -> str:
         """What the column shows of a row; a dash for what is not known."""
@@ -53,13 +54,13 @@ class Column:
         if self.kind == "span":
             low, high = getattr(row, f"{self.field}_low"), getattr(row, f"{self.field}_high")
             if low is None or high is None:
-                return "–"
+                return UNKNOWN
             return "–".join(f"{end:.{digits}f}" for end in ([low] if low == high else [low, high]))
         value = getattr(row, self.field)
         if value is None or value == () or (self.trained and not row.parameters):
-            return "–"
+            return UNKNOWN
         if isinstance(value, str):
-            return plain(value) or "–"
+            return plain(value) or UNKNOWN
         if isinstance(value, tuple):
             listed = ranges(value)
             return f"{len(value)} ({listed})" if self.kind == "counted" and value[1:] else listed
@@ -82,7 +83,7 @@ COLUMNS = (
     Column("95 %", "mae", 1, kind="span"),
     Column("SD splits", "mae_sd", 2, level=2),
     Column("SD seeds", "mae_seed_sd", 2, level=2),
-    Column("Raw MAE", "raw_mae", 2, level=2, known=True),
+    Column("Raw MAE", "raw_mae", 2, level=2),
     Column("RMSE", "rmse", 2),
     Column("MAPE", "mape", 1, level=2),
     Column("R²", "r2", 3, level=2),
@@ -121,7 +122,7 @@ class Layout:
 
 
 def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
-    """The texts of a table, in as many columns as there is room for.
+    """The texts of a table, in as many columns as there is room for; without those that are empty.
 
     Args:
         rows: of the table.
@@ -135,15 +136,16 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
     least = next((row.least_difference for row in rows if row.least_difference is not None), None)
     notes = [] if least is None else [SHARED.format(least=least)]
     notes += [f"{mark} {plain(note)}" for note, mark in known.items()]
-    empty = {c for c in COLUMNS if c.known and all(getattr(row, c.field) is None for row in rows)}
+    texts = {column: [column.text(row) for row in rows] for column in COLUMNS}
+    filled = [c for c, shown in texts.items() if c.title == "Method" or set(shown) != {UNKNOWN}]
     for level in (2, 1, 0):
-        columns = [column for column in COLUMNS if column.level <= level and column not in empty]
+        columns = [column for column in filled if column.level <= level]
         lines = [
-            [column.text(row) + mark * (column.title == "Method") for column in columns]
-            for row, mark in zip(rows, marks, strict=True)
+            [texts[c][index] + mark * (c.title == "Method") for c in columns]
+            for index, mark in enumerate(marks)
         ]
         heads = [column.title for column in columns]
-        widths = [max(map(len, texts)) for texts in zip(heads, *lines, strict=True)]
+        widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
         if width is None or sum(widths) + 3 * len(columns) + 1 <= width:
             break
     return Layout(columns, lines, widths, notes)

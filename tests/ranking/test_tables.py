@@ -149,7 +149,16 @@ def test_a_table_has_as_many_columns_as_there_is_room_for(row):
     asked = {"Parameters", "GFLOPs", "Images/s", "Training", "Selection", "Weights"}
     assert asked <= middle
     corrected = replace(row, raw_mae=9.5)
-    assert tables.lay_out([row, corrected]).columns == list(tables.COLUMNS)
+    full = replace(corrected, mae_sd=0.5, mae_seed_sd=0.2, shared=0.3, iterations=7, parameters=3)
+    assert tables.lay_out([row, full]).columns == list(tables.COLUMNS)
+
+
+def test_a_column_without_any_value_is_left_out(row):
+    laid = tables.lay_out([replace(row, rank=None, rmse=None), replace(row, rank=None, rmse=2.0)])
+    titles = [column.title for column in laid.columns]
+    assert "#" not in titles
+    assert "SD seeds" not in titles
+    assert [line[titles.index("RMSE")] for line in laid.lines] == ["–", "2.00"]
 
 
 def test_the_raw_error_has_a_column_where_a_row_has_one(row):
