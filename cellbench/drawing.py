@@ -87,7 +87,10 @@ def overlay(
     """
     base, factor = _enlarged(pixels, scale)
     groups = _groups(truth, predicted, matches)
-    size = _mark_size(base.size, [points for _, points in groups])
+    # The radius of a mark is less than half the way to the next cell.
+    number = max([1, *(len(points) for _, points in groups)])
+    spacing = math.sqrt(base.width * base.height / number)
+    size = float(np.clip(0.18 * spacing, 3.5, max(5.0, min(base.size) / 95)))
     for mark, points in groups:
         _stamp(base, mark, points, factor, size)
     words = [(mark, f"{len(points)} {mark.word}") for mark, points in groups if legend]
@@ -148,7 +151,7 @@ def contact_sheet(
     wide, high = max(t.width for t in tiles), max(t.height for t in tiles)
     shrink = min(1.0, math.sqrt(_MOST_SHEET_PX / (wide * high * rows * columns)))
     wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
-    gap, font = max(6, wide // 40), _font(_text_px(wide))
+    gap, font = max(6, wide // 40), _font(wide)
     line = round(1.35 * font.size)
     lines = max(caption.count("\n") + 1 for caption in captions)
     step_x, step_y = wide + gap, high + line * lines + gap
@@ -195,13 +198,6 @@ def _groups(
     hit = np.isin(np.arange(len(predicted)), rows)
     met = np.isin(np.arange(len(truth)), columns)
     return [(_HIT, predicted[hit]), (_FALSE, predicted[~hit]), (_MISS, truth[~met])]
-
-
-def _mark_size(size: tuple[int, int], groups: Sequence[Points]) -> float:
-    """Radius of a mark in px of the drawing: less than half the way to the next cell."""
-    number = max([1, *(len(points) for points in groups)])
-    spacing = math.sqrt(size[0] * size[1] / number)
-    return float(np.clip(0.18 * spacing, 3.5, max(5.0, min(size) / 95)))
 
 
 def _stamp(base: Image.Image, mark: _Mark, points: Points, factor: float, size: float) -> None:
@@ -265,11 +261,11 @@ def _draw_shape(
 def _with_legend(
     base: Image.Image, legend: Sequence[tuple[_Mark, str]], caption: str | None
 ) -> Image.Image:
-    font = _font(_text_px(base.width))
-    line = _line_height(font)
+    font = _font(base.width)
+    line = round(1.7 * font.size)
     lines: list[list[tuple[_Mark | None, str]]] = []
     lines += [[(None, _fitted(caption, font, base.width - line))]] if caption else []
-    lines += list(_wrapped(legend, font, base.width - line))
+    lines += list(_wrapped(legend, font, base.width - line, line))
     canvas = Image.new("RGB", (base.width, base.height + line * len(lines)), _PAPER)
     canvas.paste(base)
     draw = ImageDraw.Draw(canvas)
@@ -286,12 +282,12 @@ def _with_legend(
 
 
 def _wrapped(
-    legend: Sequence[tuple[_Mark, str]], font: ImageFont.FreeTypeFont, width: float
+    legend: Sequence[tuple[_Mark, str]], font: ImageFont.FreeTypeFont, width: float, height: float
 ) -> Iterator[list[tuple[_Mark | None, str]]]:
     line: list[tuple[_Mark | None, str]] = []
     used = 0.0
     for mark, text in legend:
-        needed = font.getlength(text) + 1.6 * _line_height(font)
+        needed = font.getlength(text) + 1.6 * height
         if line and used + needed > width:
             yield line
             line, used = [], 0.0
@@ -310,18 +306,11 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return text + "…"
 
 
-def _text_px(width: int) -> int:
-    return int(np.clip(width / 30, 11, 24))
-
-
-def _line_height(font: ImageFont.FreeTypeFont) -> int:
-    return round(1.7 * font.size)
-
-
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(width: int) -> ImageFont.FreeTypeFont:
+    """The font of a drawing so many px wide."""
     # Pillow brings its own font: the same letters on every system.
-    font = ImageFont.load_default(size)
+    font = ImageFont.load_default(int(np.clip(width / 30, 11, 24)))
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise UserError("This Pillow was built without FreeType; install Pillow from PyPI.")
     return font

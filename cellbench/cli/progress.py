@@ -226,7 +226,11 @@ def _minutes(left_s: float) -> str:
 
 def row_table(record: Mapping[str, Any]) -> Table:
     """One record as a leaderboard row."""
-    metrics, timing = record["metrics"], record["timing"]
+    metrics, timing, mae = (
+        record["metrics"],
+        record["timing"],
+        record["selection"]["validation_mae"],
+    )
     table = Table(title=f"{record['dataset']}, protocol {record['protocol']}")
     cells = {
         "method": record["method"],
@@ -234,7 +238,7 @@ def row_table(record: Mapping[str, Any]) -> Table:
         "MAE": f"{metrics['mae']:.2f}",
         "RMSE": f"{metrics['rmse']:.2f}",
         "F1": "-" if metrics.get("f1") is None else f"{metrics['f1']:.3f}",
-        "validation MAE": _number(record["selection"]["validation_mae"]),
+        "validation MAE": "-" if mae is None else f"{mae:.2f}",
         # A method that is not trained by steps has no step whose weights were chosen.
         "steps": str(record["iterations"]) if record["selection"]["step"] else "-",
         "training": f"{timing['train_s'] / 60:.1f} min",
@@ -245,7 +249,3 @@ def row_table(record: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="left" if name in ("method", "weights") else "right")
     table.add_row(*cells.values())
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Scales of each octave, px of its plane; the widest, px of the picture. A response is the
-# difference of a scale and the next one, sqrt(2) as wide.
+# difference of a scale and the next one, sqrt(2) as wide, so that the last has none.
 _RATIO = 2**0.5
 _FINEST = 1.25
-_SIGMAS = (_FINEST, _FINEST * _RATIO)
+_SIGMAS = (_FINEST, _FINEST * _RATIO, _FINEST * _RATIO * _RATIO)
 _WIDEST = 20.0
 # A Gaussian blob of height 1 and deviation s responds most at sigma = s / 2^(1/4), with this; white
 # noise of deviation 1 responds with a deviation of this over sigma.
@@ -82,10 +82,12 @@ def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blo
     Returns:
         Bright blobs and dark ones; of two that overlap the stronger.
     """
+    from scipy.ndimage import gaussian_filter
+
     found: dict[int, list[NDArray[Any]]] = {1: [], -1: []}
     level, factor = np.asarray(plane, np.float32), 1
     while min(level.shape) >= _LEAST_EDGE and _FINEST * factor <= _WIDEST:
-        smooth = _smoothed(level)
+        smooth = [gaussian_filter(level, s, mode="reflect", truncate=3.0) for s in _SIGMAS]
         for sigma, finer, coarser in zip(_SIGMAS, smooth, smooth[1:], strict=False):
             response = finer - coarser
             least = _SIGNIFICANT * noise * _NOISE / (sigma * factor)
@@ -96,14 +98,6 @@ def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blo
         level, factor = halved(level), factor * 2
     bright, dark = (_apart(np.concatenate(rows) if rows else None) for rows in found.values())
     return bright, dark
-
-
-def _smoothed(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The plane at each of `_SIGMAS` and at one more."""
-    from scipy.ndimage import gaussian_filter
-
-    sigmas = [*_SIGMAS, _SIGMAS[-1] * _RATIO]
-    return [gaussian_filter(plane, sigma, mode="reflect", truncate=3.0) for sigma in sigmas]
 
 
 def _maxima(

@@ -73,9 +73,6 @@ class WholeImages:
             the annotations of the same images in px of the original image. Images come in the
             order of `ids`, grouped by size.
         """
-        return look_ahead(self._load, self._groups(), ahead=1)
-
-    def _groups(self) -> list[list[str]]:
         by_size: dict[tuple[int, int], list[str]] = {}
         for image_id in self.ids:
             by_size.setdefault(self.samples[image_id].size, []).append(image_id)
@@ -84,7 +81,7 @@ class WholeImages:
             area = scaled_length(width, self.input_scale) * scaled_length(height, self.input_scale)
             step = max(1, self.batch_pixels // area)
             groups += [members[first : first + step] for first in range(0, len(members), step)]
-        return groups
+        return look_ahead(self._load, groups, ahead=1)
 
     def _load(self, image_ids: list[str]) -> tuple[dict[str, Any], list[CellSample]]:
         data = {

@@ -143,7 +143,7 @@ def agree(number: int, device: torch.device) -> int:
     return int(shared)
 
 
-def leave_processes(processes: Processes) -> None:
+def leave_processes() -> None:
     """Leave the process group that `join_processes` joined."""
-    if processes.world > 1 and torch.distributed.is_initialized():
+    if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -27,11 +27,10 @@ from cellbench.engine.request import (
 )
 from cellbench.engine.run_lock import hold, start_over
 from cellbench.engine.schedule import effort
-from cellbench.engine.scoring import Scored, draw, score_test, write_result
+from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
-from cellbench.errors import UserError
 from cellbench.records.record_file import find_record, read_record
 
 
@@ -69,7 +68,8 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
     """
     request, main = prepared.request, prepared.processes.rank == 0
     with ExitStack() as stack:
-        stack.callback(leave_processes, prepared.processes)
+        if prepared.processes.world > 1:
+            stack.callback(leave_processes)
         keep_freed_memory(prepared.device)
         counter = start_counter(prepared, display.say)
         experiment = replace(prepared.experiment, weights=counter.weights_info.sha256)
@@ -107,22 +107,11 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         display.say(f"Scoring {len(prepared.split.test)} test images.")
         scored = score_test(prepared, training, state.corrections, task=display.task)
         # Before the record, which ends the run: a kill between the two would leave none.
-        pictures = _drawn(prepared, training, scored, display.say)
+        pictures = draw(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, experiment, scored)
         record = read_record(file)
         copy_record(record, file, folder)
         return Outcome(folder, state.best_mae, record, file, pictures)
-
-
-def _drawn(
-    prepared: Prepared, training: Training, scored: Scored, say: Callable[[str], None]
-) -> list[Path]:
-    """The pictures of the test part; a disk that takes none costs no record."""
-    try:
-        return draw(prepared, training, scored)
-    except UserError as error:
-        say(f"The pictures are left out. {error}")
-        return []
 
 
 def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:

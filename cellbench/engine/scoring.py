@@ -1,6 +1,7 @@
 """The test part, read once: scores, and what a record says of the run."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
@@ -15,6 +16,7 @@ from cellbench.engine.evaluation import Labelled, calibrate_counts, infer
 from cellbench.engine.released import TrainingCrops
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Task, silent_task
+from cellbench.errors import UserError
 from cellbench.experiment import Experiment
 from cellbench.files.writing import sha256_file
 from cellbench.metrics.calibration import CountCalibration
@@ -33,12 +35,14 @@ class Scored:
         truth: the images with their points, in order.
         predictions: one an image, their counts corrected.
         scores: per image and over all.
+        images: what the counter was fed, and the annotations.
         seconds: from the first image to the last prediction.
     """
 
     truth: list[CellSample]
     predictions: list[Prediction]
     scores: Scores
+    images: Labelled
     seconds: float
 
     @property
@@ -50,13 +54,6 @@ class Scored:
             if found.points is not None
         }
         return lists if len(lists) == len(self.truth) else None
-
-
-def _scored_images(prepared: Prepared, training: Training) -> Labelled:
-    """What the protocol scores on."""
-    if prepared.experiment.protocol == "released":
-        return TrainingCrops(training.train)
-    return whole_images(prepared, prepared.split.test)
 
 
 def score_test(
@@ -76,7 +73,11 @@ def score_test(
     """
     counter = training.counter
     began = time.monotonic()
-    images = _scored_images(prepared, training)
+    images: Labelled
+    if prepared.experiment.protocol == "released":
+        images = TrainingCrops(training.train)
+    else:
+        images = whole_images(prepared, prepared.split.test)
     with task("scoring", length_hint(images)) as advance:
         candidates, truth = infer(
             counter, images, precision=prepared.precision, fold=prepared.fold, on_batch=advance
@@ -96,7 +97,7 @@ def score_test(
         candidates=candidates,
         raw=[found.count for found in counted] if calibration is not None else None,
     )
-    return Scored(truth, predictions, scores, seconds)
+    return Scored(truth, predictions, scores, images, seconds)
 
 
 def find_calibration(prepared: Prepared, training: Training) -> CountCalibration | None:
@@ -129,7 +130,6 @@ def write_result(
         Its file.
     """
     config, counter = experiment.config, training.counter
-    images = _scored_images(prepared, training)
     content = {
         "run_id": experiment.id,
         "method": config.method.name,
@@ -157,7 +157,7 @@ def write_result(
         # Left out where there is none: records of methods with thresholds stay as they are.
         **({} if state.calibration is None else {"calibration": state.calibration}),
         "parameters": record.parameter_count(counter),
-        "gflops": record.gflops(counter, next(iter(images))[0]),
+        "gflops": record.gflops(counter, next(iter(scored.images))[0]),
         "images": scored.scores.images,
         "metrics": scored.scores.metrics,
         "curve": state.curve,
@@ -176,19 +176,28 @@ def write_result(
     return record_file.write_record(prepared.store, content, points=scored.points)
 
 
-def draw(prepared: Prepared, training: Training, scored: Scored) -> list[Path]:
-    """Pictures of the worst and the median test images; none of a protocol that scores crops."""
+def draw(
+    prepared: Prepared, training: Training, scored: Scored, say: Callable[[str], None]
+) -> list[Path]:
+    """Pictures of the worst and the median test images; none of a protocol that scores crops.
+
+    A disk that takes none costs no record: what is wrong with it is said.
+    """
     from cellbench.engine.pictures import draw_pictures
 
     if prepared.experiment.protocol == "released":
         return []
-    return draw_pictures(
-        training.folder / "pictures",
-        prepared.stored,
-        scored.truth,
-        scored.predictions,
-        radius_px=prepared.experiment.config.data.radius_px,
-    )
+    try:
+        return draw_pictures(
+            training.folder / "pictures",
+            prepared.stored,
+            scored.truth,
+            scored.predictions,
+            radius_px=prepared.experiment.config.data.radius_px,
+        )
+    except UserError as error:
+        say(f"The pictures are left out. {error}")
+        return []
 
 
 def _selection_rule(protocol: str) -> str:

@@ -95,7 +95,11 @@ def write_atomically(path: Path, data: bytes, *, elsewhere: str | None = None) -
     """
     with writing(path, elsewhere=elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        # What killed processes left of the file that they were about to put in place.
+        for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            with suppress(OSError):
+                if abandoned(partial):
+                    partial.unlink()
         try:
             _put(path, data)
         except FileNotFoundError:  # taken for abandoned while it was not claimed
@@ -116,14 +120,6 @@ def _put(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what killed processes left of a file that they were about to put in place."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        with suppress(OSError):
-            if abandoned(partial):
-                partial.unlink()
 
 
 def sync(descriptor: int) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cellbench.metrics.localisation import near_pairs, xy_rows
+
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 11))
 
 
@@ -38,7 +40,7 @@ def normalised_average_precision(
         among few cells: see `spacing`. The area is the plain sum of precision times the step in
         recall, without interpolation.
     """
-    cells = sum(len(_xy(t)) for t in truth)
+    cells = sum(len(xy_rows(t)) for t in truth)
     if not cells:
         return [None for _ in levels]
     score = [np.asarray(s, dtype=np.float64).reshape(-1) for s in scores]
@@ -66,7 +68,7 @@ def spacing(cells: ArrayLike, *, radius_px: float, neighbours: int = 3) -> NDArr
     Returns:
         (A,) px, above 0; empty without cells.
     """
-    xy = _xy(cells)
+    xy = xy_rows(cells)
     k = min(neighbours, len(xy) - 1)
     if k < 1:
         return np.full(len(xy), 2.0 * radius_px)
@@ -87,9 +89,7 @@ def _right(
     neighbours: int,
 ) -> list[NDArray[np.bool_]]:
     """Per level, (P,) whether each prediction of one image is right."""
-    from cellbench.metrics.localisation import near_pairs
-
-    p, t = _xy(predicted), _xy(truth)
+    p, t = xy_rows(predicted), xy_rows(truth)
     if len(p) != score.size:
         raise ValueError(f"{len(p)} points cannot have {score.size} scores")
     scale = spacing(t, radius_px=radius_px, neighbours=neighbours)
@@ -121,7 +121,3 @@ def _area(score: NDArray[np.float64], right: NDArray[np.bool_], cells: int) -> f
     tp = np.cumsum(right[order])[last]
     precision = tp / (np.flatnonzero(last) + 1)
     return float((np.diff(tp, prepend=0) * precision).sum() / cells)
-
-
-def _xy(points: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(points, dtype=np.float64).reshape(-1, 2)

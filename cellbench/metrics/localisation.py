@@ -57,7 +57,7 @@ def near_pairs(
     """
     if not radius_px >= 0:
         raise ValueError(f"a match radius is a number of px from 0 up, not {radius_px!r}")
-    p, t = _xy(predicted), _xy(truth)
+    p, t = xy_rows(predicted), xy_rows(truth)
     if not len(p) or not len(t):
         nothing = np.zeros(0, dtype=np.int64)
         return nothing, nothing.copy(), np.zeros(0)
@@ -159,7 +159,7 @@ def matches_by_rank(predicted: ArrayLike, truth: ArrayLike, radius_px: float) ->
     Returns:
         (P,) bool.
     """
-    gains = np.zeros(len(_xy(predicted)), dtype=bool)
+    gains = np.zeros(len(xy_rows(predicted)), dtype=bool)
     rows, columns, _ = near_pairs(predicted, truth, radius_px)
     starts = np.searchsorted(rows, np.arange(gains.size + 1))
     neighbours = columns.tolist()
@@ -222,23 +222,24 @@ class Detection:
     @property
     def precision(self) -> float | None:
         """Share of predictions that found a cell; None without predictions."""
-        return _ratio(self.tp, self.tp + self.fp)
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
 
     @property
     def recall(self) -> float | None:
         """Share of cells that were found; None without cells."""
-        return _ratio(self.tp, self.tp + self.fn)
+        return self.tp / (self.tp + self.fn) if self.tp + self.fn else None
 
     @property
     def f1(self) -> float | None:
         """2 tp / (2 tp + fp + fn); None with neither predictions nor cells."""
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        marked = 2 * self.tp + self.fp + self.fn
+        return 2 * self.tp / marked if marked else None
 
 
 def detect(predicted: ArrayLike, truth: ArrayLike, radius_px: float) -> Detection:
     """Count pairs, false points and misses of one image."""
     pairs = len(match_points(predicted, truth, radius_px)[0])
-    return Detection(tp=pairs, fp=len(_xy(predicted)) - pairs, fn=len(_xy(truth)) - pairs)
+    return Detection(tp=pairs, fp=len(xy_rows(predicted)) - pairs, fn=len(xy_rows(truth)) - pairs)
 
 
 def pool(images: Iterable[Detection]) -> Detection:
@@ -257,9 +258,6 @@ def detect_over_radii(
     return [pool(detect(p, t, radius) for p, t in pairs) for radius in radii_px]
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _xy(points: ArrayLike) -> NDArray[np.float64]:
+def xy_rows(points: ArrayLike) -> NDArray[np.float64]:
+    """Points as (N, 2) float64; (0, 2) for an empty list."""
     return np.asarray(points, dtype=np.float64).reshape(-1, 2)

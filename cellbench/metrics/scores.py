@@ -1,6 +1,5 @@
 """All metrics of one method on one part of a data set."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +63,14 @@ def score(
     """
     if len(truth) != len(predictions):
         raise ValueError(f"{len(predictions)} predictions cannot be scored by {len(truth)} images")
-    for sample, prediction in zip(truth, predictions, strict=True):
-        _check(sample, prediction)
+    for sample, found in zip(truth, predictions, strict=True):
+        arrays = (found.count, found.points, found.scores, found.density)
+        if not all(a is None or np.isfinite(a).all() for a in arrays):
+            raise UserError(
+                f"The prediction for image {sample.image_id!r} holds a number that is not finite "
+                f"(its count is {found.count}); a count, a point, a score and a density are "
+                "finite numbers, so the method has diverged: train it again or mend it."
+            )
     marked = all(sample.counted is None for sample in truth)
     if not marked:  # nothing to compare a place with
         predictions = [Prediction(count=prediction.count) for prediction in predictions]
@@ -98,20 +103,16 @@ def _row(sample: CellSample, prediction: Prediction, radius_px: float) -> dict[s
     if prediction.points is not None:
         found = detect(prediction.points, sample.points, radius_px)
         row |= {"tp": found.tp, "fp": found.fp, "fn": found.fn}
-    for level in GAME_LEVELS:
-        row[f"game{level}"] = _game(sample, prediction, level)
-    return row
-
-
-def _game(sample: CellSample, prediction: Prediction, level: int) -> float | None:
-    """From the density where there is one: it is then what the count is the sum of."""
-    if prediction.density is not None:
-        where: dict[str, Any] = {"density": prediction.density}
+    where: dict[str, Any] | None = None
+    if prediction.density is not None:  # it is then what the count is the sum of
+        where = {"density": prediction.density}
     elif prediction.points is not None:
         where = {"points": prediction.points}
-    else:
-        return None
-    return counting.game(sample.points, size=sample.size, level=level, **where)
+    for level in GAME_LEVELS:
+        row[f"game{level}"] = where and counting.game(
+            sample.points, size=sample.size, level=level, **where
+        )
+    return row
 
 
 def _counting(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,15 +185,3 @@ def _all_points(predictions: Sequence[Prediction]) -> list[Points] | None:
     """The points of all images; None if one has none to give, or there is no image."""
     points = [p.points for p in predictions if p.points is not None]
     return points if points and len(points) == len(predictions) else None
-
-
-def _check(sample: CellSample, prediction: Prediction) -> None:
-    arrays = (prediction.points, prediction.scores, prediction.density)
-    if not math.isfinite(prediction.count) or any(
-        a is not None and not np.isfinite(a).all() for a in arrays
-    ):
-        raise UserError(
-            f"The prediction for image {sample.image_id!r} holds a number that is not finite "
-            f"(its count is {prediction.count}); a count, a point, a score and a density are "
-            "finite numbers, so the method has diverged: train it again or mend it."
-        )

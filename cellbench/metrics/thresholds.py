@@ -50,7 +50,13 @@ def choose_threshold(
     ranked, image = scores[order], image[order]
     if not ranked.size:
         return _NEUTRAL
-    low, high = _gaps(ranked)
+    # The (n + 1,) ends of the open gaps between falling scores. Above the best score the gap ends
+    # at 1, below the worst at 0; a little further where a score lies at or beyond these, so that
+    # the first and the last gap are always wide enough.
+    best, worst = float(ranked[0]), float(ranked[-1])
+    above = 1.0 if best < 0.999 else best + 0.02 * max(abs(best), 1.0)
+    below = 0.0 if worst > 1e-30 else worst - 0.02 * max(abs(worst), 1.0)
+    low, high = np.append(ranked, below), np.insert(ranked, 0, above)
     # A place k takes the first k candidates: all places where the gap is wide enough.
     places = np.flatnonzero(high - low > _ULPS * np.spacing(np.abs(high).astype(np.float32)))
     if counted:
@@ -76,18 +82,6 @@ def _pooled_scores(
     if not scores:
         return np.zeros(0), np.zeros(0, dtype=np.int64)
     return np.concatenate(scores), np.repeat(np.arange(len(scores)), [s.size for s in scores])
-
-
-def _gaps(ranked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The (n + 1,) lower and upper ends of the open gaps between falling scores.
-
-    Above the best score the gap ends at 1, below the worst at 0; a little further where a
-    score lies at or beyond these, so that the first and the last gap are always wide enough.
-    """
-    best, worst = float(ranked[0]), float(ranked[-1])
-    above = 1.0 if best < 0.999 else best + 0.02 * max(abs(best), 1.0)
-    below = 0.0 if worst > 1e-30 else worst - 0.02 * max(abs(worst), 1.0)
-    return np.append(ranked, below), np.insert(ranked, 0, above)
 
 
 def _errors(image: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

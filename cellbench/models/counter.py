@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cellbench.models.parts import Backbone
+from cellbench.models.parts import Backbone, Head
 from cellbench.models.preprocess import Preprocessor
 from cellbench.models.weights import RANDOM, WeightsInfo
 from cellbench.registry import PartRegistry
@@ -276,14 +276,15 @@ class CellCounter(BaseModel):
         return {
             f"{path}.{name}": why
             for path, module in self.named_modules()
-            if isinstance(module, Backbone)
+            if isinstance(module, Backbone | Head)
             for name, why in module.untrained.items()
         }
 
     def freeze_untrained(self) -> None:
         """Switch off what no gradient reaches, or data-parallel training would wait for it."""
+        untrained = tuple(self.untrained)
         for name, parameter in self.named_parameters():
-            if name.startswith(tuple(self.untrained)):
+            if name.startswith(untrained):
                 parameter.requires_grad_(False)
 
     @property

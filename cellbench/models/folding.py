@@ -11,7 +11,7 @@ costs time and never a result.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar, cast
 
@@ -61,7 +61,10 @@ def _copied(module: nn.Module, places: Counter[int], copies: dict[int, nn.Module
     if id(module) in copies:
         return copies[id(module)]
     changed: dict[str, nn.Module] = {}
-    for first, second in _pairs(module):
+    # Names of submodules of which the second sees what the first gives, and it alone.
+    pairs: Sequence[Pair] = getattr(module, "conv_norms", ())
+    neighbours = pairwise(module._modules) if isinstance(module, nn.Sequential) else ()
+    for first, second in (*neighbours, *pairs, *_TORCHVISION.get(_name(module), ())):
         conv, norm = (module._modules.get(name) for name in (first, second))
         if _folds(conv, norm) and places[id(conv)] == places[id(norm)] == 1:
             changed[first] = _folded(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
@@ -73,14 +76,6 @@ def _copied(module: nn.Module, places: Counter[int], copies: dict[int, nn.Module
                 changed[name] = copy
     copies[id(module)] = _with_children(module, changed) if changed else module
     return copies[id(module)]
-
-
-def _pairs(module: nn.Module) -> Iterator[Pair]:
-    """Names of the submodules of which the second sees what the first gives, and it alone."""
-    if isinstance(module, nn.Sequential):
-        yield from pairwise(module._modules)
-    yield from getattr(module, "conv_norms", ())
-    yield from _TORCHVISION.get(_name(module), ())
 
 
 def _name(module: nn.Module) -> str:

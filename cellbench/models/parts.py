@@ -141,10 +141,12 @@ class Head(nn.Module, ABC):
         spacing_px: distance of neighbouring references, px of the network input.
         point_modules: names of the submodules that only move points: without a loss on points
             nothing trains them.
+        untrained: parameter-name prefixes that receive no gradient, each with its reason.
     """
 
     spacing_px: float
     point_modules: ClassVar[tuple[str, ...]] = ()
+    untrained: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, features: Tensor) -> Proposals:
@@ -246,19 +248,6 @@ class ProposalLoss(nn.Module, ABC):
             pairs: what the matcher paired, over all images.
             valid: (B, P) bool; False where a proposal's reference lies in padding.
         """
-
-
-def in_image(points: Tensor, sizes: Tensor) -> Tensor:
-    """Which points lie inside their image.
-
-    Args:
-        points: (B, P, 2), (x, y) px.
-        sizes: (B, 2), (width, height) px.
-
-    Returns:
-        (B, P) bool, half-open at the right and bottom.
-    """
-    return torch.logical_and(points >= 0, points < sizes[:, None, :]).all(dim=-1)
 
 
 @dataclass(slots=True)

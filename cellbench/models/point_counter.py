@@ -20,7 +20,6 @@ from cellbench.models.parts import (
     ProposalLoss,
     Proposals,
     check_strides,
-    in_image,
 )
 from cellbench.models.scored import ScoredCounter, full_precision, scored
 from cellbench.models.suppression import best_of_neighbours, merge_neighbours
@@ -127,18 +126,12 @@ class PointCounter(ScoredCounter):
         self.apart_px = apart_px
         self.near = near
         self.views = VIEWS[:views]
+        if not loss.trains_points:
+            why = "the loss has no term on points, so nothing trains where they are moved"
+            head.untrained = {f"{name}.": why for name in head.point_modules}
         self.freeze_untrained()
         if channels_last:
             self.to(memory_format=torch.channels_last)
-
-    @property
-    def untrained(self) -> Mapping[str, str]:
-        """Parameter-name prefixes that receive no gradient, each with its reason."""
-        found = dict(super().untrained)
-        if not self.criterion.trains_points:
-            why = "the loss has no term on points, so nothing trains where they are moved"
-            found |= {f"head.{name}.": why for name in self.head.point_modules}
-        return found
 
     def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Points (B, P, 2), logits (B, P) and references (P, 2) of (B, 3, H, W) images."""
@@ -236,8 +229,9 @@ class PointCounter(ScoredCounter):
 
 
 def _inside(references: Tensor, images: Images) -> Tensor:
-    """(B, P) whether each of the (P, 2) references lies in its image."""
-    return in_image(references.expand(len(images.sizes), -1, -1), images.sizes)
+    """(B, P) whether each of the (P, 2) references lies in its image, half-open."""
+    points = references.expand(len(images.sizes), -1, -1)
+    return torch.logical_and(points >= 0, points < images.sizes[:, None, :]).all(dim=-1)
 
 
 def _pooled(views: Sequence[Candidates]) -> Candidates:

@@ -60,11 +60,13 @@ def gaussian_pixelwise(
     if torch.onnx.is_in_onnx_export():  # tiles would be those of the size that is traced
         given = (sigma_x, sigma_y, offset_x, offset_y)
         return gaussian_taps.forward(x, [p.to(dtype) for p in given], radii, normalise == "unit")
-    sigmas = torch.cat([_rows(sigma_x), _rows(sigma_y)], dim=-1).to(dtype).clamp_min(MIN_SIGMA)
-    offsets = torch.cat([_rows(offset_x), _rows(offset_y)], dim=-1).to(dtype)
+    # Views as (B, H, W, C): free of copies where channels come last in memory.
+    rows, *own = (each.permute(0, 2, 3, 1) for each in (x, sigma_x, sigma_y, offset_x, offset_y))
+    sigmas = torch.cat(own[:2], dim=-1).to(dtype).clamp_min(MIN_SIGMA)
+    offsets = torch.cat(own[2:], dim=-1).to(dtype)
     parameters = torch.cat([sigmas, offsets], dim=-1)  # (B, H, W, 4 S)
     with torch.autocast(x.device.type, enabled=False):
-        out: Tensor = _PixelKernels.apply(_rows(x), parameters, radii, normalise == "unit")
+        out: Tensor = _PixelKernels.apply(rows, parameters, radii, normalise == "unit")
     return out.permute(0, 3, 1, 2)
 
 
@@ -92,7 +94,7 @@ def gaussian_imagewise(
     Returns:
         (B, S * C, H, W) channels-last, the dtype of `x`, all channels of the first size first.
     """
-    rows = _rows(x)
+    rows = x.permute(0, 2, 3, 1)
     unit = normalise == "unit"
     out = []
     for index, radius in enumerate(_radii(sizes)):
@@ -108,11 +110,6 @@ def _radii(sizes: Sequence[int]) -> tuple[int, ...]:
     if not sizes or any(size < 1 or size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel sizes are odd and positive, not {tuple(sizes)}")
     return tuple(size // 2 for size in sizes)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """View (B, C, H, W) as (B, H, W, C); free of copies where channels come last in memory."""
-    return x.permute(0, 2, 3, 1)
 
 
 def _line_weights(sigma: Tensor, offset: Tensor, size: int, radius: int, unit: bool) -> Tensor:

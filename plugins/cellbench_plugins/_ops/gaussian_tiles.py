@@ -37,7 +37,7 @@ def forward(
     Returns:
         (B, H, W, S C) of the type of `rows`; what `backward` wants to see again, here nothing.
     """
-    grid = _grid(rows, radii)
+    grid = _Grid.cut(rows, radii)
     parts = grid.tile(parameters, beyond=1)
     seen = grid.windows(rows)
     queries = grid.y.step * grid.x.step * len(radii)
@@ -58,7 +58,7 @@ def backward(
     unit: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the map, (B, H, W, C), and of the parameters, (B, H, W, 4 S)."""
-    grid = _grid(rows, radii)
+    grid = _Grid.cut(rows, radii)
     parts = grid.tile(parameters, beyond=1)
     seen = grid.windows(rows)
     count, channels = len(radii), rows.shape[-1]
@@ -80,10 +80,6 @@ def backward(
     return grid.add_windows(grad_seen), grid.join(grad_parts)
 
 
-def _grid(rows: Tensor, radii: tuple[int, ...]) -> "_Grid":
-    return _Grid(*(_Axis.cut(size, max(radii)) for size in rows.shape[1:3]))
-
-
 def _chunks(seen: Tensor, queries: int) -> Iterator[slice]:
     """Slices of the tiles whose kernel matrices fit the chunk of their device."""
     most = _CHUNK.get(seen.device.type, _CHUNK_ELSEWHERE)
@@ -93,50 +89,48 @@ def _chunks(seen: Tensor, queries: int) -> Iterator[slice]:
 
 
 class _Axis(NamedTuple):
-    """How one axis of a map is cut: tile t holds pixels from t * step, its window pad px more."""
+    """How one axis of a map is cut: tile t holds pixels from t * step, its window pad px more.
+
+    Zeros before and after the axis, `padding`, have every window exist.
+    """
 
     size: int
     number: int
     step: int
     pad: int
-
-    @property
-    def window(self) -> int:
-        return self.step + 2 * self.pad
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Zeros before and after the axis, so that every window exists."""
-        return self.pad, self.number * self.step - self.size + self.pad
-
-    @classmethod
-    def cut(cls, size: int, radius: int) -> "_Axis":
-        # A step of 2 r leaves every other window disjoint, which `_add_windows` relies on.
-        step = max(8, 2 * radius)
-        if size <= step + 2 * radius:
-            return cls(size, 1, size, 0)
-        return cls(size, -(-size // step), step, radius)
+    window: int
+    padding: tuple[int, int]
 
 
 class _Grid(NamedTuple):
-    """The tiles of a map."""
+    """The tiles of a map, their number, and whether one tile is the whole map."""
 
     y: _Axis
     x: _Axis
+    tiles: int
+    whole: bool
 
-    @property
-    def tiles(self) -> int:
-        return self.y.number * self.x.number
-
-    @property
-    def whole(self) -> bool:
-        return self.tiles == 1
+    @classmethod
+    def cut(cls, rows: Tensor, radii: tuple[int, ...]) -> "_Grid":
+        """The grid of (B, H, W, C) for kernels of these radii."""
+        # A step of 2 r leaves every other window disjoint, which `add_windows` relies on.
+        step, pad = max(8, 2 * max(radii)), max(radii)
+        axes = []
+        for size in rows.shape[1:3]:
+            if size <= step + 2 * pad:
+                axes.append(_Axis(size, 1, size, 0, size, (0, 0)))
+            else:
+                number = -(-size // step)
+                padding = (pad, number * step - size + pad)
+                axes.append(_Axis(size, number, step, pad, step + 2 * pad, padding))
+        y, x = axes
+        return cls(y, x, y.number * x.number, y.number * x.number == 1)
 
     def tile(self, rows: Tensor, *, beyond: float) -> Tensor:
         """Cut (B, H, W, K) into (tiles, py, px, K), with a value where a tile leaves the map."""
         if self.whole:
             return rows
-        y, x = self
+        y, x = self.y, self.x
         missing = (0, 0, 0, x.number * x.step - x.size, 0, y.number * y.step - y.size)
         rows = F.pad(rows, missing, value=beyond)
         parts = rows.view(len(rows), y.number, y.step, x.number, x.step, rows.shape[-1])
@@ -146,7 +140,7 @@ class _Grid(NamedTuple):
         """Undo `tile`."""
         if self.whole:
             return tiles
-        y, x = self
+        y, x = self.y, self.x
         parts = tiles.view(-1, y.number, x.number, y.step, x.step, tiles.shape[-1]).transpose(2, 3)
         rows = parts.reshape(-1, y.number * y.step, x.number * x.step, tiles.shape[-1])
         return rows[:, : y.size, : x.size].contiguous()
@@ -155,7 +149,7 @@ class _Grid(NamedTuple):
         """What each tile sees of (B, H, W, C): (tiles, wy * wx, C)."""
         if self.whole:
             return rows.reshape(len(rows), -1, rows.shape[-1])
-        y, x = self
+        y, x = self.y, self.x
         rows = F.pad(rows, (0, 0, *x.padding, *y.padding))
         parts = rows.unfold(1, y.window, y.step).unfold(2, x.window, x.step)
         parts = parts.permute(0, 1, 2, 4, 5, 3)
@@ -166,7 +160,7 @@ class _Grid(NamedTuple):
         channels = windows.shape[-1]
         if self.whole:
             return windows.view(-1, self.y.size, self.x.size, channels)
-        y, x = self
+        y, x = self.y, self.x
         parts = windows.view(-1, y.number, x.number, y.window, x.window, channels)
         height, width = y.size + sum(y.padding), x.size + sum(x.padding)
         rows = windows.new_zeros(len(parts), height, width, channels)
@@ -236,17 +230,13 @@ def _both_axes(
 ) -> tuple[_Weights, _Weights]:
     sigma_x, sigma_y, offset_x, offset_y = parameters[part].split(len(radii), dim=-1)
     tile = torch.arange(part.start, part.stop, device=parameters.device) % grid.tiles
-    reach = _reach(radii, parameters.device)
+    # Without a copy from the host, which a CUDA graph cannot hold.
+    reach = torch.cat([torch.full((1,), radius, device=parameters.device) for radius in radii])
     tx, ty = tile % grid.x.number, tile // grid.x.number
     return (
         _axis_weights(sigma_x, offset_x, grid.x, tx, reach, unit, dim=2),
         _axis_weights(sigma_y, offset_y, grid.y, ty, reach, unit, dim=1),
     )
-
-
-def _reach(radii: tuple[int, ...], device: torch.device) -> Tensor:
-    """The radii on a device, without a copy from the host, which a CUDA graph cannot hold."""
-    return torch.cat([torch.full((1,), radius, device=device) for radius in radii])
 
 
 def _outer(gx: Tensor, gy: Tensor, dtype: torch.dtype) -> Tensor:

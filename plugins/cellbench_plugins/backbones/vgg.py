@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
@@ -19,19 +19,49 @@ STAGES_19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 _SHIFTED = "a batch-norm follows and subtracts it: its gradient is zero whatever the loss"
 
 
-class _VGG(Backbone):
-    """What VGG-16 and VGG-19 share."""
+@BACKBONES.register_module()
+class VGG16(Backbone):
+    """VGG-16 with or without batch-norm, tapped at any set of strides.
+
+    Each map is what its stage gives after the last ReLU, before the pool that follows; the map
+    of stride 16 is stage 5 before the last pool. Stages beyond the coarsest stride asked for are
+    neither built nor computed. Parameters are named as torchvision names them
+    (`features.N.weight`), so its files load as they are.
+
+    Sides that a stride does not divide are cut (rounded down) by the pools, as torchvision does;
+    counters pad their inputs to a multiple of 32, where that never happens.
+
+    Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+        Recognition", arXiv:1409.1556, configuration D.
+
+    Differs: with batch-norm the biases of convolutions are loaded but not trained, since the
+        normalisation subtracts them.
+    """
+
+    _stages: ClassVar[Stages] = STAGES
 
     def __init__(
         self,
         *,
-        stages: Stages,
-        batch_norm: bool,
-        strides: Sequence[int],
-        weights: Literal["imagenet"] | None,
-        frozen_stages: int,
+        batch_norm: bool = True,
+        strides: Sequence[int] = (4, 8, 16),
+        weights: Literal["imagenet"] | None = "imagenet",
+        frozen_stages: int = 0,
     ) -> None:
+        """Build the stages that the strides need.
+
+        Args:
+            batch_norm: follow each convolution with batch-norm.
+            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
+            weights: what `cellbench.models.build` loads; None for random filters.
+            frozen_stages: this many stages, from the image on, are never trained, and their
+                batch-norm keeps its statistics; none where the weights are not found.
+
+        Raises:
+            PartError: strides that VGG-16 has not, or more frozen stages than there are.
+        """
         super().__init__()
+        stages = self._stages
         name = f"VGG{sum(convolutions for _, convolutions in stages) + 3}"
         known = [2**index for index in range(len(stages))]
         if not strides or list(strides) != sorted(set(strides)) or not set(strides) <= set(known):
@@ -75,22 +105,17 @@ class _VGG(Backbone):
         """Map (B, 3, H, W) images to (B, C_i, H // s_i, W // s_i), finest first."""
         maps = []
         features = images
-        for index, layer in enumerate(self._layers(), start=1):
+        layers: Iterable[nn.Module] = self.features
+        if self.training and self._frozen:
+            # The norms of frozen layers are folded into the convolutions, anew at each step, which
+            # takes no time beside it: a copy that is kept would have to follow what is loaded.
+            frozen = fold_batch_norms(self.features[: self._frozen])
+            layers = chain(frozen, self.features[self._frozen :])
+        for index, layer in enumerate(layers, start=1):
             features = layer(features)
             if index in self._taps:
                 maps.append(features)
         return maps
-
-    def _layers(self) -> Iterable[nn.Module]:
-        """The layers; in training with the norms of the frozen ones folded into convolutions.
-
-        They are folded anew at each step, which takes no time beside it: a copy that is kept would
-        have to follow whatever is loaded.
-        """
-        if not (self.training and self._frozen):
-            return self.features
-        frozen = fold_batch_norms(self.features[: self._frozen])
-        return chain(frozen, self.features[self._frozen :])
 
     def train(self, mode: bool = True) -> Self:
         """Switch modes; frozen stages stay in evaluation mode."""
@@ -101,55 +126,7 @@ class _VGG(Backbone):
 
 
 @BACKBONES.register_module()
-class VGG16(_VGG):
-    """VGG-16 with or without batch-norm, tapped at any set of strides.
-
-    Each map is what its stage gives after the last ReLU, before the pool that follows; the map
-    of stride 16 is stage 5 before the last pool. Stages beyond the coarsest stride asked for are
-    neither built nor computed. Parameters are named as torchvision names them
-    (`features.N.weight`), so its files load as they are.
-
-    Sides that a stride does not divide are cut (rounded down) by the pools, as torchvision does;
-    counters pad their inputs to a multiple of 32, where that never happens.
-
-    Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-        Recognition", arXiv:1409.1556, configuration D.
-
-    Differs: with batch-norm the biases of convolutions are loaded but not trained, since the
-        normalisation subtracts them.
-    """
-
-    def __init__(
-        self,
-        *,
-        batch_norm: bool = True,
-        strides: Sequence[int] = (4, 8, 16),
-        weights: Literal["imagenet"] | None = "imagenet",
-        frozen_stages: int = 0,
-    ) -> None:
-        """Build the stages that the strides need.
-
-        Args:
-            batch_norm: follow each convolution with batch-norm.
-            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
-            weights: what `cellbench.models.build` loads; None for random filters.
-            frozen_stages: this many stages, from the image on, are never trained, and their
-                batch-norm keeps its statistics; none where the weights are not found.
-
-        Raises:
-            PartError: strides that VGG-16 has not, or more frozen stages than there are.
-        """
-        super().__init__(
-            stages=STAGES,
-            batch_norm=batch_norm,
-            strides=strides,
-            weights=weights,
-            frozen_stages=frozen_stages,
-        )
-
-
-@BACKBONES.register_module()
-class VGG19(_VGG):
+class VGG19(VGG16):
     """VGG-19 with or without batch-norm: one more convolution in each of the last three stages.
 
     In all else it is as `VGG16`.
@@ -159,6 +136,8 @@ class VGG19(_VGG):
 
     Differs: as `VGG16`.
     """
+
+    _stages: ClassVar[Stages] = STAGES_19
 
     def __init__(
         self,
@@ -181,7 +160,6 @@ class VGG19(_VGG):
             PartError: strides that VGG-19 has not, or more frozen stages than there are.
         """
         super().__init__(
-            stages=STAGES_19,
             batch_norm=batch_norm,
             strides=strides,
             weights=weights,

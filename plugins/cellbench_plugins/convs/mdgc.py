@@ -116,7 +116,8 @@ class MDGC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, in_channels, H, W) to (B, out_channels, H, W)."""
-        reduced = F.relu(_channel_norm(self.reduce(x), self.norm))
+        normal = self.norm(self.reduce(x).permute(0, 2, 3, 1))  # each pixel over its channels
+        reduced = F.relu(normal.permute(0, 3, 1, 2))
         paths = [conv(reduced) for conv in self.depthwise]
         paths.append(self.gaussian_path(reduced))
         cat = F.relu(self.pointwise(torch.cat(paths, dim=1)))
@@ -160,9 +161,3 @@ class MDGC(nn.Module):
             OFFSET_PX * offset_x.tanh(),
             OFFSET_PX * offset_y.tanh(),
         )
-
-
-def _channel_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """Normalise each pixel of (B, C, H, W) over its channels."""
-    normal: Tensor = norm(x.permute(0, 2, 3, 1))
-    return normal.permute(0, 3, 1, 2)

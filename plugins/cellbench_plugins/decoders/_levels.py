@@ -32,10 +32,21 @@ class TopDown(Decoder):
             PartError: the backbone has no map of this stride.
         """
         super().__init__()
-        self.levels = pick_levels(type(self).__name__, in_shapes, stride)
-        self.laterals = laterals([in_shapes[level] for level in self.levels], channels)
-        strides = [in_shapes[level].stride for level in self.levels]
-        self.ratios = [coarse // fine for coarse, fine in pairwise(strides)]
+        strides = [shape.stride for shape in in_shapes]
+        if stride not in strides:
+            raise PartError(
+                f"stride: {type(self).__name__} can put out the strides of its backbone, "
+                f"{strides}, not {stride}; add it to the strides of the backbone or change that "
+                "of the decoder."
+            )
+        used = [index for index, own in enumerate(strides) if own >= stride]
+        self.levels = sorted(used, key=lambda index: -strides[index])
+        self.laterals = nn.ModuleList(  # which keep the variance of their maps
+            started(nn.Conv2d(in_shapes[level].channels, channels, 1), gain=1.0)
+            for level in self.levels
+        )
+        walked = [strides[level] for level in self.levels]
+        self.ratios = [coarse // fine for coarse, fine in pairwise(walked)]
         self.shape = FeatureShape(channels, stride)
 
     def maps(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -45,29 +56,6 @@ class TopDown(Decoder):
             for lateral, level in zip(self.laterals, self.levels, strict=True)
         )
         return coarsest, finer
-
-
-def pick_levels(decoder: str, in_shapes: Sequence[FeatureShape], stride: int) -> list[int]:
-    """The levels that a decoder walks through: coarsest first, down to the one of a stride.
-
-    Raises:
-        PartError: no level has the stride.
-    """
-    strides = [shape.stride for shape in in_shapes]
-    if stride not in strides:
-        raise PartError(
-            f"stride: {decoder} can put out the strides of its backbone, {strides}, not {stride}; "
-            "add it to the strides of the backbone or change that of the decoder."
-        )
-    used = [index for index, own in enumerate(strides) if own >= stride]
-    return sorted(used, key=lambda index: -strides[index])
-
-
-def laterals(shapes: Sequence[FeatureShape], channels: int) -> nn.ModuleList:
-    """1x1 convolutions that bring every level to the same channels and keep its variance."""
-    return nn.ModuleList(
-        started(nn.Conv2d(shape.channels, channels, 1), gain=1.0) for shape in shapes
-    )
 
 
 def started(conv: nn.Conv2d, *, gain: float) -> nn.Conv2d:

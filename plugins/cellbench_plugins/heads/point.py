@@ -1,6 +1,7 @@
 """The point head: reference points on a lattice, each with an offset and a score."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -80,17 +81,18 @@ class PointHead(Head):
         self.spacing_px = float(spacing_px)
         self.offset_scale_px = float(offset_scale_px)
         self.per_side = per_side
-
-        def tower() -> nn.Sequential:
-            return _tower(in_shape.channels, channels, depth=depth, norm=norm, dropout=dropout)
-
+        tower = partial(
+            _tower, in_shape.channels, channels, depth=depth, norm=norm, dropout=dropout
+        )
         self.tower = tower()
         self.offset_tower = tower() if towers == "separate" else None
         self.scores = nn.Conv2d(channels, per_side**2, 3, padding=1)
         self.offsets = nn.Conv2d(channels, 2 * per_side**2, 3, padding=1)
         if prior is not None:
-            _start_calmly(self.scores, bias=math.log(prior / (1 - prior)))
-            _start_calmly(self.offsets, bias=0.0)
+            for layer, bias in ((self.scores, math.log(prior / (1 - prior))), (self.offsets, 0.0)):
+                assert layer.bias is not None  # for the type checker: nn.Conv2d has one
+                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.constant_(layer.bias, bias)
 
     def forward(self, features: Tensor) -> Proposals:
         """Propose (H * s / spacing) * (W * s / spacing) cells an image.
@@ -98,7 +100,17 @@ class PointHead(Head):
         Args:
             features: (B, C, H, W) fused map.
         """
-        scores, moves = self._answers(features)
+        hidden = self.tower(features)
+        if self.offset_tower is not None:
+            scores, moves = self.scores(hidden), self.offsets(self.offset_tower(features))
+        else:
+            # One convolution for both: with so few channels out, reading the map takes the time.
+            both = (self.scores, self.offsets)
+            weight = torch.cat([conv.weight for conv in both])
+            bias = torch.cat([conv.bias for conv in both if conv.bias is not None])
+            answers = F.conv2d(hidden, weight, bias, padding=self.scores.padding)
+            scores, moves = answers.split([conv.out_channels for conv in both], dim=1)
+        # scores (B, s^2, H, W) and moves (B, 2 s^2, H, W) of s x s references a map cell, made
         # float32 before px are added: bfloat16 cannot tell 300 px from 301
         logits = F.pixel_shuffle(scores.float(), self.per_side)  # (B, 1, h, w)
         moves = F.pixel_shuffle(moves.float(), self.per_side)  # (B, 2, h, w)
@@ -107,19 +119,6 @@ class PointHead(Head):
             1, 2
         )  # (B, h * w, 2)
         return Proposals(points, logits.flatten(1), references, self.spacing_px)
-
-    def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, s^2, H, W) and moves (B, 2 s^2, H, W) of s x s references a map cell."""
-        hidden = self.tower(features)
-        if self.offset_tower is not None:
-            return self.scores(hidden), self.offsets(self.offset_tower(features))
-        # One convolution for both: with so few channels out, reading the map is what takes time.
-        both = (self.scores, self.offsets)
-        weight = torch.cat([conv.weight for conv in both])
-        bias = torch.cat([conv.bias for conv in both if conv.bias is not None])
-        answers = F.conv2d(hidden, weight, bias, padding=self.scores.padding)
-        scores, moves = answers.split([conv.out_channels for conv in both], dim=1)
-        return scores, moves
 
 
 def _tower(
@@ -135,9 +134,3 @@ def _tower(
     if dropout:
         layers.append(nn.Dropout2d(dropout))
     return nn.Sequential(*layers)
-
-
-def _start_calmly(layer: nn.Conv2d, *, bias: float) -> None:
-    assert layer.bias is not None  # for the type checker: nn.Conv2d has one
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.constant_(layer.bias, bias)
