@@ -48,16 +48,17 @@ def subpixel_offsets(scores: Tensor) -> Tensor:
         (B, H, W, 2) float, (x, y) in cells within [-0.5, 0.5]; 0 at the border of the map and
         where the three values do not bend downwards.
     """
-    return torch.stack([_parabola(scores), _parabola(scores.mT).mT], dim=-1)
+    down = _parabola(scores.transpose(-1, -2)).transpose(-1, -2)
+    return torch.stack([_parabola(scores), down], dim=-1)
 
 
 def _parabola(scores: Tensor) -> Tensor:
     """Offsets along the last axis; 0 in its first and last cell."""
+    if scores.shape[-1] <= 2:
+        return torch.zeros_like(scores)
     before, here, after = scores[..., :-2], scores[..., 1:-1], scores[..., 2:]
     bend = before - 2 * here + after
-    offsets = torch.zeros_like(scores)
-    if scores.shape[-1] > 2:
-        downwards = bend < 0
-        top = 0.5 * (before - after) / torch.where(downwards, bend, -torch.ones_like(bend))
-        offsets[..., 1:-1] = torch.where(downwards, top, torch.zeros_like(top)).clamp(-0.5, 0.5)
-    return offsets
+    downwards = bend < 0
+    top = 0.5 * (before - after) / torch.where(downwards, bend, -torch.ones_like(bend))
+    inner = torch.where(downwards, top, torch.zeros_like(top)).clamp(-0.5, 0.5)
+    return F.pad(inner, (1, 1))  # and not written into zeros, which ONNX cannot

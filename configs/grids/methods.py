@@ -15,6 +15,7 @@ methods = [
     "methods/fcrn.py",
     "methods/fcrn_b.py",
     "methods/unet.py",
+    "methods/unetpeaks.py",
     "methods/saunet.py",
     "methods/pgcnet.py",
     "methods/countception.py",

@@ -19,7 +19,13 @@ GEOMETRY = [
     {"type": "RandomCrop", "size": 40, "jitter": (0.7, 1.4)},
     {"type": "RandomCrop", "size": 32},
 ]
-COLOUR = [{"type": "ColourJitter"}, {"type": "StainJitter"}, {"type": "GaussianNoise"}]
+COLOUR = [
+    {"type": "ColourJitter"},
+    {"type": "StainJitter"},
+    {"type": "GaussianNoise"},
+    {"type": "ExposureJitter"},
+    {"type": "SensorNoise"},
+]
 # Shown by their options: QuarterTurn takes none.
 EVERYTHING = pytest.mark.parametrize("config", GEOMETRY + COLOUR, ids=lambda c: c["type"])
 
