@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo(error.format_message())
         _end(2)
     except click.ClickException as error:
-        _end(2, error.format_message())
+        _end(2, _in_words(error))
     except UserError as error:
         _end(2, str(error))
     except RunError as error:
@@ -124,6 +125,24 @@ def main(arguments: list[str] | None = None) -> Any:
         _end(1, "the memory of this machine is all; end other programs and try again.")
     except ImportError as error:
         _end(1, f"a part of cellbench or of a library cannot be loaded ({error}).")
+
+
+def _in_words(error: click.ClickException) -> str:
+    """The message of click; for a number that is none, or is out of range, what is allowed."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return error.format_message()
+    ends = [
+        f"{word} {end}"
+        for word, end in (
+            ("above" if kind.min_open else "of at least", kind.min),
+            ("below" if kind.max_open else "at most", kind.max),
+        )
+        if end is not None
+    ]
+    number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+    came = re.sub(r" is not (a valid|in the range) .*", "", error.format_message())
+    return f"{came}; it takes {number} {' and '.join(ends)}."
 
 
 class _ReaderGone(Exception):

@@ -224,13 +224,15 @@ def _minutes(left_s: float) -> str:
     return f"{int(left_s // 60)}:{int(left_s % 60):02d} left"
 
 
-def row_table(record: Mapping[str, Any]) -> Table:
-    """One record as a leaderboard row."""
-    metrics, timing, mae = (
-        record["metrics"],
-        record["timing"],
-        record["selection"]["validation_mae"],
-    )
+def row_table(record: Mapping[str, Any], *, width: int) -> Table:
+    """One record as a leaderboard row, of as many columns as there is room for.
+
+    Args:
+        record: as it was read.
+        width: characters of a line.
+    """
+    metrics, timing = record["metrics"], record["timing"]
+    mae = record["selection"]["validation_mae"]
     table = Table(title=f"{record['dataset']}, protocol {record['protocol']}")
     cells = {
         "method": record["method"],
@@ -245,6 +247,10 @@ def row_table(record: Mapping[str, Any]) -> Table:
         "images/s": f"{timing['images_per_s']:.1f}",
         "weights": record["weights"]["source"],
     }
+    for name in ("weights", "images/s", "split", "steps", "training"):
+        if sum(max(len(name), len(text)) + 3 for name, text in cells.items()) < width:
+            break
+        del cells[name]
     for name in cells:
         table.add_column(name, justify="left" if name in ("method", "weights") else "right")
     table.add_row(*cells.values())

@@ -113,7 +113,7 @@ def _show(console: Any, outcome: "RunResult", *, no_test: bool) -> None:
         return
     if not outcome.fresh:
         console.print("This run is finished; here is its row.")
-    console.print(row_table(outcome.record))
+    console.print(row_table(outcome.record, width=console.width))
     console.print(f"Record: {outcome.record_file}", soft_wrap=True)
     console.print(f"Log, weights, pictures: {outcome.folder}", soft_wrap=True)
     if (outcome.folder / RECORD).is_file():  # a record may be here without the weights

@@ -211,10 +211,11 @@ def how_to_get(name: str) -> str:
     """What puts a set on disk, as the end of a sentence."""
     if re.search(r"-sim(-\d+)?$", name):
         return f"`cellbench run CONFIG --dataset {name}` draws it"
-    return (
-        f"`cellbench data import {name} --from DIR` takes it from a raw copy, "
-        f"`cellbench data fetch {name}` downloads it"
-    )
+    imported = f"`cellbench data import {name} --from DIR` takes it from a raw copy"
+    with suppress(UserError):  # a plugin that fails to import offers nothing
+        if cast(type[DataSet], DATASETS.get(name)).archives:
+            return f"{imported}, `cellbench data fetch {name}` downloads it"
+    return imported
 
 
 def _manifest_path(name: str) -> Path:

@@ -307,6 +307,20 @@ def test_the_row_of_a_method_without_steps_shows_none(step, shown):
     record = sample_record()
     record["iterations"] = 1352
     record["selection"]["step"] = step
-    table = row_table(record)
+    table = row_table(record, width=200)
     [column] = [c for c in table.columns if c.header == "steps"]
     assert list(column.cells) == [shown]
+
+
+def test_the_row_of_a_run_is_cut_to_the_columns_that_fit():
+    from record_samples import sample_record
+
+    from cellbench.cli.progress import row_table
+
+    wide, narrow = (
+        [str(column.header) for column in row_table(sample_record(), width=width).columns]
+        for width in (200, 60)
+    )
+    assert {"method", "MAE", "RMSE", "F1", "weights", "images/s", "steps"} <= set(wide)
+    assert narrow[:2] == ["method", "MAE"]
+    assert not {"weights", "images/s", "split"} & set(narrow)
