@@ -49,9 +49,16 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command."""
-        if cmd_name not in COMMANDS:
+        """Import and return a command; offer the nearest names for an unknown one."""
+        if cmd_name.startswith("-"):  # an option, which click explains
             return None
+        if cmd_name not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, list(COMMANDS), n=1) or list(COMMANDS)
+            raise click.UsageError(
+                f"There is no command {cmd_name!r}; did you mean {' or '.join(near)}?"
+            )
         module = importlib.import_module(f"cellbench.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
@@ -67,19 +74,6 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise _ReaderGone from error
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Offer the nearest names for an unknown command."""
-        from difflib import get_close_matches
-
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], list(COMMANDS), n=1) or list(COMMANDS)
-            raise click.UsageError(
-                f"There is no command {args[0]!r}; did you mean {' or '.join(near)}?"
-            )
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -84,6 +84,8 @@ def training_summary(stored: Annotated, ids: Sequence[str]) -> dict[str, Any]:
         JSON-able: number of pictures, width of structures of the cells' polarity, spacing of the
         annotated cells, ground and saturation as least, median and greatest; None where unknown.
     """
+    from scipy.spatial import KDTree
+
     chosen = sorted(ids)[:: max(1, -(-len(ids) // _MOST_PICTURES))]
     looks, near, hits = [], [], {1: 0, -1: 0}
     for image_id in chosen:
@@ -92,7 +94,8 @@ def training_summary(stored: Annotated, ids: Sequence[str]) -> dict[str, Any]:
         for sign, blobs in ((1, bright), (-1, dark)):
             hits[sign] += _hit(points, blobs.typical())
         looks.append(_of_blobs(pixels, bright, dark))
-        near += _nearest(points)
+        if len(points) > 1:
+            near += np.asarray(KDTree(points).query(points, k=2)[0])[:, 1].tolist()
     polarity = 1 if hits[1] >= hits[-1] else -1
     widths = [width for look in looks if (width := width_of(look, polarity)) is not None]
     return {
@@ -150,14 +153,6 @@ def _hit(points: Points, blobs: Blobs) -> int:
         return 0
     distance, nearest = KDTree(blobs.points).query(points)
     return int((distance <= blobs.width_px[nearest] / 2).sum())
-
-
-def _nearest(points: Points) -> list[float]:
-    from scipy.spatial import KDTree
-
-    if len(points) < 2:
-        return []
-    return [float(d) for d in np.asarray(KDTree(points).query(points, k=2)[0])[:, 1]]
 
 
 def _three(numbers: Sequence[float]) -> list[float] | None:

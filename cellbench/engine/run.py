@@ -28,7 +28,7 @@ from cellbench.engine.request import (
 from cellbench.engine.run_lock import hold, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import draw, score_test, write_result
-from cellbench.engine.training import fit, run_training
+from cellbench.engine.training import keep_fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
 from cellbench.records.record_file import find_record, read_record
@@ -91,8 +91,10 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if not counter.trained_by_steps:
             display.say(f"{experiment.config.method.name} is not trained by steps.")
         try:
-            state = fit(training)
-            if state is None:
+            began = time.monotonic()
+            if counter.fit(training.train, training.validation):
+                state = keep_fit(training, began)
+            else:
                 display.start(plan.iterations, effort(plan, counter.stages))
                 state = run_training(training, plan, show=display.step)
         finally:

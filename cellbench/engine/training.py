@@ -213,21 +213,18 @@ class TrainingStep:
         self.captured, self._capture_next = None, self._captures
 
 
-def fit(training: Training) -> TrainingState | None:
-    """Let a method that is not trained by steps train itself.
+def keep_fit(training: Training, started: float) -> TrainingState:
+    """What a method that trained itself has come to, with the weights in the folder.
 
-    Returns:
-        The state at the end, with the weights in the folder; None for a method of steps.
+    Args:
+        training: its counter's `fit` was True.
+        started: monotonic seconds.
     """
-    started = time.monotonic()
-    counter = training.counter
-    if not counter.fit(training.train, training.validation):
-        return None
     state = TrainingState()
     if training.validation is not None:
         state.keep_choices(training.validate())
     if training.processes.rank == 0:
-        save_weights(counter, training.folder / BEST)
+        save_weights(training.counter, training.folder / BEST)
     state.seconds = time.monotonic() - started
     return state
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cellbench import paths
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
+from cellbench.paths import PEOPLE as PEOPLE_FILE
+from cellbench.paths import data_folder
 from cellbench.ranking.rows import PEOPLE, Row
 
 _MOST_PEOPLE = 100
@@ -24,8 +25,8 @@ def people_rows(datasets: Iterable[str]) -> list[Row]:
     A difference is that of two people's counts of one picture; it is averaged over the pairs who
     counted the picture, then over pictures.
     """
-    found = (_row(dataset) for dataset in sorted(datasets))
-    return [row for row in found if row is not None]
+    kept = (name for name in sorted(datasets) if (data_folder(name) / PEOPLE_FILE).is_file())
+    return [row for name in kept if (row := _row(name)) is not None]
 
 
 def _row(dataset: str) -> Row | None:
@@ -64,7 +65,7 @@ def _row(dataset: str) -> Row | None:
 def _read(dataset: str) -> tuple[list[str], list[list[float | None]]] | None:
     """The names, and per picture a count of each; None where there is nothing usable."""
     try:
-        document: Any = read_json(paths.data_folder(dataset) / paths.PEOPLE, most=MAX_SMALL_BYTES)
+        document: Any = read_json(data_folder(dataset) / PEOPLE_FILE, most=MAX_SMALL_BYTES)
         people, pictures = document["people"], document["pictures"]
         if not 2 <= len(people) <= _MOST_PEOPLE or not all(type(p) is str for p in people):
             return None

@@ -60,9 +60,11 @@ def ranked_rows(
     found: list[Row] = []
     problems: list[str] = []
     stores = [store, *others]
+    code = [Path(str(module.__file__)).stat().st_mtime_ns for module in _CODE]
     for name in datasets_with_records(*stores) if dataset is None else [dataset]:
         folders = [(records_folder(place) / name).resolve() for place in stores]
-        stamp = _stamp(folders)
+        facts = (_NAMES, code, [(str(folder), record_stamps(folder)) for folder in folders])
+        stamp = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
         kept = read_results("rows", folders[0]).get("")
         if kept is not None and kept[0] == stamp:
             with suppress(ValueError, TypeError, RecursionError):  # whoever edited it
@@ -82,9 +84,3 @@ def ranked_rows(
             content = json.dumps(values).encode("ascii")
             write_results("rows", folders[0], {"": (stamp, content)})
     return found, problems
-
-
-def _stamp(folders: Sequence[Path]) -> str:
-    code = [Path(str(module.__file__)).stat().st_mtime_ns for module in _CODE]
-    files = [(str(folder), record_stamps(folder)) for folder in folders]
-    return hashlib.sha256(repr((_NAMES, code, files)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -119,36 +119,20 @@ class MDGC(nn.Module):
         normal = self.norm(self.reduce(x).permute(0, 2, 3, 1))  # each pixel over its channels
         reduced = F.relu(normal.permute(0, 3, 1, 2))
         paths = [conv(reduced) for conv in self.depthwise]
-        paths.append(self.gaussian_path(reduced))
+        source, apply = reduced, gaussian_pixelwise
+        if self.parameters_per == "image":
+            source, apply = reduced.mean(dim=(2, 3), keepdim=True), gaussian_imagewise
+        kernels = self.kernel_parameters(source)
+        if self.parameters_per == "image":
+            kernels = tuple(p[:, :, 0, 0] for p in kernels)
+        gaussian = apply(reduced, *kernels, sizes=self.scales, normalise=self.normalise)
+        paths.append(gaussian)  # (B, S * C, H, W)
         cat = F.relu(self.pointwise(torch.cat(paths, dim=1)))
         pooled = cat.mean(dim=(2, 3))
         weight = self.attention(pooled) + pooled  # Eq. 4
         return self.shortcut(x) + self.project(cat * weight[:, :, None, None])
 
-    def gaussian_path(self, reduced: Tensor) -> Tensor:
-        """Convolve (B, C, H, W) with the predicted kernels: (B, S * C, H, W)."""
-        source = reduced
-        if self.parameters_per == "image":
-            source = reduced.mean(dim=(2, 3), keepdim=True)
-        sigma_x, sigma_y, offset_x, offset_y = self.kernel_parameters(source)
-        if self.parameters_per == "image":
-            sigma_x, sigma_y, offset_x, offset_y = (
-                p[:, :, 0, 0] for p in (sigma_x, sigma_y, offset_x, offset_y)
-            )
-            apply = gaussian_imagewise
-        else:
-            apply = gaussian_pixelwise
-        return apply(
-            reduced,
-            sigma_x,
-            sigma_y,
-            offset_x,
-            offset_y,
-            sizes=self.scales,
-            normalise=self.normalise,
-        )
-
-    def kernel_parameters(self, source: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def kernel_parameters(self, source: Tensor) -> tuple[Tensor, ...]:
         """Predict sigma_x, sigma_y, offset_x, offset_y, px: each (B, S, H, W) of `source`."""
         low, high = SIGMA_PX
         raw = self.predict(source).to(self.log_axes.dtype)
