@@ -8,7 +8,7 @@ costs no import of torch, and a part is known by name even where its module woul
 import ast
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -142,6 +142,23 @@ def parameters(role: str, name: Any) -> dict[str, bool] | None:
     for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         needed[arg.arg] = default is None
     return needed
+
+
+def named_parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
+    """Role and name of every part that a config names.
+
+    Args:
+        node: of the config.
+        role: of the part that it is, or that every node of a list is; None for no part.
+    """
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from named_parts(child, role)
+    elif isinstance(node, Mapping):
+        if role is not None and isinstance(node.get("type"), str):
+            yield role, node["type"]
+        for key, child in node.items():
+            yield from named_parts(child, key if key in ROLES.values() else None)
 
 
 @cache

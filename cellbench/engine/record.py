@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from cellbench.models.counter import CellCounter
 
 def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """Every part that a config names, with the distribution and version it came from."""
-    found = {}
-    for role, name in _parts(config["model"], "counter"):
-        for entry in plugin_index.find(role, name):
-            found[role, name] = entry
     data = config["data"]
-    for transform in [*data.get("augment", []), *data.get("prepare", [])]:
-        for entry in plugin_index.find("transform", transform["type"]):
-            found["transform", entry.name] = entry
+    transforms = [*data.get("augment", []), *data.get("prepare", [])]
+    named = {
+        *plugin_index.named_parts(config["model"], "counter"),
+        *plugin_index.named_parts(transforms, "transform"),
+    }
+    found = {part: entry for part in named for entry in plugin_index.find(*part)}
     return [
         {
             "role": entry.role,
@@ -34,17 +33,6 @@ def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for _, entry in sorted(found.items())
     ]
-
-
-def _parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _parts(child, role)
-    elif isinstance(node, Mapping):
-        if role is not None and "type" in node:
-            yield role, node["type"]
-        for key, child in node.items():
-            yield from _parts(child, key if key in plugin_index.ROLES.values() else None)
 
 
 def parameter_count(counter: CellCounter) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 from cellbench import plugin_index
 from cellbench.config.schema import ResolvedConfig
@@ -57,19 +56,8 @@ def modules_for(configs: Iterable[ResolvedConfig]) -> list[str]:
 
 def _parts(config: ResolvedConfig) -> Iterator[tuple[str, str]]:
     """Role and name of every part that a config names."""
-    yield from _parts_of(config.model, "counter")
+    yield from plugin_index.named_parts(config.model, "counter")
     yield "dataset", config.data.set.removesuffix("-sim")
     yield "simulator", config.data.set
-    for transform in (*config.data.augment, *config.data.prepare):
-        yield from _parts_of(transform, "transform")
-
-
-def _parts_of(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _parts_of(child, role)
-    elif isinstance(node, Mapping):
-        if role is not None and isinstance(node.get("type"), str):
-            yield role, node["type"]
-        for key, child in node.items():
-            yield from _parts_of(child, key if key in plugin_index.ROLES.values() else None)
+    transforms = (*config.data.augment, *config.data.prepare)
+    yield from plugin_index.named_parts(transforms, "transform")
