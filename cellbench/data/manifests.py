@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from cellbench.data.contracts import DataSet
@@ -22,12 +23,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What `safe_id` leaves as it is.
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _KINDS = {
-    "name": str,
-    "images": list,
-    "source": str,
-    "notes": list,
-    "stands_for": str | None,
-    "seed": int | None,
+    "name": (str,),
+    "images": (list,),
+    "source": (str,),
+    "notes": (list,),
+    "stands_for": (str, NoneType),
+    "seed": (int, NoneType),
 }
 
 
@@ -141,8 +142,8 @@ def read_manifest(path: Path) -> Manifest:
         document = read_json(path, most=MAX_BYTES)
         if type(document) is not dict or document["format"] != FORMAT:
             raise ValueError(f"it is not of format {FORMAT}, which this version reads")
-        for key, kind in _KINDS.items():
-            if not isinstance(document[key], kind):
+        for key, kinds in _KINDS.items():
+            if type(document[key]) not in kinds:
                 raise TypeError(f"{key} is {str(document[key])[:40]!r}")
         if not all(type(note) is str for note in document["notes"]):
             raise TypeError("a note is no text")
@@ -186,9 +187,10 @@ def _entry(fields: dict[str, Any]) -> Entry:
 
 
 def _own(fields: dict[str, Any]) -> OwnFacts:
-    facts = OwnFacts(**{**fields, "formats": tuple(fields["formats"])})
-    if not all(type(name) is str for name in facts.formats):
-        raise TypeError("a format is no text")
+    formats = fields["formats"]
+    if type(formats) is not list or not all(type(name) is str for name in formats):
+        raise TypeError("its formats are no list of texts")
+    facts = OwnFacts(**{**fields, "formats": tuple(formats)})
     for length in (facts.spacing_px, facts.um_per_px):
         if length is not None and not (type(length) in (int, float) and length > 0):
             raise ValueError(f"{str(length)[:40]} is no length")

@@ -8,7 +8,7 @@ import numpy as np
 
 from cellbench.data.contracts import SimulatedImage, Simulator
 from cellbench.data.set_writer import NewItem, Progress, write_set
-from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
+from cellbench.data.stored_set import StoredSet, find_set, is_on_disk
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256
 from cellbench.registry import SIMULATORS
@@ -34,8 +34,9 @@ def simulate_set(name: str, *, seed: int = 0, progress: Progress | None = None) 
     simulator: Simulator = SIMULATORS.build({"type": name})
     kept = name if seed == 0 else f"{name}-{seed}"
     first = _item(simulator, 0, seed)
-    if is_on_disk(kept) and _is_current(kept, first):
-        return open_set(kept)
+    stored = _current(kept, first)
+    if stored is not None:
+        return stored
     try:
         return write_set(
             kept,
@@ -50,19 +51,21 @@ def simulate_set(name: str, *, seed: int = 0, progress: Progress | None = None) 
         )
     except UserError:
         # Another process may have drawn the same set while this one waited for the lock.
-        if is_on_disk(kept) and _is_current(kept, first):
-            return open_set(kept)
+        stored = _current(kept, first)
+        if stored is not None:
+            return stored
         raise
 
 
-def _is_current(kept: str, first: NewItem) -> bool:
-    """Whether the set on disk is what the simulator draws today, by its first image."""
+def _current(kept: str, first: NewItem) -> StoredSet | None:
+    """The set on disk where it is what the simulator draws today, by its first image."""
     try:
-        entry = open_set(kept).entry(first.image_id)
-    except UserError:
-        return False
-    pixels = np.ascontiguousarray(first.picture)
-    return entry.pixels_sha256 == sha256(pixels.tobytes())
+        stored = find_set(kept)
+        entry = None if stored is None else stored.entry(first.image_id)
+    except UserError:  # damaged, or without that image
+        return None
+    drawn = sha256(np.ascontiguousarray(first.picture).tobytes())
+    return stored if entry is not None and entry.pixels_sha256 == drawn else None
 
 
 def _draw(simulator: Simulator, seed: int, first: NewItem) -> Iterator[NewItem]:
