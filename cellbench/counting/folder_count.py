@@ -28,10 +28,10 @@ from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.data.reader import RULE, ReadOptions
 from cellbench.data.stored_set import open_set
-from cellbench.engine.run_lock import hold
 from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE, PICTURE
+from cellbench.files.locks import hold
 from cellbench.files.writing import sha256_file
 from cellbench.metrics.prediction_intervals import CountIntervals
 from cellbench.records.kept_models import DEFAULT

@@ -1,5 +1,7 @@
 """Files that a kill cannot tear: the checkpoint to resume from and the weights to keep."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from cellbench.errors import RunError, UserError
+from cellbench.files.locks import HELD
 from cellbench.files.writing import sync
 from cellbench.records.run_files import WEIGHTS
 
@@ -81,6 +84,29 @@ def load_checkpoint(file: Path, device: torch.device | str) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, without running pickled code."""
     content: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     return content
+
+
+def clear(folder: Path, *, resume: bool, say: Callable[[str], None]) -> None:
+    """Leave in a run's folder what its training can go on from, its lock and the steps just fixed.
+
+    Args:
+        folder: of the run.
+        resume: whether it goes on from a checkpoint at all.
+        say: takes a sentence on a checkpoint that cannot be used.
+    """
+    last = folder / LAST
+    problem = why_unusable(last) if resume and last.is_file() else None
+    if problem is not None:
+        say(f"The checkpoint {last} {problem}; the run starts over.")
+    elif resume:
+        return
+    for path in folder.iterdir():
+        if path.name in ("lock", f"lock{HELD}", "plan.json"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def why_unusable(file: Path) -> str | None:

@@ -1,10 +1,8 @@
 """The whole story of a run: config and data in, record out."""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from cellbench.engine import checkpoints
 from cellbench.engine.assembly import (
@@ -25,12 +23,12 @@ from cellbench.engine.request import (
     find_run,
     finished_outcome,
 )
-from cellbench.engine.run_lock import hold, start_over
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import keep_fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
+from cellbench.files.locks import hold
 from cellbench.records.record_file import find_record, read_record
 
 
@@ -85,7 +83,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if finished is not None and not request.no_test:
             return finished_outcome(read_record(finished), finished, folder)
         if main:
-            _clear(folder, request.resume, display.say)
+            checkpoints.clear(folder, resume=request.resume, say=display.say)
         if prepared.processes.world > 1:
             wait_for_main()
         if not counter.trained_by_steps:
@@ -114,16 +112,6 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         record = read_record(file)
         copy_record(record, file, folder)
         return Outcome(folder, state.best_mae, record, file, pictures)
-
-
-def _clear(folder: Path, resume: bool, say: Callable[[str], None]) -> None:
-    """Leave in the run's folder what the training can go on from."""
-    last = folder / checkpoints.LAST
-    if not resume:
-        start_over(folder)
-    elif last.is_file() and (problem := checkpoints.why_unusable(last)):
-        say(f"The checkpoint {last} {problem}; the run starts over.")
-        start_over(folder)
 
 
 def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:

@@ -9,9 +9,11 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from cellbench.errors import UserError
 
 try:
     import fcntl
@@ -75,6 +77,34 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
     finally:
         os.close(descriptor)
     with _stand_in(file, wait):
+        yield
+
+
+@contextmanager
+def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
+    """Let one process at a time into a folder, which is made if it is not there.
+
+    The system lets go of it however the process ends.
+
+    Args:
+        folder: to be held.
+        elsewhere: the option that names another folder.
+        busy: what is said where another process holds it.
+
+    Raises:
+        UserError: the folder cannot be made, or is held.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / "lock", wait=False))
+        except Busy as error:
+            raise UserError(busy.rstrip(".") + error.hint + ".") from None
+        except OSError as error:
+            raise UserError(
+                f"The folder {folder} cannot be written ({error.strerror}); name another one "
+                f"with {elsewhere}."
+            ) from None
         yield
 
 

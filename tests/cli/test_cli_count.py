@@ -185,7 +185,7 @@ def test_whenever_it_is_stopped_the_same_command_goes_on(count, photos, store, t
 
 
 def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
-    from cellbench.engine.run_lock import hold
+    from cellbench.files.locks import hold
 
     with hold(tmp_path / "counts", elsewhere="--out", busy="busy"):
         done = count(str(photos))

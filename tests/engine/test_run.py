@@ -155,7 +155,7 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 def test_two_processes_never_share_a_run(bench):
     from cellbench.engine.request import find_run
-    from cellbench.engine.run_lock import hold
+    from cellbench.files.locks import hold
 
     found = find_run(request(), print)
     with (

@@ -18,7 +18,7 @@ WORK = """
 import os, sys, time
 from pathlib import Path
 from cellbench.files.writing import only_writer, write_atomically
-from cellbench.engine.run_lock import hold
+from cellbench.files.locks import hold
 from cellbench.errors import UserError
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.sweeps.claims import holder_of, take_claim
