@@ -96,6 +96,8 @@ def _array(file: Any, path: Path, name: str) -> Any:
     found = file[name]
     if found.external or found.is_virtual:
         raise UserError(f"{path}: {name!r} lies in other files; a file that holds it is wanted.")
+    if found.shape is None:
+        raise UserError(f"{path}: {name!r} is empty.")
     if found.dtype.kind not in "uif" or found.dtype.fields:
         raise UserError(f"{path}: {name!r} holds {found.dtype}, not numbers.")
     filters = found.id.get_create_plist().get_nfilters()

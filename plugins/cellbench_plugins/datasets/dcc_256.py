@@ -12,6 +12,7 @@ from cellbench_plugins.datasets._dots import candidates, map_points
 from cellbench_plugins.datasets._hdf5 import array_shape, read_array
 
 _PICTURES, _MAPS = "imgs", "counts"
+_MOST_IMAGES = 10_000
 
 
 @DATASETS.register_module(name="dcc-256")
@@ -58,6 +59,10 @@ class Dcc256(DataSet):
             raise UserError(
                 f"{files[0]}: {_PICTURES} has the shape {pictures} and {_MAPS} {maps}; "
                 "(N, H, W, 3) pictures and (N, H, W) densities are wanted."
+            )
+        if pictures[0] > _MOST_IMAGES:
+            raise UserError(
+                f"{files[0]} holds {pictures[0]} images; at most {_MOST_IMAGES} are read."
             )
         return [
             RawItem(f"{index:03d}", files[0], files[0], index=index) for index in range(pictures[0])

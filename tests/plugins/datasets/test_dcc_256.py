@@ -111,6 +111,18 @@ def bomb(path):
         file.create_dataset("counts", (2, 60_000, 60_000), np.float32, compression="gzip")
 
 
+def endless(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("imgs", (2**40, 8, 8, 3), np.uint8, chunks=(1, 8, 8, 3))
+        file.create_dataset("counts", (2**40, 8, 8), np.float32, chunks=(1, 8, 8))
+
+
+def empty(path):
+    with h5py.File(path, "w") as file:
+        file["imgs"] = h5py.Empty("u1")
+        file["counts"] = np.zeros((2, 8, 8))
+
+
 def texts(path):
     with h5py.File(path, "w") as file:
         file["imgs"] = np.full((2, 8, 8, 3), b"x")
@@ -125,6 +137,8 @@ def texts(path):
         (virtual, "lies in other files"),
         (bomb, "at most 256 MB"),
         (texts, "not numbers"),
+        (endless, "at most 10000 are read"),
+        (empty, "is empty"),
         (
             lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200)),
             "cannot be read as HDF5",
