@@ -206,39 +206,37 @@ class _Source:
 @cache
 def _sources() -> tuple[_Source, ...]:
     """Every module of every installed plugin."""
-    return tuple(source for point in installed_plugins() for source in _of_plugin(point))
-
-
-def _of_plugin(point: EntryPoint) -> Iterator[_Source]:
-    name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
-    root = point.module
-    try:
-        spec = importlib.util.find_spec(root)
-        reason = "cannot be found"
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the packages above it are imported: any failure, sys.exit too
-        spec, reason = None, f"cannot be found ({type(error).__name__})"
-    if spec is None or spec.origin is None:
-        yield _Source(root, Path(), "", name, version, reason)
-        return
-    origin = Path(spec.origin)
-    files = {root: origin}
-    if spec.submodule_search_locations:
-        for path in sorted(origin.parent.rglob("*.py")):
-            parts = path.relative_to(origin.parent).with_suffix("").parts
-            if parts[-1] == "__init__":
-                parts = parts[:-1]
-            files[".".join((root, *parts))] = path
-    for module, file in files.items():
-        text = reason = ""
+    found: list[_Source] = []
+    for point in installed_plugins():
+        root = point.module
+        name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
         try:
-            text = read_file(file, most=LARGEST_SOURCE_BYTES).decode("utf-8")
-        except (OSError, ValueError) as error:
-            reason = _cannot_be_read(error)
-        if "register_module" not in text:
-            text = ""
-        yield _Source(module, file, text, name, version, reason)
+            spec = importlib.util.find_spec(root)
+            reason = "cannot be found"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the packages above it are imported: it may even exit
+            spec, reason = None, f"cannot be found ({type(error).__name__})"
+        if spec is None or spec.origin is None:
+            found.append(_Source(root, Path(), "", name, version, reason))
+            continue
+        origin = Path(spec.origin)
+        files = {root: origin}
+        if spec.submodule_search_locations:
+            for path in sorted(origin.parent.rglob("*.py")):
+                parts = path.relative_to(origin.parent).with_suffix("").parts
+                parts = parts[:-1] if parts[-1] == "__init__" else parts
+                files[".".join((root, *parts))] = path
+        for module, file in files.items():
+            text = reason = ""
+            try:
+                text = read_file(file, most=LARGEST_SOURCE_BYTES).decode("utf-8")
+            except (OSError, ValueError) as error:
+                reason = _cannot_be_read(error)
+            if "register_module" not in text:
+                text = ""
+            found.append(_Source(module, file, text, name, version, reason))
+    return tuple(found)
 
 
 @cache
