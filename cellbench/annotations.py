@@ -47,7 +47,7 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":
 
 
 def in_words(annotation: Any) -> str:
-    """What an annotation allows, as an error says it: "a number above 0 or None"."""
+    """An annotation in the words of an error message: "a number above 0 or None"."""
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(in_words(choice) for choice in get_args(annotation))
     if get_origin(annotation) is Literal:

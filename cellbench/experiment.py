@@ -103,7 +103,7 @@ class Experiment:
 
 
 def _folder_name(label: str, parts: str, known: Any) -> str:
-    """A label as a file name takes it, what people look for, and a hash of all that is known."""
+    """A file name: a readable label and a hash of the whole identity."""
     slug = "".join(c if c.isalnum() else "-" for c in label.lower())[:40]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{parts}-{digest[:10]}"

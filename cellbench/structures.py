@@ -43,7 +43,7 @@ class CellSample:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a method says about one image.
+    """A method's prediction for one image.
 
     Attributes:
         count: number of cells, never rounded.

@@ -29,7 +29,7 @@ class Documented(click.Command):
         self.function, self.own_text = function, own_text
 
     def document(self) -> None:
-        """Take over what the docstring says."""
+        """Take the help from the docstring."""
         text, arguments = parsed_docstring(self.function)
         if not self.own_text:
             self.help = text

@@ -92,7 +92,7 @@ class RunProgress:
             self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {left}")
 
     def _left(self, now: float, done: int) -> str:
-        """The time left, if the steps to come take as much longer than told as those so far."""
+        """The time left, scaled by how much longer than estimated the steps so far took."""
         began, at = self.first or (now, done)
         known = self.effort(done) - self.effort(at)
         if known <= 0:

@@ -80,7 +80,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What a data set asks of every method.
+    """The settings of a data set that hold for every method.
 
     Attributes:
         set: registered name.

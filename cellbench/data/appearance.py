@@ -1,4 +1,4 @@
-"""How pictures look: width of their structures, ground and colour, as numbers to compare."""
+"""The appearance of pictures in numbers: width of structures, background and colour."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _LEAST_NOISE = 0.3  # of 255: what rounding makes
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What a picture looks like.
+    """The appearance of a picture.
 
     Attributes:
         bright_px: width of its bright structures, px; None where nothing stands out.

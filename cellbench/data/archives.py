@@ -47,7 +47,7 @@ class _Member:
 
 @dataclass(slots=True)
 class _Guard:
-    """Counts what an archive claims and gives, and refuses what goes too far."""
+    """Counts the sizes that an archive declares and unpacks to, against limits."""
 
     archive: Path
     max_bytes: int
@@ -175,7 +175,7 @@ def _write(member: _Member, folder: Path, guard: _Guard) -> str:
 
 
 def _members(archive: Path, guard: _Guard) -> Iterator[_Member]:
-    """The files of an archive, each checked; the kind is told by the first bytes."""
+    """The files of an archive, each checked; its kind is read from the first bytes."""
     with archive.open("rb") as file:
         head = file.read(512)
     if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
@@ -231,7 +231,7 @@ def _check_zip_directory(archive: Path, guard: _Guard) -> None:
 
 
 class _ShortReads:
-    """A stream that refuses to be read in one huge piece.
+    """A stream with a limit on the size of one read.
 
     tarfile reads an extended header whole, and its length is the archive's own claim.
     """

@@ -1,4 +1,4 @@
-"""What a data set, a simulator and a transform owe the core."""
+"""The contracts of data sets, simulators and transforms."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -160,7 +160,7 @@ class SimulatedImage:
 
 
 class Simulator(ABC):
-    """Draws images with the look, sizes and counts of a real set.
+    """Draws images with the appearance, sizes and counts of a real set.
 
     Attributes:
         name: the real set's with `-sim`.

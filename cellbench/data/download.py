@@ -199,7 +199,7 @@ class _Transfer:
             return self._receive(response, chunk, current.total)
 
     def _version(self, response: Any, note: _Note | None, offset: int) -> _Note:
-        """Which file is being sent; refuses one that is not to be taken."""
+        """The file that a response holds; raises where it is not the wanted one."""
         headers = response.headers
         if response.status not in {200, 206}:
             raise Failed(f"the server answers {response.status} instead of the file")

@@ -95,7 +95,7 @@ def import_set(
 
 
 class _Notes:
-    """Sentences gathered while the set is written; the same one is said once."""
+    """Notes collected while the set is written, without repetitions."""
 
     def __init__(self) -> None:
         self._sentences: dict[str, int] = {}

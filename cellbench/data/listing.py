@@ -37,7 +37,7 @@ class SetRow:
 
 
 def list_sets() -> list[SetRow]:
-    """List the published sets, the simulators, the user's own; a broken one says so in `to_do`."""
+    """List published sets, simulators and own sets; the error of a broken one is in `to_do`."""
     return [
         *map(_published, DATASETS.names()),
         *map(_simulated, SIMULATORS.names()),

@@ -1,4 +1,4 @@
-"""What training and scoring share when they load images: a source, a cache, a look ahead."""
+"""Loading of images for training and scoring: source, cache and prefetching."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -165,7 +165,7 @@ def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
 
 @contextmanager
 def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
-    """Open a picture's file; what a decoder raises becomes one sentence.
+    """Open a picture's file; a decoder's exception becomes a one-sentence error.
 
     Raises:
         UserError: there is no such file, it is damaged or no picture.

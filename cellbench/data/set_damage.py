@@ -1,4 +1,4 @@
-"""Files of a set on disk that are not what its manifest says."""
+"""Files of a set on disk that differ from its manifest."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from cellbench.paths import PEOPLE, SET_CONFIG
 
 @dataclass(frozen=True, slots=True, order=True)
 class Damage:
-    """A file that is not what the manifest says.
+    """A file that differs from the manifest.
 
     Attributes:
         path: relative to the set's folder.

@@ -1,4 +1,4 @@
-"""Protocols: which images a method learns from, is chosen on, and is scored on."""
+"""Protocols: which images are for training, for validation and for the test."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -81,7 +81,7 @@ class StoredSet:
         return self.manifest.stands_for is not None
 
     def entry(self, image_id: str) -> Entry:
-        """What the manifest says about an image.
+        """The manifest's entry of an image.
 
         Raises:
             UserError: there is no such image.

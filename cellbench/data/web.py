@@ -1,4 +1,4 @@
-"""Asks a server for a file: HTTP alone, bounded in time, with failures told apart."""
+"""Download files over HTTP: bounded in time, with distinct errors."""
 
 import http.client
 import threading
@@ -26,7 +26,7 @@ class Stale(Dropped):
 
 
 class Failed(Exception):
-    """The download cannot succeed; the message says why, without a full stop."""
+    """The download cannot succeed; the message is the reason, without a full stop."""
 
 
 def ask(
@@ -71,7 +71,7 @@ def ask(
 
 
 def reason(error: object) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     words = str(getattr(error, "strerror", None) or error)
     return " ".join(words.split()) or type(error).__name__
 
@@ -135,7 +135,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """An opener that speaks HTTP alone (the default one reads files too), through proxies."""
+    """An opener for HTTP only (the default one reads files too), through proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

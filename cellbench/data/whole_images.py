@@ -21,7 +21,7 @@ BATCH_PIXELS = 1 << 18
 
 
 class WholeImages:
-    """Whole images at the input scale, in batches of equal size; what is fed tells no counts.
+    """Whole images at the input scale, in batches of equal size, without their annotations.
 
     An edge of `scaled_length` px: every pixel of the image is seen, the ratio is exactly
     `input_scale`, and a prediction divided by it is a point of the original image.

@@ -130,7 +130,7 @@ def make_training(
 
 
 def make_transform(options: Any, input_scale: float) -> Any:
-    """A transform of a config; one that asks for it is told px of the input per px of an image."""
+    """Build a transform of a config; one with `input_scale` gets px of the input per image px."""
     part = TRANSFORMS.get(options["type"])
     wants_scale = "input_scale" in inspect.signature(part).parameters
     given: dict[str, Any] = {"input_scale": input_scale} if wants_scale else {}
@@ -150,7 +150,7 @@ def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
 
 
 def starting_weights(counter: CellCounter) -> dict[str, str | None]:
-    """Where the weights that training starts from are from, as a record says it."""
+    """The source of the weights that training starts from, as records hold it."""
     info = counter.weights_info
     found: dict[str, str | None] = {"source": info.source, "sha256": info.sha256}
     if info.sha256 is None and info.arch:

@@ -149,7 +149,7 @@ class Clock:
         return self.began + self.limit_s - time.monotonic()
 
     def go_on(self, wanted: bool) -> bool:
-        """Whether the first process wants another step and has time left."""
+        """Whether the first process has another step to measure and time left."""
         return bool(agree(int(wanted and self.left_s() > 0), self.device))
 
 

@@ -1,4 +1,4 @@
-"""Which device, which precision, how many processes, what becomes of freed memory."""
+"""Choose device, precision and processes, and keep freed memory for reuse."""
 
 import ctypes
 import os

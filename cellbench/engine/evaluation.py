@@ -20,7 +20,7 @@ Labelled = Iterable[tuple[dict[str, Any], list[CellSample]]]
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """One look at the validation images.
+    """The result of one validation.
 
     Attributes:
         mae: mean absolute error of the counts with the chosen thresholds; of corrected counts each

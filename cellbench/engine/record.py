@@ -36,7 +36,7 @@ def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parameter_count(counter: CellCounter) -> int:
-    """Numbers that a method learns or was given: all parameters, trained or not."""
+    """The number of parameters of a method, trained or not."""
     return sum(parameter.numel() for parameter in counter.parameters())
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of a run, and everything that it names, found; no torch."""
+"""Resolve a user's request: config, data set and starting weights; no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from cellbench.records.trained_runs import weights_match_record
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user asks of `cellbench run`.
+    """The arguments of `cellbench run`.
 
     Attributes:
         config: name or path.

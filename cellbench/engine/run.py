@@ -35,7 +35,7 @@ from cellbench.records.record_file import find_record, read_record
 def run(
     request: Request, display: Display | None = None, *, started: float | None = None
 ) -> Outcome:
-    """Train and score what a request asks for, or go on where an earlier start stopped.
+    """Train and score the run of a request, or resume it.
 
     Args:
         request: what to run.

@@ -1,4 +1,4 @@
-"""How many steps a run takes and when it looks at the validation images."""
+"""The number of steps of a run, and the steps after which it validates."""
 
 import json
 import math
@@ -72,7 +72,7 @@ def make_plan(
 
 
 def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], float]:
-    """How long the first so many steps of a run take, looks at the validation images included.
+    """Seconds that the first steps of a run take, validations included.
 
     Args:
         plan: of the run.
@@ -110,7 +110,7 @@ def fit_budget(
     schedule: ScheduleConfig,
     stages: Sequence[Stage] = ONE_STAGE,
 ) -> Plan:
-    """What a wall-clock budget allows; looks at the validation images give way before steps.
+    """The steps that fit a wall-clock budget; validations are dropped before steps.
 
     Args:
         budget_s: seconds from the start of the command to its row.

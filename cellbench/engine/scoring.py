@@ -1,4 +1,4 @@
-"""The test part, read once: scores, and what a record says of the run."""
+"""Score the test part, once, and compose the record of the run."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Successive trainings in one run: which of them a step belongs to, and what learns in it."""
+"""Stages of a training: which of them a step belongs to, and which parameters it trains."""
 
 import itertools
 from collections.abc import Sequence

@@ -209,7 +209,7 @@ class TrainingStep:
             group["lr"] = group["peak_lr"] * share
 
     def forget_capture(self) -> None:
-        """Capture anew at the next step: what learns has changed."""
+        """Capture anew at the next step, after other parameters are trained."""
         self.captured, self._capture_next = None, self._captures
 
 

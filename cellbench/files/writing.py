@@ -53,7 +53,7 @@ def safe_id(name: str) -> str:
 
 @contextmanager
 def writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
-    """Turn what the operating system says about a failed write into one sentence.
+    """Turn an operating system's error about a write into one sentence.
 
     Args:
         place: what was being written, for the message.
@@ -123,7 +123,7 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Ask for what was written to be put onto the disk, where the disk knows how.
+    """Flush written data to the disk, where the file system supports it.
 
     Raises:
         OSError: it could not be: the disk is full or fails.

@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _PARAMETERS: dict[Kind, int] = {"identity": 0, "offset": 1, "scale": 1, "line": 2}
 
 FEWEST_IMAGES = 5
-"""With fewer validation images than these the spread of their errors says too little to choose."""
+"""With fewer validation images the spread of their errors is too uncertain to choose by."""
 
 # Relative; nearer than that to another column, or to an image that decides a fit alone, and the
 # rest is rounding.

@@ -18,7 +18,7 @@ RADIUS_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a record says about the quality of a run; plain JSON values throughout.
+    """The scores of a run as a record holds them; plain JSON values throughout.
 
     Attributes:
         images: one dict an image: `id`, `truth`, `prediction`, `tp`, `fp`, `fn`, `game1` to

@@ -14,7 +14,7 @@ from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, check_arguments
 def build_counter(
     model_cfg: Mapping[str, Any], *, say: Say | None = None, load_weights: bool = True
 ) -> CellCounter:
-    """Make a counter and load what its trunk asks for.
+    """Build a counter and load the pretrained weights of its trunk.
 
     Args:
         model_cfg: the `model` part of a config: `type` names a counter, the rest are its options.

@@ -22,7 +22,7 @@ from cellbench.structures import CellSample, Prediction
 
 @dataclass(slots=True)
 class Images:
-    """Normalised images, ready for a network; nothing here tells how many cells they hold.
+    """Normalised images, ready for a network, without their annotations.
 
     Attributes:
         pixels: (B, 3, H, W) float32, padded at the right and bottom.
@@ -62,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
-    """What a method may look at to choose its thresholds.
+    """The images from which a method chooses its thresholds.
 
     Attributes:
         candidates: per image, what `infer` gave: every candidate with its score.

@@ -1,4 +1,4 @@
-"""What each role of a network part owes the others.
+"""The contracts of the parts of a network.
 
 Parts know nothing of configs. A `FeatureShape` carries channels and stride between them, so that
 any backbone, decoder, convolution and head fit together.
@@ -252,7 +252,7 @@ class ProposalLoss(nn.Module, ABC):
 
 @dataclass(slots=True)
 class DensityOutput:
-    """What a density network says of a batch.
+    """The output of a density network for a batch.
 
     Attributes:
         density: (B, 1, h, w) float32, cells in each cell of the map; padding is not masked out.

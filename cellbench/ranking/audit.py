@@ -209,7 +209,7 @@ def _metrics(record: Record) -> Iterator[str]:
 
 
 def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
-    """Its points: the file that was written, and what the record says of them."""
+    """Compare the file of points with its description in the record."""
     lists = read_points(path, record.raw)
     if not lists:
         return

@@ -160,7 +160,7 @@ def experiment_rows(
 
 
 def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
-    """The compared rows with what resampling their images says, and what they have in common."""
+    """The compared rows with bootstrap intervals, rank intervals and shared errors."""
     errors = image_errors(experiments)
     ranges = intervals(errors.absolute, errors.clusters)
     known = errors.cluster_count >= 2

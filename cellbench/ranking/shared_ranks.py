@@ -31,7 +31,7 @@ class SharedRanks:
 
 
 def shared_ranks(absolute: Floats, clusters: Sequence[str], *, level: float = LEVEL) -> SharedRanks:
-    """Rank rows by what their images can tell apart.
+    """Rank rows; those that do not differ on their images share a rank.
 
     Args:
         absolute: (E, N) errors image by image, NaN where a row has no score; rows are compared on

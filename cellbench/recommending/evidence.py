@@ -1,4 +1,4 @@
-"""What cross-validation says of methods: errors with intervals, differences, a learning curve."""
+"""Cross-validated errors of methods with intervals, their differences, and a learning curve."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ def as_good_as_best(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> dict[str, bool]:
-    """Whether each method cannot be told from the best one: paired t tests, Holm over all.
+    """Whether each method does not differ from the best one: paired t tests, Holm over all.
 
     Args:
         errors: absolute error of each picture, by method.

@@ -46,7 +46,7 @@ Units = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What cross-validation says of a method.
+    """The cross-validated result of a method.
 
     Attributes:
         name: of the method.
@@ -162,7 +162,7 @@ def recommend_method(
 
 
 def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
-    """The cheapest method that cannot be told from the best, and all that cannot.
+    """The cheapest method that does not differ from the best, and all that do not.
 
     Args:
         raced: every method with its folds.

@@ -52,7 +52,7 @@ def run_id(
 
 
 def run_id_of(record: Mapping[str, Any]) -> str:
-    """The run id that follows from what a record says of its run."""
+    """The run id computed from the fields of a record."""
     return run_id(
         config=record["config"],
         recipe=record["recipe"],
@@ -66,7 +66,7 @@ def run_id_of(record: Mapping[str, Any]) -> str:
 
 
 def content_hash(record: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a record says, but for this hash itself.
+    """SHA-256 of the content of a record, without this hash itself.
 
     Raises:
         UserError: JSON has no word for something in it; the message names where it is.

@@ -134,7 +134,7 @@ class Metrics(_Part):
 
 
 class CurvePoint(_Part):
-    """One look at a training."""
+    """One validation during a training."""
 
     step: Cells | None = None
     loss: Number | None = None

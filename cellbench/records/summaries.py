@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a record says, without its config, curve and places.
+    """A record without its config, curve and points.
 
     Attributes:
         file: name of the record within the folder of its set.

@@ -36,7 +36,7 @@ def grid_sheet(measured: Sequence[GridResults]) -> Sheet:
 
 
 def cells_sheet(part: GridResults) -> Sheet:
-    """The cells on one set with all that says how far to trust them, the best first."""
+    """The cells on one set with their uncertainties, the best first."""
     heads = [
         "Cell", "MAE", "95 %", "Rank 95 %", "SD splits", "SD seeds", "RMSE", "F1", "Splits",
         "Seeds", "Steps",

@@ -97,7 +97,7 @@ class _Points:
         self.read: dict[str, Any] = {}
 
     def picture(self, image_id: str, pixels: Any, truth: Any) -> tuple[Any, str]:
-        """What the first run that scored the image says of it."""
+        """The prediction of the first run that scored the image."""
         run = next(run for run in self.runs if image_id in run.image_ids)
         where = run.image_ids.index(image_id)
         caption = f"{run.prediction[where]:.1f} counted"

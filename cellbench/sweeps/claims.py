@@ -200,7 +200,7 @@ class Heartbeat:
 
 @cache
 def host_id() -> str:
-    """Where a pid of this process is what it says: host, start of the machine, namespace."""
+    """The scope in which a pid is unique: host, boot and namespace."""
     parts = [platform.node() or "unknown"]
     for file in ("/proc/sys/kernel/random/boot_id",):
         with suppress(OSError):

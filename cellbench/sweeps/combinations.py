@@ -21,7 +21,7 @@ Base = Callable[[str, str], ResolvedConfig]
 
 @dataclass(frozen=True, slots=True)
 class GridOverrides:
-    """What the command line says instead of the grid; None and empty leave the grid's.
+    """Values of the command line that replace the grid's; None and empty keep the grid's.
 
     Attributes:
         datasets: names, real or simulated.

@@ -31,7 +31,7 @@ class Speeds:
                 self._test.setdefault(place, []).append(len(run.image_ids) / run.images_per_s)
 
     def estimate(self, config: ResolvedConfig, protocol: str) -> float | None:
-        """Seconds from start to record; None where no finished run on the set tells.
+        """Seconds from start to record; None without a finished run on the set.
 
         Args:
             config: of the run.

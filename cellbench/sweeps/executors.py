@@ -44,7 +44,7 @@ class Executor(ABC):
 
     @abstractmethod
     def stop(self, *, at_once: bool = False) -> None:
-        """Have every task save its step and end, which `wait` then tells."""
+        """Ask every task to save its step and end; `wait` then returns them."""
 
     def after_out_of_memory(self, key: str) -> str | None:
         """Make room for a task that has failed for lack of GPU memory, so that it can start again.

@@ -202,7 +202,7 @@ def _level(name: str, key: str | None, value: Any) -> Level:
 
 
 def _short(key: str) -> str:
-    """The part of a dotted key that tells people what it is."""
+    """The part of a dotted key that is shown to people."""
     parent, _, last = key.rpartition(".")
     return parent.rpartition(".")[2] if last == "type" and parent else last
 

@@ -202,7 +202,7 @@ def _watch(
 
 
 def _ends_within(process: RunProcess, seconds: float) -> bool:
-    """Whether a process ends in time; asleep till then, where `wait` looks 20 times a second."""
+    """Whether a process ends in time; sleeps until then, where `wait` polls 20 times a second."""
     if process.poll() is not None:
         return True
     try:

@@ -35,7 +35,7 @@ class Pulse:
         self._alive()
 
     def look(self) -> Progress | None:
-        """Take a look; the progress if it has changed."""
+        """Read the progress; None if it has not changed."""
         progress = read_progress(self.report)
         written = self.log.stat().st_size if self.log.exists() else 0
         changed = progress is not None and progress != self.progress
@@ -65,7 +65,7 @@ class Pulse:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds that a process of this machine has computed; 0 where that cannot be told."""
+    """Processor seconds of a process of this machine; 0 where unknown."""
     with suppress(OSError, IndexError, ValueError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

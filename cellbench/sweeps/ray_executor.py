@@ -119,7 +119,7 @@ class RayExecutor(Executor):
         return [*self._progress(), *events]
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Tell every worker, through the board that it looks at."""
+        """Notify every worker through the board that it polls."""
         with suppress(Exception):
             self._ray.get(self._board.stop.remote(at_once), timeout=10)
         if at_once:
@@ -200,7 +200,7 @@ class RayExecutor(Executor):
 
 
 def _mark(store: Path) -> tuple[str, str]:
-    """A file by which a node sees whether the head's store is its own."""
+    """A file by which a node detects whether it shares the head's store."""
     token = secrets.token_hex(8)
     path = store / "runs" / "sweeps" / f".head-{token}"
     write_atomically(path, token.encode())

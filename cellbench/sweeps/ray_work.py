@@ -1,4 +1,4 @@
-"""What a Ray worker does: one task, in the head's store where it sees it, else in its own."""
+"""The work of a Ray worker: one task, in the head's store where it is mounted, else in its own."""
 
 import hashlib
 import importlib

@@ -1,4 +1,4 @@
-"""What a run tells the program that started it: a small JSON file, and who its parent is.
+"""Progress of a run for the program that started it: a small JSON file, and the parent's id.
 
 `cellbench run --report FILE` keeps the file up to date; `--with-parent` ends the run, with its
 step saved, when the parent has gone. Sweeps use both; any other scheduler may.

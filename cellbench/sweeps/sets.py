@@ -13,7 +13,7 @@ from cellbench.registry import DATASETS, SIMULATORS
 
 @dataclass(frozen=True, slots=True)
 class DatasetAvailability:
-    """A set that a comparison asks for.
+    """A set of a comparison.
 
     Attributes:
         name: as users type it.

@@ -54,7 +54,7 @@ class View:
         """A run is further than before."""
 
     def ended(self, run: PlannedRun, seconds: float) -> None:
-        """A run is done or failed, as its state says, or goes back to the missing ones."""
+        """Move a run to done or failed by its state, or back to the missing ones."""
 
     def tick(self, waiting: int) -> None:
         """Some time has passed; so many runs have not started."""

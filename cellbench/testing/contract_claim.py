@@ -8,7 +8,7 @@ Claim: TypeAlias = Callable[[Any], None]
 
 
 class ContractError(AssertionError):
-    """A part that does not keep its contract; the message says in what."""
+    """A part breaks its contract; the message names the clause."""
 
 
 def require(kept: bool, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""What every counter owes: what should learn learns, and an image is counted alike each time."""
+"""The contract of counters: trainable parameters are trained, and counts are reproducible."""
 
 import contextlib
 import math
@@ -74,7 +74,7 @@ def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[
 
 
 def check_gradients(counter: CellCounter, side: int = 64) -> None:
-    """Each trainable parameter learns in a stage, and what is listed as untrained in none."""
+    """Each trainable parameter is trained in a stage, and those listed as untrained in none."""
     batch = batch_of(counter, picture(side, side, 1), picture(side, side, 2))
     largest = {name: 0.0 for name, _ in counter.named_parameters()}
     for stage in counter.stages:

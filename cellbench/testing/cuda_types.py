@@ -28,7 +28,7 @@ def _watched(function: Callable[[Any], Any], argument: Any) -> tuple[Any, list[s
 
 
 def check_cuda_step(case: CounterCase) -> None:
-    """One step of each stage on fake CUDA: a float32 loss, and a gradient for all that learns.
+    """One step of each stage on fake CUDA: a float32 loss, gradients for all trained parameters.
 
     The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
     """

@@ -1,4 +1,4 @@
-"""What data sets, simulators and transforms owe."""
+"""The contracts of data sets, simulators and transforms, as tests."""
 
 import tempfile
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def a_set_goes_by_its_registered_name(subject: DataSubject) -> None:
 
 
 def an_empty_folder_holds_no_image_of_a_set(subject: DataSubject) -> None:
-    """`scan` finds nothing, or says in a `UserError` what it looked for."""
+    """`scan` finds nothing, or raises a `UserError` with the layout that it expects."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = _dataset(subject).scan(Path(folder))

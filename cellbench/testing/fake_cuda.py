@@ -213,7 +213,7 @@ class HostTensors(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run an operator and look at what it answers."""
+        """Run an operator and check its outputs."""
         answer = func(*args, **(kwargs or {}))
         leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
         copied = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu"

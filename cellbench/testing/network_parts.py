@@ -1,4 +1,4 @@
-"""What the parts of a network owe: matchers, convolutions, decoders, heads, backbones, targets."""
+"""The contracts of matchers, convolutions, decoders, heads, backbones and targets, as tests."""
 
 import copy
 from collections.abc import Mapping, Sequence

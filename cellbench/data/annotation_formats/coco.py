@@ -89,7 +89,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _place(one: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
-    """Where the cell of an annotation is, and what says so."""
+    """The position of an annotation's cell, and the key that it was read from."""
     keypoints = one.get("keypoints") or []
     triples = [keypoints[at : at + 3] for at in range(0, len(keypoints), 3)]
     seen = [triple for triple in triples if number(triple[2]) > 0]

@@ -92,7 +92,7 @@ def find_files(source: Path, annotations: Path | None) -> FolderFiles:
 
 
 def path_key(path: Path, root: Path) -> tuple[str, ...]:
-    """What a picture and its annotation share: folders and name, without what tells them apart."""
+    """The key that a picture and its annotation share: folders and name, without suffixes."""
     *folders, _ = _relative(path, root)
     return (*folders, shared_stem(path.name))
 

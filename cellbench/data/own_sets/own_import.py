@@ -198,7 +198,7 @@ def check_name(name: str) -> None:
 
 
 def _chosen(found: Sequence[FoundAnnotation], picture: Path) -> FoundAnnotation:
-    """Of annotations that agree the one that says most."""
+    """The most detailed of annotations that agree."""
     best = max(found, key=lambda one: (one.read.points is not None, one.format.marks))
     for other in found:
         if other is not best:
@@ -242,7 +242,7 @@ def _checked(
     chosen: dict[Path, FoundAnnotation],
     notes: _Notes,
 ) -> UnderstoodFolder:
-    """What can be said of all pictures together.
+    """Facts about all pictures together.
 
     Raises:
         UserError: they contradict what cells can be.

@@ -166,7 +166,7 @@ def _set(part: GridResults, *, factors: bool) -> dict[str, Any]:
 
 
 def _differing(pairs: Sequence[Comparison]) -> str:
-    """How many pairs the images can tell apart."""
+    """The number of pairs that differ significantly."""
     tested = [pair for pair in pairs if pair.p_holm is not None]
     if not tested:
         return "No pair of cells could be tested." if pairs else ""

@@ -123,7 +123,7 @@ def hardest_images(table: SetTable) -> list[dict[str, Any]]:
 
 
 def smallest_difference(table: SetTable) -> str:
-    """What the images of a set can tell apart."""
+    """The smallest difference that the images of a set resolve."""
     found = (e.row.least_difference for e in table.ranked if e.row.least_difference is not None)
     least = next(found, None)
     if least is None:

@@ -146,7 +146,7 @@ class _Grid(NamedTuple):
         return rows[:, : y.size, : x.size].contiguous()
 
     def windows(self, rows: Tensor) -> Tensor:
-        """What each tile sees of (B, H, W, C): (tiles, wy * wx, C)."""
+        """The window of each tile in (B, H, W, C): (tiles, wy * wx, C)."""
         if self.whole:
             return rows.reshape(len(rows), -1, rows.shape[-1])
         y, x = self.y, self.x

@@ -81,7 +81,7 @@ class ThisPython:
 
 
 class OtherPython:
-    """A tool in a process of another Python; `zero_shot_worker` tells how they speak."""
+    """A tool in a process of another Python; `zero_shot_worker` describes the protocol."""
 
     def __init__(self, python: str, options: dict[str, Any], *, by: str, patience_s: float) -> None:
         """Start the process and wait until the tool has its weights."""

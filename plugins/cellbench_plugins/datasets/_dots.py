@@ -49,7 +49,7 @@ class DottedSet(DataSet):
         """The cells in the (H, W, 3) pixels of an annotation."""
 
     def group(self, image_id: str) -> str | None:
-        """Donor or slide of an image, where its name tells."""
+        """Donor or slide of an image, where its name holds it."""
         return None
 
     def scan(self, folder: Path) -> list[RawItem]:

@@ -1,4 +1,4 @@
-"""K-adjacent Hungarian Matching: a cost that knows how dense the cells lie."""
+"""K-adjacent Hungarian Matching: a cost that depends on how dense the cells lie."""
 
 from typing import Literal
 

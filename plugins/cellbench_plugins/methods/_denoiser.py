@@ -56,7 +56,7 @@ class TimedBlock(nn.Module):
 
 
 class DenoisingUNet(nn.Module):
-    """A U-Net that sees a noisy map, the time and the features of the image.
+    """A U-Net whose inputs are a noisy map, the time and the features of the image.
 
     One `TimedBlock` a level on the way down, one at the bottom, one a level on the way up; halved
     by averaging, doubled by repeating. It has no attention, so it takes maps of any size whose

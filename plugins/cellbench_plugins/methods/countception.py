@@ -109,7 +109,7 @@ class MapL1(DensityLoss):
 
 @COUNTERS.register_module()
 class CountCeption(DensityCounter):
-    """Counts by a map that says for each place how many cells lie in the 32x32 px around it.
+    """Counts by a map of the number of cells in the 32x32 px around each place.
 
     Each cell is counted 1024 times, so that the errors of the places average out: the count is
     the sum of the map by 1024. Points are found by undoing the sum over windows: a Wiener filter

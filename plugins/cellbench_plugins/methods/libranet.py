@@ -41,7 +41,7 @@ class Policy(nn.Module):
     def __init__(
         self, channels: int, *, steps: int, classes: int, hidden: int, scale: float
     ) -> None:
-        """Make the network; before training it says almost 0 of every action.
+        """Make the network; before training its value of every action is almost 0.
 
         Args:
             channels: features of a block.
@@ -356,7 +356,7 @@ class LibraNet(CellCounter):
         return len(self.values) - 1
 
     def _answers(self, features: Tensor, actions: Tensor, *, target: bool = False) -> Tensor:
-        """What each action is worth after the actions so far, as `Policy` or its copy says."""
+        """The value of each action after the actions so far, by `Policy` or its copy."""
         with torch.autocast(device_type=features.device.type, enabled=False):
             if target:
                 return torch.func.functional_call(self.policy, self._copy(), (features, actions))

@@ -14,7 +14,7 @@ from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
 
 
 class MessagePassing(nn.Module):
-    """Hands what each row knows to the next: x_r := x_r + ReLU(conv(x_(r-1))), there and back.
+    """Propagates each row to the next: x_r := x_r + ReLU(conv(x_(r-1))), there and back.
 
     Rows wait for each other, so they are walked through one by one; along a row, over channels
     and over images everything is one convolution. Both directions share their weights.

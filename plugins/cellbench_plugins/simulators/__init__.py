@@ -1,1 +1,1 @@
-"""Generated data sets with the look of the real ones and exact points."""
+"""Generated data sets with the appearance of the real ones and exact points."""

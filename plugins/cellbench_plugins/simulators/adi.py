@@ -46,7 +46,7 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """The packing as the picture sees it, (H, W) each.
+    """The packing within the picture, (H, W) each.
 
     Attributes:
         owner: index of the cell.
@@ -110,7 +110,7 @@ def _stroma(rng: np.random.Generator) -> Field:
 
 
 def _pack(rng: np.random.Generator, cells: int, stroma: Field) -> Packing:
-    """Cells of very unequal areas, such that the picture sees about `cells` of them.
+    """Cells of very unequal areas, of which about `cells` lie in the picture.
 
     Lloyd's relaxation of a power diagram on a coarse grid, its weights led by wanted areas.
     """

@@ -12,7 +12,7 @@ from cellbench.registry import TARGETS
 
 @TARGETS.register_module()
 class RedundantCount(DensityTarget):
-    """Every place of a grid that reaches `window / 2` px beyond the image says the cells near it.
+    """The number of cells near each place of a grid that reaches `window / 2` px beyond the image.
 
     A dot is counted in `window` x `window` px, all of them on the grid also for a dot in a corner:
     so the map sums to exactly `window`^2 = 1024 for each. On a coarser grid a cell of stride s

@@ -1,4 +1,4 @@
-"""Flips and quarter turns: a cell looks the same from every side."""
+"""Flips and quarter turns: a cell has no preferred orientation."""
 
 from dataclasses import replace
 

@@ -196,7 +196,7 @@ def _values(densities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(N,) pixels that every channel sees."""
+    """(N,) pixels with stain in every channel."""
     seen: NDArray[np.bool_] = np.all(density > _GLASS, axis=1)
     return seen
 
