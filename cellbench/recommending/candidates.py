@@ -14,6 +14,7 @@ class Candidate:
         control: whether it only shows what looking at the pictures is worth.
         from_counts: whether it learns from numbers of cells without places.
         kept: whether it is a kept model, of which nothing but a correction of counts is chosen.
+        exposures: whether it sees its training pictures at other contrasts and ground levels.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Candidate:
     control: bool = False
     from_counts: bool = False
     kept: bool = False
+    exposures: bool = False
 
 
 BASELINES = (
@@ -31,6 +33,7 @@ BASELINES = (
 )
 # In the order in which they are worth their time where there is little of it.
 LIGHT = (
+    Candidate("UNetPeaks", "methods/unetpeaks.py", exposures=True),
     Candidate("P2PNet", "methods/p2pnet.py"),
     Candidate("FCRN-A", "methods/fcrn.py"),
     Candidate("MCNN", "methods/mcnn.py"),

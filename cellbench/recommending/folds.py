@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cellbench.config.compose import resolve
 from cellbench.data.splits import FOLDS, HALF, make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
@@ -95,6 +96,7 @@ class FoldRunner:
         request = Request(
             config=raced.candidate.config,
             dataset=self.dataset,
+            overrides=exposures(raced.candidate, self.dataset),
             split=split,
             # The first fold fixes the length for all: a busy moment later changes nothing.
             budget_s=raced.budget_s if raced.epochs is None else None,
@@ -122,3 +124,23 @@ class FoldRunner:
         raced.folders.append(outcome.folder)
         raced.seconds.append(time.monotonic() - started)
         raced.train_sizes.append(size)
+
+
+def exposures(candidate: Candidate, dataset: str) -> tuple[str, ...]:
+    """What `--set` changes for a method that sees its training pictures at other exposures.
+
+    A few pictures show few of the contrasts and ground levels that others will have: the jitter of
+    colours, a fifth or so, gives way to one of exposures.
+
+    Args:
+        candidate: the method.
+        dataset: name of the set, whose config augments the crops.
+    """
+    if not candidate.exposures:
+        return ()
+    steps = resolve(candidate.config, dataset=dataset).data.augment
+    return tuple(
+        f"data.augment.{place}.type=ExposureJitter"
+        for place, step in enumerate(steps)
+        if step["type"] == "ColourJitter"
+    )

@@ -24,9 +24,10 @@ from cellbench.recommending.evidence import (
     clearly_worse,
     falls_by,
     mean_error,
+    nearly_best,
     pictures_to_halve,
 )
-from cellbench.recommending.folds import FoldRunner, Raced, Runner
+from cellbench.recommending.folds import FoldRunner, Raced, Runner, exposures
 from cellbench.recommending.kept_counts import kept_models_for
 from cellbench.records.expected_error import RECOMMENDATION
 
@@ -36,6 +37,8 @@ _RACE, _CURVE = 0.6, 0.72
 _TRUST = 0.6
 # Less time a fold trains no network worth its name.
 _LEAST_FOLD_S = 20.0
+# So much a fold a network has before the next one is tried.
+_WORTHWHILE_S = 80.0
 # Folds that a method is trained on before it may be given up.
 _BEFORE_GIVING_UP = 2
 
@@ -162,7 +165,7 @@ def recommend_method(
 
 
 def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
-    """The cheapest method that does not differ from the best, and all that do not.
+    """The cheapest method that is nearly the best, and all that do not differ from the best.
 
     Args:
         raced: every method with its folds.
@@ -178,8 +181,9 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     errors = {one.candidate.name: one.errors for one in whole}
     good = as_good_as_best(errors, units, whole[0].cells)
     finalists = [one for one in whole if good[one.candidate.name]]
-    chosen = min(finalists, key=lambda one: (*_cost(one), one.mae))
-    return chosen, finalists
+    best = min(finalists, key=lambda one: one.mae)
+    near = [one for one in finalists if nearly_best(one.errors, best.errors, units, one.cells)]
+    return min([best, *near], key=lambda one: (*_cost(one), one.mae)), finalists
 
 
 def _cost(one: Raced) -> tuple[bool, int]:
@@ -221,9 +225,9 @@ def _race(
                 # Those before it have their folds to come; those after it get what it leaves.
                 owed = sum((other.budget_s or 0) * (len(SPLITS) - 1)
                            for other in networks[:place] if not other.out)  # fmt: skip
-                share = (left_s - owed) / (len(SPLITS) * (len(networks) - place))
-                if share < _LEAST_FOLD_S:
-                    share = (left_s - owed) / len(SPLITS)  # alone, then
+                alone = (left_s - owed) / len(SPLITS)
+                # A fair share, or enough to learn something: those that come first are worth more.
+                share = max(alone / (len(networks) - place), min(alone, _WORTHWHILE_S))
                 if share < _LEAST_FOLD_S:
                     one.out = "There is no time left for it; give a longer --budget."
                     continue
@@ -288,6 +292,7 @@ def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: s
     request = Request(
         config=chosen.candidate.config,
         dataset=name,
+        overrides=exposures(chosen.candidate, name),
         epochs=epochs,
         device=device,
         protocol=EVERYTHING,

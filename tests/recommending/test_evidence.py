@@ -10,6 +10,7 @@ from cellbench.recommending.evidence import (
     clearly_worse,
     falls_by,
     mean_error,
+    nearly_best,
     p_of_worse,
     pictures_to_halve,
 )
@@ -35,6 +36,16 @@ def test_errors_have_students_interval_on_the_logarithm():
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
     wild = mean_error(named([0.0, 0.0, 9.0]), alone(named([0.0, 0.0, 9.0])), 0.9999)
     assert np.isfinite(wild.high)
+
+
+def test_nearly_the_best_is_within_one_standard_error_of_the_difference():
+    best, cells = named([1.0] * 9), named([8.0] * 9)
+    units = alone(best)
+    spread = np.array([-3, -2, -1, 0, 0, 0, 1, 2, 3])
+    for share, near in ((0.9, True), (1.1, False)):
+        other = named(1 + spread + share * stats.sem(spread))
+        assert nearly_best(other, best, units, cells) is near
+        assert p_of_worse(other, best, units, cells) > 0.1  # which no test tells apart
 
 
 def test_the_interval_covers_the_mean_of_skewed_errors():

@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
+from cellbench.config.compose import resolve
 from cellbench.errors import RunError
-from cellbench.recommending.candidates import Candidate
-from cellbench.recommending.folds import Raced
+from cellbench.recommending.candidates import LIGHT, Candidate
+from cellbench.recommending.folds import Raced, exposures
 from cellbench.recommending.recommendation import _all_folds, _race, choose
 
 
@@ -68,6 +69,25 @@ def test_every_fold_of_a_method_has_the_same_budget_and_all_fit_the_time(monkeyp
     budgets = {name: {b for n, _, b in runner.calls if n == name} for name in "abc"}
     assert all(len(own) == 1 for own in budgets.values())
     assert clock[0] == pytest.approx(900, abs=10)
+
+
+def test_where_time_is_short_the_first_network_has_enough_and_the_others_none():
+    raced, runner = methods("a", "b", "c"), MadeUp({"a": 1.0, "b": 1.0, "c": 1.0})
+    race(raced, runner, seconds=300.0)
+    assert raced[0].budget_s == pytest.approx(60, abs=2)  # 20 of an even share teach nothing
+    assert {name for name, _, _ in runner.calls} == {"a"}
+    assert "no time" in raced[1].out
+
+
+def test_exposures_take_the_place_of_colours_and_of_nothing_else():
+    (one,) = [each for each in LIGHT if each.exposures]
+    changes = exposures(one, "nuclei")
+    before = resolve(one.config, dataset="nuclei").data.augment
+    after = resolve(one.config, dataset="nuclei", overrides=changes).data.augment
+    assert [step["type"] for step in after] == [
+        step["type"].replace("ColourJitter", "ExposureJitter") for step in before
+    ]
+    assert not exposures(Candidate("other", one.config), "nuclei")
 
 
 def test_a_method_that_cannot_be_trained_leaves_its_time_to_the_others():
