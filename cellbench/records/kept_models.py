@@ -9,9 +9,9 @@ from cellbench.errors import UserError
 from cellbench.files.writing import safe_id, write_atomically
 from cellbench.records.run_files import RECORD, WEIGHTS
 
-DEFAULT = "nuclei-blobs"
-"""What counts where no run is named: of the models that come with cellbench the cheapest that is no
-more than one standard error worse than another, on validation images and on held-out ones."""
+DEFAULT = "nuclei-unet"
+"""What counts where no run is named: of the models that come with cellbench the one with the least
+error on validation images."""
 
 _SHIPPED = Path(__file__).resolve().parents[1] / "shipped_models"
 

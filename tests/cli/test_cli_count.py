@@ -243,17 +243,14 @@ def shipped(name):
     return json.loads((folder / "record.json").read_text())
 
 
-def test_the_default_is_as_good_as_any_that_comes_along_and_counts_nuclei_well():
-    """On held-out fields: within one standard error of each other, and 15 % of the mean count."""
+def test_the_default_is_the_best_of_those_that_come_along_and_counts_nuclei_well():
+    """By the error on validation; on held-out fields within 15 % of the mean count."""
     records = {model.name: shipped(model.name) for model in kept_models.kept_models()
                if model.shipped}  # fmt: skip
+    errors = {name: one["selection"]["validation_mae"] for name, one in records.items()}
+    assert min(errors, key=errors.get) == DEFAULT
     for record in records.values():
         assert (record["dataset"], record["protocol"], record["split"]) == ("nuclei", "v1", 0)
-    off = {name: np.array([abs(one["prediction"] - one["truth"]) for one in record["images"]])
-           for name, record in records.items()}  # fmt: skip
-    for other in off.values():
-        more = off[DEFAULT] - other
-        assert more.mean() <= more.std(ddof=1) / np.sqrt(len(more))
     truth = [image["truth"] for image in records[DEFAULT]["images"]]
     assert records[DEFAULT]["metrics"]["mae"] <= 0.15 * sum(truth) / len(truth)
 

@@ -193,16 +193,20 @@ def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, p
         )  # fmt: skip
 
 
-def test_intervals_hold_the_counts_of_held_out_fields_as_often_as_stated():
-    """On real nuclei, over 20 partings of the test fields: learnt on one half, held on another."""
-    from cellbench.records.kept_models import DEFAULT, find_model
+@pytest.mark.parametrize("name", ["nuclei-blobs", "nuclei-unet"])
+def test_intervals_hold_the_counts_of_held_out_fields_as_often_as_stated(name):
+    """On real nuclei, over 1000 partings of the test fields: learnt on a half, held on the other.
+
+    The mean of 20 partings strays by 1.5 points.
+    """
+    from cellbench.records.kept_models import find_model
     from cellbench.records.record_file import read_record
 
-    images = read_record(find_model(DEFAULT) / "record.json")["images"]
+    images = read_record(find_model(name) / "record.json")["images"]
     fields = np.array([image["id"].partition("_")[0] for image in images])
     truth, counts = (np.array([image[key] for image in images]) for key in ("truth", "prediction"))
     rng, held = np.random.default_rng(0), []
-    for _ in range(20):
+    for _ in range(1000):
         drawn = rng.permutation(np.unique(fields))
         known = np.isin(fields, drawn[: len(drawn) // 2])
         low, high = count_intervals(truth[known], counts[known]).of(counts[~known])
