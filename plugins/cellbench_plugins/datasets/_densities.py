@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from cellbench.errors import UserError
 from cellbench.structures import Points, no_points
@@ -127,6 +126,8 @@ def _place(map_: Map, cells: int, sigma: tuple[float, float]) -> Map:
 
 def _refine(map_: Map, points: Map, sigma: tuple[float, float]) -> Map:
     """The points moved to where the squared difference to the map is least."""
+    from scipy.optimize import minimize  # half a second, which only an import of maps needs
+
     # The optimiser's tolerances suit a loss of the order of 1, that of a lone cell elsewhere.
     unit = 4 * np.pi * sigma[0] * sigma[1]
 

@@ -1,5 +1,8 @@
 """Cells read back from density maps, against maps made by SciPy from known dots."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -71,3 +74,9 @@ def test_a_map_that_was_squeezed_in_one_direction_keeps_its_cells():
 def test_what_is_no_density_of_cells_is_refused(density, said):
     with pytest.raises(UserError, match=said):
         find_cells(density, name="map")
+
+
+def test_a_data_set_that_is_looked_up_loads_no_scipy():
+    """A finished run is shown in about a second, of which SciPy would take half."""
+    code = "import sys, cellbench_plugins.datasets.adi; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
