@@ -55,7 +55,7 @@ def in_words(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         kind, *limits = get_args(annotation)
         ends = [
-            f"{words} {end:.7g}"
+            f"{words} {end if isinstance(end, int) else format(end, '.7g')}"
             for limit in limits
             if isinstance(limit, Interval)
             for words, end in (

@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo(error.format_message())
         _end(2)
     except click.ClickException as error:
-        _end(2, _in_words(error))
+        _end(2, _explain_usage(error))
     except UserError as error:
         _end(2, str(error))
     except RunError as error:
@@ -121,22 +121,24 @@ def main(arguments: list[str] | None = None) -> Any:
         _end(1, f"a part of cellbench or of a library cannot be loaded ({error}).")
 
 
-def _in_words(error: click.ClickException) -> str:
+def _explain_usage(error: click.ClickException) -> str:
     """The message of click; for a number that is none, or is out of range, what is allowed."""
     kind = getattr(getattr(error, "param", None), "type", None)
     if not isinstance(kind, click.IntRange | click.FloatRange):
         return error.format_message()
-    ends = [
-        f"{word} {end}"
-        for word, end in (
-            ("above" if kind.min_open else "of at least", kind.min),
-            ("below" if kind.max_open else "at most", kind.max),
-        )
-        if end is not None
-    ]
-    number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+    from typing import Annotated
+
+    from annotated_types import Interval
+
+    from cellbench.annotations import in_words
+
+    limits = Interval(
+        gt=kind.min if kind.min_open else None, ge=None if kind.min_open else kind.min,
+        lt=kind.max if kind.max_open else None, le=None if kind.max_open else kind.max,
+    )  # fmt: skip
+    number = int if isinstance(kind, click.IntRange) else float
     came = re.sub(r" is not (a valid|in the range) .*", "", error.format_message())
-    return f"{came}; it takes {number} {' and '.join(ends)}."
+    return f"{came}; it takes {in_words(Annotated[number, limits])}."
 
 
 class _ReaderGone(Exception):

@@ -57,7 +57,7 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     others = [experiment_row([run], f"{run.file} {run.edited}") for run in edited]
     for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
         if share is not None:
-            (row,) = experiment_rows([experiment], [reason])
+            (row,) = experiment_rows([experiment], [reason], partial=True)
             partial.append(
                 replace(
                     row, share=share,

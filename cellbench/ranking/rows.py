@@ -143,20 +143,25 @@ LEVELLED = 0.05
 
 
 def experiment_rows(
-    experiments: Sequence[Sequence[Run]], notes: Sequence[str] | None = None
+    experiments: Sequence[Sequence[Run]],
+    notes: Sequence[str] | None = None,
+    *,
+    partial: bool = False,
 ) -> list[Row]:
     """A row for each of some experiments that are compared with each other.
 
     Args:
         experiments: per experiment its runs, all on the same splits of one set.
         notes: what else is to be said of each.
+        partial: whether these trainings were cut short: that they had not levelled goes without
+            saying.
 
     Returns:
         In the order given, with ranks, intervals and departures.
     """
     told = notes if notes is not None else [""] * len(experiments)
     rows = [experiment_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
-    return _with_departures(_with_intervals(rows, experiments), experiments)
+    return _with_departures(_with_intervals(rows, experiments), experiments, partial=partial)
 
 
 def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
@@ -184,7 +189,9 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -
     ]
 
 
-def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
+def _with_departures(
+    rows: Sequence[Row], experiments: Sequence[Sequence[Run]], *, partial: bool
+) -> list[Row]:
     """The compared rows, each with the ways in which it was not treated as the others were."""
     lengths: dict[str, Counter[int]] = {}
     for row in rows:
@@ -211,7 +218,7 @@ def _with_departures(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) 
         if row.parameters and len({run.iterations for run in runs}) > 1 and not budgets:
             notes.append("its runs differ in length")
         gains = [run.late_gain for run in runs if run.late_gain is not None]
-        if gains and fmean(gains) >= LEVELLED and "partial: " not in row.note:
+        if gains and fmean(gains) >= LEVELLED and not partial:
             notes.append(
                 f"its validation error still fell by {fmean(gains):.0%} in the last quarter of its "
                 "steps"
