@@ -145,8 +145,8 @@ def read_manifest(path: Path) -> Manifest:
         for key, kinds in _KINDS.items():
             if type(document[key]) not in kinds:
                 raise TypeError(f"{key} is {str(document[key])[:40]!r}")
-        if document["seed"] is not None:
-            _check_whole(document["seed"], 2**63)
+        if not 0 <= (document["seed"] or 0) < 2**63:
+            raise ValueError(f"seed is {str(document['seed'])[:40]}")
         if not all(type(note) is str for note in document["notes"]):
             raise TypeError("a note is no text")
         manifest = Manifest(
@@ -176,7 +176,8 @@ def _entry(fields: dict[str, Any]) -> Entry:
     if not _ID.fullmatch(entry.id) or not _SUFFIX.fullmatch(entry.suffix):
         raise ValueError(f"{entry.id!r}{entry.suffix} is no name of an image")
     for number, limit in ((width, 2**31), (height, 2**31), (entry.count, 10**9)):
-        _check_whole(number, limit)
+        if type(number) is not int or not 0 <= number < limit:
+            raise ValueError(f"{str(number)[:40]} is no whole number below {limit}")
     for digest in (entry.image_sha256, entry.points_sha256, entry.pixels_sha256 or "0" * 64):
         if not _SHA256.fullmatch(digest):
             raise ValueError(f"a hash of {entry.id} is no SHA-256")
@@ -185,11 +186,6 @@ def _entry(fields: dict[str, Any]) -> Entry:
     if not isinstance(entry.group, str | None):
         raise TypeError(f"{entry.id} is of the group {entry.group!r}")
     return entry
-
-
-def _check_whole(number: Any, limit: int) -> None:
-    if type(number) is not int or not 0 <= number < limit:
-        raise ValueError(f"{str(number)[:40]} is no whole number below {limit}")
 
 
 def _own(fields: dict[str, Any]) -> OwnFacts:
