@@ -51,6 +51,7 @@ class Shortfall:
 NOTHING_TO_FEED = {
     "bloblog": "nothing is trained: settings are chosen",
     "watershed": "nothing is trained: settings are chosen",
+    "blobforest": "it is grown on blobs, not trained towards a map",
     "meancount": "it learns one number, whatever the image",
     "cellpose_zeroshot": "the tool comes with weights of its own",
     "stardist_zeroshot": "the tool comes with weights of its own",

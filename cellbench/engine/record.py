@@ -36,8 +36,9 @@ def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parameter_count(counter: CellCounter) -> int:
-    """The number of parameters of a method, trained or not."""
-    return sum(parameter.numel() for parameter in counter.parameters())
+    """The number of parameters of a method, trained or not; what it learned otherwise with them."""
+    learned = [getattr(counter, name) for name in counter.learned_buffers]
+    return sum(tensor.numel() for tensor in [*counter.parameters(), *learned])
 
 
 def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:

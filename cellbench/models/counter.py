@@ -107,6 +107,8 @@ class CellCounter(BaseModel):
         needs_points: False for a method that learns from the number of cells of an image alone.
         trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
             steps that a budget could be fitted to.
+        learned_buffers: buffers that hold what was learned without steps; they are counted as
+            parameters.
         captures: whether the loss is `terms(network(pixels), batch)`, where `network` does the
             same operations at every step (no branch on values, stages or random numbers of
             Python): on a GPU it is then recorded once and replayed.
@@ -119,6 +121,7 @@ class CellCounter(BaseModel):
     weights_info: WeightsInfo = RANDOM
     needs_points: ClassVar[bool] = True
     trained_by_steps: ClassVar[bool] = True
+    learned_buffers: ClassVar[tuple[str, ...]] = ()
     captures: ClassVar[bool] = False
     answers: ClassVar[Mapping[str, str]] = {}
     no_export: ClassVar[str] = "its class does not state what its network answers (`answers`)"

@@ -29,6 +29,7 @@ class Candidate:
 BASELINES = (
     Candidate("MeanCount", "methods/meancount.py", trained=False, control=True, from_counts=True),
     Candidate("BlobLoG", "methods/bloblog.py", trained=False, from_counts=True),
+    Candidate("BlobForest", "methods/blobforest.py", trained=False),
     Candidate("Watershed", "methods/watershed.py", trained=False, from_counts=True),
 )
 # In the order in which they are worth their time where there is little of it.

@@ -9,6 +9,7 @@ methods = [
     # Without gradient steps.
     "methods/meancount.py",
     "methods/bloblog.py",
+    "methods/blobforest.py",
     "methods/watershed.py",
     # Small networks from random filters.
     "methods/mcnn.py",

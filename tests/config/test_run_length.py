@@ -13,7 +13,9 @@ from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
 from cellbench.registry import COUNTERS
 
-WITHOUT_STEPS = ["meancount", "bloblog", "watershed", "cellpose_zeroshot", "stardist_zeroshot"]
+WITHOUT_STEPS = [
+    "meancount", "bloblog", "blobforest", "watershed", "cellpose_zeroshot", "stardist_zeroshot",
+]  # fmt: skip
 COUNTER_ENTRIES = [entry for entry in plugin_index.entries() if entry.role == "counter"]
 
 
