@@ -13,7 +13,7 @@ from cellbench.metrics.localisation import match_points
 from cellbench.registry import COUNTERS
 from cellbench.structures import Points
 from cellbench_plugins._ops.forests import Forest, grow
-from cellbench_plugins._ops.views import VIEWS, views
+from cellbench_plugins._ops.views import view
 from cellbench_plugins.methods._blob_features import FEATURES, blob_features, noise_response
 from cellbench_plugins.methods._classical import Found, half_spacing, unpacked
 from cellbench_plugins.methods.bloblog import BlobLoG, BlobSetting
@@ -135,8 +135,7 @@ class BlobForest(BlobLoG):
     ) -> tuple[Points, NDArray[np.float32]]:
         """The blobs of one image, (N, 2) px of the original image, and what they look like."""
         (found,) = self.find(pixels, scale=scale, settings=[setting])
-        every = views(pixels, by="BlobForest")
-        plane = setting.sign * every[VIEWS.index(setting.view)]
+        plane = setting.sign * view(pixels, setting.view, by="BlobForest")
         first, last = setting.sigmas_px[setting.first], setting.sigmas_px[setting.last]
         # Noise responds most at the finest scale.
         noise = noise_response(plane, first * scale)

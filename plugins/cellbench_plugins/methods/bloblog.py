@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cellbench.errors import PartError
 from cellbench.registry import COUNTERS
-from cellbench_plugins._ops.views import VIEWS, views
+from cellbench_plugins._ops.views import VIEWS, view
 from cellbench_plugins.methods._classical import ClassicalCounter, Found
 
 
@@ -132,15 +132,15 @@ class BlobLoG(ClassicalCounter):
         self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
     ) -> list[Found]:
         """Blobs under each setting; the Laplacians are made once for all."""
-        planes = dict(zip(VIEWS, views(pixels, by="BlobLoG"), strict=True))
         known: dict[tuple[str, int], Blobs] = {}
-        for view in {setting.view for setting in settings}:
-            wanted = [s for s in settings if s.view == view]
+        for name in {setting.view for setting in settings}:
+            wanted = [s for s in settings if s.view == name]
             first, last = min(s.first for s in wanted), max(s.last for s in wanted)
             sigmas = np.array(self.sigmas_px[first : last + 1])
-            response = scale_space(planes[view], (sigmas * scale).tolist())
+            plane = view(pixels, name, by="BlobLoG")
+            response = scale_space(plane, (sigmas * scale).tolist())
             for sign in {s.sign for s in wanted}:
-                known[view, sign] = blobs(
+                known[name, sign] = blobs(
                     sign * response,
                     math.sqrt(2) * sigmas,
                     scale=scale,

@@ -13,7 +13,7 @@ from cellbench.models.peaks import local_maxima
 from cellbench.registry import COUNTERS
 from cellbench.structures import no_points
 from cellbench_plugins._ops.optional import need
-from cellbench_plugins._ops.views import VIEWS, views
+from cellbench_plugins._ops.views import VIEWS, view
 from cellbench_plugins.methods._classical import ClassicalCounter, Found
 
 
@@ -101,7 +101,7 @@ class Watershed(ClassicalCounter):
         self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
     ) -> list[Found]:
         """The seeds under each setting; what settings share is computed once."""
-        planes = dict(zip(VIEWS, views(pixels, by="Watershed"), strict=True))
+        planes = {v: view(pixels, v, by="Watershed") for v in {s.view for s in settings}}
         smooth: dict[tuple[str, float], NDArray[np.float32]] = {}
         depth: dict[tuple[str, int, float, float], NDArray[np.float32]] = {}
         peaks: dict[tuple[str, int, float, float], NDArray[np.int64]] = {}
@@ -121,7 +121,7 @@ class Watershed(ClassicalCounter):
 
     def locate(self, pixels: NDArray[np.float32], *, scale: float, setting: Any) -> Found:
         """The centroids of the regions, in the order of their seeds."""
-        plane = views(pixels, by="Watershed")[VIEWS.index(setting.view)]
+        plane = view(pixels, setting.view, by="Watershed")
         soft = setting.sign * smoothed(plane, setting.smoothing_px * scale)
         depth = distance_inside(foreground(soft, window=setting.window_px * scale))
         rows = seeds(maxima(depth), apart=setting.apart_px * scale)

@@ -15,7 +15,7 @@ from cellbench.errors import PartError, UserError
 from cellbench.metrics.scores import score
 from cellbench.models.build import build_counter
 from cellbench.structures import CellSample
-from cellbench_plugins._ops.views import VIEWS, views
+from cellbench_plugins._ops.views import VIEWS, view
 from cellbench_plugins.methods._classical import best_level, half_spacing, nearest_f1
 from cellbench_plugins.methods.bloblog import rivals, scale_space, shared_area, strongest
 from cellbench_plugins.methods.watershed import distance_inside, foreground, maxima, seeds
@@ -171,12 +171,12 @@ def test_the_quick_f1_counts_mutual_neighbours_within_the_radius():
 def test_views_are_those_of_their_definitions():
     rng = np.random.default_rng(0)
     pixels = rng.random((5, 7, 3)).astype(np.float32)
-    luminance, saturation, _ = views(pixels, by="a test")
+    luminance, saturation, _ = (view(pixels, name, by="a test") for name in VIEWS)
     np.testing.assert_allclose(luminance, pixels @ [0.2125, 0.7154, 0.0721], atol=1e-5)
     wanted = 1 - pixels.min(axis=2) / pixels.max(axis=2)
     np.testing.assert_allclose(saturation, wanted, atol=1e-5)
     stain = 10 ** -(np.array([[[0.65, 0.70, 0.29]]]) * [[[0.5]]])
-    only, none = views(stain, by="a test")[2], views(np.ones((1, 1, 3)), by="a test")[2]
+    only, none = (view(p, "haematoxylin", by="a test") for p in (stain, np.ones((1, 1, 3))))
     assert only[0, 0] > 0.05
     assert none[0, 0] == pytest.approx(0.0, abs=1e-6)
 
@@ -186,7 +186,7 @@ def test_blobs_are_those_of_scikit_image_where_none_overlap_too_much():
 
     pixels = Discs(dark=False).pixels("3")
     counter = build_counter({**SMALL["BlobLoG"], "overlap": 1.0})
-    plane = views(pixels / 255, by="a test")[0]
+    plane = view(pixels / 255, "luminance", by="a test")
     for setting in counter.settings[:5]:
         sigmas = counter.sigmas_px[setting.first : setting.last + 1]
         (ours,) = counter.find(pixels / np.float32(255), scale=1.0, settings=[setting])
