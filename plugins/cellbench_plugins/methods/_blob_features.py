@@ -20,6 +20,8 @@ _RINGS = (1.0, 1.5, 2.2, 3.2, 4.5)
 _DIRECTIONS = 16
 # Of the drops towards a ring, sorted: nearly the least, the middle, nearly the greatest.
 _ORDER = (1, _DIRECTIONS // 2 - 1, _DIRECTIONS - 2)
+# So many blobs say how strong the strong ones of a picture are.
+_STRONGEST = 10
 # A stronger blob is looked for among so many nearest ones, no further than that.
 _NEIGHBOURS, _FAR = 12, 20.0
 # Samples on the way to it.
@@ -30,7 +32,7 @@ _TINY = 1e-4
 _NOISE = 1 / math.sqrt(2 * math.pi)
 
 FEATURES = (
-    6 + 2 * len(_RESPONSES) + 2 * len(_LEVELS) + len(_SLOPES) + len(_BENDS)
+    5 + 2 * len(_RESPONSES) + 2 * len(_LEVELS) + len(_SLOPES) + len(_BENDS)
     + 3 * len(_COLOURS) + (1 + len(_ORDER)) * len(_RINGS) + 5 + 3
 )  # fmt: skip
 """How many numbers a blob has."""
@@ -72,12 +74,13 @@ def blob_features(
         return ndimage.gaussian_filter(image, times * unit, order=order, mode="reflect")
 
     number, safe = len(points), scores + _TINY
+    # Of ten, so that one speck of dirt does not change what all others look like.
+    strong = float(np.median(safe[:_STRONGEST]))
     ground, top = float(np.median(plane)), float(np.quantile(plane, 0.99))
     span = top - ground + 10 * _TINY
     found = [
         np.log(safe),
-        scores / safe[0],
-        np.log(safe / np.median(safe[:10])),
+        np.log(safe / strong),
         np.arange(number) / number,
         np.full(number, math.log(number)),
         np.log(scores / (noise + _TINY)),
@@ -105,7 +108,7 @@ def blob_features(
     height, width = plane.shape
     edge = np.minimum(points, np.array([width, height]) - points).min(axis=1)
     found += [np.clip(edge / unit, 0, _FAR)]
-    found += [np.full(number, value) for value in (ground, span, math.log(float(safe[0])))]
+    found += [np.full(number, value) for value in (ground, span, math.log(strong))]
     return np.stack(found, axis=1).astype(np.float32)
 
 

@@ -136,6 +136,19 @@ def test_a_field_without_cells_stays_empty(counter, noise):
         assert found.points.shape == (int(found.count), 2)
 
 
+def test_a_speck_of_dirt_does_not_change_what_the_other_cells_look_like(counter, stored):
+    clean = stored.pixels("4")
+    dirty = clean.copy()
+    dirty[:6, :6] = 255
+    counts = [
+        counter.predict(counter.data_preprocessor.images([one], scale=1.0, image_ids=["a"]))[
+            0
+        ].count
+        for one in (clean, dirty)
+    ]
+    assert abs(counts[1] - counts[0]) <= max(1, 0.1 * counts[0])
+
+
 def test_training_without_a_cell_finds_none(stored):
     empty = DiscsAndRods(number=4)
     empty.made = {name: (pixels, points[:0]) for name, (pixels, points) in empty.made.items()}
