@@ -186,9 +186,10 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     return min([best, *near], key=lambda one: (*_cost(one), one.mae)), finalists
 
 
-def _cost(one: Raced) -> tuple[bool, int]:
-    """What counts as cheaper: to train nothing, then half minutes of a training."""
-    return (not one.candidate.kept, round(np.mean(one.seconds) / 30))
+def _cost(one: Raced) -> tuple[bool, int, bool]:
+    """What counts as cheaper: to train nothing, half minutes of a training, then what is steady."""
+    halves = round(float(np.mean(one.seconds)) / 30)
+    return not one.candidate.kept, halves, not one.candidate.steady
 
 
 def _all_folds(runner: Runner, one: Raced, deadline: float, say: Callable[[str], None]) -> None:

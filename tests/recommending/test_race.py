@@ -117,6 +117,23 @@ def test_the_cheaper_of_two_that_cannot_be_told_apart_is_chosen():
     assert {one.candidate.name for one in finalists} == {"dear", "cheap"}
 
 
+@pytest.mark.parametrize(
+    ("errors", "seconds", "wanted"),
+    [((1.0, 1.04), (5.0, 9.0), "steady"), ((1.0, 1.5), (5.0, 9.0), "other"),
+     ((1.0, 1.04), (5.0, 90.0), "other")],
+)  # fmt: skip
+def test_of_two_that_cost_the_same_the_steady_one_is_chosen_unless_it_is_worse(
+    errors, seconds, wanted
+):
+    raced = [Raced(Candidate("other", "")), Raced(Candidate("steady", "", steady=True))]
+    for one, error, cost in zip(raced, errors, seconds, strict=True):
+        runner = MadeUp({one.candidate.name: error}, cost)
+        for split in range(5):
+            runner.run(one, split)
+    assert raced[0].mae < raced[1].mae
+    assert choose(raced, UNITS)[0].candidate.name == wanted
+
+
 def test_no_method_at_all_is_one_sentence_with_the_reason():
     raced = methods("a")
     raced[0].out = "A step takes 9 s here."
