@@ -73,12 +73,30 @@ def test_the_nearest_relations_among_finished_runs_say_how_long_one_takes(tiny_h
     def estimates():
         return [run.estimate_s for run in make_plan(grid, FIRST, tmp_path).runs]
 
-    finish("MeanCount", 0.02, parameters=0)
+    finish("BlobForest", 30.0, curve=[])
     assert estimates() == [None] * 4
     finish("Another", 8.0)
     assert estimates() == [pytest.approx(10 + 8.0 / 2 * 104 + 0.2)] * 4
     finish("DLA[optimizer.lr=1.0]", 6.0)
     assert estimates() == [pytest.approx(10 + 6.0 / 2 * 104 + 0.2)] * 4
+
+
+def test_a_method_without_steps_takes_what_such_methods_took(tiny_home, tmp_path):
+    grid = dataclasses.replace(FIRST, splits=(0, 1))
+
+    def estimates():
+        plan = make_plan(load_grid("baselines"), grid, tmp_path)
+        named = [(run.experiment.config.method.name, run.estimate_s) for run in plan.runs]
+        return {name: seconds for name, seconds in named if seconds is not None}
+
+    named = ("dla", "bloblog")
+    dla, blobs = (resolve(f"methods/{name}.py", dataset="adi-sim").plain() for name in named)
+    light_record(dla, dataset="adi-sim", store=tmp_path)
+    assert not estimates()
+    light_record(blobs, dataset="adi-sim", store=tmp_path, curve=[])
+    known = estimates()
+    assert set(known) == {"MeanCount", "BlobLoG", "BlobForest", "Watershed"}
+    assert list(known.values()) == [pytest.approx(10 + 4.0 + 0.2)] * len(known)
 
 
 def test_of_one_budget_any_number_of_steps_is_the_run_and_most_steps_count(tiny_home, tmp_path):
