@@ -27,6 +27,7 @@ METHODS = config_folders()[-1] / "methods"
 # and then why.
 ANY, ONE = "any", "one"
 EXPORTS = {
+    "blobforest": "no network",
     "bloblog": "no network",
     "cellpose": "style vector",
     "cellpose_zeroshot": "another Python",
