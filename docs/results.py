@@ -70,7 +70,7 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return "–"
     best = f"**{row.mae:.2f}**" if row.rank == 1 else f"{row.mae:.2f}"
-    minutes = "" if not row.parameters or row.train_s is None else f", {row.train_s / 60:.0f} min"
+    minutes = "" if not row.by_steps or row.train_s is None else f", {row.train_s / 60:.0f} min"
     share = "" if row.share is None else f", {row.share:.0%}"
     return f"{best} ({row.mae_low:.1f}–{row.mae_high:.1f}){minutes}{share}"
 

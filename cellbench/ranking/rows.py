@@ -82,6 +82,7 @@ class Row:
         selection: what the weights were chosen on: val, last, train crops; unknown or test too
             in rows from papers.
         weights: source of the pretrained weights.
+        by_steps: whether it was trained by gradient steps; not in rows from papers.
         iterations: training steps, the mean over runs; None in rows from papers, as are:
         recipe: of the method.
         config_hash: of the resolved config.
@@ -123,6 +124,7 @@ class Row:
     train_s: float | None = None
     selection: str
     weights: str
+    by_steps: bool = False
     iterations: int | None = None
     recipe: int | None = None
     config_hash: str | None = None
@@ -214,8 +216,7 @@ def _with_departures(
         usual, times = lengths[name].most_common(1)[0]
         if row.iterations != usual and times > 1:
             notes.append(f"trained for {row.iterations} steps, most rows of {name} for {usual}")
-        # A method without parameters is trained by no steps.
-        if row.parameters and len({run.iterations for run in runs}) > 1 and not budgets:
+        if row.by_steps and len({run.iterations for run in runs}) > 1 and not budgets:
             notes.append("its runs differ in length")
         gains = [run.late_gain for run in runs if run.late_gain is not None]
         if gains and fmean(gains) >= LEVELLED and not partial:
@@ -299,6 +300,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
         train_s=_mean([run.train_s for run in runs]),
         selection=first.selection,
         weights=first.weights_source,
+        by_steps=first.by_steps,
         iterations=round(fmean(run.iterations for run in runs)),
         recipe=first.recipe,
         config_hash=first.config_hash,

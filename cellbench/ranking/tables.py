@@ -37,7 +37,7 @@ class Column:
         kind: of numbers: plain, "span", "large" or "seconds"; of lists: plain or "counted".
         left: whether it is text, not a number.
         level: 0 is always shown, 1 where there is room, 2 where there is much of it.
-        trained: whether it is empty for methods without parameters.
+        trained: whether it is empty for methods without parameters that steps train.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Column:
                 return UNKNOWN
             return "–".join(f"{end:.{digits}f}" for end in ([low] if low == high else [low, high]))
         value = getattr(row, self.field)
-        if value is None or value == () or (self.trained and not row.parameters):
+        if value is None or value == () or (self.trained and not (row.by_steps and row.parameters)):
             return UNKNOWN
         if isinstance(value, str):
             return plain(value) or UNKNOWN

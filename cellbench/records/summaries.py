@@ -94,6 +94,11 @@ class Run:
     stamp: str = field(default="", compare=False)
 
     @property
+    def by_steps(self) -> bool:
+        """Whether it was trained by gradient steps; a fit without them has no losses."""
+        return bool(self.training)
+
+    @property
     def path(self) -> Path | None:
         """The file of the record, where its folder is known."""
         return None if self.folder is None else self.folder / self.file

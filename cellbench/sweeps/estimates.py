@@ -19,21 +19,20 @@ class Speeds:
     """Seconds a pass over the training images, or a whole fit without steps, from finished runs."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._passes: dict[tuple[str, str, str], list[float]] = {}
-        self._fits: dict[tuple[str, str, str], list[float]] = {}
-        self._test: dict[tuple[str, str], list[float]] = {}
+        # By whether it takes steps, method, set and protocol: a pass, or the whole fit.
+        self._fits: dict[tuple[bool, str, str, str], list[float]] = {}
+        self._test: dict[tuple[bool, str, str], list[float]] = {}
+        self._by_steps: dict[str, bool] = {}
         for run in runs:
             if run.train_s is None or not run.epochs > 0:
                 continue
             place = (run.dataset, run.protocol)
-            test_s = len(run.image_ids) / run.images_per_s if run.images_per_s else 0.0
+            fit_s = run.train_s / run.epochs if run.by_steps else run.train_s
             for name in _relations(run.method):
-                if run.training:
-                    self._passes.setdefault((name, *place), []).append(run.train_s / run.epochs)
-                else:
-                    self._fits.setdefault((name, *place), []).append(run.train_s + test_s)
-            if run.training and test_s:
-                self._test.setdefault(place, []).append(test_s)
+                self._fits.setdefault((run.by_steps, name, *place), []).append(fit_s)
+            if run.images_per_s:
+                test_s = len(run.image_ids) / run.images_per_s
+                self._test.setdefault((run.by_steps, *place), []).append(test_s)
 
     def estimate(self, config: ResolvedConfig, protocol: str) -> float | None:
         """Seconds from start to record; None without a finished run on the set.
@@ -44,17 +43,19 @@ class Speeds:
         """
         if config.schedule.budget_s is not None:
             return config.schedule.budget_s
-        place = (config.data.set, protocol)
-        by_steps = trained_by_steps(config)
-        taken = self._passes if by_steps else self._fits
-        relations = (taken.get((name, *place)) for name in _relations(config.method.name))
-        known = next((each for each in relations if each), None)
+        place, kind = (config.data.set, protocol), str(config.model["type"])
+        if kind not in self._by_steps:  # which is read from sources, and a plan has few methods
+            self._by_steps[kind] = trained_by_steps(config)
+        by_steps = self._by_steps[kind]
+        relations = (
+            self._fits.get((by_steps, name, *place)) for name in _relations(config.method.name)
+        )
+        known = next((fits for fits in relations if fits), None)
         if known is None:
             return None
-        if not by_steps:
-            return _AROUND_S + median(known)
-        test_s = median(self._test[place]) if place in self._test else 0.0
-        return _AROUND_S + median(known) * config.data.epochs + test_s
+        tests = self._test.get((by_steps, *place))
+        test_s = median(tests) if tests else 0.0
+        return _AROUND_S + median(known) * (config.data.epochs if by_steps else 1) + test_s
 
 
 def _relations(method: str) -> tuple[str, ...]:

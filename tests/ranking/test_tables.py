@@ -39,7 +39,8 @@ HOSTILE = [
 
 @pytest.fixture
 def row(tmp_path) -> Row:
-    write_record(tmp_path, sample_record())
+    curve = [{"step": 90, "loss": 0.4, "validation_mae": 1.95}]  # it is trained by steps
+    write_record(tmp_path, sample_record(curve=curve))
     return rank_runs(load_records(tmp_path).runs)[0]
 
 
