@@ -1,6 +1,7 @@
-"""Type annotations as rules: whether a value fits one, and what one allows in words."""
+"""Annotations and signatures: whether a value fits, what is allowed in words, what a part takes."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -69,3 +70,38 @@ def in_words(annotation: Any) -> str:
         return _WORDS[annotation]
     name = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", annotation)
     return str(name).replace("collections.abc.", "").replace("typing.", "")
+
+
+def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The options of a part by name, its base classes' too where it hands options on to them.
+
+    Args:
+        part: a class or function.
+
+    Returns:
+        Parameters whose annotations are evaluated where they can be.
+    """
+    makers = [part]
+    if isinstance(part, type):
+        makers = [vars(base)["__init__"] for base in part.__mro__ if "__init__" in vars(base)]
+    found: dict[str, inspect.Parameter] = {}
+    for maker in makers:
+        own = _signature(maker)
+        named = {
+            name: p
+            for name, p in own.items()
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name != "self"
+        }
+        found = named | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            break
+    return found
+
+
+def _signature(maker: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(maker, eval_str=True).parameters
+    except (TypeError, ValueError):
+        return {}
+    except Exception:  # an annotation that names what is not there
+        return inspect.signature(maker).parameters

@@ -16,11 +16,12 @@ Any other text is refused unless it is the option's default: a part that says no
 """
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from cellbench import plugin_index
+from cellbench.annotations import parameters_of
 from cellbench.errors import PartError, UserError
 from cellbench.registry import REGISTRIES
 
@@ -53,41 +54,6 @@ def check_foreign_data(data: Any, source: str) -> None:
         transforms = data.get(key) if isinstance(data, Mapping) else None
         if transforms is not None:
             _part(transforms, _Place(source, f"data.{key}"), "transform")
-
-
-def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The options of a part by name, its base classes' too where it hands options on to them.
-
-    Args:
-        part: a class or function.
-
-    Returns:
-        Parameters whose annotations are evaluated where they can be.
-    """
-    makers = [part]
-    if isinstance(part, type):
-        makers = [vars(base)["__init__"] for base in part.__mro__ if "__init__" in vars(base)]
-    found: dict[str, inspect.Parameter] = {}
-    for maker in makers:
-        own = _signature(maker)
-        named = {
-            name: p
-            for name, p in own.items()
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name != "self"
-        }
-        found = named | found
-        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
-            break
-    return found
-
-
-def _signature(maker: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(maker, eval_str=True).parameters
-    except (TypeError, ValueError):
-        return {}
-    except Exception:  # an annotation that names what is not there
-        return inspect.signature(maker).parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The calibrated size of a pixel in what a file states of itself."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 # Micrometres of a unit, by its name in OME-XML and in ImageJ's metadata, in lower case.
@@ -24,9 +24,18 @@ def tiff_pixel_size(file: Any) -> tuple[float, float] | None:
         None where nothing states a size that a microscope has.
     """
     try:
-        return _sane(_from_ome(file)) or _sane(_from_imagej(file)) or _from_tags(file)
+        return plausible(_from_ome(file)) or plausible(_from_imagej(file)) or _from_tags(file)
     except Exception:  # metadata of any shape; a file without good ones is read all the same
         return None
+
+
+def plausible(edges: Sequence[Any] | None) -> tuple[float, float] | None:
+    """Edges (x, y) of a pixel as numbers; None where either is missing, no number or absurd."""
+    try:
+        x, y = (float(edge) for edge in edges or (0, 0))
+    except (TypeError, ValueError):
+        return None
+    return (x, y) if all(1e-4 < size < 1e3 for size in (x, y)) else None
 
 
 def _from_ome(file: Any) -> tuple[float, float] | None:
@@ -78,9 +87,3 @@ def _resolution(page: Any) -> tuple[float, float]:
         above, below = tag.value
         found.append(above / below if below else 0.0)
     return found[0], found[1]
-
-
-def _sane(sizes: tuple[float, float] | None) -> tuple[float, float] | None:
-    if sizes is None or not all(math.isfinite(size) and 1e-4 < size < 1e3 for size in sizes):
-        return None
-    return sizes

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.large_picture import LargePicture
+from cellbench.data.pixel_sizes import plausible
 from cellbench.data.reader import AS_THEY_COME, ReadOptions
 from cellbench.errors import UserError
 
@@ -72,7 +73,7 @@ class Slide(LargePicture):
             width, height = self._slide.level_dimensions[self._level]
             self.shape = (int(height), int(width), 3)
             edges = [self._slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-            self.pixel_size_um = _sizes(edges)
+            self.pixel_size_um = plausible(edges)
             colour = self._slide.properties.get("openslide.background-color", "")
             self._ground = _rgb(colour)
             note = f"level {self._level + 1} of {len(steps)} of a slide, 1 : {self.downsample:.4g}"
@@ -120,14 +121,6 @@ def _damaged(path: Path, error: Exception) -> UserError:
         f"{path} is damaged, or no slide that OpenSlide reads ({reason}); get a fresh copy of it, "
         "or save the part that is counted as TIFF."
     )
-
-
-def _sizes(edges: list[str | None]) -> tuple[float, float] | None:
-    try:
-        x, y = (float(edge or 0) for edge in edges)
-    except ValueError:
-        return None
-    return (x, y) if 1e-3 < x < 1e3 and 1e-3 < y < 1e3 else None
 
 
 def _rgb(text: str) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from cellbench.annotations import parameters_of
 from cellbench.errors import PartError
 from cellbench.models.counter import CellCounter
 from cellbench.models.parts import Backbone, Decoder
@@ -96,18 +97,8 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
 
 
 def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
-    """What a config may say of a counter: its constructor's options, parts as their configs.
-
-    Where a constructor hands what it does not know on to its base, the base's options count too.
-    """
-    found: dict[str, inspect.Parameter] = {}
-    for base in kind.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        own = inspect.signature(base).parameters
-        found = {name: p for name, p in own.items() if p.kind is not p.VAR_KEYWORD} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
-            break
+    """What a config may say of a counter: its constructor's options, parts as their configs."""
+    found = parameters_of(kind)
     config: Any = Mapping[str, Any]
     for name, parameter in found.items():
         # a union with Mapping takes a made part too, which no config can give

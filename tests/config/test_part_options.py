@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from cellbench.config.part_options import check_foreign_parts, parameters_of
+from cellbench.annotations import parameters_of
+from cellbench.config.part_options import check_foreign_parts
 from cellbench.errors import UserError
 from cellbench.registry import CONVS, COUNTERS, LOSSES, MATCHERS, TRANSFORMS
 
