@@ -1,15 +1,21 @@
-"""Write the README's table of results anew from the records: `python docs/results.py`."""
+"""Write the README's tables of results anew from the records: `python docs/results.py`."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from cellbench.ranking.published import read_published
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.records.store import load_records
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results: docs/results.py writes them -->\n", "<!-- /results -->\n"
+MARKS = {
+    "results": ("<!-- results: docs/results.py writes them -->\n", "<!-- /results -->\n"),
+    "effects": ("<!-- effects: docs/results.py writes them -->\n", "<!-- /effects -->\n"),
+    "inflation": ("<!-- inflation: docs/results.py writes it -->\n", "<!-- /inflation -->\n"),
+}
 SETS = ("adi", "mbm", "vgg", "nuclei", "dcc")
 
 
@@ -23,10 +29,13 @@ def main() -> None:
 
 
 def with_results(text: str, rows: Sequence[Row]) -> str:
-    """A README with the table of these rows between its two marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
+    """A README with the tables of these rows, each between its two marks."""
+    tables = {"results": table(rows), "effects": effects(), "inflation": inflation(rows)}
+    for name, (begin, end) in MARKS.items():
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{tables[name]}\n{end}{after}"
+    return text
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -57,6 +66,39 @@ def table(rows: Sequence[Row]) -> str:
     shared = [f"{name.upper()} {_shared(ours, name)}" for name in sets]
     lines += ["", f"Errors shared, the median of the better half: {', '.join(shared)}."]
     return "\n".join(lines) + "\n"
+
+
+def effects() -> str:
+    """What each change of a part adds to the MAE, averaged over the others, from its report."""
+    file = ROOT / "leaderboards" / "grids" / "components" / "effects.csv"
+    with file.open(encoding="utf-8", newline="") as text:
+        found = [one for one in csv.DictReader(text) if one["In"].startswith("mean over")]
+    found = [one for one in found if "×" not in one["Change"]]
+    sets = list(dict.fromkeys(one["Set"] for one in found))
+    lines = [f"| change | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
+    for change in dict.fromkeys(one["Change"] for one in found):
+        of = {one["Set"]: one for one in found if one["Change"] == change}
+        cells = [f"{one['Effect on MAE']} ({one['low']} to {one['high']})" for one in of.values()]
+        lines.append(f"| {' | '.join([change, *cells])} |".replace("-", "−"))
+    return "\n".join(lines) + "\n"
+
+
+def inflation(rows: Sequence[Row]) -> str:
+    """What the paper prints, what its released code's protocol gives here, and what `v1` gives."""
+    papers = {n.dataset: n.mae for n in read_published() if n.table == 2 and n.method == "Ours"}
+    shown = [(m, p) for p in ("released", "v1") for m in ("DLA-released", "DLA")]
+    whole = [row for row in rows if row.share is None and (row.listed or row.protocol != "v1")]
+    of = {(row.method, row.protocol, row.dataset): row for row in whole}
+    heads = ["set", "published", *(f"{method}, `{protocol}`" for method, protocol in shown)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name in ("adi", "mbm", "vgg"):
+        cells = [_error(of.get((*kind, name))) for kind in shown]
+        lines.append(f"| {' | '.join([name.upper(), f'{papers[name]:.1f}', *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _error(row: Row | None) -> str:
+    return "–" if row is None else f"{row.mae:.2f} ({row.mae_low:.1f}–{row.mae_high:.1f})"
 
 
 def _shared(rows: Sequence[Row], dataset: str) -> str:

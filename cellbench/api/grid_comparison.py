@@ -95,8 +95,8 @@ def compare(
     """Run every combination of a grid that is missing, and show the tables.
 
     GRID is a file of configs/grids: components (the default), baselines, methods, table2 to table5,
-    all of these (all), or one of your own. Several calls over one store share the work; the same
-    command goes on where it was.
+    released, all of these (all), or one of your own. Several calls over one store share the work;
+    the same command goes on where it was.
 
     Args:
         grid: name or file.

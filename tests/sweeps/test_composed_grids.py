@@ -38,20 +38,22 @@ def test_every_method_but_the_zero_shot_ones_is_in_the_grid_of_methods():
     assert named == there - NOT_IN_METHODS
 
 
-def test_everything_is_the_methods_the_combinations_and_the_papers_tables(home, tmp_path):
+def test_everything_is_methods_combinations_the_papers_tables_and_its_protocol(home, tmp_path):
     plan = make_plan(load_grid("all"), GridOverrides(), tmp_path)
     assert [part.grid.name for part in plan.parts] == [
-        "methods", "components", "table3", "table4", "table5",
+        "methods", "components", "table3", "table4", "table5", "released",
     ]  # fmt: skip
     assert [stored.name for stored in plan.parts[1].sets] == [
         "adi", "mbm", "vgg", "nuclei", "dcc-sim",
     ]  # fmt: skip
-    keys = [(run.experiment.config.hash, run.experiment.split) for run in plan.runs]
+    runs = [run.experiment for run in plan.runs]
+    keys = [(run.config.hash, run.protocol, run.split) for run in runs]
     assert len(set(keys)) == len(keys), "what two grids share is run once"
-    splits = [split for _, split in keys]
+    splits = [run.split for run in runs]
     assert splits == sorted(splits)
     first = [run.dataset for run in plan.runs if run.experiment.split == 0]
     assert first.index("dcc-sim") > first.index("nuclei")
+    assert {run.protocol for run in runs} == {"v1", "released"}
 
 
 def test_parts_take_their_own_sets_and_splits_and_the_command_line_takes_all(home, tmp_path, grid):

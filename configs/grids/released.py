@@ -1,0 +1,16 @@
+"""What the protocol of DLA-Count's released code is worth: its scores, beside those of `v1`.
+
+The code as released and the system with everything connected, trained as in `v1` and scored on
+augmented crops of their training images, on which the checkpoint is chosen too. Their runs under
+`v1` are those of the grid of methods.
+"""
+
+title = "Scored on crops of the training images"
+
+methods = ["methods/dla_released.py", "methods/dla.py"]
+
+datasets = ["adi", "mbm", "vgg"]
+
+splits = [0]
+
+protocol = "released"
