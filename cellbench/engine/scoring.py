@@ -1,15 +1,17 @@
 """Score the test part, once, and compose the record of the run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cellbench.data.appearance import training_summary
 from cellbench.data.splits import find_protocol
+from cellbench.data.stored_set import StoredSet
 from cellbench.engine import record
 from cellbench.engine.assembly import Prepared, starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, calibrate_counts, infer
@@ -159,6 +161,7 @@ def write_result(
         "parameters": record.parameter_count(counter),
         "gflops": record.gflops(counter, next(iter(scored.images))[0]),
         "images": scored.scores.images,
+        **recorded_groups(prepared.stored, scored.scores.images),
         "metrics": scored.scores.metrics,
         "curve": state.curve,
         "training_pictures": training_summary(prepared.stored, training.train.ids),
@@ -174,6 +177,20 @@ def write_result(
         ),
     }
     return record_file.write_record(prepared.store, content, points=scored.points)
+
+
+def recorded_groups(
+    stored: StoredSet, images: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """The key of a record with the groups of a user's own images; empty where there are none.
+
+    Those of published sets are known from the ids.
+    """
+    if stored.manifest.own is None:
+        return {}
+    groups = {image["id"]: stored.group(image["id"]) for image in images}
+    found = {image_id: group for image_id, group in groups.items() if group is not None}
+    return {"groups": found} if found else {}
 
 
 def draw(

@@ -1,5 +1,6 @@
 """The training loop, from the next batch to the progress bar."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -250,8 +251,11 @@ def _select(
         better = state.step == plan.iterations
         if training.validation is not None:
             found = training.validate()
-            point["validation_mae"] = found.mae
-            better = state.best_mae is None or found.mae < state.best_mae
+            # Early averages of batch norms may count infinitely many: any number is better.
+            counted = math.isfinite(found.mae)
+            if counted:
+                point["validation_mae"] = found.mae
+            better = state.best_mae is None or (counted and not state.best_mae <= found.mae)
             if better:
                 state.keep_choices(found)
         if better:

@@ -1,4 +1,4 @@
-"""Which images belong together, known from their ids alone.
+"""Which images belong together, known from their ids, or from records of sets of one's own.
 
 Sections of one slide share donor, stain and hand: they are no independent images, and what is
 resampled is the slide. Asking the data sets themselves would import the plugins, which takes
@@ -6,7 +6,10 @@ longer than a leaderboard may; a test holds this table and the plugins together.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 
 # Real set -> (the part of an id that two images of one cluster share, what a cluster is).
 _CLUSTERS = {
@@ -15,23 +18,29 @@ _CLUSTERS = {
 }
 
 
-def cluster_names(dataset: str, image_ids: Sequence[str]) -> list[str]:
-    """The cluster of every image: its slide or field where the set has them, else itself.
+def cluster_names(
+    dataset: str, image_ids: Sequence[str], groups: Mapping[str, str] = NO_GROUPS
+) -> list[str]:
+    """The cluster of every image: its slide, field or group where the set has them, else itself.
 
     Args:
         dataset: name of a set.
         image_ids: of its images; an id that does not name its cluster is one of its own.
+        groups: by image, of a set of one's own, as its records have them.
 
     Returns:
         One name an image; empty without images.
     """
     if dataset not in _CLUSTERS:
-        return list(image_ids)
+        # a group that is called as an image of none is another cluster
+        return [f"group {groups[i]}" if i in groups else i for i in image_ids]
     pattern, _ = _CLUSTERS[dataset]
     found = (pattern.fullmatch(image_id) for image_id in image_ids)
     return [m.group(1) if m else i for m, i in zip(found, image_ids, strict=True)]
 
 
-def cluster_word(dataset: str) -> str:
-    """What is resampled in a set, for people: "image", "slide" or "field"."""
-    return _CLUSTERS[dataset][1] if dataset in _CLUSTERS else "image"
+def cluster_word(dataset: str, groups: Mapping[str, str] = NO_GROUPS) -> str:
+    """What is resampled in a set, for people: "image", "slide", "field" or "group"."""
+    if dataset in _CLUSTERS:
+        return _CLUSTERS[dataset][1]
+    return "group" if groups else "image"

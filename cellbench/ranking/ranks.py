@@ -54,7 +54,9 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     shown: list[Experiment] = []
     notes: list[str] = []
     partial: list[Row] = []
-    others = [experiment_row([run], f"{run.file} {run.edited}") for run in edited]
+    others = [
+        replace(experiment_row([run], f"{run.file} {run.edited}"), run_ids=()) for run in edited
+    ]
     for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
         if share is not None:
             (row,) = experiment_rows([experiment], [reason], partial=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from cellbench.ranking import (
     clusters,
@@ -32,7 +33,7 @@ _CODE = (
     shared_errors, shared_ranks, clusters, ranks, rows, row_cache, summaries, record_store,
     statistics,
 )  # fmt: skip
-_NAMES = tuple(f.name for f in fields(Row) if f.name not in ("splits", "seeds"))
+_NAMES = tuple(f.name for f in fields(Row))
 
 
 def ranked_rows(
@@ -69,8 +70,8 @@ def ranked_rows(
         if kept is not None and kept[0] == stamp:
             with suppress(ValueError, TypeError, RecursionError):  # whoever edited it
                 found += [
-                    Row(**dict(zip(_NAMES, own, strict=True)), splits=tuple(s), seeds=tuple(r))
-                    for s, r, *own in json.loads(kept[1])
+                    Row(**dict(zip(_NAMES, map(_plain, own), strict=True)))
+                    for own in json.loads(kept[1])
                 ]
                 continue
         # After the stamp: what is written in between is read again by the next call.
@@ -80,7 +81,11 @@ def ranked_rows(
         problems += records.problems
         # What is wrong with a file may be mended without a trace in its time and size.
         if not records.problems:
-            values = [(r.splits, r.seeds, *(getattr(r, n) for n in _NAMES)) for r in ranked]
+            values = [[getattr(row, name) for name in _NAMES] for row in ranked]
             content = json.dumps(values).encode("ascii")
             write_results("rows", folders[0], {"": (stamp, content)})
     return found, problems
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

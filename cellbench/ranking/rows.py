@@ -88,6 +88,7 @@ class Row:
         config_hash: of the resolved config.
         note: why a row is not ranked, and in what it departs from the others.
         source: the paper that a number is from; empty for ours.
+        run_ids: of the runs that it averages, by split and seed; empty for an edited record.
     """
 
     rank: int | None = None
@@ -130,6 +131,7 @@ class Row:
     config_hash: str | None = None
     note: str = ""
     source: str = ""
+    run_ids: tuple[str, ...] = ()
 
     @property
     def listed(self) -> bool:
@@ -305,6 +307,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
         recipe=first.recipe,
         config_hash=first.config_hash,
         note=note,
+        run_ids=tuple(run.run_id for run in sorted(runs, key=lambda run: (run.split, run.seed))),
         **by_split,
     )
 

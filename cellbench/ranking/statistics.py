@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.ranking.clusters import cluster_names
+from cellbench.ranking.clusters import cluster_names, cluster_word
 from cellbench.records.summaries import Run
 
 RESAMPLES = 10_000
@@ -38,6 +38,7 @@ class ImageErrors:
         squared: (E, N) mean squared error.
         signed: (E, N) mean of prediction minus truth.
         truth: (N,) annotated cells.
+        word: what is resampled as one, for people, see `cluster_word`.
     """
 
     image_ids: tuple[str, ...]
@@ -46,6 +47,7 @@ class ImageErrors:
     squared: Floats
     signed: Floats
     truth: Floats
+    word: str = "image"
 
     @property
     def cluster_count(self) -> int:
@@ -70,12 +72,12 @@ def image_errors(experiments: Sequence[Sequence[Run]]) -> ImageErrors:
     sums = np.zeros((3, *shape))
     splits = np.zeros(shape)
     truth = np.zeros(len(names))
-    dataset = ""
+    dataset, groups = "", dict[str, str]()
     for e, runs in enumerate(experiments):
         for split in sorted({run.split for run in runs}):
             own, times = np.zeros((3, len(names))), np.zeros(len(names))
             for run in (run for run in runs if run.split == split):
-                dataset = run.dataset
+                dataset, groups = run.dataset, groups | run.groups
                 rows, off = rows_of[run.image_ids], run.prediction - run.truth
                 truth[rows] = run.truth
                 # An image may come several times (crops of it), which plain indexing forgets.
@@ -88,11 +90,12 @@ def image_errors(experiments: Sequence[Sequence[Run]]) -> ImageErrors:
     mean = np.divide(sums, splits, out=np.full_like(sums, np.nan), where=splits > 0)
     return ImageErrors(
         image_ids=tuple(names),
-        clusters=tuple(cluster_names(dataset, names)),
+        clusters=tuple(cluster_names(dataset, names, groups)),
         absolute=mean[0],
         squared=mean[1],
         signed=mean[2],
         truth=truth,
+        word=cluster_word(dataset, groups),
     )
 
 

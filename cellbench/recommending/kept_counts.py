@@ -1,9 +1,10 @@
 """Kept models on one's own pictures: nothing is trained, the folds correct their counts."""
 
 import hashlib
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cellbench.data.duplicates import copies_within
 from cellbench.data.splits import EVERYTHING, FOLDS, HALF, holds_out, make_split
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.engine.pictures import draw_pictures
+from cellbench.engine.scoring import recorded_groups
 from cellbench.errors import UserError
 from cellbench.files.writing import safe_id, write_atomically
 from cellbench.metrics.calibration import CountCalibration, Kind, choose_calibration
@@ -28,34 +30,63 @@ from cellbench.records.run_files import RECORD, WEIGHTS
 from cellbench.records.trained_runs import TrainedRun, find_trained
 from cellbench.structures import Prediction
 
+# What a record has of a training, by which its pictures are found.
+_ORIGIN = ("dataset", "manifest_hash", "protocol", "split")
+
 
 def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
     """The pictures of a set that a model has learned from, or was chosen on.
 
-    Pictures are compared by what they show: the names of copies may be any.
+    Pictures are compared by what they show: the names of copies may be any. A model whose counts
+    were corrected for one set after another knows the pictures of all.
 
     Args:
         run: the model.
         stored: the set.
 
     Returns:
-        Their ids; None where its training pictures are not on this disk.
+        Their ids; None where none is found and some training pictures are not on this disk.
     """
-    record = run.record
-    name = record["dataset"]
-    if not is_on_disk(name):
-        return None
-    try:
-        origin = open_set(name)
-        if origin.manifest_hash != record["manifest_hash"]:
+    found = [_known(origin, stored) for origin in (run.record, *_corrected_after(run.record))]
+    ids = {image_id for known in found for image_id in known or ()}
+    return None if None in found and not ids else sorted(ids)
+
+
+def _corrected_after(record: Mapping[str, Any]) -> list[Any]:
+    """The trainings that came before the correction which a record is of, each as `_ORIGIN`."""
+    kept = record.get("kept_model")
+    before = kept.get("learned_from") if isinstance(kept, Mapping) else None
+    return before if isinstance(before, list) else []
+
+
+def _known(origin: Any, stored: StoredSet) -> list[str] | None:
+    """The pictures of a set among those of a training; None where these are not on this disk.
+
+    Args:
+        origin: what a record has of the training: `_ORIGIN`.
+        stored: the set.
+    """
+    match origin:
+        case {
+            "dataset": str(name),
+            "manifest_hash": str(manifest_hash),
+            "protocol": str(protocol),
+            "split": int(split),
+        } if is_on_disk(name):
+            pass
+        case _:
             return None
-        seen = origin.ids
-        if holds_out(record["protocol"]):
-            parts = make_split(origin, protocol=record["protocol"], split=record["split"])
+    try:
+        there = open_set(name)
+        if there.manifest_hash != manifest_hash:
+            return None
+        seen = there.ids
+        if holds_out(protocol):
+            parts = make_split(there, protocol=protocol, split=split)
             seen = parts.train + parts.val
-        if origin.manifest_hash == stored.manifest_hash:
+        if there.manifest_hash == stored.manifest_hash:
             return sorted(seen)
-        return copies_within(stored, origin, seen)
+        return copies_within(stored, there, seen)
     except UserError:  # damaged, or a protocol of another cellbench
         return None
 
@@ -166,6 +197,8 @@ class KeptRunner:
             raced.half_sizes.append(len(parts.train))
             return
         folder = self._folder(f"{FOLDS}-s{split}")
+        # Those of another revision of the set would stand beside these.
+        shutil.rmtree(folder / "pictures", ignore_errors=True)
         draw_pictures(
             folder / "pictures",
             self.stored,
@@ -191,17 +224,23 @@ class KeptRunner:
         correction = self._correction(self.stored.ids)
         facts = [record["run_id"], self.stored.manifest_hash, correction.plain()]
         errors = [abs(float(one["prediction"]) - float(one["truth"])) for one in raced.images]
-        content: dict[str, Any] = record | {
+        images = list({str(image["id"]): image for image in raced.images}.values())
+        content: dict[str, Any] = {key: record[key] for key in record if key != "groups"} | {
             "run_id": hashlib.sha256(repr(facts).encode()).hexdigest(),
             "dataset": self.stored.name,
             "manifest_hash": self.stored.manifest_hash,
             "protocol": EVERYTHING,
             "split": 0,
             "calibration": correction.plain(),
-            "images": list({str(image["id"]): image for image in raced.images}.values()),
+            "images": images,
+            **recorded_groups(self.stored, images),
             "metrics": {"mae": float(np.mean(errors))},
             "training_pictures": training_summary(self.stored, self.stored.ids),
-            "kept_model": {"name": self.model, "run_id": record["run_id"]},
+            "kept_model": {
+                "name": self.model,
+                "run_id": record["run_id"],
+                "learned_from": [*_corrected_after(record), {key: record[key] for key in _ORIGIN}],
+            },
         }
         folder = self._folder(EVERYTHING)
         write_atomically(folder / WEIGHTS, self.run_of_model.weights.read_bytes())

@@ -205,6 +205,11 @@ class Record(_Part):
     environment: dict[str, Any]
     content_hash: Line = Field(description="SHA-256 of the record without this key.")
     scored_weights: ScoredWeights | None = Field(None, description="Absent in older records.")
+    groups: Annotated[dict[Line, Line], Field(max_length=MOST_ROWS)] | None = Field(
+        None,
+        description="By image, what it has in common with others; of sets of one's own that have "
+        "groups.",
+    )
 
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 

@@ -53,6 +53,7 @@ class Run:
         late_gain: share of the validation error that the last quarter of the steps took away, the
             best look within it against the best before; None where there were none to compare.
         views: in how many orientations each image is counted.
+        groups: by image, its group, of sets of one's own that have groups.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
         folder: where the record is; None where that is not known.
         stamp: times and size of its file when it was read; empty where that is not known.
@@ -89,6 +90,7 @@ class Run:
     training: str = ""
     late_gain: float | None = None
     views: int = 1
+    groups: dict[str, str] = field(default_factory=dict)
     edited: str = ""
     folder: Path | None = field(default=None, compare=False)
     stamp: str = field(default="", compare=False)
@@ -147,6 +149,7 @@ def summarise(record: "Record", path: Path) -> Run:
         training=training,
         late_gain=_late_gain(record),
         views=views if type(views) is int else 1,
+        groups=record.groups or {},
         edited=_edited(record),
         folder=path.parent,
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
 from cellbench.files.writing import write_atomically
-from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.paired_tests import Comparison, compare_pairs
 from cellbench.ranking.published import published_file, read_published
 from cellbench.ranking.tables import SIMULATED, markdown
@@ -140,7 +139,7 @@ def _page(
 def _set_lines(
     part: GridResults, effects: Sequence[Effect], pairs: Sequence[Comparison]
 ) -> list[str]:
-    word = cluster_word(part.dataset)
+    word = part.errors.word
     count = len(part.errors.image_ids)
     of = f"{part.errors.cluster_count} {word}s" if word != "image" else ""
     lines = [f"## {markdown(part.title)}", ""]
@@ -178,7 +177,7 @@ def _pair_lines(part: GridResults, pairs: Sequence[Comparison]) -> list[str]:
     surely = [pair for pair in pairs if pair.p_holm is not None and pair.p_holm <= 0.05]
     shown = list(pairs) if len(pairs) <= _MOST_PAIRS else surely
     lines = [
-        f"Paired Wilcoxon tests of the {cluster_word(part.dataset)}s' errors, Holm's correction "
+        f"Paired Wilcoxon tests of the {part.errors.word}s' errors, Holm's correction "
         f"over {len(pairs) - len(untested)} pairs: {len(surely)} differ at the 5 % level."
         + (f" {len(untested)} could not be tested." if untested else ""),
         "",

@@ -190,7 +190,8 @@ def _panels(
     errors = part.errors
     order = [index for index, row in enumerate(errors.signed) if np.isfinite(row).any()]
     if len(order) > _MOST_PANELS:
-        order = sorted(order, key=lambda i: part.rows[i].mae or math.inf)[:_MOST_PANELS]
+        maes = [row.mae for row in part.rows]  # known wherever something was scored
+        order = sorted(order, key=lambda i: (maes[i] is None, maes[i] or 0.0))[:_MOST_PANELS]
     if not order:
         return []
     columns = min(_COLUMNS, len(order))

@@ -14,9 +14,11 @@ from cellbench.counting.trained_counter import load_counter
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
+from cellbench.engine.training_state import Training
 from cellbench.models.preprocess import Preprocessor
 from cellbench.records.trained_runs import find_trained
 
+VALIDATE = Training.validate
 CONFIG = "cellbench_toy:methods/brightness.py"
 
 
@@ -87,3 +89,20 @@ def test_what_prepares_an_image_does_so_for_validation_scoring_and_counting(trai
     for image in record["images"]:
         alone = counter.count(stored.pixels(image["id"])).count
         assert alone == pytest.approx(image["prediction"], abs=1e-2)
+
+
+def test_a_validation_that_is_no_number_is_passed_by_the_first_that_is(trained, monkeypatch):
+    """Averages of batch norms may be of no use at the first looks."""
+    looks = []
+
+    def validate(training):
+        found = VALIDATE(training)
+        looks.append(found)
+        return dataclasses.replace(found, mae=float("nan")) if len(looks) < 3 else found
+
+    monkeypatch.setattr(Training, "validate", validate)
+    outcome = trained("optimizer.lr=2")
+    curve = outcome.record["curve"]
+    assert ["validation_mae" in point for point in curve] == [False, False, *[True] * 8]
+    assert outcome.record["selection"]["step"] == 20, "the last look is the best one"
+    assert outcome.record["selection"]["validation_mae"] == looks[-1].mae

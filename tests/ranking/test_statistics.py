@@ -161,6 +161,24 @@ def test_the_slides_of_mbm_are_known_and_other_sets_have_images():
     assert cluster_names("mbm", []) == []
 
 
+def test_groups_of_a_set_of_ones_own_are_those_of_its_records(run):
+    assert cluster_names("mine", ["a", "b", "c"], {"a": "x", "b": "x"}) == ["group x"] * 2 + ["c"]
+    assert cluster_word("mine", {"a": "x"}) == "group"
+    groups = {image_id: str(index // 2) for index, image_id in enumerate(run.image_ids)}
+    one = with_error(run, np.arange(6.0), dataset="mine", groups=groups)
+    other = with_error(run, np.arange(6.0) + 1, dataset="mine", groups=groups)
+    errors = image_errors([[one], [other]])
+    assert errors.cluster_count == 3
+    assert errors.word == "group"
+
+
+def test_groups_come_back_from_a_record_and_from_the_cache(tmp_path):
+    record = sample_record(dataset="mine")
+    groups = {image["id"]: "slide" for image in record["images"]}
+    write_record(tmp_path, record | {"groups": groups})
+    assert [load_records(tmp_path).runs[0].groups for _ in range(2)] == [groups, groups]
+
+
 def test_the_slides_are_within_the_donors_that_the_plugin_knows():
     from cellbench_plugins.datasets.mbm import Mbm
 

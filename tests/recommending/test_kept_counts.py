@@ -74,6 +74,17 @@ def test_a_fold_is_corrected_by_its_other_pictures(home, tmp_path):
     found = find_trained(str(folder), None)
     assert found.record["calibration"]["scale"] == pytest.approx(2.0)
     assert (found.record["dataset"], found.record["protocol"]) == ("folded", "everything")
+    origin = ("dataset", "manifest_hash", "protocol", "split")
+    learned = {key: model.record[key] for key in origin}
+    assert found.record["kept_model"]["learned_from"] == [learned]
+    # Corrected again, for another set, it still knows the first ones; so do its pictures.
+    again = KeptRunner("again", found, stored, "cpu", str(tmp_path), half)
+    twice = find_trained(str(again.write(raced)), None).record["kept_model"]["learned_from"]
+    assert twice == [learned, {key: found.record[key] for key in origin}]
+    stale = raced.folders[0] / "pictures" / "worst-1-gone.png"
+    stale.write_bytes(b"")
+    kept.run(raced, 0)
+    assert not stale.exists()
     with pytest.raises(UserError, match="nothing was trained for it"):
         verify(folder / "record.json")
 
@@ -102,7 +113,13 @@ def test_a_picture_is_known_again_whatever_it_is_called(home, monkeypatch, tmp_p
     monkeypatch.setattr(kept_counts, "make_split", lambda *given, **named: parts)
     assert known_pictures(run, stored) == ["p00", "p01", "p02"]
     assert known_pictures(run, nuclei) == sorted([*seen, nuclei.ids[100]])
-    run.record["manifest_hash"] = "0" * 64
+    trained = dict(run.record)
+    corrected = {**trained, "dataset": "copies", "manifest_hash": "0" * 64}
+    run.record = {**corrected, "kept_model": {"name": "seen", "learned_from": [trained]}}
+    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
+    run.record["kept_model"] = {"learned_from": [{"dataset": 3}, "nuclei"]}
+    assert known_pictures(run, stored) is None
+    run.record = {**trained, "manifest_hash": "0" * 64}
     assert known_pictures(run, stored) is None
     run.record["dataset"] = "nowhere"
     assert known_pictures(run, stored) is None

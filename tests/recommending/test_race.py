@@ -1,14 +1,17 @@
 """Which methods go on, which are given up, and which is chosen, with trainings made up."""
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cellbench.config.compose import resolve
 from cellbench.errors import RunError
+from cellbench.recommending import folds
 from cellbench.recommending.candidates import LIGHT, Candidate
-from cellbench.recommending.folds import Raced, exposures
+from cellbench.recommending.folds import FoldRunner, Raced, exposures
 from cellbench.recommending.recommendation import _all_folds, _race, choose
 
 
@@ -132,6 +135,21 @@ def test_of_two_that_cost_the_same_the_steady_one_is_chosen_unless_it_is_worse(
             runner.run(one, split)
     assert raced[0].mae < raced[1].mae
     assert choose(raced, UNITS)[0].candidate.name == wanted
+
+
+def test_a_fold_that_was_finished_before_costs_what_its_record_says(monkeypatch):
+    """The same command again would else plan a last training by the moment that reading takes."""
+    record = {
+        "images": [], "epochs": 60.0, "timing": {"train_s": 60.0, "test_s": 6.0},
+    }  # fmt: skip
+    found = SimpleNamespace(record=record, folder=Path("run"), fresh=False)
+    monkeypatch.setattr("cellbench.engine.run.run", lambda *given, **named: found)
+    monkeypatch.setattr(folds, "open_set", lambda name: None)
+    parts = SimpleNamespace(train=["a"] * 12)
+    monkeypatch.setattr(folds, "make_split", lambda *given, **named: parts)
+    one = Raced(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
+    FoldRunner("adi-sim", "cpu", None, print).run(one, 0)
+    assert one.seconds == [66.0]
 
 
 def test_no_method_at_all_is_one_sentence_with_the_reason():

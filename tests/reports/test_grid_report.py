@@ -94,7 +94,10 @@ def test_an_interval_is_drawn_from_its_low_to_its_high_end():
     assert spans([], title="t", x="x") == ""
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 88), (5, 5), (1e-4, 2e-4), (0, 1e6)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0, 1), (-3.2, 88), (5, 5), (1e-4, 2e-4), (0, 1e6), (-1e-17, 3e-16), (4.1, 4.1 + 1e-15)],
+)
 def test_ticks_hold_all_values_and_are_even_and_few(low, high):
     found = ticks(low, high)
     assert found[0] <= low

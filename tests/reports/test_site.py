@@ -19,6 +19,7 @@ from cellbench.reports.site.image_pages import packed_points
 from cellbench.reports.site.ranked_tables import read_results
 from cellbench.reports.site.set_page import errata_of
 from cellbench.reports.site.site_build import build_site
+from cellbench.structures import CellSample, Prediction
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -46,6 +47,31 @@ def test_every_row_has_the_runs_that_it_averages(store):
     for index, experiment in enumerate(table.listed):
         assert len(experiment.runs) == experiment.row.runs
         assert np.nanmean(table.errors.absolute[index]) == pytest.approx(experiment.row.mae)
+
+
+@pytest.mark.parametrize("differs", ["manifest_hash", "weights"])
+def test_rows_of_one_config_on_two_revisions_or_weights_each_have_their_runs(tmp_path, differs):
+    values = {"manifest_hash": ("0" * 64, "1" * 64)}.get(
+        differs, tuple({"source": "file:vgg16.safetensors", "sha256": c * 64} for c in "ab")
+    )
+    for value in values:
+        for method, error in (("a", 1.0), ("b", 6.0)):
+            images = sample_images(8, error=error)
+            write_record(tmp_path, sample_record(method=method, images=images, **{differs: value}))
+    (table,) = read_results([tmp_path]).tables
+    assert len(table.experiments) == 4
+    assert all(len(e.runs) == e.row.runs == 1 for e in table.experiments)
+    assert len({e.runs[0].run_id for e in table.experiments}) == 4
+    assert len({e.slug for e in table.experiments}) == 4
+    assert build_site([tmp_path], tmp_path / "site").written > 4
+
+
+def test_counts_that_are_all_off_alike_have_a_page(tmp_path):
+    """Their deviation is of rounding alone, and so are the ends of a chart's axis."""
+    truth = [CellSample(f"i{i}", np.zeros((3, 2), dtype=np.float32), (64, 64)) for i in range(7)]
+    images = (truth, [Prediction(count=7.1) for _ in truth])
+    write_record(tmp_path, sample_record(method="meancount", images=images))
+    assert build_site([tmp_path], tmp_path / "site").written > 1
 
 
 def test_a_second_build_writes_nothing_and_a_new_record_its_pages(store):

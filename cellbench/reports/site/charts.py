@@ -83,8 +83,11 @@ class Axis:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values from at or below `low` to at or above `high`, evenly spaced."""
-    if not high > low:
+    """Round values from at or below `low` to at or above `high`, evenly spaced.
+
+    Ends that differ by rounding alone are one value, in the middle of an axis around it.
+    """
+    if not high - low > 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, low + 0.5
     step = 10 ** math.floor(math.log10((high - low) / most))
     while (high - low) / step > most:

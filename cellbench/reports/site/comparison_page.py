@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cellbench.files.writing import safe_id
-from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.paired_tests import Comparison
 from cellbench.ranking.rows import base_method
 from cellbench.ranking.statistics import image_errors
@@ -58,7 +57,7 @@ def write_comparison_page(
         scripts=("tables.js", "svg.js", "compare.js"),
         data=data,
         table=table,
-        word=cluster_word(table.dataset),
+        word=table.errors.word,
         tested=sum(pair.p is not None for pair in pairs),
         methods=len(compared),
         left=len(table.ranked) - len(compared),

@@ -12,7 +12,6 @@ from cellbench.data.splits import PROTOCOLS
 from cellbench.errors import UserError
 from cellbench.files.writing import safe_id, write_atomically
 from cellbench.metrics.counting import bland_altman
-from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.paired_tests import Comparison, compare_pairs
 from cellbench.ranking.published import published_file, read_published
 from cellbench.ranking.tables import SIMULATED, ranges
@@ -91,7 +90,7 @@ def protocol_sentence(part: GridResults) -> str:
     runs = [run for own in part.runs for run in own]
     splits = ranges(sorted({run.split for run in runs}))
     seeds = ranges(sorted({run.seed for run in runs}))
-    word = cluster_word(part.dataset)
+    word = part.errors.word
     count = len(part.errors.image_ids)
     of = f" from {part.errors.cluster_count} {word}s" if word != "image" else ""
     return (

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
-from cellbench.ranking.clusters import cluster_names, cluster_word
 from cellbench.ranking.tables import plain
 from cellbench.records.point_lists import read_points
 from cellbench.reports.site.page_writer import PageWriter
@@ -117,9 +116,10 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
         if not writer.is_current(path, (made_from, stamps.get(image_id), digest)):
             missing.append((path, place, each, around, counts, lines))
     places = _places(drawn, [each["id"] for _, _, each, *_ in missing]) if missing else {}
+    clusters = dict(zip(table.errors.image_ids, table.errors.clusters, strict=True))
     for path, place, each, around, counts, lines in missing:
         data = _drawing(each["id"], drawn, places, counts, stored)
-        cluster = cluster_names(table.dataset, [each["id"]])[0]
+        cluster = clusters[each["id"]]
         writer.write(
             path,
             "image.html",
@@ -129,7 +129,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
             table=table,
             truth=each["truth"],
             group=cluster if cluster != each["id"] else "",
-            word=cluster_word(table.dataset),
+            word=table.errors.word,
             place=_ordinal(place + 1),
             of=len(pages),
             before=around[0],

@@ -146,7 +146,7 @@ def rows_by_split(dataset: str, runs: Sequence[Run]) -> dict[int, list[Row]]:
 
 
 def _row(value: dict[str, Any]) -> Row:
-    return Row(**(value | {name: tuple(value[name]) for name in ("splits", "seeds")}))
+    return Row(**(value | {name: tuple(value[name]) for name in ("splits", "seeds", "run_ids")}))
 
 
 def _kept(

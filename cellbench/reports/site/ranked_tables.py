@@ -39,7 +39,10 @@ class Experiment:
     def slug(self) -> str:
         """Name of its page: the same as long as method, config, weights and length are."""
         row = self.row
-        known = (row.config_hash, row.recipe, row.weights, row.iterations, row.splits, row.note)
+        known = (
+            row.config_hash, row.recipe, row.weights, row.iterations, row.splits, row.note,
+            row.run_ids[:1],  # differs with the revision of the set, and the file of the weights
+        )  # fmt: skip
         digest = hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:8]
         return f"{safe_id(row.method)[:_LONGEST_NAME].strip('.-')}-{digest}"
 
@@ -87,7 +90,7 @@ class SetTable:
     @cached_property
     def ranked(self) -> tuple[Experiment, ...]:
         """Those that have a rank."""
-        return tuple(e for e in self.experiments if e.row.rank is not None)
+        return tuple(e for e in self.experiments if e.row.rank is not None and e.runs)
 
     @cached_property
     def listed(self) -> tuple[Experiment, ...]:
@@ -153,29 +156,15 @@ def read_results(stores: Sequence[Path]) -> Results:
 
 def tables_of(rows: Iterable[Row], runs: Iterable[Run]) -> list[SetTable]:
     """Sort rows into tables, each row with its runs."""
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault(_key(run, run.weights_source), []).append(run)
+    by_id = {run.run_id: run for run in runs}
     tables: dict[tuple[str, str, bool], list[Experiment]] = {}
     for row in rows:
-        own = _runs_of(row, groups.get(_key(row, row.weights), ()))
+        # Without one of its records, which went while this was read, a row has no pages of images.
+        own = [by_id[run_id] for run_id in row.run_ids if run_id in by_id]
+        whole = tuple(own) if len(own) == row.runs else ()
         place = (row.dataset, row.protocol, row.simulated)
-        tables.setdefault(place, []).append(Experiment(row, own))
+        tables.setdefault(place, []).append(Experiment(row, whole))
     return [SetTable(*place, tuple(found)) for place, found in tables.items()]
-
-
-def _key(of: Row | Run, weights: str) -> tuple[object, ...]:
-    return of.dataset, of.protocol, of.simulated, of.method, of.config_hash, of.recipe, weights
-
-
-def _runs_of(row: Row, candidates: Sequence[Run]) -> tuple[Run, ...]:
-    """The runs that a row averages: of its splits and seeds and, of several lengths, of its."""
-    found = [run for run in candidates if run.split in row.splits and run.seed in row.seeds]
-    if len(found) != row.runs:
-        found = [run for run in found if run.iterations == row.iterations]
-    if len(found) != row.runs:  # an edited record, which counts nowhere
-        return ()
-    return tuple(sorted(found, key=lambda run: (run.split, run.seed)))
 
 
 @lru_cache(maxsize=_MOST_RECORDS)

@@ -8,7 +8,6 @@ import numpy as np
 
 from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
-from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.people import people_rows
 from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
@@ -45,7 +44,7 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
         table=table,
         simulated=SIMULATED,
         protocol_text=protocol.summary if protocol else "not known to this version of cellbench",
-        word=cluster_word(table.dataset),
+        word=table.errors.word,
         groups=len(set(table.errors.clusters)),
         cells=f"{table.errors.truth.sum():g}",
         splits=ranges(table.ranked[0].row.splits) if table.ranked else "",

@@ -97,7 +97,7 @@ class ClassicalCounter(ScoredCounter):
             validation = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         found, truth = self._try_all(validation)
         counts = np.array([sample.count for sample in truth])
-        radius_px = half_spacing([sample.points for sample in truth])
+        radius_px = half_spacing(truth)
         errors, f1 = np.zeros(len(found)), np.zeros(len(found))
         for place, images in enumerate(found):
             level, errors[place] = best_level([f.scores for f in images], counts)
@@ -175,12 +175,19 @@ def best_level(
     return float(levels[errors.argmin()]), float(errors.min())
 
 
-def half_spacing(cells: Sequence[Points]) -> float:
-    """Half the median distance of a cell to its nearest neighbour, px; 1 where none has one."""
+def half_spacing(images: Sequence[CellSample]) -> float:
+    """Half the median distance of a cell to its nearest neighbour in the same image, px.
+
+    Where no image has two cells, an eighth of an image's shorter side, the median: as far as a
+    cell may be from its mark and still be the one that is meant. At least 1.
+    """
     from scipy.spatial import KDTree
 
+    cells = [sample.points for sample in images]
     near = [np.asarray(KDTree(own).query(own, k=2)[0])[:, 1] for own in cells if len(own) > 1]
-    return max(1.0, float(np.median(np.concatenate(near))) / 2) if near else 1.0
+    if near:
+        return max(1.0, float(np.median(np.concatenate(near))) / 2)
+    return max(1.0, float(np.median([min(sample.size) for sample in images])) / 8)
 
 
 def nearest_f1(found: Sequence[Points], cells: Sequence[Points], radius_px: float) -> float:

@@ -106,11 +106,11 @@ class BlobForest(BlobLoG):
                 self._described(pixels, scale=batch.scale, setting=setting)
                 for pixels in unpacked(self.data_preprocessor, batch)
             ]
-            truth += [sample.points for sample in samples]
+            truth += samples
         radius_px = half_spacing(truth)
         labels = [
-            are_cells(points, cells, radius_px)
-            for (points, _), cells in zip(rows, truth, strict=True)
+            are_cells(points, sample.points, radius_px)
+            for (points, _), sample in zip(rows, truth, strict=True)
         ]
         forest = grow(
             np.concatenate([described for _, described in rows]),

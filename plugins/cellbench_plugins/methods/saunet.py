@@ -176,7 +176,8 @@ class _Moments:
         assert self.norm.running_var is not None
         mean = self.total / self.number
         self.norm.running_mean.copy_(mean)
-        self.norm.running_var.copy_(self.squares / self.number - mean.square())
+        variance = self.squares / self.number - mean.square()
+        self.norm.running_var.copy_(variance.clamp_min(0))  # of a constant, but for rounding
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,13 +10,15 @@ import pytest
 from annotation_samples import FORMATS, WHOLE_PIXELS, copy_pictures, nuclei_pictures
 from PIL import Image
 
-from cellbench import import_own
+from cellbench import import_own, run, verify
 from cellbench.data.own_sets.own_import import understand_folder
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_damage import verify_set
 from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import open_set, own_sets
 from cellbench.errors import UserError
+from cellbench.ranking.statistics import image_errors
+from cellbench.records.store import load_records
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,17 @@ def test_folds_never_divide_a_group(tmp_path, home):
         assert all(groups)
         assert not (groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2])
         assert sorted(parts.train + parts.val + parts.test) == stored.ids
+
+
+def test_a_record_has_the_groups_of_its_images_and_is_drawn_by_them(tmp_path, home):
+    cells = copy_pictures(nuclei_pictures(12), tmp_path / "in")
+    FORMATS["text"](cells, tmp_path / "in")
+    stored = import_own("mine", tmp_path / "in", group="^0[0-9]([0-9])_")
+    done = run("methods/meancount.py", dataset="mine", store=str(tmp_path / "store"))
+    (own,) = load_records(tmp_path / "store", "mine").runs
+    assert own.groups == {i: stored.group(i) for i in own.image_ids}
+    assert image_errors([[own]]).cluster_count == len(set(own.groups.values()))
+    assert verify(done.record_file).same
 
 
 def test_the_same_folder_has_the_same_identity(folder, pictures, home, monkeypatch, tmp_path):

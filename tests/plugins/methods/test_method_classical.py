@@ -164,8 +164,10 @@ def test_the_quick_f1_counts_mutual_neighbours_within_the_radius():
     assert nearest_f1([found], [cells], 2.0) == pytest.approx(2 * 1 / 7)
     assert nearest_f1([found], [cells], 3.0) == pytest.approx(2 * 2 / 7)
     assert nearest_f1([found[:0]], [cells[:0]], 3.0) == 1.0
-    assert half_spacing([cells, cells[:1], cells[:0]]) == 5.0
-    assert half_spacing([cells[:1]]) == 1.0
+    images = [CellSample("i", points, (64, 96)) for points in (cells, cells[:1], cells[:0])]
+    assert half_spacing(images) == 5.0
+    assert half_spacing(images[1:]) == 8.0, "alone in its image a cell is marked somewhere on it"
+    assert half_spacing([CellSample("i", cells[:0], (4, 4))]) == 1.0
 
 
 def test_views_are_those_of_their_definitions():
