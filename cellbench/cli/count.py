@@ -20,6 +20,8 @@ _DEFAULT_USED = (
     "other cells name what was trained on them: --with RUN, or a name of `cellbench models list`."
 )
 
+_OWN_USED = "Counted with {name} of your own models, in place of the one that comes with cellbench."
+
 # More pictures than this are summed up in the terminal, not listed.
 _MOST = 40
 _MOST_NOTES = 8
@@ -116,8 +118,9 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     from cellbench.counting.experiment_means import sentences
     from cellbench.ranking.tables import plain
     from cellbench.records.expected_error import expected_error_text
-    from cellbench.records.kept_models import DEFAULT
+    from cellbench.records.kept_models import DEFAULT, is_shipped
 
+    used = _DEFAULT_USED if is_shipped(DEFAULT) else _OWN_USED
     counted = found.counted
     dense = any(one.per_mm2 is not None for one in counted)
     if 0 < len(counted) <= _MOST:
@@ -142,7 +145,7 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     record = found.run.record
     noun = "picture" if len(counted) == 1 else "pictures"
     for sentence in (
-        *([_DEFAULT_USED.format(name=DEFAULT)] if default else []),
+        *([used.format(name=DEFAULT)] if default else []),
         f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
         *sentences(found.estimates),
         f"{expected_error_text(record, found.run.weights.parent)}; on pictures unlike those it may "

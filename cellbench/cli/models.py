@@ -18,13 +18,14 @@ def list_models() -> None:
     from rich.text import Text
 
     from cellbench.errors import UserError
+    from cellbench.ranking.statistics import record_interval
     from cellbench.records.kept_models import DEFAULT, kept_models
     from cellbench.records.record_file import read_record
     from cellbench.records.run_files import RECORD
 
-    table = Table()
-    for head in ("name", "method", "trained on", "test MAE", "mean count", "where"):
-        table.add_column(head)
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "method", "trained on", "test MAE", "95 %", "mean count", "where"):
+        table.add_column(head, overflow="fold")
     for model in kept_models():
         try:
             record = read_record(model.folder / RECORD)
@@ -32,16 +33,20 @@ def list_models() -> None:
             click.echo(f"cellbench: left out: {error}", err=True)
             continue
         truth = [image["truth"] for image in record["images"]]
+        interval = record_interval(record)
         cells = [
-            model.name + (" (default)" if model.name == DEFAULT else ""),
+            model.name + (" *" if model.name == DEFAULT else ""),
             record["method"],
             record["dataset"],
             f"{record['metrics']['mae']:.2f}",
+            "-" if interval is None else "–".join(f"{end:.1f}" for end in interval),
             f"{sum(truth) / max(1, len(truth)):.1f}",
-            "comes with cellbench" if model.shipped else str(model.folder),
+            "shipped" if model.shipped else str(model.folder),
         ]
         table.add_row(*map(Text, cells))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("* counts where no --with is given")
 
 
 @command.command("add")

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from cellbench.engine.work_progress import Advance, Display
 
@@ -231,13 +232,17 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         record: as it was read.
         width: characters of a line.
     """
+    from cellbench.ranking.statistics import record_interval
+
     metrics, timing = record["metrics"], record["timing"]
-    mae = record["selection"]["validation_mae"]
-    table = Table(title=f"{record['dataset']}, protocol {record['protocol']}")
+    mae, interval = record["selection"]["validation_mae"], record_interval(record)
+    title = f"{record['dataset']}, protocol {record['protocol']}, {len(record['images'])} images"
+    table = Table(title=Text(title))
     cells = {
         "method": record["method"],
         "split": str(record["split"]),
         "MAE": f"{metrics['mae']:.2f}",
+        "95 %": "-" if interval is None else "–".join(f"{end:.1f}" for end in interval),
         "RMSE": f"{metrics['rmse']:.2f}",
         "F1": "-" if metrics.get("f1") is None else f"{metrics['f1']:.3f}",
         "validation MAE": "-" if mae is None else f"{mae:.2f}",
@@ -253,5 +258,6 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         del cells[name]
     for name in cells:
         table.add_column(name, justify="left" if name in ("method", "weights") else "right")
-    table.add_row(*cells.values())
+    # As text: the changed keys in a method's name are in brackets, which is markup to Rich.
+    table.add_row(*map(Text, cells.values()))
     return table

@@ -33,6 +33,9 @@ from cellbench.errors import UserError
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
 DATA_KEYS = ("data",)
 
+# What is said of a run beside its config.
+_OPTIONS = ("dataset", "split", "seed", "protocol", "epochs", "budget", "device", "workers")
+
 # What the assembly hands to a part, so that a config must not.
 INJECTED = {
     "decoder": {"in_shapes"},
@@ -175,6 +178,8 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
             given[dotted] = ast.literal_eval(value)
     for dotted, value in given.items():
         *parents, last = dotted.split(".")
+        if not parents and last not in raw:
+            raise UserError(f"--set {dotted}: {_elsewhere(last, raw)}")
         node: Any = raw
         for depth, key in enumerate(parents, start=1):
             at = ".".join(parents[:depth])
@@ -187,6 +192,19 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
         if swapped:
             _drop_foreign(node, parents, keep=given, prefix=".".join(parents))
     return tuple(sorted(f"{key}={value}" for key, value in given.items()))
+
+
+def _elsewhere(key: str, raw: Mapping[str, Any]) -> str:
+    """Where a key is that a config does not have at its top, as the end of a sentence."""
+    if key in _OPTIONS:
+        return f"a config has no {key!r}; the option --{key} sets it."
+    places = [name for name, kind in SECTIONS.items() if key in kind.__dataclass_fields__]
+    places += ["model"] if isinstance(raw.get("model"), dict) and key in raw["model"] else []
+    near = get_close_matches(key, list(raw), n=1)
+    hint = f"there are {', '.join(sorted(raw))}, and keys below them."
+    if near or places:
+        hint = f"did you mean {near[0] if near else f'{places[0]}.{key}'!r}?"
+    return f"there is no key {key!r}; {hint}"
 
 
 def _place(node: Any, key: str, path: str) -> str | int:

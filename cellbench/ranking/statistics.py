@@ -7,9 +7,10 @@ the same ones for every experiment, so that differences are paired. An interval 
 choice of images matters; the chance in training is the spread over seeds, shown apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +149,24 @@ def resampled_means(
     else:
         drawn = weights @ counts.T
     return np.divide(total, drawn, out=np.full_like(total, np.nan), where=drawn > 0)
+
+
+def record_interval(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of the MAE of one record, as its row in a leaderboard has it.
+
+    Args:
+        record: as it was read.
+
+    Returns:
+        (low, high), cells; None with fewer than two independent images.
+    """
+    images = record["images"]
+    off = [abs(float(image["prediction"]) - float(image["truth"])) for image in images]
+    ids = [str(image["id"]) for image in images]
+    # Sorted, as tables have them: resamples go by the order of the images.
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    names = cluster_names(record["dataset"], [ids[i] for i in order], record.get("groups") or {})
+    return intervals(np.array([[off[i] for i in order]], dtype=np.float64), names)[0]
 
 
 def intervals(

@@ -53,6 +53,11 @@ def find_model(name: str) -> Path | None:
     return next((model.folder for model in kept_models() if model.name == name), None)
 
 
+def is_shipped(name: str) -> bool:
+    """Whether the model of a name is one that comes with cellbench."""
+    return any(model.shipped for model in kept_models() if model.name == name)
+
+
 def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = False) -> Path:
     """Copy the record and the weights of a run to where `--with NAME` finds them.
 
@@ -68,6 +73,11 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
     if not name.strip(".") or safe_id(name) != name:
         raise UserError(
             f"{name!r} cannot name a model; allowed are letters, digits, '-', '_' and '.'."
+        )
+    if (_SHIPPED / name).is_dir() and not force:
+        raise UserError(
+            f"{name!r} comes with cellbench; keep yours under another --name, or add --force for "
+            "yours to count in its place."
         )
     folder = models_folder() / name
     if folder.exists() and not force:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -145,3 +146,18 @@ def test_a_section_that_a_method_leaves_out_can_be_set_all_the_same():
     changed = resolve("methods/watershed", dataset="adi", overrides=["schedule.validations=1"])
     assert changed.schedule.validations == 1
     assert changed.optimizer == plain.optimizer
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("lr=5e-4", "did you mean 'optimizer.lr'?"),
+        ("matcher=KHM", "did you mean 'model.matcher'?"),
+        ("modell=3", "did you mean 'model'?"),
+        ("seed=3", "the option --seed sets it."),
+        ("foo=1", "there are data, method, model, optimizer, recipe, schedule"),
+    ],
+)
+def test_a_key_that_no_config_has_at_its_top_changes_nothing_and_is_named(override, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        resolve("methods/dla.py", dataset="adi-sim", overrides=[override])

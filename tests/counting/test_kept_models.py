@@ -14,7 +14,7 @@ from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.errors import UserError
 from cellbench.records import kept_models
-from cellbench.records.kept_models import find_model, keep_model
+from cellbench.records.kept_models import find_model, is_shipped, keep_model
 from cellbench.records.trained_runs import find_trained
 
 SMALL = (
@@ -118,3 +118,15 @@ def test_a_name_that_leads_elsewhere_is_refused(finished, models, name):
 def test_an_unknown_name_lists_where_models_are(models):
     with pytest.raises(UserError, match="cellbench models list"):
         find_trained("nobody", None)
+
+
+def test_no_model_takes_the_place_of_a_shipped_one_unasked(finished, models):
+    own, shipped = models
+    (shipped / "nuclei-unet").mkdir(parents=True)
+    trained = find_trained(str(finished.folder), None)
+    with pytest.raises(UserError, match="comes with cellbench; keep yours under another --name"):
+        keep_model(trained.record_file, trained.weights, "nuclei-unet")
+    assert not own.exists()
+    keep_model(trained.record_file, trained.weights, "nuclei-unet", force=True)
+    assert find_model("nuclei-unet") == own / "nuclei-unet"
+    assert not is_shipped("nuclei-unet")

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from cellbench.engine.schedule import StepTimings, budget_for, fit_budget
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.models.counter import Stage
+from cellbench.records.model import Record
 
 # A trunk without its deep stages and two crops a step.
 SMALL = (
@@ -309,7 +311,26 @@ def test_the_row_of_a_method_without_steps_shows_none(step, shown):
     record["selection"]["step"] = step
     table = row_table(record, width=200)
     [column] = [c for c in table.columns if c.header == "steps"]
-    assert list(column.cells) == [shown]
+    assert [str(cell) for cell in column.cells] == [shown]
+
+
+def test_the_row_of_a_changed_method_names_the_keys_and_has_its_interval():
+    from record_samples import sample_record
+    from rich.console import Console
+
+    from cellbench.cli.progress import row_table
+    from cellbench.ranking.rows import experiment_rows
+    from cellbench.records.summaries import summarise
+
+    record = sample_record(method="DLA[model.matcher.k=3]")
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(row_table(record, width=200))
+    assert "DLA[model.matcher.k=3]" in shown.get()
+    assert "6 images" in shown.get()
+    parsed = Record.parse(record | {"points": None, "content_hash": "x"}, "It")
+    (row,) = experiment_rows([[summarise(parsed, Path("record.json"))]])
+    assert f"{row.mae_low:.1f}–{row.mae_high:.1f}" in shown.get()
 
 
 def test_the_row_of_a_run_is_cut_to_the_columns_that_fit():
