@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ def _elsewhere(key: str, raw: Mapping[str, Any]) -> str:
     """Where a key is that a config does not have at its top, as the end of a sentence."""
     if key in _OPTIONS:
         return f"a config has no {key!r}; the option --{key} sets it."
-    places = [name for name, kind in SECTIONS.items() if key in kind.__dataclass_fields__]
+    places = [name for name, kind in SECTIONS.items() if key in {f.name for f in fields(kind)}]
     places += ["model"] if isinstance(raw.get("model"), dict) and key in raw["model"] else []
     near = get_close_matches(key, list(raw), n=1)
     hint = f"there are {', '.join(sorted(raw))}, and keys below them."

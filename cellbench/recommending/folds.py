@@ -32,6 +32,7 @@ class Raced:
         train_sizes: pictures that each fold trained on.
         halved: the same of trainings on half of the pictures.
         half_sizes: pictures that each of these trained on.
+        needs_s: of all its folds, where these did not fit the time.
         out: why it goes on no further; empty while it does.
     """
 
@@ -44,6 +45,7 @@ class Raced:
     train_sizes: list[int] = field(default_factory=list)
     halved: list[dict[str, Any]] = field(default_factory=list)
     half_sizes: list[int] = field(default_factory=list)
+    needs_s: float = 0.0
     out: str = ""
 
     @property

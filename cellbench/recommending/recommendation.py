@@ -8,31 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
+from cellbench.config.run_length import duration_text
 from cellbench.data.splits import EVERYTHING, SPLITS
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.devices import choose_device
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
-from cellbench.errors import RunError
 from cellbench.files.writing import write_atomically
 from cellbench.recommending.candidates import candidates
+from cellbench.recommending.choice import RACE, Units, choose
 from cellbench.recommending.error_sheets import draw_errors
 from cellbench.recommending.evidence import (
     LEVEL,
     MeanError,
-    as_good_as_best,
     clearly_worse,
     falls_by,
     mean_error,
-    nearly_best,
     pictures_to_halve,
 )
 from cellbench.recommending.folds import FoldRunner, Raced, Runner, exposures
 from cellbench.recommending.kept_counts import kept_models_for
 from cellbench.records.expected_error import RECOMMENDATION
 
-# Shares of the budget: for the race of the networks, and with it for the learning curve.
-_RACE, _CURVE = 0.6, 0.72
+# Share of the budget in which the folds and the learning curve are run.
+_CURVE = 0.72
 # Of the time left, what the last training is planned to take.
 _TRUST = 0.6
 # Less time a fold trains no network worth its name.
@@ -41,10 +40,6 @@ _LEAST_FOLD_S = 20.0
 _WORTHWHILE_S = 80.0
 # Folds that a method is trained on before it may be given up.
 _BEFORE_GIVING_UP = 2
-
-
-Units = dict[str, str]
-"""Group of each picture; itself where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +122,14 @@ def recommend_method(
     quick[1:1] = kept  # after the mean count, which costs nothing at all
     raced = [*quick, *(Raced(one) for one in networks)]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
-        f"{len(raced)} methods in {budget_s / 60:.0f} min.")  # fmt: skip
+        f"{len(raced)} methods in {duration_text(budget_s)}.")  # fmt: skip
+    timed = next((one for one in quick if not (one.out or one.candidate.control)), None)
     for one in quick:
         if not one.out:
             runner = runners.get(one.candidate.name, trainer)
-            _all_folds(runner, one, started + _RACE * budget_s, say)
-    _race(trainer, raced, len(quick), units, started + _RACE * budget_s, say)
+            # One method's first fold runs in any case: it tells what time would do.
+            _all_folds(runner, one, started + RACE * budget_s, say, first=one is timed)
+    _race(trainer, raced, len(quick), units, started + RACE * budget_s, say)
     chosen, finalists = choose(raced, units)
     of_model = runners.get(chosen.candidate.name)
     done = "is trained on" if of_model is None else "is corrected by"
@@ -164,39 +161,19 @@ def recommend_method(
     return found
 
 
-def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
-    """The cheapest method that is nearly the best, and all that do not differ from the best.
-
-    Args:
-        raced: every method with its folds.
-        units: group of each picture.
-
-    Raises:
-        RunError: no method has finished its folds.
-    """
-    whole = [one for one in raced if one.images and not one.out and not one.candidate.control]
-    if not whole:
-        reasons = "; ".join(dict.fromkeys(one.out.rstrip(".") for one in raced if one.out))[:300]
-        raise RunError(f"No method could be trained on all folds ({reasons}).")
-    errors = {one.candidate.name: one.errors for one in whole}
-    good = as_good_as_best(errors, units, whole[0].cells)
-    finalists = [one for one in whole if good[one.candidate.name]]
-    best = min(finalists, key=lambda one: one.mae)
-    near = [one for one in finalists if nearly_best(one.errors, best.errors, units, one.cells)]
-    return min([best, *near], key=lambda one: (*_cost(one), one.mae)), finalists
-
-
-def _cost(one: Raced) -> tuple[bool, int, bool]:
-    """What counts as cheaper: to train nothing, half minutes of a training, then what is steady."""
-    halves = round(float(np.mean(one.seconds)) / 30)
-    return not one.candidate.kept, halves, not one.candidate.steady
-
-
-def _all_folds(runner: Runner, one: Raced, deadline: float, say: Callable[[str], None]) -> None:
+def _all_folds(
+    runner: Runner,
+    one: Raced,
+    deadline: float,
+    say: Callable[[str], None],
+    *,
+    first: bool = False,
+) -> None:
     """Run a baseline on every fold, if they fit the time by what the first one took."""
     for split in SPLITS:
-        left = len(SPLITS) - split
-        if one.seconds and time.monotonic() + left * float(np.mean(one.seconds)) > deadline:
+        fold_s = float(np.mean(one.seconds)) if one.seconds else 0.0
+        if time.monotonic() + (len(SPLITS) - split) * fold_s > deadline and (split or not first):
+            one.needs_s = len(SPLITS) * fold_s
             one.out = f"Its {len(SPLITS)} folds do not fit the time; give a longer --budget."
             say(f"{one.candidate.name} is left out. {one.out}")
             return

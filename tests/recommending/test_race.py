@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from cellbench.config.compose import resolve
-from cellbench.errors import RunError
+from cellbench.errors import RunError, UserError
 from cellbench.recommending import folds
 from cellbench.recommending.candidates import LIGHT, Candidate
+from cellbench.recommending.choice import choose
 from cellbench.recommending.folds import FoldRunner, Raced, exposures
-from cellbench.recommending.recommendation import _all_folds, _race, choose
+from cellbench.recommending.recommendation import _all_folds, _race
 
 
 class MadeUp:
@@ -168,3 +169,13 @@ def test_a_baseline_whose_folds_do_not_fit_the_time_is_left_out_after_the_first(
     _all_folds(runner, one, time.monotonic() + 100.0, lambda text: None)
     assert len(runner.calls) == 5
     assert not one.out
+
+
+def test_where_the_time_is_over_only_one_method_is_timed_and_says_what_would_do():
+    raced, runner = methods("timed", "other"), MadeUp({"timed": 1.0, "other": 1.0}, cost=30.0)
+    over = time.monotonic() - 1.0
+    _all_folds(runner, raced[0], over, lambda text: None, first=True)
+    _all_folds(runner, raced[1], over, lambda text: None)
+    assert [call[0] for call in runner.calls] == ["timed"]
+    with pytest.raises(UserError, match="timed alone take about 150 s here; give --budget 5m or"):
+        choose(raced, UNITS)

@@ -1,0 +1,52 @@
+"""Which of the raced methods is recommended."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cellbench.config.run_length import budget_text, rounded_budget
+from cellbench.errors import RunError, UserError
+from cellbench.recommending.evidence import as_good_as_best, nearly_best
+from cellbench.recommending.folds import Raced
+
+RACE = 0.6
+"""Share of the budget in which the folds are run."""
+
+Units = dict[str, str]
+"""Group of each picture; itself where it has none."""
+
+
+def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
+    """The cheapest method that is nearly the best, and all that do not differ from the best.
+
+    Args:
+        raced: every method with its folds.
+        units: group of each picture.
+
+    Raises:
+        UserError: the folds of none fitted the time.
+        RunError: no method could be trained.
+    """
+    whole = [one for one in raced if one.images and not one.out and not one.candidate.control]
+    if not whole:
+        short = [one for one in raced if one.needs_s and not one.candidate.control]
+        if short:
+            least = min(short, key=lambda one: one.needs_s)
+            raise UserError(
+                f"The folds of {least.candidate.name} alone take about {least.needs_s:.0f} s here; "
+                f"give --budget {budget_text(rounded_budget(least.needs_s / RACE))} or more."
+            )
+        reasons = [f"{one.candidate.name}: {one.out.rstrip('.')}" for one in raced if one.out]
+        raise RunError(f"No method could be trained on all folds ({'; '.join(reasons)[:600]}).")
+    errors = {one.candidate.name: one.errors for one in whole}
+    good = as_good_as_best(errors, units, whole[0].cells)
+    finalists = [one for one in whole if good[one.candidate.name]]
+    best = min(finalists, key=lambda one: one.mae)
+    near = [one for one in finalists if nearly_best(one.errors, best.errors, units, one.cells)]
+    return min([best, *near], key=lambda one: (*_cost(one), one.mae)), finalists
+
+
+def _cost(one: Raced) -> tuple[bool, int, bool]:
+    """What counts as cheaper: to train nothing, half minutes of a training, then what is steady."""
+    halves = round(float(np.mean(one.seconds)) / 30)
+    return not one.candidate.kept, halves, not one.candidate.steady
