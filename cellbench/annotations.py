@@ -86,7 +86,13 @@ def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         makers = [vars(base)["__init__"] for base in part.__mro__ if "__init__" in vars(base)]
     found: dict[str, inspect.Parameter] = {}
     for maker in makers:
-        own = _signature(maker)
+        own: Mapping[str, inspect.Parameter] = {}
+        try:
+            own = inspect.signature(maker, eval_str=True).parameters
+        except (TypeError, ValueError):  # written in C
+            pass
+        except Exception:  # an annotation that names what is not there
+            own = inspect.signature(maker).parameters
         named = {
             name: p
             for name, p in own.items()
@@ -96,12 +102,3 @@ def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break
     return found
-
-
-def _signature(maker: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(maker, eval_str=True).parameters
-    except (TypeError, ValueError):
-        return {}
-    except Exception:  # an annotation that names what is not there
-        return inspect.signature(maker).parameters

@@ -1,8 +1,7 @@
 """From the `model` part of a config to a counter with its weights."""
 
-import inspect
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from cellbench.annotations import parameters_of
 from cellbench.errors import PartError
@@ -37,7 +36,13 @@ def build_counter(
         )
     kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
     made = {key: value for key, value in model_cfg.items() if key != "type"}
-    check_arguments(kind, made, path="model", parameters=_options_of(kind))
+    # Where a counter takes a part, a config gives its dict, and never the part itself.
+    options, a_dict = parameters_of(kind), cast(Any, Mapping[str, Any])
+    for name, option in options.items():
+        if name in kind.parts or a_dict in get_args(option.annotation):
+            wanted = a_dict | None if option.default is None else a_dict
+            options[name] = option.replace(annotation=wanted)
+    check_arguments(kind, made, path="model", parameters=options)
     # A decoder fits its backbone, and a head its decoder.
     for name, registry in kind.parts.items():
         if made.get(name) is None:
@@ -94,15 +99,3 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
             f"model.decoder.conv: {cfg['type']} has no convolution to swap; leave 'conv' out."
         )
     return decoder
-
-
-def _options_of(kind: type[CellCounter]) -> dict[str, inspect.Parameter]:
-    """What a config may say of a counter: its constructor's options, parts as their configs."""
-    found = parameters_of(kind)
-    config: Any = Mapping[str, Any]
-    for name, parameter in found.items():
-        # a union with Mapping takes a made part too, which no config can give
-        if name in kind.parts or config in get_args(parameter.annotation):
-            optional = parameter.default is None
-            found[name] = parameter.replace(annotation=config | None if optional else config)
-    return found
