@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cellbench.counting.table_settings import differing_settings, known_settings
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
@@ -92,10 +93,7 @@ class CountTables:
         wanted = json.dumps(method, indent=2, sort_keys=True) + "\n"
         file = folder / METHOD
         if _text(file) != wanted and (file.exists() or (folder / COUNTS).exists()):
-            raise UserError(
-                f"{folder} holds counts of another method, scale or pixel size, or another's "
-                f"{COUNTS}; name another folder with --out."
-            )
+            _check_nothing_counted(folder, json.loads(wanted))
         write_atomically(file, wanted.encode("utf-8"))
         self.done = _read_counts(folder / COUNTS)
         # What a kill tore, or wrote without coming to the picture's line, is left out.
@@ -152,6 +150,33 @@ class CountTables:
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
         rows = _read_points(self.folder / POINTS, kept) if kept else {}
         return {name: _prediction(kept[name].count, rows.get(name, [])) for name in kept}
+
+
+def _check_nothing_counted(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse tables of other settings, unless no picture has been counted into them.
+
+    Raises:
+        UserError: there is a count, or a file that `cellbench count` did not write.
+    """
+    known, path = known_settings(_text(folder / METHOD)), folder / COUNTS
+    text = _text(path)
+    begun = text[: text.rfind("\n") + 1] == csv_lines([_COUNT_HEAD]).decode("utf-8")
+    nothing = begun if path.exists() else bool(known)
+    if nothing and (known or not (folder / METHOD).exists()):
+        return
+    if not known or not text:
+        foreign = METHOD if (folder / METHOD).exists() and not known else COUNTS
+        raise UserError(
+            f"{folder} holds a {foreign} that this cellbench did not write; name another folder "
+            "with --out."
+        )
+    different = differing_settings(known, wanted) or [
+        "thresholds, correction or the rule by which pictures are read have changed"
+    ]
+    raise UserError(
+        f"{folder} holds counts of other settings: {'; '.join(different)}; give the same settings "
+        "again, or name another folder with --out."
+    )
 
 
 def _point_lines(image: str, found: Prediction) -> tuple[bytes, Prediction]:

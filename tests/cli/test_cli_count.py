@@ -307,3 +307,17 @@ def test_cells_of_regions_are_those_of_the_picture(count, photos, tmp_path):
     assert without.returncode == 1
     assert "rois holds no file of regions for b.tif" in without.stderr
     assert count("photos", "--roi", "nowhere").returncode == 2
+
+
+def test_after_a_first_try_that_counted_nothing_the_same_folder_takes_other_settings(
+    count, tmp_path
+):
+    stack = [Image.new("L", (20, 20), level) for level in (0, 9)]
+    stack[0].save(tmp_path / "stack.tif", save_all=True, append_images=stack[1:])
+    assert count("stack.tif").returncode == 1
+    typo = count("stack.tif", "--page", "3")
+    assert (typo.returncode, "another folder" in typo.stderr) == (1, False)
+    assert count("stack.tif", "--page", "2").returncode == 0
+    other = count("stack.tif", "--page", "1")
+    assert other.returncode == 2
+    assert "--page was 2 and is 1; give the same settings again" in other.stderr

@@ -134,10 +134,60 @@ def test_a_picture_that_has_changed_is_counted_again(tmp_path):
     assert lines(again.folder / "points.csv") == []
 
 
-def test_counts_of_another_method_are_not_mixed_in(tmp_path):
-    tables(tmp_path).add(counted("a", 2), prediction(2))
-    with pytest.raises(UserError, match="another method, scale or pixel size"):
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"scale": 1.0}, {"scale": 2.0}, "--scale was 1 and is 2;"),
+        ({}, {"um_per_px": 0.25}, "--um-per-px was not given and is 0.25;"),
+        (
+            {"reading": {"planes": {"channel": "1"}, "range": None, "invert": False}},
+            {"reading": {"planes": {"channel": None}, "range": (0, 9), "invert": True}},
+            "--channel was 1 and is not given; --range was not given and is 0 9; "
+            "--invert was not given and is given;",
+        ),
+        (
+            {"method": "MeanCount", "dataset": "adi"},
+            {"method": "BlobLoG", "dataset": "mbm", "run_id": "cd"},
+            "--with was MeanCount of adi (ab) and is BlobLoG of mbm (cd);",
+        ),
+        ({"thresholds": 1}, {"thresholds": 2}, "thresholds, correction or the rule"),
+    ],
+)
+def test_counts_of_other_settings_are_not_mixed_in_and_the_difference_is_named(
+    tmp_path, before, now, said
+):
+    first = CountTables(tmp_path / "counts", METHOD | before, {})
+    first.add(counted("a", 2), prediction(2))
+    with pytest.raises(UserError) as refused:
+        CountTables(tmp_path / "counts", METHOD | now, {})
+    assert said in str(refused.value)
+    assert str(refused.value).endswith("or name another folder with --out.")
+    assert list(CountTables(tmp_path / "counts", METHOD | before, {}).done) == ["a"]
+
+
+def test_tables_without_a_count_are_taken_over(tmp_path):
+    tables(tmp_path)
+    second = CountTables(tmp_path / "counts", METHOD | {"scale": 2.0}, {})
+    second.add(counted("a", 2), prediction(2))
+    assert '"scale": 2.0' in (tmp_path / "counts" / "method.json").read_text()
+    assert len(lines(tmp_path / "counts" / "counts.csv")) == 1
+
+
+def test_a_line_that_was_torn_is_no_count(tmp_path):
+    first = tables(tmp_path)
+    with (first.folder / "counts.csv").open("a") as stream:
+        stream.write("a,2,")
+    assert CountTables(tmp_path / "counts", METHOD | {"scale": 2.0}, {}).done == {}
+
+
+@pytest.mark.parametrize("name", ["method.json", "counts.csv"])
+@pytest.mark.parametrize("content", [b"{}", b"\xff\xfe\x00"])
+def test_a_file_that_is_someone_elses_stops_the_taking_over(tmp_path, name, content):
+    file = tables(tmp_path).folder / name
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"name another folder with --out"):
         CountTables(tmp_path / "counts", METHOD | {"scale": 2.0}, {})
+    assert file.read_bytes() == content
 
 
 def test_a_table_of_someone_elses_is_not_written_over(tmp_path):
