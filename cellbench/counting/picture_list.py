@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cellbench.counting.written_files import is_counted, is_export, is_table, only_written
 from cellbench.data.images import SUFFIXES, is_named_as_picture
 from cellbench.data.slides import is_named_as_slide
 from cellbench.data.vendor_files import how_to_read, is_named_as_vendor_file
 from cellbench.errors import UserError
 
 _MOST_DEPTH = 12
+WRITTEN = "`cellbench count` wrote"
+"""How the reason begins for what a count wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,19 @@ def list_pictures(
     Args:
         named: files and folders.
         recursive: whether folders within folders are looked into.
-        without: a folder that is passed over: that of the tables.
+        without: folder of the tables: what was written there is passed over without a reason.
+
+    What an earlier count wrote elsewhere is passed over too, with one reason for each folder.
 
     Raises:
         UserError: there is no such file or folder, or no picture in it.
     """
     found, real = PictureList(), {}
+    tables = "" if without is None else os.path.realpath(without)
     for text in named:
         place = Path(text)
         if place.is_dir():
-            inside = list(_inside(place, found.skipped, recursive, without, _MOST_DEPTH))
+            inside = list(_inside(place, found.skipped, recursive, tables, _MOST_DEPTH))
             if not inside:
                 raise UserError(_no_picture(place, found.skipped))
         elif place.is_file():
@@ -84,7 +90,13 @@ def list_pictures(
 
 
 def _inside(
-    folder: Path, skipped: list[Skipped], recursive: bool, without: Path | None, depth: int
+    folder: Path,
+    skipped: list[Skipped],
+    recursive: bool,
+    tables: str,
+    depth: int,
+    *,
+    within_counted: bool = False,
 ) -> Iterator[Path]:
     try:
         inside = sorted(folder.iterdir())
@@ -92,15 +104,16 @@ def _inside(
         raise UserError(
             f"The folder {folder} cannot be opened ({error.strerror}); see its rights."
         ) from None
-    folders = []
+    counted = is_counted(folder)
+    folders, written = [], 0
     for path in inside:
-        if without is not None and os.path.realpath(path) == os.path.realpath(without):
-            continue
         hidden = path.name.startswith((".", "__MACOSX"))
         if hidden:
             skipped.append(Skipped(path, "it is a hidden file of a system", picture=False))
         elif path.is_dir():
             folders.append(path)
+        elif (counted and is_table(path)) or (within_counted and is_export(path, folder)):
+            written += 1
         elif _is_named_as_any(path):
             yield path
         else:
@@ -108,13 +121,29 @@ def _inside(
             skipped.append(
                 Skipped(path, reason or "it is not called what pictures are", bool(reason))
             )
+    if written and not _is_of_tables(folder, tables):
+        files = "one file" if written == 1 else f"{written} files"
+        skipped.append(Skipped(folder, f"{WRITTEN} {files} in it", picture=False))
     for path in folders:
         if not recursive:
-            skipped.append(Skipped(path, "it is a folder; --recursive looks into it", False))
+            written_alone = only_written(path, within_counted=counted)
+            if written_alone and _is_of_tables(path, tables):
+                continue
+            if written_alone and any(path.iterdir()):
+                skipped.append(Skipped(path, f"{WRITTEN} what is in it", picture=False))
+            else:
+                reason = "it is a folder; --recursive looks into it"
+                skipped.append(Skipped(path, reason, picture=False))
         elif path.is_symlink() or not depth:
             skipped.append(Skipped(path, "it is a link to a folder, or too deep", False))
         else:
-            yield from _inside(path, skipped, recursive, without, depth - 1)
+            yield from _inside(path, skipped, recursive, tables, depth - 1, within_counted=counted)
+
+
+def _is_of_tables(folder: Path, tables: str) -> bool:
+    """Whether a folder is that of the tables, or one in it."""
+    real = os.path.realpath(folder)
+    return bool(tables) and tables in (real, str(Path(real).parent))
 
 
 def _is_named_as_any(path: Path) -> bool:
@@ -126,6 +155,11 @@ def _no_picture(folder: Path, skipped: Sequence[Skipped]) -> str:
     if known:
         return (
             f"{folder} holds no picture that can be read: {known[0].path.name}: {known[0].reason}."
+        )
+    if any(one.reason.startswith(WRITTEN) for one in skipped):
+        return (
+            f"{folder} holds no picture but those that `cellbench count` wrote; name a folder of "
+            "your own."
         )
     below = any("--recursive" in one.reason for one in skipped)
     return f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that does" + (

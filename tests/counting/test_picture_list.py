@@ -38,11 +38,56 @@ def test_every_file_is_a_picture_or_has_a_reason(folder):
 
 
 def test_folders_within_are_looked_into_where_asked(folder):
-    (folder / "counts").mkdir()
-    Image.new("L", (4, 4)).save(folder / "counts" / "drawn.png")
-    listed = list_pictures([folder], recursive=True, without=folder / "counts")
+    listed = list_pictures([folder], recursive=True)
     assert sorted(names(listed)) == ["B µm Ø.TIF", "a.png", "a.png"]
     assert not [one for one in listed.skipped if "--recursive" in one.reason]
+
+
+def counts_in(place):
+    """What `count` writes."""
+    (place / "pictures").mkdir(parents=True, exist_ok=True)
+    (place / "napari").mkdir(exist_ok=True)
+    for name in ("counts.csv", "points.csv", "method.json", "skipped.csv", "lock"):
+        (place / name).write_text("x")
+    Image.new("L", (4, 4)).save(place / "pictures" / "a-0a1b2c3d.png")
+    (place / "napari" / "a-0a1b2c3d.csv").write_text("x")
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("out", ["counts", ".", "elsewhere"])
+def test_what_a_count_wrote_is_not_counted(folder, out, recursive):
+    place = folder / out
+    counts_in(place)
+    before = [*names(list_pictures([folder / "well B2"])), "B µm Ø.TIF", "a.png"]
+    for tables in (place, folder / "counts2"):
+        listed = list_pictures([folder], recursive=recursive, without=tables)
+        assert sorted(names(listed)) == sorted(before if recursive else before[1:])
+        reasons = {one.path: one.reason for one in listed.skipped if place in one.path.parents
+                   or one.path == place}  # fmt: skip
+        told = [path for path, reason in reasons.items() if reason.startswith("`cellbench count`")]
+        assert bool(told) == (tables != place)
+        assert place / "pictures" / "a-0a1b2c3d.png" not in reasons
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_pictures_of_ones_own_in_the_folder_of_the_tables_are_counted(tmp_path, counted):
+    place = tmp_path / "photos" / "sub"
+    (place / "pictures").mkdir(parents=True)
+    for name in ("b.png", "pictures/c.png"):
+        Image.new("L", (4, 4)).save(place / name)
+    Image.new("L", (4, 4)).save(tmp_path / "photos" / "a.png")
+    if counted:
+        counts_in(place)
+    listed = list_pictures([tmp_path / "photos"], recursive=True, without=place)
+    assert names(listed) == ["a.png", "b.png", "c.png"]
+    flat = list_pictures([tmp_path / "photos"], without=place)
+    assert [one.path for one in flat.skipped if "--recursive" in one.reason] == [place]
+
+
+def test_a_folder_of_a_count_alone_is_named_as_such(tmp_path):
+    counts_in(tmp_path / "counts")
+    with pytest.raises(UserError, match="no picture but those that `cellbench count` wrote"):
+        list_pictures([tmp_path / "counts"], recursive=True)
 
 
 def test_links_that_lead_in_a_circle_end(folder):

@@ -1,0 +1,60 @@
+"""Which files of a folder `cellbench count` and `cellbench view` wrote, by their names."""
+
+import re
+from pathlib import Path
+
+from cellbench.counting.count_tables import COUNTS, METHOD, POINTS, SKIPPED
+from cellbench.counting.point_exports import WRITERS
+
+_TABLES = re.compile(
+    "|".join(map(re.escape, (COUNTS, POINTS, METHOD, SKIPPED)))
+    + r"|(estimates|regions|useful)\.csv|regions\.json|corrected(-[\w-]+)?\.csv|lock"
+)
+# The first digits of the hash of the picture, see `Exporter.files`.
+_HASHED = r".*-[0-9a-f]{8}"
+_EXPORTS = {
+    kind: re.compile(_HASHED + re.escape(end), re.DOTALL)
+    for kind, end in {"pictures": ".png", **{k: v[0] for k, v in WRITERS.items()}}.items()
+}
+
+
+def is_counted(folder: Path) -> bool:
+    """Whether a folder has the tables of `cellbench count`."""
+    return (folder / METHOD).is_file() and (folder / COUNTS).is_file()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of a counted folder is called what its tables are."""
+    return _TABLES.fullmatch(path.name) is not None
+
+
+def is_export(path: Path, folder: Path) -> bool:
+    """Whether a file of a folder in a counted one is called what is written there.
+
+    Args:
+        path: of the file.
+        folder: that holds it, such as `counts/pictures`.
+    """
+    form = _EXPORTS.get(folder.name)
+    return form is not None and form.fullmatch(path.name) is not None
+
+
+def only_written(folder: Path, *, within_counted: bool = False) -> bool:
+    """Whether a folder holds nothing but what was written there; so does an empty one.
+
+    Args:
+        folder: of a user.
+        within_counted: whether the folder that holds it is a counted one.
+    """
+    counted = is_counted(folder)
+    try:
+        return all(
+            (path.is_dir() and path.name in _EXPORTS and only_written(path, within_counted=True))
+            or (path.is_file() and is_table(path))
+            if counted
+            else within_counted and is_export(path, folder)
+            for path in folder.iterdir()
+            if not path.name.startswith(".")
+        )
+    except OSError:
+        return False
