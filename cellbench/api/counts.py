@@ -162,9 +162,28 @@ def count(
         Counts and points of the pictures, those counted before too.
 
     Raises:
-        UserError: there is no such picture or run, or it cannot be used. A picture that cannot be
-            counted stops no others: see `CountResult.refused`.
+        UserError: there is no such picture or run, it cannot be used, or a value is none that its
+            argument takes. A picture that cannot be counted stops no others: see
+            `CountResult.refused`.
     """
+    from cellbench.counting.count_options import (
+        SCALES,
+        UM_PER_PX,
+        check_number,
+        check_pictures,
+        check_programs,
+        check_range,
+        check_texts,
+    )
+
+    paths = {"--with": run, "--out": out, "--roi": roi, "--store": store}
+    planes = {"--channel": channel, "--page": page, "--project": project}
+    check_texts(paths | planes | {"--annotated": annotated, "--group": group, "--device": device})
+    named, programs, ends = check_pictures(pictures), check_programs(also), check_range(range)
+    scale = check_number("--scale", scale, SCALES)
+    if um_per_px is not None:
+        um_per_px = check_number("--um-per-px", um_per_px, UM_PER_PX)
+
     from cellbench.counting.folder_count import count_pictures
     from cellbench.data.planes import PlaneChoice
     from cellbench.data.reader import ReadOptions
@@ -172,19 +191,19 @@ def count(
 
     return CountResult(
         count_pictures(
-            [pictures] if isinstance(pictures, str | Path) else pictures,
+            named,
             None if run is None else str(run),
             out=Path(out),
             scale=scale,
             um_per_px=um_per_px,
             marked=not no_pictures,
-            also=also,
+            also=programs,
             device=device,
             trust_weights=trust_weights,
             store=store,
             display=display or Display(),
             reading=ReadOptions(
-                PlaneChoice(channel=channel, page=page, project=project), range, invert
+                PlaneChoice(channel=channel, page=page, project=project), ends, invert
             ),
             recursive=recursive,
             regions=None if roi is None else Path(roi),

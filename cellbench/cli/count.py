@@ -32,7 +32,7 @@ _MOST_NOTES = 8
 @click.option("--with", "run", metavar="RUN")
 @click.option("--out", default="counts", show_default=True, metavar="DIR")
 @click.option("--scale", type=click.FloatRange(0.05, 20.0), default=1.0, show_default=True)
-@click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
+@click.option("--um-per-px", type=click.FloatRange(1e-4, 1e4))
 @click.option("--channel", metavar="N|NAME")
 @click.option("--page", metavar="N|Z=N,T=N")
 @click.option("--project", type=click.Choice(["max", "mean", "min", "median"]))

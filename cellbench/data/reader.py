@@ -8,6 +8,7 @@ mapped to 0..255. Each decision is a note.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,8 @@ _TURNS = {
     2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored", 5: "turned and mirrored",
     6: "turned by 90 degrees", 7: "turned and mirrored", 8: "turned by 270 degrees",
 }  # fmt: skip
+# A range that numbers can be divided by.
+_NARROWEST = 1e-250
 RULE = 1
 """Version of the rule from numbers to 0..1; see `cellbench.data.intensities`."""
 
@@ -50,10 +53,15 @@ class ReadOptions:
     invert: bool = False
 
     def __post_init__(self) -> None:
-        if self.range is not None and not self.range[0] < self.range[1]:
+        if self.range is None:
+            return
+        low, high = self.range
+        if not (isfinite(low) and isfinite(high)):
+            raise UserError(f"--range takes two finite numbers, not {low:g} {high:g}.")
+        if not high / 2 - low / 2 > _NARROWEST:
             raise UserError(
-                f"--range {self.range[0]:g} {self.range[1]:g} is empty; name the number that "
-                "becomes black and a greater one that becomes white."
+                f"--range {low:g} {high:g} is empty; name the number that becomes black and a "
+                "greater one that becomes white."
             )
 
 

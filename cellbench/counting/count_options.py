@@ -1,0 +1,111 @@
+"""Whether what is given to `cellbench.count` can be used, before anything is read or written."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from cellbench.counting.point_exports import WRITERS
+from cellbench.errors import UserError
+
+SCALES = (0.05, 20.0)
+"""Least and greatest `--scale`."""
+UM_PER_PX = (1e-4, 1e4)
+"""Least and greatest `--um-per-px`: a tenth of a nanometre, and a centimetre."""
+
+
+def check_number(option: str, value: Any, ends: tuple[float, float]) -> float:
+    """A number between two ends.
+
+    Args:
+        option: that gave it, such as "--scale".
+        value: of any type.
+        ends: the least and the greatest.
+
+    Raises:
+        UserError: it is no number, not finite, or beyond the ends.
+    """
+    if _is_number(value) and ends[0] <= value <= ends[1]:
+        return float(value)
+    raise UserError(
+        f"{option}: a number of at least {ends[0]:g} and at most {ends[1]:g} is wanted here, not "
+        f"{_shown(value)}."
+    )
+
+
+def check_range(value: Any) -> tuple[float, float] | None:
+    """Two finite numbers, or None.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        ends = list(value)
+        if len(ends) == 2 and all(_is_number(end) and math.isfinite(end) for end in ends):
+            return float(ends[0]), float(ends[1])
+    raise UserError(f"--range: two finite numbers are wanted here, not {_shown(value)}.")
+
+
+def check_texts(values: Mapping[str, Any]) -> None:
+    """Texts and paths that may be left out (None) and are not empty.
+
+    Args:
+        values: by option.
+
+    Raises:
+        UserError: one is empty, or no text.
+    """
+    for option, value in values.items():
+        if value is not None:
+            _check_text(option, value)
+
+
+def check_programs(value: Any) -> Sequence[str]:
+    """Names of programs that points are written for.
+
+    Raises:
+        UserError: one is not known.
+    """
+    named = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    for one in named:
+        if not isinstance(one, str) or one not in WRITERS:
+            raise UserError(f"--also: {_shown(one)} is none of {', '.join(WRITERS)}; name these.")
+    return named
+
+
+def check_pictures(value: Any) -> list[str | Path]:
+    """Files and folders as a list.
+
+    Raises:
+        UserError: one is no path, or empty.
+    """
+    if isinstance(value, str | Path):
+        value = [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise UserError(
+            f"A path of a picture or a folder, or a list of them, is wanted, not {_shown(value)}."
+        )
+    paths = list(value)
+    for path in paths:
+        _check_text("PICTURE", path)
+    return paths
+
+
+def _check_text(option: str, value: Any) -> None:
+    if not isinstance(value, str | Path):
+        raise UserError(f"{option}: text is wanted here, not {_shown(value)}.")
+    if value == "":
+        raise UserError(
+            f"{option} is empty, as a variable of the shell is that was not set; give a value."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
