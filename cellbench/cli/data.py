@@ -15,7 +15,7 @@ from rich.table import Table
 from cellbench.api.listings import datasets
 from cellbench.api.own_folders import import_own
 from cellbench.cli.docs import Documented
-from cellbench.cli.limits import max_annotation, max_file, max_picture, max_points
+from cellbench.cli.limits import EDGE_UM, max_annotation, max_file, max_picture, max_points
 from cellbench.errors import UserError
 
 # Subcommand -> (module under cellbench.cli, one-line help shown without importing it).
@@ -98,7 +98,7 @@ def list_command(as_json: bool) -> None:
 )
 @click.option("--annotations", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--group", metavar="PATTERN|COLUMN")
-@click.option("--um-per-px", type=click.FloatRange(0, min_open=True))
+@click.option("--um-per-px", type=EDGE_UM)
 @click.option("--channel", metavar="N|NAME")
 @click.option("--page", metavar="N|Z=N,T=N")
 @click.option("--project", type=click.Choice(["max", "mean", "min", "median"]))

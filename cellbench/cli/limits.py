@@ -1,11 +1,30 @@
-"""Options that raise the limits of what is read from outside."""
+"""Limits of what is read from outside, as options, and of the numbers that options take."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from cellbench.data.pixel_sizes import LEAST_EDGE_UM, MOST_EDGE_UM
 from cellbench.files.limits import ANNOTATION, FILE, PICTURE, POINTS, SIDECAR, Limit
+
+
+class FiniteRange(click.FloatRange):
+    """A number between two ends; NaN, which is beyond neither, is refused too."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        found = float(super().convert(value, param, ctx))
+        if math.isnan(found):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return found
+
+
+EDGE_UM = FiniteRange(LEAST_EDGE_UM, MOST_EDGE_UM)
+"""The edge of a pixel, micrometres."""
 
 
 def _option(limit: Limit) -> Callable[..., Any]:

@@ -1,7 +1,14 @@
 """The calibrated size of a pixel in what a file states of itself."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+from cellbench.errors import UserError
+
+LEAST_EDGE_UM, MOST_EDGE_UM = 1e-4, 1e3
+"""The edges of a pixel that a user may state, micrometres: from an electron microscope's to a
+camera's."""
 
 # Micrometres of a unit, by its name in OME-XML and in ImageJ's metadata, in lower case.
 _UM = {
@@ -35,7 +42,23 @@ def plausible(edges: Sequence[Any] | None) -> tuple[float, float] | None:
         x, y = (float(edge) for edge in edges or (0, 0))
     except (TypeError, ValueError):
         return None
-    return (x, y) if all(1e-4 < size < 1e3 for size in (x, y)) else None
+    return (x, y) if all(LEAST_EDGE_UM < size < MOST_EDGE_UM for size in (x, y)) else None
+
+
+def check_edge(um_per_px: Any) -> None:
+    """Refuse an edge of a pixel that no picture has; None, for one that is not known, is allowed.
+
+    Raises:
+        UserError: it is no finite number, or absurd.
+    """
+    if um_per_px is None:
+        return
+    known = isinstance(um_per_px, int | float) and math.isfinite(um_per_px)
+    if not known or not LEAST_EDGE_UM <= um_per_px <= MOST_EDGE_UM:
+        raise UserError(
+            f"--um-per-px {str(um_per_px)[:40]} is no edge of a pixel in micrometres; give a "
+            f"number from {LEAST_EDGE_UM:g} to {MOST_EDGE_UM:g}, or none where it is not known."
+        )
 
 
 def _from_ome(file: Any) -> tuple[float, float] | None:

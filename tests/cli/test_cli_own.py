@@ -63,6 +63,17 @@ def test_what_contradicts_itself_is_one_sentence_and_exit_code_2(
         assert "\n" not in sentence
 
 
+@pytest.mark.parametrize("edge", ["nan", "inf", "1e300", "0", "-1"])
+@pytest.mark.parametrize("words", [["data", "import", "mine", "--own", "--from"], ["count"]])
+def test_the_size_of_a_pixel_is_a_number_that_pictures_have(words, edge, home, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ending:
+        main([*words, str(tmp_path), "--um-per-px", edge])
+    assert ending.value.code == 2
+    sentence = capsys.readouterr().err.strip()
+    assert sentence.endswith("it takes a number of at least 0.0001 and at most 1000.")
+    assert "\n" not in sentence
+
+
 def import_and_photos(name, tmp_path, command):
     """A set of sixteen pictures, and forty others with their true counts."""
     cells = copy_pictures(nuclei_pictures(16), tmp_path / "annotated")

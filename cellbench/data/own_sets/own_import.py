@@ -25,6 +25,7 @@ from cellbench.data.own_sets.measurements import Measured, measure, set_config
 from cellbench.data.own_sets.micrometre_points import in_pixels, stated_um_per_px
 from cellbench.data.own_sets.pairing import FoundAnnotation, first, pair
 from cellbench.data.own_sets.placement import Placement
+from cellbench.data.pixel_sizes import check_edge
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
@@ -133,6 +134,7 @@ def understand_folder(
         UserError: the name is taken; a file cannot be read; or what is there contradicts itself.
     """
     check_name(name)
+    check_edge(um_per_px)
     if is_on_disk(name) and not force:
         raise UserError(f"{name} is on disk already; --force replaces it.")
     source = Path(source).expanduser()

@@ -10,7 +10,7 @@ import pytest
 from annotation_samples import FORMATS, WHOLE_PIXELS, copy_pictures, nuclei_pictures
 from PIL import Image
 
-from cellbench import import_own, run, verify
+from cellbench import count, import_own, run, verify
 from cellbench.data.own_sets.own_import import understand_folder
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_damage import verify_set
@@ -211,6 +211,18 @@ def test_the_name_of_a_published_set_is_refused(folder, pictures, home):
     for name in ("vgg", "vgg-sim", "mine-sim", "../x", "A"):
         with pytest.raises(UserError):
             import_own(name, folder)
+
+
+@pytest.mark.parametrize("edge", [float("nan"), float("inf"), 1e300, 0, -0.5, 1e-9, "0.5"])
+def test_an_edge_of_a_pixel_that_no_picture_has_is_refused(edge, folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    with pytest.raises(UserError, match=r"give a number from 0\.0001 to 1000") as refusal:
+        import_own("mine", folder, um_per_px=edge)
+    assert str(edge) in str(refusal.value)
+    assert own_sets() == []
+    with pytest.raises(UserError, match=r"give a number from 0\.0001 to 1000"):
+        count(folder, um_per_px=edge, out=folder / "counts")
+    assert not (folder / "counts").exists()
 
 
 def test_annotations_may_be_in_another_folder_and_bare_pictures_left_out(
