@@ -33,6 +33,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _IMAGEJ = {"area", "counter", "ctr", "mean", "slice", "ch", "frame", "count", "bx", "by"}
 _PICTURE = ("image", "picture", "filename", "file_name", "file", "image_name", "label")
 _COUNT = ("count", "counts", "cells", "cell_count", "number")
+_MOST_COUNTED = 10**7
 _MICROMETRES = re.compile(r"^([xy])[ _]?[(\[]?(?:um|µm|μm|micron|microns)[)\]]?$")
 COMMAS = "Decimal commas were read as points."
 
@@ -111,7 +112,40 @@ def read_table(path: Path) -> list[FileAnnotation]:
     return found
 
 
-def _parsed(path: Path) -> _Table:
+def named_pictures(path: Path) -> list[str]:
+    """The pictures that a table of counts or of cells names, also where a line of it does not fit.
+
+    Returns:
+        Names as they are written; none for another file, such as a table of groups.
+    """
+    try:
+        lines, separator = _lines(path)
+    except UserError:
+        return []
+    found: list[str] = []
+    column = None
+    for at, line in lines:
+        try:
+            fields = _fields(line, separator, path, at)
+            if at == lines[0][0]:
+                column = _picture_column([field.casefold() for field in fields])
+            elif column is not None and column < len(fields):
+                found.append(_picture(fields[column], path, at))
+        except UserError:
+            continue
+    return found
+
+
+def _picture_column(header: Sequence[str]) -> int | None:
+    """The column that names pictures beside counts or places; None where there is none."""
+    beside = {*_COUNT, "x", "x_px", "x (px)", NAPARI.x} & set(header)
+    if not beside and not any(map(_MICROMETRES.match, header)):
+        return None
+    return next((header.index(name) for name in _PICTURE if name in header), None)
+
+
+def _lines(path: Path) -> tuple[list[tuple[int, str]], str | None]:
+    """The numbered lines of a table that hold something, and what separates its fields."""
     data = read_annotation_bytes(path)
     try:
         text = data.decode("utf-8-sig")
@@ -124,9 +158,14 @@ def _parsed(path: Path) -> _Table:
         for at, line in enumerate(text.splitlines(), start=1)
         if (kept := _REMARK.sub("", line).strip(" ")).strip()
     ]
+    separator = next((sign for sign in "\t;," if lines and sign in lines[0][1]), None)
+    return lines, separator
+
+
+def _parsed(path: Path) -> _Table:
+    lines, separator = _lines(path)
     if not lines:
         return _Table(path, None, [], False)
-    separator = next((sign for sign in "\t;," if sign in lines[0][1]), None)
     rows: list[tuple[int, list[str]]] = []
     commas = False
     for at, line in lines:
@@ -218,15 +257,24 @@ def _counts(table: _Table, notes: tuple[str, ...]) -> list[FileAnnotation] | Non
         return None
     found = []
     for at, fields in table.rows:
-        value = _number(fields[count], table.path, at)
-        if value != int(value) or not 0 <= value <= 10**7:
-            raise UserError(
-                f"{table.path}, line {at}: {fields[count]!r} is no number of cells; write a whole "
-                "number of at least 0."
-            )
+        cells = _cells(fields[count], table.path, at)
         name = _picture(fields[picture], table.path, at)
-        found.append(FileAnnotation(None, count=int(value), picture=name, notes=notes))
+        found.append(FileAnnotation(None, count=cells, picture=name, notes=notes))
     return found
+
+
+def _cells(field: str, path: Path, at: int) -> int:
+    """A number of cells."""
+    try:
+        value = number(field)
+    except ValueError:
+        value = -1.0
+    if value != int(value) or not 0 <= value <= _MOST_COUNTED:
+        raise UserError(
+            f"{path}, line {at}: {field[:40]!r} is no number of cells; write a whole number from 0 "
+            f"to {_MOST_COUNTED}, or take the line out."
+        )
+    return int(value)
 
 
 def _picture(text: str, path: Path, at: int) -> str:

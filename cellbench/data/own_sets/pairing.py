@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cellbench.data.annotation_formats.file_annotation import FileAnnotation
 from cellbench.data.annotation_formats.known_formats import AnnotationFormat, format_of
+from cellbench.data.annotation_formats.point_tables import SUFFIXES, named_pictures
 from cellbench.data.images import is_named_as_picture
 from cellbench.data.own_sets.folder_files import FolderFiles, exact_key, path_key, shared_stem
 from cellbench.errors import UserError
@@ -48,11 +49,11 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
 
     Args:
         files: from `find_files`.
-        apart: folder of the annotations, where it is not that of the pictures.
+        apart: folder or file of the annotations, where it is not the folder of the pictures.
 
     Raises:
         UserError: an annotation has no picture, two could be meant, or a file that goes by a
-            picture's name cannot be read.
+            picture's name, names one or is `apart` cannot be read.
     """
     places = _Pictures(files)
     found: dict[Path, list[FoundAnnotation]] = {}
@@ -65,7 +66,8 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
             format_ = format_of(file)
             annotations = format_.read(file)
         except UserError:
-            if own is None and not is_named_as_picture(file):
+            meant = own is not None or is_named_as_picture(file) or file == apart
+            if not meant and not places.names_one(file):
                 paired.unread.append(file)  # a README, a table of something else
                 continue
             raise
@@ -134,6 +136,16 @@ class _Pictures:
             if (key,) in table:
                 return _single(table[(key,)], f"{file}: {name}")
         return None
+
+    def names_one(self, file: Path) -> bool:
+        """Whether a table of counts or of cells names any of the pictures.
+
+        Raises:
+            UserError: two go by a name in it.
+        """
+        if file.suffix.lower() not in SUFFIXES:
+            return False
+        return any(self.by_name(name, file) is not None for name in named_pictures(file))
 
 
 def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:

@@ -206,6 +206,36 @@ def test_what_contradicts_itself_is_refused_by_name(spoil, words, folder, pictur
     assert own_sets() == []
 
 
+@pytest.mark.parametrize("cell", ["12.5", "", "-3", "nan", "many", "1e12"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_cell_of_a_table_of_counts_that_is_no_count_is_named(
+    cell, apart, folder, pictures, home, tmp_path
+):
+    table = (tmp_path if apart else folder) / "counts.csv"
+    lines = [f"{name}.png,{cell if n == 2 else 7}" for n, name in enumerate(sorted(pictures))]
+    table.write_text("\n".join(["image,count", *lines]))
+    with pytest.raises(UserError) as refusal:
+        import_own("mine", folder, annotations=table if apart else None)
+    assert str(refusal.value).startswith(f"{table}, line 4: {cell!r} is no number of cells; write")
+
+
+def test_a_table_that_names_the_pictures_is_never_passed_over(folder, pictures, home):
+    FORMATS["text"](cells_of(pictures), folder)
+    first = sorted(pictures)[0]
+    table = folder / "all.csv"
+    for text, words in (
+        (f"image,x,y\n{first}.png,3,4\n{first}.png,3,four\n", "line 3: 'four' is no number"),
+        (f"image,count\n{first}.png,3\nnext\n", "line 3: it has 1 fields and not 2"),
+    ):
+        table.write_text(text)
+        with pytest.raises(UserError, match=words):
+            import_own("mine", folder)
+    for text in ("image,count\nelse.png,12.5\n", f"image,donor\n{first}.png,3\n"):
+        table.write_text(text)
+        assert any("not read: all.csv" in note for note in import_own("mine", folder).notes)
+        shutil.rmtree(home / "data/mine")
+
+
 def test_the_name_of_a_published_set_is_refused(folder, pictures, home):
     FORMATS["text"](cells_of(pictures), folder)
     for name in ("vgg", "vgg-sim", "mine-sim", "../x", "A"):
