@@ -77,13 +77,18 @@ def view(
 
             found = order_by_use(
                 counted,
-                checked=CorrectionLog.open(folder, annotator).changes.keys(),
+                checked=CorrectionLog.open(folder, annotator, counted.hashes).changes.keys(),
                 load=lambda: counter_of(counted, run, device=device),
                 place_of=lambda picture: moved_file(picture, place),
                 display=display,
             )
             counted, order = found.counted, found.by
         session = ViewSession(counted, annotator=annotator, pictures=place, ordered_by=order)
+        if session.outdated and display is not None:
+            display.say(
+                f"{session.outdated} pictures have changed since they were corrected: their "
+                "corrections are kept, and do not hold for what is there now."
+            )
         with ViewServer(session, port=port) as server:
             ready(server)
             server.serve_forever()
@@ -105,5 +110,9 @@ def count_agreement(counts: str | Path = "counts") -> "Agreement":
     from cellbench.counting.counted_folder import read_counted
 
     folder = Path(counts)
-    logs = {name or "corrected": CorrectionLog.open(folder, name) for name in annotators_of(folder)}
-    return agreement(read_counted(folder), logs)
+    counted = read_counted(folder)
+    logs = {
+        name or "corrected": CorrectionLog.open(folder, name, counted.hashes)
+        for name in annotators_of(folder)
+    }
+    return agreement(counted, logs)

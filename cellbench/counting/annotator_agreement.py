@@ -63,8 +63,9 @@ def agreement(counted: CountedFolder, logs: Mapping[str, CorrectionLog]) -> Agre
     for picture in counted.pictures:
         own: list[float | None] = [picture.count]
         for log in logs.values():
-            done = apply_changes(picture.places, log.changes.get(picture.name, ()))
-            own.append(float(done.count) if done.checked else None)
+            done = apply_changes(picture.places, log.of(picture.name, picture.sha256))
+            placed = picture.points is not None or len(done.added)
+            own.append((float(done.count) if placed else picture.count) if done.checked else None)
         counts[picture.name] = tuple(own)
     counters = (METHOD_NAME, *logs)
     pairs = [

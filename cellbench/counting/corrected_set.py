@@ -27,8 +27,8 @@ def people_of(counted: CountedFolder) -> dict[str, CorrectionLog]:
     is a person's, unless it repeats the other file.
     """
     names = [name for name in annotators_of(counted.folder) if name]
-    found = {name: CorrectionLog.open(counted.folder, name) for name in names}
-    own = CorrectionLog.open(counted.folder)
+    found = {name: CorrectionLog.open(counted.folder, name, counted.hashes) for name in names}
+    own = CorrectionLog.open(counted.folder, "", counted.hashes)
     if len(found) == 1 and own.changes and own.changes != found[names[0]].changes:
         found["corrected"] = own
     return found if len(found) > 1 else {}
@@ -52,7 +52,7 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
         image_id = names.get(_stem(picture))
         if image_id is None:
             continue
-        found = [log.changes.get(picture.name, ()) for log in logs.values()]
+        found = [log.of(picture.name, picture.sha256) for log in logs.values()]
         counts = [apply_changes(picture.places, own).count if own else None for own in found]
         pictures[image_id] = counts
     document = {"people": list(logs), "pictures": pictures}
@@ -84,17 +84,18 @@ def write_corrected(counted: CountedFolder, target: Path) -> int:
             f"{counted.folder} was corrected by {', '.join(names)}; copy the file of the one whose "
             "corrections hold to corrected.csv."
         )
-    log = CorrectionLog.open(counted.folder, "" if "" in names else names[0])
+    log = CorrectionLog.open(counted.folder, "" if "" in names else names[0], counted.hashes)
     target.mkdir(parents=True, exist_ok=True)
     written = 0
     for picture in counted.pictures:
-        changes = log.changes.get(picture.name)
-        if not changes:
+        changes = log.of(picture.name, picture.sha256)
+        done = apply_changes(picture.places, changes)
+        # A number that was looked through says where no cell is, unless all were added by hand.
+        if not changes or (picture.points is None and not len(done.added) and picture.count):
             continue
         path = picture_file(picture)
         if not path.is_file() or sha256_file(path) != picture.sha256:
             raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
-        done = apply_changes(picture.places, changes)
         cells = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
         stem = _stem(picture)
         with writing(target / stem):

@@ -1,6 +1,7 @@
 """What people have changed in a count: `corrected.csv` beside the method's points.
 
-A line a change: the picture, the place, whether a cell was added there or one taken away, and when.
+A line a change: the picture, the place, whether a cell was added there or one taken away, when, and
+the SHA-256 of the picture's file: changes of a picture do not hold for another one of its name.
 The method's tables stay as they are. Lines of one moment were one action, and undoing takes the
 last one away; what is left after the last line is the corrected count. The file is written as a
 whole before anything is shown, so that nothing that was shown is lost with the process.
@@ -10,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from cellbench.files.reading import read_file
 from cellbench.files.writing import write_atomically
 
 CORRECTED = "corrected.csv"
-HEAD = ("image", "x_px", "y_px", "change", "when")
+HEAD = ("image", "x_px", "y_px", "change", "when", "sha256")
+_OLDER_HEAD = HEAD[:-1]
 ADDED, REMOVED, CHECKED = "added", "removed", "checked"
 
 _ANNOTATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -41,6 +43,7 @@ class Change:
         y: px.
         kind: ADDED, REMOVED or CHECKED.
         when: ISO 8601, UTC.
+        sha256: of the picture's file; empty in files of earlier versions.
     """
 
     image: str
@@ -48,6 +51,7 @@ class Change:
     y: float
     kind: str
     when: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,16 @@ class CorrectionLog:
     changes: dict[str, list[Change]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path, annotator: str = "") -> "CorrectionLog":
+    def open(
+        cls, folder: Path, annotator: str = "", pictures: Iterable[tuple[str, str]] = ()
+    ) -> "CorrectionLog":
         """Read the changes of a person; none where there is no file yet.
 
         Args:
             folder: that was counted.
             annotator: name of several people's files, such as "anna" for corrected-anna.csv.
+            pictures: name and SHA-256 of each that is counted: one that was moved takes the changes
+                of its old name along, if no picture has that name any more.
 
         Raises:
             UserError: the name cannot be one, or the file is damaged.
@@ -97,33 +105,57 @@ class CorrectionLog:
         log = cls(file)
         for change in read_changes(file) if file.exists() else ():
             log.changes.setdefault(change.image, []).append(change)
+        hashes = dict(pictures)
+        left = {
+            change.sha256: name
+            for name, own in log.changes.items() if name not in hashes
+            for change in own if change.sha256
+        }  # fmt: skip
+        for name, sha256 in hashes.items():
+            if name not in log.changes and sha256 in left:
+                moved = log.changes.pop(left.pop(sha256), ())
+                log.changes[name] = [replace(change, image=name) for change in moved]
         return log
 
-    def add(self, image: str, changes: Iterable[tuple[str, float, float]]) -> None:
+    def of(self, image: str, sha256: str) -> list[Change]:
+        """The changes of a picture as it is: those of another file of its name do not count."""
+        return [c for c in self.changes.get(image, ()) if c.sha256 in ("", sha256)]
+
+    def add(
+        self, image: str, changes: Iterable[tuple[str, float, float]], sha256: str = ""
+    ) -> None:
         """Keep one action: all its changes have one moment.
 
         Args:
             image: name of the picture.
             changes: kind, x and y of each; none is no action.
+            sha256: of its file.
 
         Raises:
             UserError: the disk is full or cannot be written; nothing is then changed.
         """
         when = self._now()
-        new = [Change(image, round(x, 4), round(y, 4), kind, when) for kind, x, y in changes]
+        new = [
+            Change(image, round(x, 4), round(y, 4), kind, when, sha256) for kind, x, y in changes
+        ]
         if new:
             self._replace(image, [*self.changes.get(image, ()), *new])
 
-    def undo(self, image: str) -> bool:
+    def undo(self, image: str, sha256: str = "") -> bool:
         """Take the last action on a picture away; False where there is none.
+
+        Args:
+            image: name of the picture.
+            sha256: of its file.
 
         Raises:
             UserError: the disk cannot be written; nothing is then changed.
         """
-        own = self.changes.get(image, [])
+        own = self.of(image, sha256)
         if not own:
             return False
-        self._replace(image, [change for change in own if change.when != own[-1].when])
+        all_of = self.changes[image]
+        self._replace(image, [change for change in all_of if change.when != own[-1].when])
         return True
 
     def _replace(self, image: str, changes: list[Change]) -> None:
@@ -176,12 +208,13 @@ def read_changes(path: Path) -> list[Change]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read ({reason}).") from error
-    if not rows or tuple(rows[0]) != HEAD or len(rows) > _MOST_CHANGES:
+    head = tuple(rows[0]) if rows else ()
+    if head not in (HEAD, _OLDER_HEAD) or len(rows) > _MOST_CHANGES:
         raise UserError(f"{path} has to have the columns {', '.join(HEAD)}; move it away.")
     found = []
     for number, row in enumerate(rows[1:], start=2):
         try:
-            image, x, y, kind, when = row
+            image, x, y, kind, when, sha256 = row if head == HEAD else (*row, "")
             if kind not in (ADDED, REMOVED, CHECKED):
                 raise ValueError(f"{kind[:20]!r} is no change")
             moment = datetime.fromisoformat(when)
@@ -192,7 +225,7 @@ def read_changes(path: Path) -> list[Change]:
                 raise ValueError("its place is not finite")
         except ValueError as error:
             raise UserError(f"Line {number} of {path} is no change ({error}).") from error
-        found.append(Change(image, *place, kind, when))
+        found.append(Change(image, *place, kind, when, sha256))
     return found
 
 
@@ -227,5 +260,5 @@ def _text(changes: Sequence[Change]) -> bytes:
     writer.writerow(HEAD)
     for change in changes:
         place = ("", "") if change.kind == CHECKED else (f"{change.x:.4f}", f"{change.y:.4f}")
-        writer.writerow((change.image, *place, change.kind, change.when))
+        writer.writerow((change.image, *place, change.kind, change.when, change.sha256))
     return stream.getvalue().encode("utf-8")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.counting.count_tables import Counted, CountTables
+from cellbench.counting.count_rows import Counted
+from cellbench.counting.count_tables import CountTables
 from cellbench.counting.point_exports import WRITERS
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.data.reader import ReadOptions
@@ -35,7 +36,9 @@ class Exporter:
         if counted.points is None:
             return {}
         # Pictures of one name from two folders must not write over each other.
-        stem = f"{path.stem}-{counted.sha256[:8]}"
+        # Disks take names of 255 bytes; the hash tells two names apart that are cut alike.
+        start = path.stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+        stem = f"{start}-{counted.sha256[:8]}"
         wanted = {"pictures": ".png"} if self.pictures else {}
         wanted |= {program: WRITERS[program][0] for program in self.programs}
         return {kind: self.folder / kind / f"{stem}{end}" for kind, end in wanted.items()}

@@ -79,6 +79,11 @@ class CountedFolder:
     run_id: str = ""
     scale: float = 1.0
 
+    @property
+    def hashes(self) -> list[tuple[str, str]]:
+        """Name and SHA-256 of each picture."""
+        return [(picture.name, picture.sha256) for picture in self.pictures]
+
 
 def read_counted(folder: Path) -> CountedFolder:
     """Read the tables of a counted folder.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.counting.count_tables import csv_lines
+from cellbench.counting.count_rows import csv_lines
 from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.files.writing import write_atomically
 from cellbench.metrics.powered_means import LEVEL, Estimate, PoweredMean, powered_mean

@@ -12,7 +12,8 @@ import numpy as np
 from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_intervals import learned_intervals
-from cellbench.counting.count_tables import COUNTS, Counted, CountTables, shown_name
+from cellbench.counting.count_rows import Counted, shown_name
+from cellbench.counting.count_tables import COUNTS, CountTables
 from cellbench.counting.experiment_means import (
     GroupMeans,
     KnownPicture,
@@ -122,6 +123,12 @@ def count_pictures(
     check_edge(um_per_px)
     listed = list_pictures(pictures, recursive=recursive, without=out)
     files = {shown_name(path): path for path in listed.pictures}
+    if len(files) < len(set(listed.pictures)):
+        twice = next(p for p in listed.pictures if files[shown_name(p)] != p)
+        raise UserError(
+            f"Two pictures are called {shown_name(twice)!r} but for signs that tables cannot have; "
+            "rename one of them."
+        )
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     # What would stop the estimates stops before anything is counted.

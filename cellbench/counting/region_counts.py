@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.counting.count_tables import Counted, csv_lines
+from cellbench.counting.count_rows import Counted, csv_lines
 from cellbench.data.images import SUFFIXES
 from cellbench.data.regions import GEOJSON, IMAGEJ, read_regions
 from cellbench.errors import UserError

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.corrected_set import picture_file
-from cellbench.counting.count_tables import csv_lines
+from cellbench.counting.count_rows import csv_lines
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.data.large import LargePicture, open_picture
 from cellbench.engine.work_progress import Display

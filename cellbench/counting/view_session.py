@@ -21,8 +21,15 @@ from cellbench.counting.corrections import (
 )
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.counting.picture_tiles import PictureTiles
-from cellbench.counting.regions_file import Region, read_regions, regions_of, write_regions
+from cellbench.counting.regions_file import (
+    REGIONS,
+    Region,
+    read_regions,
+    regions_of,
+    write_regions,
+)
 from cellbench.errors import UserError
+from cellbench.files.locks import locked
 from cellbench.ranking.tables import plain
 
 _OPEN_PICTURES = 2
@@ -58,7 +65,7 @@ class ViewSession:
         self.annotator = annotator
         self.ordered_by = ordered_by
         self._folder = pictures
-        self._log = CorrectionLog.open(counted.folder, annotator)
+        self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
         self._regions = read_regions(counted.folder)
         self._lock = threading.RLock()
         self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
@@ -82,6 +89,14 @@ class ViewSession:
             "bias": float(np.mean(off)) if off else None,
         }
 
+    @property
+    def outdated(self) -> int:
+        """How many pictures have changed since the person corrected them."""
+        return sum(
+            bool(self._log.changes.get(name)) and not self._log.of(name, sha256)
+            for name, sha256 in self.counted.hashes
+        )
+
     def picture(self, index: int) -> dict[str, Any]:
         """One picture: its size, its cells, its regions.
 
@@ -103,7 +118,7 @@ class ViewSession:
                 "added": done.added.tolist(),
                 "counts": self._counts(picture),
                 "regions": self._measured(picture, done),
-                "undo": bool(self._log.changes.get(picture.name)),
+                "undo": bool(self._log.of(picture.name, picture.sha256)),
             }
 
     def change(self, index: int, changes: Any) -> None:
@@ -118,7 +133,7 @@ class ViewSession:
         """
         picture = self._picture(index)
         with self._lock:
-            self._log.add(picture.name, _checked(changes, picture))
+            self._log.add(picture.name, _checked(changes, picture), picture.sha256)
 
     def undo(self, index: int) -> None:
         """Take back the last action on a picture.
@@ -126,8 +141,9 @@ class ViewSession:
         Raises:
             UserError: the disk cannot be written.
         """
+        picture = self._picture(index)
         with self._lock:
-            self._log.undo(self._picture(index).name)
+            self._log.undo(picture.name, picture.sha256)
 
     def set_regions(self, index: int, regions: Any) -> None:
         """Replace the regions of a picture.
@@ -140,16 +156,20 @@ class ViewSession:
             new = regions_of(regions)
         except ValueError as error:
             raise UserError(f"These are no regions: {error}.") from None
-        with self._lock:
-            wanted: dict[str, Sequence[Region]] = {**self._regions, picture.name: new}
-            write_regions(self.counted.folder, wanted)
+        folder = self.counted.folder
+        # Others who look at the same folder draw into the same file.
+        with self._lock, locked(folder / f".{REGIONS}.lock", wait=True):
+            wanted: dict[str, Sequence[Region]] = {**read_regions(folder), picture.name: new}
+            write_regions(folder, wanted)
             self._regions = {name: list(own) for name, own in wanted.items()}
 
     def agreement(self) -> dict[str, Any]:
         """How far the method and all people of the folder agree."""
         with self._lock:
             logs = {
-                name or "corrected": CorrectionLog.open(self.counted.folder, name)
+                name or "corrected": CorrectionLog.open(
+                    self.counted.folder, name, self.counted.hashes
+                )
                 for name in annotators_of(self.counted.folder)
             }
         found = agreement(self.counted, logs)
@@ -184,12 +204,14 @@ class ViewSession:
         return self.counted.pictures[index]
 
     def _done(self, picture: CountedPicture) -> CorrectedPicture:
-        return apply_changes(picture.places, self._log.changes.get(picture.name, ()))
+        return apply_changes(picture.places, self._log.of(picture.name, picture.sha256))
 
     def _counts(self, picture: CountedPicture) -> dict[str, Any]:
         """The counts of the method and the person; of an untouched picture they are the same."""
         done = self._done(picture)
-        corrected = float(done.count) if done.checked else picture.count
+        # Without places to take away, a count that was looked through stands until cells are added.
+        counted = picture.points is not None or len(done.added)
+        corrected = float(done.count) if done.checked and counted else picture.count
         area_px = picture.size[0] * picture.size[1]
         return {
             "name": plain(picture.name),

@@ -257,6 +257,10 @@ def csv_cell(value: Any) -> Any:
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     if isinstance(value, str):
-        text = plain(value)
-        return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+        return unformulated(plain(value))
     return value
+
+
+def unformulated(text: str) -> str:
+    """Text with a quote before it where a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text

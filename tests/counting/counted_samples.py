@@ -7,7 +7,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from cellbench.counting.count_tables import Counted, CountTables
+from cellbench.counting.count_rows import Counted
+from cellbench.counting.count_tables import CountTables
 from cellbench.data.stored_set import open_set
 from cellbench.structures import Prediction
 

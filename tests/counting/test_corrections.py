@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellbench.counting.annotator_agreement import agreement
+from cellbench.counting.corrected_set import write_corrected
 from cellbench.counting.corrections import (
     ADDED,
     CHECKED,
@@ -17,6 +18,7 @@ from cellbench.counting.corrections import (
 )
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.counting.regions_file import Region, read_regions, regions_of, write_regions
+from cellbench.counting.view_session import ViewSession
 from cellbench.errors import UserError
 
 POINTS = np.array([[1.5, 2.25], [10.0, 20.0], [10.0, 20.0]])
@@ -29,7 +31,7 @@ def test_changes_come_back_as_they_were_made(tmp_path):
     again = CorrectionLog.open(tmp_path)
     assert again.changes == log.changes
     lines = (tmp_path / "corrected.csv").read_text().splitlines()
-    assert lines[0] == "image,x_px,y_px,change,when"
+    assert lines[0] == "image,x_px,y_px,change,when,sha256"
     assert lines[1].startswith("a.png,3.2500,4.5000,added,20")
     done = apply_changes(POINTS, again.changes["a.png"])
     assert done.kept.tolist() == [False, True, True]
@@ -147,3 +149,73 @@ def test_people_agree_on_the_pictures_that_both_looked_through(tmp_path):
         ("method", "ben"): (1, 1.0, -1.0),
         ("anna", "ben"): (1, 3.0, -3.0),
     }
+
+
+def folder_of(tmp_path, *pictures):
+    return CountedFolder(
+        tmp_path,
+        tuple(
+            CountedPicture(name, 3.0, (50, 50), POINTS, np.full(3, np.nan, np.float32), sha256)
+            for name, sha256 in pictures
+        ),
+    )
+
+
+def test_changes_do_not_hold_for_another_picture_of_the_name_and_are_kept(tmp_path):
+    session = ViewSession(folder_of(tmp_path, ("a.png", "1" * 64)))
+    session.change(0, [[ADDED, 1, 1], [REMOVED, 10, 20]])
+    other = ViewSession(folder_of(tmp_path, ("a.png", "2" * 64)))
+    assert other.outdated == 1
+    assert other.picture(0)["added"] == []
+    assert not other.picture(0)["counts"]["checked"]
+    other.change(0, [[ADDED, 2, 2]])
+    assert other.picture(0)["added"] == [[2, 2]]
+    other.undo(0)
+    assert not other.picture(0)["undo"]
+    again = ViewSession(folder_of(tmp_path, ("a.png", "1" * 64)))
+    assert again.outdated == 0
+    assert again.picture(0)["added"] == [[1, 1]]
+
+
+def test_a_picture_that_was_moved_takes_its_changes_along(tmp_path):
+    counted = folder_of(tmp_path, ("old/a.png", "1" * 64), ("old/b.png", "2" * 64))
+    ViewSession(counted).change(0, [[ADDED, 1, 1]])
+    moved = ViewSession(folder_of(tmp_path, ("new/a.png", "1" * 64), ("old/b.png", "2" * 64)))
+    assert moved.picture(0)["added"] == [[1, 1]]
+    moved.change(0, [[ADDED, 2, 2]])
+    assert {change.image for change in read_changes(tmp_path / "corrected.csv")} == {"new/a.png"}
+    # A copy that is counted beside it has changes of its own.
+    both = folder_of(tmp_path, ("new/a.png", "1" * 64), ("copy/a.png", "1" * 64))
+    assert ViewSession(both).picture(1)["added"] == []
+
+
+def test_changes_of_earlier_versions_hold_for_the_picture_of_the_name(tmp_path):
+    (tmp_path / "corrected.csv").write_text(
+        "image,x_px,y_px,change,when\na.png,1.0,1.0,added,2026-01-01T00:00:00+00:00\n"
+    )
+    session = ViewSession(folder_of(tmp_path, ("a.png", "1" * 64)))
+    assert session.picture(0)["added"] == [[1, 1]]
+
+
+def test_regions_of_two_people_stay(tmp_path):
+    counted = folder_of(tmp_path, ("a.png", "1" * 64), ("b.png", "2" * 64))
+    anna, ben = (ViewSession(counted, annotator=name) for name in ("anna", "ben"))
+    corners = [[0, 0], [9, 0], [9, 9]]
+    anna.set_regions(0, [{"name": "hers", "corners": corners}])
+    ben.set_regions(1, [{"name": "his", "corners": corners}])
+    assert {name: [r.name for r in own] for name, own in read_regions(tmp_path).items()} == {
+        "a.png": ["hers"], "b.png": ["his"],
+    }  # fmt: skip
+
+
+def test_a_number_that_was_looked_through_stands(tmp_path):
+    none = CountedPicture("a.png", 44.0, (50, 50), None, np.zeros(0, np.float32), "1" * 64)
+    session = ViewSession(CountedFolder(tmp_path, (none,)))
+    session.change(0, [[CHECKED, 0, 0]])
+    assert session.picture(0)["counts"]["corrected"] == 44.0
+    found = agreement(session.counted, {"anna": CorrectionLog.open(tmp_path)})
+    assert found.counts == {"a.png": (44.0, 44.0)}
+    with pytest.raises(UserError, match="Nobody has looked through"):
+        write_corrected(session.counted, tmp_path / "set")
+    session.change(0, [[ADDED, 1, 1]])
+    assert session.picture(0)["counts"]["corrected"] == 1.0

@@ -1,12 +1,17 @@
 """Claims about the tables of a user's pictures: tidy, resumable, untorn, safe in a spreadsheet."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cellbench.counting.count_tables import Counted, CountTables, shown_name
+from cellbench import count
+from cellbench.counting.count_exports import Exporter
+from cellbench.counting.count_rows import Counted, csv_lines, shown_name
+from cellbench.counting.count_tables import CountTables
+from cellbench.data.reader import AS_THEY_COME
 from cellbench.errors import UserError
 from cellbench.structures import Prediction
 
@@ -206,6 +211,8 @@ def test_a_table_of_someone_elses_is_not_written_over(tmp_path):
         ("a\x1b[31m.png", "a[31m.png"),
         ("zellen ä.png", "zellen ä.png"),
         ("bad\udcff.png", "bad.png"),
+        ("Image  1.png", "Image  1.png"),
+        ("Shot 3.05\u202fPM.png", "Shot 3.05\u202fPM.png"),
     ],
 )
 def test_names_are_safe_in_a_spreadsheet_and_a_terminal(tmp_path, name, shown):
@@ -226,3 +233,72 @@ def test_a_full_disk_is_one_sentence_and_the_pictures_before_stay(tmp_path):
     points.unlink()
     (tmp_path / "kept").rename(points)
     assert list(tables(tmp_path).done) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda text: text.replace("image,count", "image,treatment,count"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace("notes", "notés").encode("latin-1"),
+    ],
+    ids=["column", "bom", "semicolons", "latin-1"],
+)
+def test_a_table_that_somebody_changed_is_refused_and_stays(tmp_path, changed):
+    first = tables(tmp_path)
+    first.add(counted("a", 2), prediction(2))
+    path = first.folder / "counts.csv"
+    text = changed(path.read_text())
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="would be written over; move it away"):
+        tables(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_table_of_a_version_without_intervals_goes_on(tmp_path):
+    first = tables(tmp_path)
+    first.add(counted("a", 2), prediction(2))
+    path = first.folder / "counts.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    kept = [i for i, name in enumerate(rows[0]) if name not in ("low90", "high90")]
+    path.write_bytes(csv_lines([[row[i] for i in kept] for row in rows]))
+    again = tables(tmp_path)
+    assert again.done == {"a": replace(first.done["a"], interval=None)}
+
+
+def test_a_picture_that_was_moved_or_named_otherwise_keeps_its_one_line(tmp_path):
+    picture = tmp_path / "old.png"
+    picture.write_bytes(b"picture")
+    name, sha256 = str(picture), counted("a", 2).sha256
+    first = tables(tmp_path)
+    first.add(counted(name, 2), prediction(2))
+    relative = str(tmp_path / "x" / ".." / "old.png")
+    (tmp_path / "x").mkdir()
+    assert list(CountTables(first.folder, METHOD, {relative: sha256}).done) == [relative]
+    picture.rename(tmp_path / "new.png")
+    new = str(tmp_path / "new.png")
+    moved = CountTables(first.folder, METHOD, {new: sha256})
+    assert list(moved.done) == [new]
+    assert len(moved.found([new])[new].points) == 2
+    # A copy is a picture of its own.
+    both = CountTables(first.folder, METHOD, {str(tmp_path / "copy.png"): sha256, new: sha256})
+    assert list(both.done) == [new]
+
+
+def test_two_pictures_that_the_tables_cannot_tell_apart_are_refused_by_name(tmp_path, home):
+    (tmp_path / "in").mkdir()
+    for name in ("a b.png", "a\nb.png"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"Two pictures are called .*a b\.png.*; rename one"):
+        count(tmp_path / "in", out=tmp_path / "out")
+
+
+def test_a_marked_picture_of_a_long_name_has_one_that_a_disk_takes(tmp_path):
+    files = Exporter(tmp_path, True, ("napari",), AS_THEY_COME)
+    for sign in ("a", "\u7d30"):
+        path = Path(f"{sign * (250 // len(sign.encode()))}.png")
+        for file in files.files(counted("x", 1, sha256="5" * 64), path).values():
+            assert len(file.name.encode()) <= 255
+            assert "55555555" in file.name

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from roifile import roiread
 
-from cellbench.counting.count_tables import Counted, CountTables
+from cellbench.counting.count_rows import Counted
+from cellbench.counting.count_tables import CountTables
 from cellbench.counting.point_exports import (
     WRITERS,
     coco_json,
