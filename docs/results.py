@@ -8,7 +8,9 @@ from statistics import median
 from cellbench.ranking.published import read_published
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
+from cellbench.ranking.statistics import image_errors, intervals
 from cellbench.records.store import load_records
+from cellbench.records.summaries import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = {
@@ -23,14 +25,15 @@ def main() -> None:
     """Rewrite the README."""
     readme = ROOT / "README.md"
     # The README is about split 0; the leaderboards show all that was run.
-    rows = rank_runs(run for run in load_records(ROOT).runs if run.split == 0)
-    fresh = with_results(readme.read_text(encoding="utf-8"), rows)
+    runs = [run for run in load_records(ROOT).runs if run.split == 0]
+    fresh = with_results(readme.read_text(encoding="utf-8"), runs)
     readme.write_text(fresh, encoding="utf-8")
 
 
-def with_results(text: str, rows: Sequence[Row]) -> str:
-    """A README with the tables of these rows, each between its two marks."""
-    tables = {"results": table(rows), "effects": effects(), "inflation": inflation(rows)}
+def with_results(text: str, runs: Sequence[Run]) -> str:
+    """A README with the tables of these runs, each between its two marks."""
+    rows = rank_runs(runs)
+    tables = {"results": table(rows), "effects": effects(), "inflation": inflation(rows, runs)}
     for name, (begin, end) in MARKS.items():
         before, rest = text.split(begin)
         _, after = rest.split(end)
@@ -83,8 +86,11 @@ def effects() -> str:
     return "\n".join(lines) + "\n"
 
 
-def inflation(rows: Sequence[Row]) -> str:
-    """What the paper prints, what its released code's protocol gives here, and what `v1` gives."""
+def inflation(rows: Sequence[Row], runs: Sequence[Run]) -> str:
+    """What the paper prints, what its released code's protocol gives here, and what `v1` gives.
+
+    Each with its interval and the cells of a scored image, which crops have a tenth of.
+    """
     papers = {n.dataset: n.mae for n in read_published() if n.table == 2 and n.method == "Ours"}
     shown = [(m, p) for p in ("released", "v1") for m in ("DLA-released", "DLA")]
     whole = [row for row in rows if row.share is None and (row.listed or row.protocol != "v1")]
@@ -92,13 +98,17 @@ def inflation(rows: Sequence[Row]) -> str:
     heads = ["set", "published", *(f"{method}, `{protocol}`" for method, protocol in shown)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in ("adi", "mbm", "vgg"):
-        cells = [_error(of.get((*kind, name))) for kind in shown]
+        cells = [_error(of.get((*kind, name)), runs) for kind in shown]
         lines.append(f"| {' | '.join([name.upper(), f'{papers[name]:.1f}', *cells])} |")
     return "\n".join(lines) + "\n"
 
 
-def _error(row: Row | None) -> str:
-    return "–" if row is None else f"{row.mae:.2f} ({row.mae_low:.1f}–{row.mae_high:.1f})"
+def _error(row: Row | None, runs: Sequence[Run]) -> str:
+    if row is None:
+        return "–"
+    own = image_errors([[run for run in runs if run.run_id in row.run_ids]])
+    ((low, high),) = intervals(own.absolute, own.clusters)  # also of rows that are never ranked
+    return f"{row.mae:.2f} ({low:.1f}–{high:.1f}) of {own.truth.mean():.0f}"
 
 
 def _shared(rows: Sequence[Row], dataset: str) -> str:
