@@ -71,7 +71,7 @@ class Comparison:
 def compare(
     grid: str = "components",
     *,
-    datasets: Sequence[str] = (),
+    datasets: Sequence[str] | str = (),
     splits: Sequence[int] = (),
     seeds: Sequence[int] = (),
     protocol: str | None = None,
@@ -134,11 +134,22 @@ def compare(
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
     if executor == "local" and (address or cpus_per_run):
         raise UserError("--address and --cpus-per-run are Ray's; add --executor ray.")
+    from operator import index
+
     from cellbench import paths
     from cellbench.sweeps.combinations import GridOverrides
     from cellbench.sweeps.grid_run import Where, run_grid
     from cellbench.sweeps.sweep import View
 
+    if isinstance(datasets, str):  # as --datasets takes it
+        datasets = [name.strip() for name in datasets.split(",")]
+    for name, numbers in (("splits", splits), ("seeds", seeds)):
+        try:
+            [index(number) for number in numbers]
+        except TypeError:
+            raise UserError(
+                f"{name} is a list of whole numbers, such as [0, 1]; not {numbers!r}."
+            ) from None
     wish = GridOverrides(
         datasets=tuple(datasets),
         splits=tuple(splits),

@@ -39,8 +39,15 @@ def recommend(
         UserError: there is no such set, or it is too small.
         RunError: no method could be trained.
     """
+    from cellbench.annotations import fits
+    from cellbench.config.schema import Seconds
     from cellbench.data.stored_set import open_set
+    from cellbench.errors import UserError
 
+    if not fits(budget, Seconds):
+        raise UserError(
+            f"budget is a number of seconds above 0, up to a year, such as 1800; not {budget!r}."
+        )
     open_set(name)  # a mistake is reported before torch takes its seconds to load
     from cellbench.recommending.recommendation import recommend_method
 

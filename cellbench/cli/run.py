@@ -85,6 +85,7 @@ def command(report: str | None, with_parent: bool, no_test: bool, **options: Any
     from rich.console import Console
 
     from cellbench.cli.progress import reported, terminal_display
+    from cellbench.errors import UserError
     from cellbench.sweeps.reporting import ProgressFile, stop_with_parent
 
     if with_parent:
@@ -92,6 +93,8 @@ def command(report: str | None, with_parent: bool, no_test: bool, **options: Any
     console = Console(highlight=False)
     display = terminal_display(console)
     if report is not None:
+        if Path(report).is_dir() or not Path(report).absolute().parent.is_dir():
+            raise UserError(f"--report is a file in a folder that is there, not {report!r}.")
         file = ProgressFile(Path(report))
         display = reported(display, file)
     outcome = run(**options, no_test=no_test, display=display)

@@ -157,7 +157,9 @@ def make_split(
     """
     rules = find_protocol(protocol)
     if split not in SPLITS:
-        raise UserError(f"There is no split {split}; they are {SPLITS.start} to {SPLITS.stop - 1}.")
+        raise UserError(
+            f"There is no split {split!r}; they are {SPLITS.start} to {SPLITS.stop - 1}."
+        )
     if dataset is None:
         dataset = find_dataset(stored.stands_for)
     if rules.sets is not None and dataset.name not in rules.sets:

@@ -138,3 +138,23 @@ def test_sets_and_parts_are_frames(home):
     assert set(parts["role"]) == {"matcher"}
     with pytest.raises(UserError, match="did you mean matcher"):
         cellbench.plugins("macher")
+
+
+@pytest.mark.parametrize("budget", ["30m", float("nan"), 0, -1.0])
+def test_a_budget_that_is_no_time_is_refused(budget):
+    with pytest.raises(UserError, match="budget is a number of seconds above 0"):
+        cellbench.recommend("nuclei", budget=budget)
+
+
+@pytest.mark.parametrize("splits", ["0-4", ["0"], [0.5]])
+def test_splits_that_are_no_whole_numbers_are_refused(splits):
+    with pytest.raises(UserError, match="splits is a list of whole numbers"):
+        cellbench.compare("baselines", splits=splits)
+
+
+def test_sets_may_be_named_as_the_command_takes_them(home, tmp_path):
+    for datasets in ("adi-sim, vgg-sim", ["adi-sim", "vgg-sim"]):
+        plan = cellbench.compare(
+            "baselines", datasets=datasets, splits=[np.int64(0)], dry_run=True, store=str(tmp_path)
+        )
+        assert set(plan.runs["dataset"]) == {"adi-sim", "vgg-sim"}

@@ -29,6 +29,7 @@ from cellbench.cli.run import Duration
         ),
         (["configs/dla_adi.py", "--budget", "soon"], "write 90s, 10m or 1.5h"),
         (["configs/dla_adi.py", "--budget", "1m", "--epochs", "3"], "give one of them"),
+        (["configs/dla_adi.py", "--report", "no/such/x"], "a file in a folder that is there"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(command, arguments, said):
