@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING
 
 from cellbench.errors import UserError
@@ -134,8 +135,6 @@ def compare(
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
     if executor == "local" and (address or cpus_per_run):
         raise UserError("--address and --cpus-per-run are Ray's; add --executor ray.")
-    from operator import index
-
     from cellbench import paths
     from cellbench.sweeps.combinations import GridOverrides
     from cellbench.sweeps.grid_run import Where, run_grid
@@ -143,17 +142,10 @@ def compare(
 
     if isinstance(datasets, str):  # as --datasets takes it
         datasets = [name.strip() for name in datasets.split(",")]
-    for name, numbers in (("splits", splits), ("seeds", seeds)):
-        try:
-            [index(number) for number in numbers]
-        except TypeError:
-            raise UserError(
-                f"{name} is a list of whole numbers, such as [0, 1]; not {numbers!r}."
-            ) from None
     wish = GridOverrides(
         datasets=tuple(datasets),
-        splits=tuple(splits),
-        seeds=tuple(seeds),
+        splits=_whole("splits", splits),
+        seeds=_whole("seeds", seeds),
         protocol=protocol or "",
         epochs=epochs,
         budget_s=budget,
@@ -173,3 +165,13 @@ def compare(
             view=view or View(),
         )
     )
+
+
+def _whole(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Splits or seeds as Python's own numbers; those of NumPy are not written as JSON."""
+    try:
+        return tuple(index(number) for number in numbers)
+    except TypeError:
+        raise UserError(
+            f"{name} is a list of whole numbers, such as [0, 1]; not {numbers!r}."
+        ) from None
