@@ -46,8 +46,8 @@ def view(
         ready: called with the server before it begins to answer.
 
     Raises:
-        UserError: the folder holds no counts, a file in it is damaged, or another viewer of the
-            same annotator is open.
+        UserError: the folder holds no counts, a file in it is damaged, there is no such folder of
+            pictures, or another viewer of the same annotator is open.
     """
     from cellbench.counting.corrections import CorrectionLog, log_name
     from cellbench.counting.counted_folder import read_counted
@@ -57,6 +57,10 @@ def view(
     from cellbench.files.locks import Busy, locked
     from cellbench.files.writing import writing
 
+    if pictures is not None and not (str(pictures) and Path(pictures).is_dir()):
+        raise UserError(
+            f"There is no folder {str(pictures)!r}; name the one of the pictures with --pictures."
+        )
     folder = Path(counts)
     counted = read_counted(folder)
     name = log_name(annotator)

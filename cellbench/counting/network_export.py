@@ -74,6 +74,9 @@ def export_network(
     method, dataset = run.record["method"], run.record["dataset"]
     file = out or Path(safe_id(f"{method}-{dataset}") + ".onnx")
     sidecar = file.with_suffix(".json")
+    for path in (file, sidecar):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; name another file with --out, such as net.onnx.")
     there = [path for path in (file, sidecar) if path.exists()]
     if there and not force:
         raise UserError(f"There is a file {there[0]}; add --force to replace it, or name --out.")

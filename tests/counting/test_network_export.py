@@ -170,3 +170,12 @@ def test_a_picture_is_counted_by_what_the_files_say(tmp_path):
 def test_a_method_without_a_network_is_refused_by_name():
     with pytest.raises(UserError, match="BlobLoG cannot be exported: it has no network"):
         export("nuclei-blobs")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("folder", ["exdir", "net.json"])
+def test_a_folder_is_no_file_to_write(tmp_path, force, folder):
+    (tmp_path / folder).mkdir()
+    out = tmp_path / folder if folder == "exdir" else tmp_path / "net.onnx"
+    with pytest.raises(UserError, match=rf"{folder} is a folder; name another file with --out"):
+        export("nuclei-unet", out=out, force=force)

@@ -10,6 +10,7 @@ import pytest
 from counted_samples import write_counts
 from PIL import Image
 
+from cellbench.api.viewer import view
 from cellbench.counting.corrections import CorrectionLog
 from cellbench.counting.counted_folder import read_counted
 from cellbench.counting.picture_tiles import TILE_PX, PictureTiles
@@ -150,6 +151,13 @@ def test_a_folder_without_counts_is_named(tmp_path):
     (tmp_path / "counts.csv").write_text("image,cells\na,1\n")
     with pytest.raises(UserError, match="no column 'count'"):
         read_counted(tmp_path)
+
+
+@pytest.mark.parametrize("pictures", ["nosuch", "counts.csv", ""])
+def test_a_folder_of_pictures_that_is_not_there_opens_no_server(counts, pictures):
+    place = counts / pictures if pictures else ""
+    with pytest.raises(UserError, match=r"There is no folder .*with --pictures\.$"):
+        view(counts, pictures=place, ready=lambda server: pytest.fail("it was started"))
 
 
 def test_a_method_without_places_is_counted_by_what_is_added(tmp_path):
