@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellbench.counting.experiment_means import KnownPicture
-from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.reader import ReadOptions
 from cellbench.data.splits import holds_out
 from cellbench.data.stored_set import StoredSet
@@ -43,7 +43,7 @@ def count_annotated(
     record = run.record
     if record["dataset"] != stored.name:
         return _counted(stored, stored.ids, load(), scale, display)
-    held_out = record["images"] if holds_out(record["protocol"]) else []
+    held_out = record["images"] if _holds_out(run) else []
     there = set(stored.ids)
     tested = [image for image in held_out if image["id"] in there]
     if not tested:
@@ -73,36 +73,88 @@ def _counted(
 
 
 def also_annotated(
-    stored: StoredSet,
-    files: Mapping[str, Path],
-    sizes: Mapping[str, tuple[int, int]],
-    reading: ReadOptions,
-) -> set[str]:
-    """Which counted pictures are pictures of an annotated set, by name and every pixel.
+    stored: StoredSet, files: Mapping[str, Path], reading: ReadOptions
+) -> dict[str, str]:
+    """Which pictures are pictures of an annotated set, by name and every pixel.
 
     Those that the method was trained on are among them: their counts say nothing of others'.
 
     Args:
         stored: the set.
-        files: counted pictures by name.
-        sizes: (width, height) of each, px.
+        files: pictures by name.
         reading: how the pictures are read.
+
+    Returns:
+        The id in the set of each that is one, by name.
     """
-    return {
-        shown
-        for shown, path in files.items()
-        if any(
+    found = {}
+    for shown, path in files.items():
+        for image_id in stored.ids:
             # an id may begin with the folders that a picture was in
-            image_id.casefold().endswith(path.stem.casefold())
-            and stored.entry(image_id).size == sizes[shown]
-            and _same(stored, image_id, path, reading)
-            for image_id in stored.ids
+            named = image_id.casefold().endswith(path.stem.casefold())
+            if named and _same(stored, image_id, path, reading):
+                found[shown] = image_id
+                break
+    return found
+
+
+def trained_on(stored: StoredSet, run: TrainedRun, found: Mapping[str, str]) -> list[str]:
+    """Those pictures of an annotated set that are not of the test part of the run.
+
+    Args:
+        stored: the set.
+        run: that counts.
+        found: ids by name, see `also_annotated`.
+
+    Returns:
+        Names; empty where the run is of another set.
+    """
+    if run.record["dataset"] != stored.name:
+        return []
+    tested = {image["id"] for image in run.record["images"]} if _holds_out(run) else set()
+    return [shown for shown, image_id in found.items() if image_id not in tested]
+
+
+def check_some_left(
+    stored: StoredSet, run: TrainedRun, files: Mapping[str, Path], found: Mapping[str, str]
+) -> list[str]:
+    """Check that pictures are left to estimate a mean and a total of.
+
+    Args:
+        stored: the annotated set.
+        run: that counts.
+        files: pictures by name.
+        found: ids by name, see `also_annotated`.
+
+    Returns:
+        A sentence on the pictures that are left out; none where no picture is.
+
+    Raises:
+        UserError: the run was trained on some, and no other picture is left.
+    """
+    trained = trained_on(stored, run, found)
+    if not trained:
+        return []
+    which = (
+        f"{len(trained)} of the {len(files)} pictures, images of {stored.name}, served to train or "
+        f"choose {run.record['method']}"
+    )
+    if len(found) == len(files):
+        raise UserError(
+            f"{which}, and no picture without annotation is left; name others, or leave "
+            "--annotated out."
         )
-    }
+    return [f"{which}: left out of means and totals, since their counts are too good."]
+
+
+def _holds_out(run: TrainedRun) -> bool:
+    return holds_out(run.record["protocol"])
 
 
 def _same(stored: StoredSet, image_id: str, path: Path, reading: ReadOptions) -> bool:
     try:
+        if full_size(path, reading) != tuple(stored.entry(image_id).size):
+            return False
         pixels = open_picture(path, reading).pixels
     except UserError:  # it was counted before and is gone
         return False

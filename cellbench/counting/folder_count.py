@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbench.counting.annotated_pictures import also_annotated, count_annotated
+from cellbench.counting.annotated_pictures import (
+    also_annotated,
+    check_some_left,
+    count_annotated,
+)
 from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_intervals import learned_intervals
 from cellbench.counting.count_rows import Counted, shown_name
@@ -136,6 +140,8 @@ def count_pictures(
     if group is not None:
         groups_by_pattern(group, [*files, *(() if people is None else people.ids)])
     trained = find_trained(DEFAULT if run is None else run, store)
+    annotated_too = {} if people is None else also_annotated(people, files, reading)
+    left_out = [] if people is None else check_some_left(people, trained, files, annotated_too)
     refused: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name, path in files.items():
@@ -211,10 +217,7 @@ def count_pictures(
             known_counts: list[KnownPicture] = []
             if people is not None:
                 known_counts = count_annotated(people, trained, load, scale=scale, display=display)
-                sizes = {one.image: one.size for one in done_before}
-                here = {name: files[name] for name in counts}
-                for name in also_annotated(people, here, sizes, reading):
-                    del counts[name]
+                counts = {name: n for name, n in counts.items() if name not in annotated_too}
             estimates = group_means(counts, known_counts, group)
             write_group_means(out, estimates)
     warnings = doubts(trained.record, list({c.sha256: c.count for c in done_before}.values()))
@@ -229,7 +232,7 @@ def count_pictures(
         len(files) + len(unread),
         trained,
         tuple(by_region),
-        tuple(warnings),
+        (*left_out, *warnings),
         tuple(estimates),
     )
 

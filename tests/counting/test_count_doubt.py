@@ -179,9 +179,25 @@ def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path):
         pixels=lambda image_id: pixels,
     )
     files = {"in/7.png": tmp_path / "7.png", "in/9.png": tmp_path / "9.png"}
-    sizes = dict.fromkeys(files, (4, 4))
-    found = also_annotated(stored, files, sizes, AS_THEY_COME)
-    assert found == {"in/7.png"}
+    assert also_annotated(stored, files, AS_THEY_COME) == {"in/7.png": "drug-7"}
+
+
+def test_counted_pictures_that_the_method_was_trained_on_are_told(finished, photos, bench):
+    got = count(photos, finished.folder, out=bench / "out", annotated="adi-sim", no_pictures=True)
+    said = "1 of the 6 pictures, images of adi-sim, served to train or choose BlobLoG: left out"
+    assert [one for one in got.warnings if one.startswith(said)]
+    plain = count(photos, finished.folder, out=bench / "out", no_pictures=True)
+    assert not [one for one in plain.warnings if "served to train" in one]
+
+
+def test_a_total_of_none_of_the_counted_pictures_is_refused_before_counting(
+    finished, photos, bench
+):
+    for path in photos.glob("new_*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no picture without annotation is left"):
+        count(photos, finished.folder, out=bench / "out", annotated="adi-sim")
+    assert not (bench / "out").exists()
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):
