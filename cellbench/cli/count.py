@@ -115,9 +115,9 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from cellbench.counting.doubt_sentences import expected_error_text, sum_text
     from cellbench.counting.experiment_means import sentences
     from cellbench.ranking.tables import plain
-    from cellbench.records.expected_error import expected_error_text
     from cellbench.records.kept_models import DEFAULT, is_shipped
 
     used = _DEFAULT_USED if is_shipped(DEFAULT) else _OWN_USED
@@ -143,10 +143,9 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     for sentence in (*_notes(found), *_other_files(found), *_regions(found)):
         console.print(plain(sentence), markup=False, soft_wrap=True)
     record = found.run.record
-    noun = "picture" if len(counted) == 1 else "pictures"
     for sentence in (
         *([used.format(name=DEFAULT)] if default else []),
-        f"{sum(one.count for one in counted):.1f} cells in {len(counted)} {noun}.",
+        sum_text(counted, estimated=any(one.means is not None for one in found.estimates)),
         *sentences(found.estimates),
         f"{expected_error_text(record, found.run.weights.parent)}; on pictures unlike those it may "
         "be farther off.",

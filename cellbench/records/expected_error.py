@@ -13,26 +13,6 @@ RECOMMENDATION = "recommendation.json"
 """Beside the weights of a run that `cellbench recommend` trained on all pictures of a set."""
 
 
-def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
-    """A sentence on the error of a method on pictures that it was not trained on.
-
-    Args:
-        record: of the run.
-        folder: that holds its weights.
-    """
-    method, dataset = record["method"], record["dataset"]
-    if record["protocol"] != EVERYTHING:
-        mae = record["metrics"]["mae"]
-        return f"{method} was {mae:.2f} cells off on average on the test images of {dataset}"
-    found = cross_validated_error(folder)
-    if found is None:
-        return f"{method} was trained on every image of {dataset}, so that its error is not known"
-    mae, low, high = found
-    interval = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
-    folds = f"in the cross-validation of {dataset}"
-    return f"{method} was {mae:.2f} cells off on average{interval} {folds}"
-
-
 def cross_validated_error(folder: Path) -> tuple[float, float | None, float | None] | None:
     """The error of the recommended method over the folds, with its interval.
 

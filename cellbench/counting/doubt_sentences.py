@@ -1,0 +1,70 @@
+"""Sentences on how sure counts are: the error of the method, and the sum of the pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellbench.counting.count_tables import Counted
+from cellbench.data.splits import EVERYTHING, holds_out
+from cellbench.ranking.clusters import cluster_names, cluster_word
+from cellbench.records.expected_error import cross_validated_error
+
+
+def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
+    """A sentence on the error of a method on pictures that it was not trained on.
+
+    Args:
+        record: of the run.
+        folder: that holds its weights.
+    """
+    method, dataset = record["method"], record["dataset"]
+    if record["protocol"] != EVERYTHING:
+        return f"{method} was {_off(record)} of {dataset}"
+    found = cross_validated_error(folder)
+    if found is None:
+        return f"{method} was trained on every image of {dataset}, so that its error is not known"
+    mae, low, high = found
+    interval = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
+    folds = f"in the cross-validation of {dataset}"
+    return f"{method} was {mae:.2f} cells off on average{interval} {folds}"
+
+
+def sum_text(counted: Sequence[Counted], *, estimated: bool) -> str:
+    """A sentence on all cells of the pictures.
+
+    Args:
+        counted: the pictures.
+        estimated: whether a total with an interval follows.
+    """
+    cells = sum(one.count for one in counted)
+    if len(counted) == 1:
+        ends = counted[0].interval
+        interval = "" if ends is None else f" (90 %: {ends[0]:.1f} to {ends[1]:.1f})"
+        return f"{cells:.1f} cells in 1 picture{interval}."
+    total = f"{cells:.1f} cells in {len(counted)} pictures"
+    if estimated or all(one.interval is None for one in counted):
+        return f"{total}."
+    return (
+        f"{total}; the intervals are of single pictures (counts.csv) and do not add up to one of "
+        "the sum, which --annotated gives."
+    )
+
+
+def _off(record: Mapping[str, Any]) -> str:
+    """How far off on the test images, with their number, and the interval where it has one."""
+    images, dataset = record["images"], record["dataset"]
+    groups = record.get("groups") or {}
+    clusters = cluster_names(dataset, [image["id"] for image in images], groups)
+    interval = ""
+    if holds_out(record["protocol"]) and len(set(clusters)) > 1:
+        from cellbench.ranking.statistics import intervals
+
+        errors = np.array([[abs(image["prediction"] - image["truth"]) for image in images]], float)
+        (ends,) = intervals(errors, clusters)
+        interval = "" if ends is None else f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})"
+    number = "the test image" if len(images) == 1 else f"{len(images)} test images"
+    if len(set(clusters)) < len(images):
+        number += f" ({len(set(clusters))} {cluster_word(dataset, groups)}s)"
+    return f"{record['metrics']['mae']:.2f} cells off on average{interval} on {number}"
