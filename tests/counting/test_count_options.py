@@ -18,7 +18,7 @@ from cellbench.errors import UserError
         ({"scale": math.nan}, "--scale"),
         ({"scale": True}, "--scale"),
         ({"scale": None}, "--scale"),
-        ({"um_per_px": math.nan}, "--um-per-px: a number of at least 0.0001 and at most 10000"),
+        ({"um_per_px": math.nan}, "--um-per-px: a number of at least 0.0001 and at most 1000"),
         ({"um_per_px": math.inf}, "--um-per-px"),
         ({"um_per_px": 1e-200}, "--um-per-px"),
         ({"um_per_px": 1e300}, "--um-per-px"),
