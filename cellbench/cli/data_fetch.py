@@ -30,6 +30,7 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
     another server that holds the archives.
     """
     from cellbench.data.fetch import fetch_set
+    from cellbench.data.own_sets.own_dataset import OwnSet
     from cellbench.data.resolve import find_dataset
     from cellbench.data.stored_set import is_on_disk
 
@@ -41,6 +42,12 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
                 f"{name} is drawn and not downloaded; `cellbench data show {name}` shows it."
             )
     datasets = [find_dataset(name) for name in names]
+    for dataset in datasets:
+        if isinstance(dataset, OwnSet):
+            raise UserError(
+                f"{dataset.name} is a set of your own pictures, which no server has; `cellbench "
+                f"data import {dataset.name} --own --from DIR --force` replaces it."
+            )
     failures = []
     for dataset in datasets:
         if is_on_disk(dataset.name) and not force:

@@ -29,6 +29,7 @@ from cellbench.config.schema import (
 )
 from cellbench.config.sources import config_folders, find_config, read_config
 from cellbench.errors import UserError
+from cellbench.unknown_sets import unknown_set
 
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
 DATA_KEYS = ("data",)
@@ -161,9 +162,7 @@ def _dataset_file(name: str) -> Path:
         {f.stem for d in config_folders() for f in (d / "datasets").glob("*.py")}
         | {f.parent.name for f in paths.home().glob(f"data/*/{paths.SET_CONFIG}")}
     )
-    near = get_close_matches(base, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    raise UserError(f"There is no data set {name!r}; {hint}")
+    raise UserError(unknown_set(name, known))
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:

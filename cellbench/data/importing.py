@@ -11,6 +11,7 @@ import numpy as np
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.own_sets.own_dataset import OwnSet
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
@@ -66,6 +67,8 @@ def import_set(
             partner, a damaged file, a point outside, a full disk.
     """
     dataset = find_dataset(name)
+    if isinstance(dataset, OwnSet):
+        dataset.scan(source)  # refuses: own pictures are imported with --own
     source = Path(source).expanduser()
     if not source.is_dir():
         kind = "is not a folder" if source.exists() else "does not exist"

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+from cellbench import plugin_index
 from cellbench.data.contracts import DataSet
 from cellbench.data.own_sets.own_dataset import own_dataset
 from cellbench.data.set_writer import Progress
 from cellbench.data.simulated import simulate_set
-from cellbench.data.stored_set import StoredSet, find_set, how_to_get, own_manifest
+from cellbench.data.stored_set import StoredSet, find_set, how_to_get, known_sets, own_manifest
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS
+from cellbench.unknown_sets import unknown_set
 
 
 def resolve_set(
@@ -67,7 +69,12 @@ def find_dataset(name: str) -> DataSet:
     own = None if name in DATASETS else own_manifest(name)
     if own is not None:
         return own_dataset(own)
-    dataset: DataSet = DATASETS.build({"type": name})
+    try:
+        dataset: DataSet = DATASETS.build({"type": name})
+    except UserError:
+        if name in DATASETS or plugin_index.unread_modules():  # a plugin that failed is named
+            raise
+        raise UserError(unknown_set(name, known_sets())) from None
     return dataset
 
 

@@ -28,8 +28,9 @@ from cellbench.data.points import parse_points, read_count
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE, POINTS, Limit
 from cellbench.files.reading import read_file
-from cellbench.registry import DATASETS
+from cellbench.registry import DATASETS, SIMULATORS
 from cellbench.structures import CellSample
+from cellbench.unknown_sets import unknown_set
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -193,8 +194,26 @@ def open_set(name: str) -> StoredSet:
     """
     found = find_set(name)
     if found is None:
+        if not _has_plugin(name):
+            raise UserError(unknown_set(name, known_sets()))
         raise UserError(f"{name} is not on disk; {how_to_get(name)}.")
     return found
+
+
+def known_sets() -> list[str]:
+    """The names of all sets: published, simulated, and the user's own on disk."""
+    return sorted({*DATASETS.names(), *SIMULATORS.names(), *own_sets()})
+
+
+def _has_plugin(name: str) -> bool:
+    """Whether a plugin has a set of this name or draws one, if need be with another seed."""
+    drawn = re.sub(r"(-sim)-\d+$", r"\1", name)
+    if name in DATASETS or drawn in SIMULATORS:
+        return True
+    with suppress(UserError):  # a plugin may register in ways that no index has
+        DATASETS.get(name)
+        return True
+    return False
 
 
 def find_set(name: str) -> StoredSet | None:

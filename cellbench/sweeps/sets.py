@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from cellbench.data.resolve import find_dataset
 from cellbench.data.splits import find_protocol, make_split
-from cellbench.data.stored_set import how_to_get, is_on_disk, open_set, own_sets
+from cellbench.data.stored_set import how_to_get, is_on_disk, known_sets, open_set
 from cellbench.errors import UserError
-from cellbench.registry import DATASETS, SIMULATORS
+from cellbench.registry import SIMULATORS
+from cellbench.unknown_sets import unknown_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,10 @@ def find_sets(
         UserError: an unknown set, protocol or split.
     """
     find_protocol(protocol)
-    known = [*DATASETS.names(), *SIMULATORS.names(), *own_sets()]
+    known = known_sets()
     for name in names:
         if name.casefold() not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise UserError(f"There is no data set {name!r}; {hint}")
+            raise UserError(unknown_set(name, known))
     return [_find(name.casefold(), protocol, splits) for name in dict.fromkeys(names)]
 
 

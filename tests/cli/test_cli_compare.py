@@ -29,7 +29,7 @@ def test_the_whole_plan_of_a_fresh_home_is_printed_without_torch(home, tmp_path)
     [
         ([], "ADI is not on disk; `cellbench data import adi --from DIR`"),
         (["tabel3"], "There is no grid 'tabel3'; did you mean table3"),
-        (["--datasets", "adi,ady"], "There is no data set 'ady'; did you mean 'adi'?"),
+        (["--datasets", "adi,ady"], "There is no data set 'ady' (did you mean 'adi'"),
         (["--splits", "0-7"], "7 is too much; they are 0 to 4."),
         (["--splits", "few"], "write 0-4 or 0,2,3"),
         (["--epochs", "3", "--budget", "8m"], "give one of them"),

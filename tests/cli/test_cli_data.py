@@ -62,7 +62,7 @@ def test_import_then_list_then_verify(home, raw, command):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("import", "vgb", "--from", "."), "did you mean vgg"),
+        (("import", "vgb", "--from", "."), "did you mean 'vgg'"),
         (("import", "vgg", "--from", "absent"), "absent does not exist"),
         (("import", "vgg"), "--from"),
         (("verify", "adi"), "cellbench data import adi --from DIR"),
@@ -106,4 +106,4 @@ def test_verify_of_an_unknown_set_names_the_known_ones(home, command):
     done = command("data", "verify", "abi")
     assert done.returncode == 2
     assert "adi" in done.stderr
-    assert "import" not in done.stderr
+    assert "is not on disk" not in done.stderr

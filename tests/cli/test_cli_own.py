@@ -63,6 +63,39 @@ def test_what_contradicts_itself_is_one_sentence_and_exit_code_2(
         assert "\n" not in sentence
 
 
+def test_a_name_that_no_set_has_leads_to_the_own_sets_and_their_import(
+    home, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    FORMATS["text"](copy_pictures(nuclei_pictures(3), tmp_path / "in"), tmp_path / "in")
+    main(["data", "import", "mine", "--own", "--from", "in"])
+    capsys.readouterr()
+    typed = (
+        ["recommend", "mime"],
+        ["count", "in", "--annotated", "mime"],
+        ["data", "show", "mime"],
+        ["data", "verify", "mime"],
+        ["data", "fetch", "mime"],
+        ["data", "import", "mime", "--from", "in"],
+        ["run", "methods/bloblog.py", "--dataset", "mime"],
+        ["compare", "baselines", "--datasets", "mime", "--dry-run"],
+    )
+    for arguments in typed:
+        with pytest.raises(SystemExit) as ending:
+            main(arguments)
+        assert ending.value.code == 2
+        sentence = capsys.readouterr().err.strip()
+        assert "There is no data set 'mime' (did you mean 'mine'" in sentence, arguments
+        assert "`cellbench data import mime --own --from DIR`" in sentence
+    for arguments in (["fetch", "mine"], ["import", "mine", "--from", "in"]):
+        for more in ([], ["--force"]):
+            with pytest.raises(SystemExit) as ending:
+                main(["data", *arguments, *more])
+            assert ending.value.code == 2
+            sentence = capsys.readouterr().err
+            assert "`cellbench data import mine --own --from DIR --force` replaces it" in sentence
+
+
 @pytest.mark.parametrize("edge", ["nan", "inf", "1e300", "0", "-1"])
 @pytest.mark.parametrize("words", [["data", "import", "mine", "--own", "--from"], ["count"]])
 def test_the_size_of_a_pixel_is_a_number_that_pictures_have(words, edge, home, tmp_path, capsys):

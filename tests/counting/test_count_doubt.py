@@ -151,7 +151,7 @@ def test_a_pattern_that_does_not_fit_stops_before_anything_is_counted(finished, 
 
 
 def test_a_set_that_is_not_there_stops_before_anything_is_counted(finished, photos, bench):
-    with pytest.raises(UserError, match="nosuch is not on disk"):
+    with pytest.raises(UserError, match=r"no data set 'nosuch'.* --own"):
         count(photos, finished.folder, out=bench / "counts", annotated="nosuch")
     assert not (bench / "counts").exists()
 

@@ -193,7 +193,7 @@ def test_a_folder_without_the_set_says_what_it_looked_for(home, tmp_path):
     (tmp_path / "none").mkdir()
     refused(tmp_path / "none", r"hold no <nnn>cell.png with <nnn>dots.png")
     refused(tmp_path / "absent", "absent does not exist")
-    with pytest.raises(UserError, match="did you mean vgg"):
+    with pytest.raises(UserError, match="did you mean 'vgg'"):
         import_set("vgb", tmp_path)
 
 

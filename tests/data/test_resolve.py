@@ -111,7 +111,7 @@ def test_offline_never_tries(said, monkeypatch):
 
 
 def test_an_unknown_name_offers_near_ones(said):
-    with pytest.raises(UserError, match="did you mean toy"):
+    with pytest.raises(UserError, match="did you mean 'toy'"):
         resolve_set("toyy", strict=False, say=said.append)
 
 

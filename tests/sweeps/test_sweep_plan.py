@@ -168,7 +168,7 @@ def test_a_grid_that_changes_the_length_says_so(tiny_home, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (GridOverrides(datasets=("ady",)), "There is no data set 'ady'; did you mean 'adi'?"),
+        (GridOverrides(datasets=("ady",)), "There is no data set 'ady' (did you mean 'adi'"),
         (GridOverrides(protocol="v2"), "There is no protocol 'v2'"),
     ],
 )

@@ -25,8 +25,8 @@ class OwnSet(DataSet):
             UserError: always; `understand_folder` reads them.
         """
         raise UserError(
-            f"{self.name} is a set of your own; add --own: cellbench data import {self.name} --own "
-            f"--from {folder}."
+            f"{self.name} is a set of your own pictures; `cellbench data import {self.name} --own "
+            "--from DIR --force` replaces it."
         )
 
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
