@@ -39,9 +39,7 @@ def import_folder(
         click.echo("Nothing was kept.")
         return
     console.print(f"Kept in {stored.folder}", soft_wrap=True, markup=False)
-    console.print(
-        f"Next: cellbench run methods/unet.py --dataset {name}", soft_wrap=True, markup=False
-    )
+    console.print(f"Next: cellbench recommend {name}", soft_wrap=True, markup=False)
 
 
 def _show(console: Console, folder: "UnderstoodFolder", sheet: Path) -> None:

@@ -30,6 +30,7 @@ def test_a_folder_becomes_a_set_that_commands_take_by_its_name(home, tmp_path, m
     assert f"mine: 5 pictures, {sum(map(len, cells.values()))} cells" in shown
     assert "annotation: QuPath GeoJSON" in shown
     assert "µm" not in shown
+    assert shown.endswith("Next: cellbench recommend mine\n")
     assert (tmp_path / "mine-sheet.png").is_file()
     said("run", "methods/bloblog.py", "--dataset", "mine")
     (record,) = (tmp_path / "leaderboards/records/mine").glob("*.json")
