@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+_SECTION = re.compile(r"^([A-Z][a-z]+):\n(?= {4})", flags=re.MULTILINE)
+
 
 class Documented(click.Command):
     """A command with the summary of a function as its help, and its arguments' as its options'.
@@ -54,8 +56,9 @@ class DocumentedGroup(Documented, click.Group):
 
 def parsed_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """The text of a Google docstring before its sections, and that of every argument."""
-    text, _, sections = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-    listed = re.split(r"\n(?=\S)", sections)[0]
+    # Text, then a name and a body for each section.
+    text, *parts = _SECTION.split(inspect.cleandoc(function.__doc__ or ""))
+    listed = dict(zip(parts[::2], parts[1::2], strict=True)).get("Args", "")
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", listed, flags=re.MULTILINE)
     helps = {name: " ".join(words.split()) for name, words in found}
     return text.strip(), {name: words[0].upper() + words[1:] for name, words in helps.items()}

@@ -1,9 +1,11 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 import cellbench
+from cellbench.cli.main import cli, main
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,24 @@ def test_what_neither_trains_nor_scores_never_imports_torch(arguments, home, tmp
         [sys.executable, "-c", code, *arguments], capture_output=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def commands(command, path=()):
+    """The words of every command, those of groups too."""
+    yield list(path)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands(command.get_command(context, name), (*path, name))
+
+
+@pytest.mark.parametrize("words", list(commands(cli)), ids=" ".join)
+def test_help_is_text_for_a_user_without_the_sections_of_a_docstring(words, home, capsys):
+    main([*words, "--help"])
+    shown = capsys.readouterr().out
+    assert "Usage: cellbench" in shown
+    for section in ("Args:", "Returns:", "Raises:", "Yields:", "Attributes:", "Source:"):
+        assert section not in shown
 
 
 def test_the_version_is_the_packages(command):
