@@ -19,7 +19,8 @@ def add(source: Path, store: str | None, dry_run: bool) -> None:
     """Check every record below DIR and copy those that are sound and new.
 
     Hashes, run ids, metrics and points are computed anew; where the data set is on disk, its
-    annotations and splits are compared too. Nothing is overwritten: another result of a run that
+    annotations and splits are compared too. DIR may be a whole store: copies of records in its
+    runs/ are passed over. Nothing is overwritten: another result of a run that
     has a record is named and stays where it is. Exit code 1 if a record was not taken in.
     """
     from rich.console import Console

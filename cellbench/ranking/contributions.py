@@ -13,6 +13,7 @@ from cellbench.files.writing import write_atomically
 from cellbench.ranking.audit import record_faults
 from cellbench.records.model import Record
 from cellbench.records.record_file import find_record, parse_record, records_folder, same_result
+from cellbench.records.run_files import RUNS
 
 _MOST_FILES = 100_000
 
@@ -46,7 +47,8 @@ class Contribution:
 def add_records(store: Path, source: Path, *, dry_run: bool = False) -> Iterator[Contribution]:
     """Check every record below a folder, and copy those that are sound and new.
 
-    A record is copied byte by byte, with its points. Of a run that has a record already nothing is
+    A record is copied byte by byte, with its points. A folder called `runs` is passed over: what it
+    has of records are copies, beside the weights. Of a run that has a record already nothing is
     overwritten: an equal one is passed over, and another result is named and left where it is.
 
     Args:
@@ -62,11 +64,15 @@ def add_records(store: Path, source: Path, *, dry_run: bool = False) -> Iterator
     """
     if not source.is_dir():
         raise UserError(f"{source} is no folder; name the one that holds the records.")
-    files = [path for path in sorted(source.rglob("*.json")) if not path.is_symlink()]
+    files = [
+        path
+        for path in sorted(source.rglob("*.json"))
+        if not path.is_symlink() and RUNS not in path.relative_to(source).parts[:-1]
+    ]
     if not files or len(files) > _MOST_FILES:
         raise UserError(
-            f"{source} holds {len(files)} JSON files; a folder of 1 to {_MOST_FILES} records is "
-            "wanted."
+            f"{source} holds {len(files)} JSON files outside of runs/; a folder of 1 to "
+            f"{_MOST_FILES} records is wanted."
         )
     sets: dict[str, StoredSet | None] = {}
     for file in files:

@@ -3,3 +3,6 @@
 WEIGHTS = "best.safetensors"
 RECORD = "record.json"
 """A copy of the record beside the weights: with both, the folder of a run can be carried about."""
+
+RUNS = "runs"
+"""The folder of a store that holds them."""

@@ -10,6 +10,7 @@ from cellbench.ranking.audit import audit_set
 from cellbench.ranking.contributions import Outcome, add_records
 from cellbench.records.hashes import content_hash
 from cellbench.records.record_file import read_record, records_folder, write_record
+from cellbench.records.run_files import RECORD
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -42,6 +43,15 @@ def test_sound_records_are_copied_byte_by_byte_with_their_points(theirs, store):
     assert [path.name for path in sorted(after.iterdir())] == names
     assert all((after / name).read_bytes() == (before / name).read_bytes() for name in names)
     assert audit_set(store, "adi").findings == []
+
+
+def test_of_a_whole_store_the_copies_beside_the_weights_are_passed_over(theirs, store):
+    (record, *_) = sorted((records_folder(theirs) / "adi").glob("*.json"))
+    run = theirs / "runs/adi/some-run"
+    run.mkdir(parents=True)
+    (run / RECORD).write_bytes(record.read_bytes())
+    (run / "recommendation.json").write_text("{}")
+    assert outcomes(add_records(store, theirs)) == [Outcome.ADDED, Outcome.ADDED]
 
 
 def test_a_second_time_nothing_is_added(theirs, store):
