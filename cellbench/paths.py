@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 
 SET_CONFIG = "data.json"
-PEOPLE = "people.json"
 """Config of a set of the user's own, in its folder; its `data`, which the user may change."""
+PEOPLE = "people.json"
+LONGEST_SET_NAME = 100
+"""Characters of a set's name: files that are named after it add to it, and 255 are the most."""
 
 
 def home() -> Path:

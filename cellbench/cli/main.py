@@ -1,5 +1,6 @@
 """`cellbench`: the entry point. A command's module is imported when the command is called."""
 
+import errno
 import importlib
 import os
 import re
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> Any:
         _drop_output()  # the reader (head, less) has gone: nothing is left to say
         sys.exit(0)
     except OSError as error:
-        _end(1, _explain(error))
+        _end(2 if error.errno == errno.ENAMETOOLONG else 1, _explain(error))
     except MemoryError:
         _end(1, "the memory of this machine is all; end other programs and try again.")
     except ImportError as error:
@@ -193,6 +194,9 @@ def _drop_output() -> None:
 
 def _explain(error: OSError) -> str:
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        name = os.fsdecode(error.filename or "")
+        return f"{name[:40]}... is longer than a file's name may be; give a shorter one."
     if error.filename is None:
         return f"the output cannot be written ({reason}); make room, or send it elsewhere."
     return f"{os.fsdecode(error.filename)} cannot be used ({reason}); see its rights and its disk."

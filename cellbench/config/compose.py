@@ -147,9 +147,10 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dataset_file(name: str) -> Path:
     base = name.removesuffix("-sim")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", base):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", base) or len(name) > paths.LONGEST_SET_NAME:
         raise UserError(
-            f"A data set is named in letters, digits, dashes and underscores, not {name[:60]!r}."
+            f"A data set is named in at most {paths.LONGEST_SET_NAME} letters, digits, dashes and "
+            f"underscores, not {name[:60]!r}."
         )
     for folder in config_folders():
         file = folder / "datasets" / f"{base}.py"

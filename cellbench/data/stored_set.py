@@ -32,7 +32,7 @@ from cellbench.registry import DATASETS, SIMULATORS
 from cellbench.structures import CellSample
 from cellbench.unknown_sets import unknown_set
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{paths.LONGEST_SET_NAME - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,9 @@ def own_folder(name: str) -> Path:
         UserError: no set can have this name.
     """
     if not _NAME.fullmatch(name):
+        shown = name if len(name) <= paths.LONGEST_SET_NAME else f"{name[:40]}..."
         raise UserError(
-            f"{name!r} is no name of a data set; they are lower-case letters, digits and dashes."
+            f"{shown!r} is no name of a data set; they are at most {paths.LONGEST_SET_NAME} "
+            "lower-case letters, digits and dashes."
         )
     return paths.home() / "data" / name

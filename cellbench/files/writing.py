@@ -17,7 +17,8 @@ from cellbench.files.locks import Busy, abandoned, claimed, locked
 from cellbench.files.reading import open_file
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_ID = 100
+LONGEST_ID = 100
+"""Characters of what `safe_id` leaves as it is."""
 
 
 def sha256(data: bytes) -> str:
@@ -45,7 +46,7 @@ def safe_id(name: str) -> str:
     Letters, digits, dots, dashes and underscores stay; a name that has to be changed gets a
     piece of its hash, so that two names never become one.
     """
-    kept = _UNSAFE.sub("_", name).lstrip(".-")[:_LONGEST_ID]
+    kept = _UNSAFE.sub("_", name).lstrip(".-")[:LONGEST_ID]
     if kept == name:
         return name
     return f"{kept or 'image'}-{sha256(name.encode('utf-8', 'surrogatepass'))[:8]}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cellbench import paths
 from cellbench.errors import UserError
-from cellbench.files.writing import safe_id, write_atomically
+from cellbench.files.writing import LONGEST_ID, safe_id, write_atomically
 from cellbench.records.run_files import RECORD, WEIGHTS
 
 DEFAULT = "nuclei-unet"
@@ -64,7 +64,7 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
     Args:
         record_file: of a run.
         weights: that the record scored.
-        name: letters, digits, `-`, `_` and `.`.
+        name: at most 100 letters, digits, `-`, `_` and `.`.
         force: replace the model of that name.
 
     Raises:
@@ -72,7 +72,8 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
     """
     if not name.strip(".") or safe_id(name) != name:
         raise UserError(
-            f"{name!r} cannot name a model; allowed are letters, digits, '-', '_' and '.'."
+            f"{name if len(name) <= LONGEST_ID else name[:40] + '...'!r} cannot name a model; "
+            f"allowed are at most {LONGEST_ID} letters, digits, '-', '_' and '.'."
         )
     if (_SHIPPED / name).is_dir() and not force:
         raise UserError(

@@ -97,6 +97,28 @@ def test_a_name_that_no_set_has_leads_to_the_own_sets_and_their_import(
             assert "`cellbench data import mine --own --from DIR --force` replaces it" in sentence
 
 
+def test_a_name_that_is_too_long_is_told_with_the_limit(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    FORMATS["text"](copy_pictures(nuclei_pictures(3), tmp_path / "in"), tmp_path / "in")
+    name = "a" * 300
+    for words, limit in (
+        (["data", "import", name, "--own", "--from", "in"], "at most 100"),
+        (["data", "show", name], "at most 100"),
+        (["recommend", name], "at most 100"),
+        (["run", "methods/bloblog.py", "--dataset", name], "at most 100"),
+        (["models", "add", "nuclei-unet", "--name", name], "at most 100 letters"),
+        (["count", "in", "--with", name], "longer than a file's name may be"),
+    ):
+        with pytest.raises(SystemExit) as ending:
+            main(words)
+        assert ending.value.code == 2, words
+        sentence = capsys.readouterr().err.strip()
+        assert limit in sentence
+        assert "\n" not in sentence
+    main(["data", "import", "a" * 100, "--own", "--from", "in"])
+    main(["data", "verify", "a" * 100])
+
+
 @pytest.mark.parametrize("edge", ["nan", "inf", "1e300", "0", "-1"])
 @pytest.mark.parametrize("words", [["data", "import", "mine", "--own", "--from"], ["count"]])
 def test_the_size_of_a_pixel_is_a_number_that_pictures_have(words, edge, home, tmp_path, capsys):
