@@ -1,6 +1,7 @@
 """`cellbench new`: a package of one part that works as it is."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -35,7 +36,7 @@ def command(kind: str, name: str, pictures: Path | None) -> None:
         )
     click.echo(f"Next:\n  pip install -e ./{name}\n  cellbench check {name}")
     if kind == "dataset":
-        click.echo(f"  cellbench data import {name} --from {pictures or 'DIR'}")
+        click.echo(f"  cellbench data import {name} --from {quote(str(pictures or 'DIR'))}")
         click.echo(f"  cellbench run methods/fcrn.py --dataset {name}")
     else:
         click.echo(f"  cellbench run {name}:methods/{name}.py --dataset adi")

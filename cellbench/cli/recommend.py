@@ -1,5 +1,6 @@
 """`cellbench recommend`."""
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -58,7 +59,7 @@ def _show(console: "Console", found: "Recommendation") -> None:
         f"{found.more_pictures} more annotated pictures would halve that interval"
         + ("." if found.curve else ", if its errors stayed as they are."),
         *(f"Its errors: {file}" for file in found.pictures[:3]),
-        f"Your pictures: cellbench count PICTURE... --with {found.folder}",
+        f"Your pictures: cellbench count PICTURE... --with {quote(str(found.folder))}",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,10 +118,12 @@ def _show(console: Any, outcome: "RunResult", *, no_test: bool) -> None:
     if not outcome.fresh:
         console.print("This run is finished; here is its row.")
     console.print(row_table(outcome.record, width=console.width))
-    console.print(f"Record: {outcome.record_file}", soft_wrap=True)
-    console.print(f"Log, weights, pictures: {outcome.folder}", soft_wrap=True)
+    console.print(f"Record: {outcome.record_file}", markup=False, soft_wrap=True)
+    console.print(f"Log, weights, pictures: {outcome.folder}", markup=False, soft_wrap=True)
     if (outcome.folder / RECORD).is_file():  # a record may be here without the weights
         console.print(
-            f"Your pictures: cellbench count PICTURE... --with {outcome.folder}", soft_wrap=True
+            f"Your pictures: cellbench count PICTURE... --with {quote(str(outcome.folder))}",
+            markup=False,
+            soft_wrap=True,
         )
     sys.stdout.flush()

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def write_corrected(counted: CountedFolder, target: Path) -> int:
     if not written:
         raise UserError(
             f"Nobody has looked through a picture of {counted.folder} yet; `cellbench view "
-            f"{counted.folder}` shows them."
+            f"{quote(str(counted.folder))}` shows them."
         )
     return written
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -95,6 +96,24 @@ def test_a_name_that_no_set_has_leads_to_the_own_sets_and_their_import(
             assert ending.value.code == 2
             sentence = capsys.readouterr().err
             assert "`cellbench data import mine --own --from DIR --force` replaces it" in sentence
+
+
+@pytest.mark.parametrize("store", ["plain", "st ö [x]"])
+def test_the_printed_command_can_be_pasted_whatever_the_folder(
+    store, home, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    FORMATS["text"](copy_pictures(nuclei_pictures(5), tmp_path / "in"), tmp_path / "in")
+    main(["data", "import", "mine", "--own", "--from", "in"])
+    capsys.readouterr()
+    main(["run", "methods/meancount.py", "--dataset", "mine", "--store", store])
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("Your pictures: "))
+    *words, folder = shlex.split(line.removeprefix("Your pictures: "))
+    assert words == ["cellbench", "count", "PICTURE...", "--with"]
+    assert (tmp_path / folder / "record.json").is_file()
+    assert any(line.endswith(folder) for line in lines if line.startswith("Log"))
+    assert ("'" in line) == (store != "plain")
 
 
 def test_a_name_that_is_too_long_is_told_with_the_limit(home, tmp_path, monkeypatch, capsys):
