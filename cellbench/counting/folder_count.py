@@ -31,7 +31,6 @@ from cellbench.counting.unlike_training import differences, doubts, known_summar
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
-from cellbench.data.pixel_sizes import check_edge
 from cellbench.data.reader import RULE, ReadOptions
 from cellbench.data.stored_set import open_set
 from cellbench.engine.work_progress import Advance, Display
@@ -124,7 +123,6 @@ def count_pictures(
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
             counts or cannot be written. One picture that cannot be counted stops no others.
     """
-    check_edge(um_per_px)
     listed = list_pictures(pictures, recursive=recursive, without=out)
     files = {shown_name(path): path for path in listed.pictures}
     if len(files) < len(set(listed.pictures)):

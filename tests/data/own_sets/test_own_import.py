@@ -250,7 +250,7 @@ def test_an_edge_of_a_pixel_that_no_picture_has_is_refused(edge, folder, picture
         import_own("mine", folder, um_per_px=edge)
     assert str(edge) in str(refusal.value)
     assert own_sets() == []
-    with pytest.raises(UserError, match=r"give a number from 0\.0001 to 1000"):
+    with pytest.raises(UserError, match=r"at least 0\.0001 and at most 1000"):
         count(folder, um_per_px=edge, out=folder / "counts")
     assert not (folder / "counts").exists()
 
