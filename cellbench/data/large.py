@@ -16,6 +16,7 @@ from cellbench.data.reader import (
     AS_THEY_COME,
     ReadOptions,
     ReadPicture,
+    choice_of_planes,
     finite,
     picture_number,
     read_whole,
@@ -72,7 +73,7 @@ class LargeTiff(LargePicture):
         )
         chosen = choose_planes(
             raster.axes,
-            options.planes,
+            choice_of_planes(raster, options.planes),
             name=name,
             channel_names=raster.channel_names,
             colour=raster.colour,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cellbench.data.tiff_series import ome_images
 from cellbench.errors import UserError
 
 LEAST_EDGE_UM, MOST_EDGE_UM = 1e-4, 1e3
@@ -21,17 +22,22 @@ _UM = {
 _LEAST_UM, _MOST_UM = 0.005, 8.0
 
 
-def tiff_pixel_size(file: Any) -> tuple[float, float] | None:
+def tiff_pixel_size(file: Any, series: Any) -> tuple[float, float] | None:
     """Edges (x, y) of a pixel in micrometres, from OME-XML, ImageJ's metadata or tags.
 
     Args:
         file: an open `tifffile.TiffFile`.
+        series: the picture of the file that is read; each has a size of its own.
 
     Returns:
         None where nothing states a size that a microscope has.
     """
     try:
-        return plausible(_from_ome(file)) or plausible(_from_imagej(file)) or _from_tags(file)
+        return (
+            plausible(_from_ome(file, series))
+            or plausible(_from_imagej(file, series.keyframe))
+            or _from_tags(file, series.keyframe)
+        )
     except Exception:  # metadata of any shape; a file without good ones is read all the same
         return None
 
@@ -61,13 +67,12 @@ def check_edge(um_per_px: Any) -> None:
         )
 
 
-def _from_ome(file: Any) -> tuple[float, float] | None:
-    if not file.is_ome or len(file.ome_metadata or "") > 4 * 2**20:
-        return None
-    import tifffile
+def _from_ome(file: Any, series: Any) -> tuple[float, float] | None:
+    found = {_from_pixels(image["Pixels"]) for image in ome_images(file, series)}
+    return found.pop() if len(found) == 1 else None
 
-    image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+
+def _from_pixels(pixels: Any) -> tuple[float, float] | None:
     sizes = []
     for axis in "XY":
         size = pixels.get(f"PhysicalSize{axis}")
@@ -80,18 +85,17 @@ def _from_ome(file: Any) -> tuple[float, float] | None:
     return sizes[0], sizes[1]
 
 
-def _from_imagej(file: Any) -> tuple[float, float] | None:
+def _from_imagej(file: Any, page: Any) -> tuple[float, float] | None:
     if not file.is_imagej:
         return None
     unit = str(file.imagej_metadata.get("unit", "")).strip().lower()
-    across, down = _resolution(file.pages[0])
+    across, down = _resolution(page)
     if unit not in _UM or not across or not down:
         return None
     return _UM[unit] / across, _UM[unit] / down
 
 
-def _from_tags(file: Any) -> tuple[float, float] | None:
-    page = file.pages[0]
+def _from_tags(file: Any, page: Any) -> tuple[float, float] | None:
     tag = page.tags.get(296)
     unit = {2: 25_400.0, 3: 10_000.0}.get(int(tag.value) if tag is not None else 2)
     across, down = _resolution(page)

@@ -222,14 +222,20 @@ def picture_number(choice: PlaneChoice) -> int | None:
     return int(text) - 1 if text.isascii() and text.isdecimal() and int(text[:9]) > 0 else None
 
 
+def choice_of_planes(raster: Raster, choice: PlaneChoice) -> PlaneChoice:
+    """What is left to choose of a picture's planes where `--page` named the picture in its file."""
+    several = any(length > 1 for length in raster.axes.values())
+    if getattr(raster, "pictures", 1) > 1 and not several:
+        return PlaneChoice(channel=choice.channel)
+    return choice
+
+
 def _choose(raster: Raster, choice: PlaneChoice) -> tuple[Chosen, int | None]:
     axes = dict(raster.axes)
     several = {letter for letter, length in axes.items() if length > 1}
-    if getattr(raster, "pictures", 1) > 1 and not several:
-        choice = PlaneChoice(channel=choice.channel)  # the page named a picture of the file
     chosen = choose_planes(
         axes,
-        choice,
+        choice_of_planes(raster, choice),
         name=raster.name,
         channel_names=raster.channel_names,
         colour=raster.colour,

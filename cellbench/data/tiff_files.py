@@ -87,7 +87,7 @@ class TiffRaster(Raster):
         self.colour = self._samples_are_colour() and self._base in (3, 4)
         self.colour |= self.page.photometric.name == "PALETTE"
         self.channel_names = channel_names(self._file, self._series)
-        self.pixel_size_um = tiff_pixel_size(self._file)
+        self.pixel_size_um = tiff_pixel_size(self._file, self._series)
         self.orientation = int(_tag(self.page, 274) or 1)
 
     def plane(self, index: Mapping[str, int]) -> Decoded:

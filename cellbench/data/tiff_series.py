@@ -83,15 +83,40 @@ def _is_smaller_copy(series: Any, largest: Any) -> bool:
 
 def channel_names(file: Any, series: Any) -> Sequence[str]:
     """Names of the channels in OME-XML, "" where one has none; empty where there are none."""
-    if not file.is_ome or not file.ome_metadata or len(file.ome_metadata) > 4 * 2**20:
-        return ()
-    import tifffile
-
     try:
-        image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-        image = image[series.index] if isinstance(image, list) else image
-        channels = image["Pixels"].get("Channel", [])
-        channels = channels if isinstance(channels, list) else [channels]
-        return [" ".join(str(channel.get("Name", "")).split())[:40] for channel in channels]
+        known = [_names(image["Pixels"]) for image in ome_images(file, series)]
+        return known[0] if known and all(names == known[0] for names in known) else ()
     except Exception:  # names are for people; a file without good ones is read all the same
         return ()
+
+
+def _names(pixels: Any) -> list[str]:
+    channels = pixels.get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    return [" ".join(str(channel.get("Name", "")).split())[:40] for channel in channels]
+
+
+def ome_images(file: Any, series: Any) -> list[Any]:
+    """The entries of OME-XML that may be those of a series, as dictionaries.
+
+    Returns:
+        The entry at the place of the series, where there are as many entries as series; else, such
+        as where some are in other files, those of its name and size. Empty without OME-XML.
+    """
+    if not file.is_ome or not file.ome_metadata or len(file.ome_metadata) > 4 * 2**20:
+        return []
+    import tifffile
+
+    images = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    if not isinstance(images, list):
+        return [images]
+    if len(images) == len(file.series):
+        # The method `index` of a series is that of every sequence, not its place in the file.
+        return [images[k] for k, other in enumerate(file.series) if other is series]
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    wanted = (str(series.name), int(lengths["X"]), int(lengths["Y"]))
+    return [
+        image
+        for image in images
+        if (str(image.get("Name", "")), *(int(image["Pixels"][f"Size{a}"]) for a in "XY")) == wanted
+    ]

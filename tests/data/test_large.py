@@ -8,7 +8,7 @@ from PIL import Image
 from cellbench.data.images import TooLarge
 from cellbench.data.large import LargeTiff, open_picture
 from cellbench.data.planes import PlaneChoice
-from cellbench.data.reader import ReadOptions, read_whole, size_of
+from cellbench.data.reader import ReadOptions, opened_raster, read_whole, size_of
 from cellbench.data.resampling import resample
 from cellbench.errors import UserError
 
@@ -103,3 +103,35 @@ def test_a_cut_file_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is damaged, or compressed in a way"):
         _ = large[:10, :10]
     large.close()
+
+
+def test_a_picture_of_several_has_its_own_pixel_size_in_memory_and_in_parts(tmp_path, monkeypatch):
+    path = tmp_path / "two.ome.tif"
+    pictures = (np.tile(GREY, (2, 2)), np.tile(GREY, (3, 4)))
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for picture, edge in zip(pictures, (10.0, 0.25), strict=True):
+            own = {"PhysicalSizeX": edge, "PhysicalSizeY": edge, "Channel": {"Name": f"{edge} um"}}
+            file.write(picture, tile=(64, 64), metadata={"axes": "YX", **own})
+    second = ReadOptions(PlaneChoice(page="2"))
+    assert open_picture(path, ReadOptions(PlaneChoice(page="1"))).pixel_size_um == (10.0, 10.0)
+    whole = open_picture(path, second)
+    assert whole.pixel_size_um == (0.25, 0.25)
+    with opened_raster(path, second.planes) as raster:
+        assert raster.channel_names == ["0.25 um"]
+    monkeypatch.setenv("CELLBENCH_MAX_PICTURE_MB", "1")
+    parts = open_picture(path, second)
+    assert isinstance(parts.pixels, LargeTiff)
+    assert parts.pixel_size_um == (0.25, 0.25)
+    np.testing.assert_array_equal(parts.pixels[:, :], whole.pixels)
+    parts.pixels.close()
+
+
+def test_a_page_of_several_has_the_resolution_of_its_own_tags(tmp_path):
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(GREY, resolution=(1000, 1000), resolutionunit="CENTIMETER", metadata=None)
+        file.write(
+            GREY[:, :90], resolution=(20_000, 20_000), resolutionunit="CENTIMETER", metadata=None
+        )
+    second = open_picture(path, ReadOptions(PlaneChoice(page="2")))
+    assert second.pixel_size_um == (0.5, 0.5)
