@@ -21,6 +21,7 @@ from cellbench.data.annotation_formats.file_annotation import (
 from cellbench.data.annotation_formats.imagej_rois import members_of
 from cellbench.data.annotation_formats.qupath import features_of, parts_of, rings_of
 from cellbench.data.images import is_named_as_picture
+from cellbench.data.outline_areas import even_odd_area
 from cellbench.data.reader import AS_THEY_COME, read_numbers
 from cellbench.errors import UserError
 from cellbench.structures import Points
@@ -67,12 +68,7 @@ class Outline(Region):
     @property
     def area_px(self) -> float:  # type: ignore[override]
         """Area within the picture."""
-        total = 0.0
-        for ring in self.rings:
-            others = [other for other in self.rings if other is not ring]
-            depth = sum(int(_odd([other], ring[:1])[0]) for other in others)
-            total += (-1) ** depth * abs(_shoelace(_clipped(ring, self.size)))
-        return total
+        return even_odd_area(self.rings, self.size)
 
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """See `Region`."""
@@ -237,30 +233,3 @@ def _odd(rings: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> N
     found = np.zeros(len(points), dtype=bool)
     found[order] = inside
     return found
-
-
-def _shoelace(ring: NDArray[np.float64]) -> float:
-    if len(ring) < 3:
-        return 0.0
-    x, y = ring[:, 0], ring[:, 1]
-    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
-
-
-def _clipped(ring: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Cut a closed line at the edges of the picture.
-
-    Source: Sutherland and Hodgman, Reentrant polygon clipping, CACM 1974.
-    """
-    for axis, limit, sign in ((0, 0.0, 1), (0, size[0], -1), (1, 0.0, 1), (1, size[1], -1)):
-        if not len(ring):
-            break
-        height = sign * (ring[:, axis] - limit)
-        after, next_height = np.roll(ring, -1, axis=0), np.roll(height, -1)
-        corners = []
-        for here, there, a, b in zip(ring, after, height, next_height, strict=True):
-            if a >= 0:
-                corners.append(here)
-            if (a >= 0) != (b >= 0):
-                corners.append(here + (there - here) * (a / (a - b)))
-        ring = np.array(corners).reshape(-1, 2)
-    return ring
