@@ -19,8 +19,9 @@ from cellbench.data.annotation_formats.file_annotation import (
     reading,
 )
 from cellbench.data.annotation_formats.imagej_rois import members_of
+from cellbench.data.annotation_formats.native_pixels import read_native
 from cellbench.data.annotation_formats.qupath import features_of, parts_of, rings_of
-from cellbench.data.images import is_named_as_picture
+from cellbench.data.images import FORMATS, is_named_as_picture
 from cellbench.data.outline_areas import even_odd_area
 from cellbench.data.reader import AS_THEY_COME, read_numbers
 from cellbench.errors import UserError
@@ -101,7 +102,7 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Region]:
 
     Args:
         path: GeoJSON as QuPath exports it, ImageJ's .roi or .zip, or a picture whose pixels have
-            the number of their region, 0 outside.
+            the number or the colour of their region, 0 or black outside.
         size: (width, height) of the picture.
 
     Raises:
@@ -197,9 +198,7 @@ def _ring(places: Any) -> NDArray[np.float64]:
 
 
 def _of_mask(path: Path, size: tuple[int, int]) -> list[Region]:
-    values, _, _ = read_numbers(path, AS_THEY_COME)
-    if values.ndim == 3:
-        values = values.max(axis=2)
+    values, coloured = _labels_of(path)
     if (values.shape[1], values.shape[0]) != size:
         raise UserError(
             f"{path} has {values.shape[1]}x{values.shape[0]} px and its picture {size[0]}x{size[1]}"
@@ -213,7 +212,50 @@ def _of_mask(path: Path, size: tuple[int, int]) -> list[Region]:
     whole = values.astype(np.int64)
     if len(labels) == 1:
         return [MaskRegion("region", whole, labels[0])]
-    return [MaskRegion(f"region {label}", whole, label) for label in labels]
+    shown = "region #{:06x}" if coloured else "region {}"
+    return [MaskRegion(shown.format(label), whole, label) for label in labels]
+
+
+def _labels_of(path: Path) -> tuple[NDArray[Any], bool]:
+    """The number of the region of each pixel, (H, W); and whether it is a colour, as 0xrrggbb.
+
+    Of a picture with a palette it is the index, unless black, which is the ground of colours, is in
+    the picture and is not index 0, as where a program has sorted the colours.
+    """
+    values, _, _ = read_numbers(path, AS_THEY_COME)
+    stored = _stored(path, (values.shape[1], values.shape[0]))
+    values = values if stored is None else stored
+    if values.ndim == 2:
+        return values, False
+    if (values == values[:, :, :1]).all():
+        return values[:, :, 0], False
+    bits = 8 if values.max() < 256 else 16
+    red, green, blue = (values[:, :, channel].astype(np.int64) for channel in range(3))
+    return red << 2 * bits | green << bits | blue, True
+
+
+def _stored(path: Path, size: tuple[int, int]) -> NDArray[Any] | None:
+    """Indices or colours of a mask with a palette or alpha; None where it has neither.
+
+    What is transparent is 0; a picture to be seen would show its ground there.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            palette = image.getpalette("RGB") if image.mode == "P" else None
+            if palette is None and image.mode not in ("LA", "RGBA"):
+                return None
+        stored, _ = read_native(path)
+    except Exception:  # such as one of several planes; its numbers were read already
+        return None
+    if stored.shape[:2] != size[::-1]:  # turned as its orientation states
+        return None
+    if palette is None:
+        return stored
+    used = [int(index) for index in np.unique(stored)]
+    black = [index for index in used if not any(palette[3 * index : 3 * index + 3])]
+    return None if black and any(palette[:3]) else stored
 
 
 def _odd(rings: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:

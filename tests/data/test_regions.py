@@ -114,3 +114,43 @@ def test_a_mask_has_the_size_of_its_picture(tmp_path):
     Image.new("L", (9, 9), 1).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"9x9 px and its picture 100x80"):
         read_regions(tmp_path / "a.png", SIZE)
+
+
+def colour_masks(folder):
+    """One mask of two regions, 2,000 and 1,600 px, as RGB, RGBA, indices and sorted colours."""
+    labels = np.zeros(SIZE[::-1], np.uint8)
+    labels[:20], labels[64:] = 1, 2
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)
+    greys = np.repeat(np.array([[0], [128], [64]], np.uint8), 3, axis=1)
+    rgb = colours[labels]
+    Image.fromarray(rgb).save(folder / "rgb.png")
+    clear = np.dstack([rgb, np.where(labels > 0, 255, 0).astype(np.uint8)])
+    Image.fromarray(clear).save(folder / "clear.png")
+    Image.fromarray(np.dstack([rgb, np.full_like(labels, 255)])).save(folder / "rgba.png")
+    for name, palette in (("palette", colours), ("alike", colours * 0), ("grey", greys)):
+        image = Image.fromarray(labels, "L")
+        image.putpalette(palette.ravel().tolist())
+        image.save(folder / f"{name}.png")
+    image = Image.fromarray(np.array([1, 2, 0], np.uint8)[labels], "L")
+    image.putpalette([0, 255, 0, 0, 0, 0, 255, 0, 0])
+    image.save(folder / "sorted.png")
+
+
+@pytest.mark.parametrize("name", ["rgb", "clear", "rgba", "palette", "alike", "grey", "sorted"])
+def test_each_colour_or_index_of_a_mask_is_a_region(tmp_path, name):
+    colour_masks(tmp_path)
+    regions = read_regions(tmp_path / f"{name}.png", SIZE)
+    assert sorted(region.area_px for region in regions) == [1600, 2000]
+    top = next(region for region in regions if region.area_px == 2000)
+    indexed = name in ("palette", "alike", "grey")
+    assert top.name == ("region 1" if indexed else "region #ff0000")
+    np.testing.assert_array_equal(top.contains(POINTS), POINTS[:, 1] < 20)
+
+
+def test_a_grey_mask_saved_as_colours_keeps_its_numbers(tmp_path):
+    labels = np.zeros(SIZE[::-1], np.uint8)
+    labels[:20], labels[64:] = 3, 7
+    Image.fromarray(np.repeat(labels[:, :, None], 3, axis=2)).save(tmp_path / "a.png")
+    assert [region.name for region in read_regions(tmp_path / "a.png", SIZE)] == [
+        "region 3", "region 7",
+    ]  # fmt: skip
