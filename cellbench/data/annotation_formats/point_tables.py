@@ -300,7 +300,7 @@ def _number(field: str, path: Path, at: int) -> float:
         raise UserError(f"{path}, line {at}: {field[:40]!r} is no number; write pixels.") from None
 
 
-def rows_by_picture(path: Path, column: str) -> dict[str, str] | None:
+def rows_by_picture(path: Path, column: str) -> list[tuple[str, str]] | None:
     """A column of a table that has one for pictures.
 
     Args:
@@ -308,7 +308,8 @@ def rows_by_picture(path: Path, column: str) -> dict[str, str] | None:
         column: its name, in any case.
 
     Returns:
-        The column's text for each picture; None where the table lacks the one or the other.
+        Name of the picture and text of the column, line by line; None where the table lacks the one
+        or the other.
 
     Raises:
         UserError: it is no table.
@@ -319,4 +320,4 @@ def rows_by_picture(path: Path, column: str) -> dict[str, str] | None:
     if picture is None or column.casefold() not in header:
         return None
     keys, values = header.index(picture), header.index(column.casefold())
-    return {_picture(row[keys], path, at): row[values] for at, row in table.rows}
+    return [(_picture(row[keys], path, at), row[values]) for at, row in table.rows]

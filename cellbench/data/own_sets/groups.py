@@ -74,15 +74,48 @@ def groups_by_pattern(group: str, names: Iterable[str]) -> dict[str, str]:
     return {name: match[1] for name, match in found.items() if match is not None}
 
 
+class _Line:
+    """A line of a table of groups: the folders and name of a picture, and its value."""
+
+    def __init__(self, picture: str, value: str) -> None:
+        self.parts, self.value = _parts(picture), value
+
+    def is_below(self, parts: tuple[str, ...]) -> bool:
+        """Whether its path, with a folder at least, ends as another one does, or that as it."""
+        shared = min(len(self.parts), len(parts))
+        return shared > 1 and self.parts[-shared:] == parts[-shared:]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part.casefold() for part in re.split(r"[/\\]", name) if part not in ("", "."))
+
+
 def _by_column(
-    rows: dict[str, str], names: dict[Path, str], table: Path, column: str
+    rows: Iterable[tuple[str, str]], names: dict[Path, str], table: Path, column: str
 ) -> dict[Path, str]:
-    known = {Path(key).name.casefold(): value for key, value in rows.items()}
-    known |= {shared_stem(Path(key).name): value for key, value in rows.items()}
+    """The group of each picture: of the line with its path, else of that with its name alone."""
+    lines: dict[str, list[_Line]] = {}
+    for line in (_Line(*row) for row in rows):
+        lines.setdefault(shared_stem(line.parts[-1] if line.parts else ""), []).append(line)
+    by_path: dict[Path, list[_Line]] = {}
+    for path, name in names.items():
+        parts, alike = _parts(name), lines.get(shared_stem(path.name), [])
+        whole = [line for line in alike if line.parts == parts]
+        by_path[path] = whole or [line for line in alike if line.is_below(parts)]
+    # A line with folders that is of one picture is of no other one of the same name.
+    taken = {id(line) for own in by_path.values() for line in own if len(line.parts) > 1}
     found = {}
     for path, name in names.items():
-        value = known.get(path.name.casefold()) or known.get(shared_stem(path.name))
-        if not value:
+        alike = [line for line in lines.get(shared_stem(path.name), []) if id(line) not in taken]
+        exact = [line for line in alike if line.parts[-1:] == _parts(path.name)[-1:]]
+        values = {line.value: None for line in by_path[path] or exact or alike if line.value}
+        if not values:
             raise UserError(f"{table} has no {column} of {name}; add a line for each picture.")
-        found[path] = value
+        if len(values) > 1:
+            first, second, *_ = values
+            raise UserError(
+                f"{table} has {column} {first} and {second} for {name}; write one line for each "
+                "picture, with its folder where two pictures have one name."
+            )
+        found[path] = next(iter(values))
     return found
