@@ -27,6 +27,7 @@ from cellbench.errors import UserError
 SUFFIXES = (".txt", ".csv", ".tsv")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_DRIVE = re.compile(r"\s*[A-Za-z]:(?=[/\\])")
 _REMARK = re.compile(r"(^|\s+)#.*")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 # Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
@@ -278,8 +279,9 @@ def _cells(field: str, path: Path, at: int) -> int:
 
 
 def _picture(text: str, path: Path, at: int) -> str:
-    """The picture that a field names: ImageJ's labels go on after a colon."""
-    name = text.partition(":")[0].strip()
+    """The picture that a field names: ImageJ's labels go on after a colon, a drive before one."""
+    drive = found[0] if (found := _DRIVE.match(text)) else ""
+    name = (drive + text[len(drive) :].partition(":")[0]).strip()
     if not name:
         raise UserError(f"{path}, line {at} names no picture; write its file name there.")
     return name

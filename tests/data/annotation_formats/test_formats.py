@@ -260,3 +260,10 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
     assert (tmp_path / "a.zip").stat().st_size < 2**20
     with pytest.raises(UserError, match="unpacks to more"):
         format_of(tmp_path / "a.zip").read(tmp_path / "a.zip")
+
+
+def test_a_drive_is_part_of_a_path_and_other_colons_end_it(tmp_path):
+    lines = [r"C:\img\a.png,1,2", "c:/img/b.png,3,4", "stack.tif:0001:C,5,6", "C:slice,7,8"]
+    found = read(tmp_path, "w.csv", "\n".join(["image,x,y", *lines]))
+    names = [own.picture for own in found]
+    assert names == [r"C:\img\a.png", "c:/img/b.png", "stack.tif", "C"]

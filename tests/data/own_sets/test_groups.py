@@ -21,6 +21,7 @@ def grouped(root, *lines, pictures=PICTURES):
     [
         ("day1/a.png,m1", "day2/a.png,m2", "b,m3"),
         ("day1\\a.png,m1", "Day2\\A.png,m2", "b.tif,m3"),
+        (r"C:\x\day1\a.png,m1", r"C:\x\day2\a.png,m2", "d:/b.tif,m3"),
         ("./day1/a.png,m1", "in/day2/a.png,m2", "other/b.tif,m3"),
         ("day2/b_mask.png,m3", "day2/a.png,m2", "day1/a.png,m1"),
     ],
