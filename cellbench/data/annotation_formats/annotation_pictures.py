@@ -13,6 +13,7 @@ from scipy.ndimage import find_objects, label
 
 from cellbench.data.annotation_formats.file_annotation import MOST_CELLS, FileAnnotation
 from cellbench.data.annotation_formats.label_masks import label_points
+from cellbench.data.annotation_formats.mask_ground import EIGHT, LARGEST_MARK, ground_of, solidity
 from cellbench.data.annotation_formats.native_pixels import read_native
 from cellbench.data.point_conventions import MASK_PIXELS
 from cellbench.errors import UserError
@@ -25,9 +26,6 @@ MARKS = "Each mark of {pixels} pixels is one cell."
 OBJECTS = "Each object is one cell; two that touch would be one."
 LABELS = "Each label of the mask is one cell."
 
-_EIGHT = np.ones((3, 3), dtype=np.int8)
-# Pixels of a mark that people draw for a dot: a cross of 5, a square of 9 or 25.
-_LARGEST_MARK = 25
 # An object is made of several if it has more pixels than most, and fills its convex hull worse.
 _MUCH_LARGER = 1.4
 _SOLID = 0.9
@@ -81,19 +79,19 @@ def _labels(pixels: NDArray[np.generic], path: Path) -> NDArray[np.int64]:
         same = (pixels == pixels[:, :, :1]).all()
         red, green, blue = (pixels[:, :, index].astype(np.int64) for index in range(3))
         if same:
-            return _grey(red)
+            return _grey(red, path)
         # Noise of a few levels beside dots in one channel, as in JPEG, is no colour.
-        if len(np.unique(red << 16 | green << 8 | blue)) > _LARGEST_MARK and _two_levels(
+        if len(np.unique(red << 16 | green << 8 | blue)) > LARGEST_MARK and _two_levels(
             strongest := pixels.max(axis=2).astype(np.int64)
         ):
             return (strongest > strongest.max() // 2).astype(np.int64)
-        return _grey(red << 16 | green << 8 | blue)
+        return _grey(red << 16 | green << 8 | blue, path)
     if pixels.dtype.kind == "f":
         whole = np.nan_to_num(pixels, nan=0.0, posinf=0.5, neginf=0.5)
         if (whole != np.rint(whole)).any() or np.abs(whole).max() > 2**31:
             raise UserError(f"{path} holds fractions; a mask has a whole number for each object.")
-        return _grey(whole.astype(np.int64))
-    return _grey(pixels.astype(np.int64))
+        return _grey(whole.astype(np.int64), path)
+    return _grey(pixels.astype(np.int64), path)
 
 
 def _two_levels(values: NDArray[np.int64]) -> bool:
@@ -102,8 +100,8 @@ def _two_levels(values: NDArray[np.int64]) -> bool:
     return top >= 64 and bool(((values <= 0.2 * top) | (values >= 0.8 * top)).all())
 
 
-def _grey(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Values with the ground at 0: of two values the more frequent, of many 0 as it is."""
+def _grey(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """Values with the ground at 0: of two values see `ground_of`, of many 0 as it is."""
     known, counts = np.unique(values, return_counts=True)
     if len(known) == 1:
         # A mask without objects is all 0 or, of a blank page, all of one grey.
@@ -112,7 +110,7 @@ def _grey(values: NDArray[np.int64]) -> NDArray[np.int64]:
         values = (values > int(values.max()) // 2).astype(np.int64)
         known, counts = np.unique(values, return_counts=True)
     if len(known) == 2 or 0 not in known:
-        ground = known[counts.argmax()]
+        ground = ground_of(values, path) if len(known) == 2 else int(known[counts.argmax()])
         return np.where(values == ground, 0, values + (1 if 0 in known and ground else 0))
     return values
 
@@ -121,7 +119,7 @@ def _pieces(labels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     """Connected pieces of equal labels, numbered from 1, diagonal neighbours included."""
     values = np.unique(labels[labels != 0])
     if len(values) == 1:
-        found, number = label(labels != 0, structure=_EIGHT)
+        found, number = label(labels != 0, structure=EIGHT)
         return np.asarray(found, dtype=np.int32), int(number)
     # Neighbours of different labels are parted by labelling each value in its own box.
     compact = np.searchsorted(values, labels) + 1
@@ -130,7 +128,7 @@ def _pieces(labels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     for index, box in enumerate(find_objects(compact), start=1):
         if box is None:
             continue
-        own, number = label(compact[box] == index, structure=_EIGHT)
+        own, number = label(compact[box] == index, structure=EIGHT)
         pieces[box] = np.where(own > 0, own + many, pieces[box])
         many += int(number)
         if many > MOST_CELLS:
@@ -146,7 +144,7 @@ def _mark_or_object(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: P
     """
     sizes, counts = np.unique(areas, return_counts=True)
     common = int(sizes[counts.argmax()])
-    if common <= _LARGEST_MARK and counts.max() >= 0.5 * len(areas):
+    if common <= LARGEST_MARK and counts.max() >= 0.5 * len(areas):
         joined = int((areas > common).sum())
         if joined:
             raise UserError(
@@ -167,18 +165,4 @@ def _joined(pieces: NDArray[np.int32], areas: NDArray[np.int64]) -> int:
     """How many objects are much larger than most and not convex."""
     large = np.nonzero(areas > _MUCH_LARGER * np.median(areas))[0] + 1
     boxes = find_objects(pieces)
-    return sum(_solidity(pieces[boxes[k - 1]] == k) < _SOLID for k in large.tolist())
-
-
-def _solidity(mask: NDArray[np.bool_]) -> float:
-    """Area of an object over that of its convex hull, both with the corners of its pixels."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    rows, columns = np.nonzero(mask)
-    corners = np.concatenate(
-        [np.stack([columns + x, rows + y], axis=1) for x in (0, 1) for y in (0, 1)]
-    )
-    try:
-        return float(len(rows) / ConvexHull(corners).volume)
-    except QhullError:
-        return 1.0
+    return sum(solidity(pieces[boxes[k - 1]] == k) < _SOLID for k in large.tolist())
