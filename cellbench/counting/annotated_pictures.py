@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellbench.counting.experiment_means import KnownPicture
 from cellbench.data.large import LargePicture, full_size, open_picture
@@ -13,6 +14,7 @@ from cellbench.data.splits import holds_out
 from cellbench.data.stored_set import StoredSet
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
+from cellbench.files.writing import sha256
 from cellbench.records.trained_runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -75,8 +77,10 @@ def _counted(
 def also_annotated(
     stored: StoredSet, files: Mapping[str, Path], reading: ReadOptions
 ) -> dict[str, str]:
-    """Which pictures are pictures of an annotated set, by name and every pixel.
+    """Which pictures are pictures of an annotated set: those of its size and every pixel.
 
+    Names are not compared: an id has its folders and its file's name in part alone. An image of
+    the set is one picture; other files with its pixels (blank ones) are pictures of their own.
     Those that the method was trained on are among them: their counts say nothing of others'.
 
     Args:
@@ -87,15 +91,42 @@ def also_annotated(
     Returns:
         The id in the set of each that is one, by name.
     """
-    found = {}
+    of_size: dict[tuple[int, ...], list[str]] = {}
+    for image_id in stored.ids:
+        of_size.setdefault(tuple(stored.entry(image_id).size), []).append(image_id)
+    images: dict[tuple[int, ...], dict[str, list[str]]] = {}  # by size and pixels
+    alike: dict[tuple[str, ...], list[str]] = {}
     for shown, path in files.items():
-        for image_id in stored.ids:
-            # an id may begin with the folders that a picture was in
-            named = image_id.casefold().endswith(path.stem.casefold())
-            if named and _same(stored, image_id, path, reading):
-                found[shown] = image_id
-                break
-    return found
+        try:
+            size = full_size(path, reading)
+            pixels = open_picture(path, reading).pixels if size in of_size else None
+        except UserError:  # it was counted before and is gone
+            continue
+        if pixels is None or isinstance(pixels, LargePicture):
+            continue
+        if size not in images:
+            images[size] = {}
+            for image_id in of_size[size]:
+                images[size].setdefault(_digest(stored.pixels(image_id)), []).append(image_id)
+        if ids := images[size].get(_digest(pixels)):
+            alike.setdefault(tuple(ids), []).append(shown)
+    return {
+        shown: image_id
+        for ids, names in alike.items()
+        for image_id, shown in zip(ids, _called_alike_first(names, files, ids), strict=False)
+    }
+
+
+def _called_alike_first(
+    names: Sequence[str], files: Mapping[str, Path], ids: Sequence[str]
+) -> list[str]:
+    """Of files with the same pixels, those that are called as an image of the set come first."""
+    known = [image_id.casefold() for image_id in ids]
+    return sorted(names, key=lambda n: not any(files[n].stem.casefold() in one for one in known))
+
+
+def _digest(pixels: NDArray[np.uint8]) -> str:
+    return sha256(np.ascontiguousarray(pixels).tobytes())
 
 
 def trained_on(stored: StoredSet, run: TrainedRun, found: Mapping[str, str]) -> list[str]:
@@ -149,13 +180,3 @@ def check_some_left(
 
 def _holds_out(run: TrainedRun) -> bool:
     return holds_out(run.record["protocol"])
-
-
-def _same(stored: StoredSet, image_id: str, path: Path, reading: ReadOptions) -> bool:
-    try:
-        if full_size(path, reading) != tuple(stored.entry(image_id).size):
-            return False
-        pixels = open_picture(path, reading).pixels
-    except UserError:  # it was counted before and is gone
-        return False
-    return not isinstance(pixels, LargePicture) and np.array_equal(pixels, stored.pixels(image_id))

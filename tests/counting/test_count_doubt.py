@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cellbench import count
+from cellbench.api.own_folders import import_own
 from cellbench.counting.annotated_pictures import also_annotated, count_annotated
 from cellbench.counting.count_intervals import learned_intervals
 from cellbench.data.reader import AS_THEY_COME
@@ -170,16 +171,58 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_annotated_one(
     assert got.estimates["pictures"][0] == 104
 
 
-def test_a_picture_is_known_under_an_id_that_begins_with_its_folder(tmp_path):
-    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    Image.fromarray(pixels).save(tmp_path / "7.png")
+def write_pictures(folder, pictures):
+    folder.mkdir(exist_ok=True)
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / name)
+    return {f"in/{name}": folder / name for name in pictures}
+
+
+def annotated_set(name, folder, counts):
+    """Import pictures that lie in a folder, with the number of their cells."""
+    lines = [f"{image},{number}" for image, number in counts.items()]
+    (folder / "cells.csv").write_text("\n".join(["image,count", *lines]) + "\n")
+    return import_own(name, folder)
+
+
+def drawn(number, seed=0):
+    shape = (number, 12, 16, 3)
+    return list(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["pic {}.png", "pic{}.png", "µ({}).png"])
+def test_annotated_pictures_are_known_by_their_pixels_whatever_their_ids(name, home, tmp_path):
+    pixels = drawn(3)
+    named = {name.format(i): one for i, one in enumerate(pixels)}
+    files = write_pictures(tmp_path / "in", named)
+    write_pictures(tmp_path / "some", dict(list(named.items())[:2]))
+    stored = annotated_set("mine", tmp_path / "some", dict.fromkeys(list(named)[:2], 3))
+    found = also_annotated(stored, files, AS_THEY_COME)
+    assert sorted(found) == sorted(files)[:2]
+    assert sorted(found.values()) == stored.ids
+    other = write_pictures(tmp_path / "other", {f"copy{i}.png": p for i, p in enumerate(pixels)})
+    assert sorted(also_annotated(stored, other, AS_THEY_COME)) == ["in/copy0.png", "in/copy1.png"]
+
+
+def test_an_annotated_picture_stands_for_one_of_several_blank_ones(tmp_path):
+    blank = np.zeros((4, 4, 3), np.uint8)
     stored = SimpleNamespace(
-        ids=["drug-7", "drug-8"],
+        ids=["drug-7"],
         entry=lambda image_id: SimpleNamespace(size=(4, 4)),
-        pixels=lambda image_id: pixels,
+        pixels=lambda image_id: blank,
     )
-    files = {"in/7.png": tmp_path / "7.png", "in/9.png": tmp_path / "9.png"}
+    files = write_pictures(tmp_path, dict.fromkeys(["1.png", "7.png", "9.png"], blank))
     assert also_annotated(stored, files, AS_THEY_COME) == {"in/7.png": "drug-7"}
+
+
+def test_images_of_another_size_are_not_decoded(tmp_path):
+    stored = SimpleNamespace(
+        ids=["7"],
+        entry=lambda image_id: SimpleNamespace(size=(5, 4)),
+        pixels=lambda image_id: pytest.fail("decoded"),
+    )
+    files = write_pictures(tmp_path, {"7.png": np.zeros((4, 4, 3), np.uint8)})
+    assert also_annotated(stored, files, AS_THEY_COME) == {}
 
 
 def test_counted_pictures_that_the_method_was_trained_on_are_told(finished, photos, bench):
