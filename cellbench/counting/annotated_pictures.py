@@ -1,6 +1,7 @@
 """Pictures that people annotated, counted by a method that was not trained on them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from cellbench.counting.experiment_means import KnownPicture
 from cellbench.data.large import LargePicture, full_size, open_picture
-from cellbench.data.reader import ReadOptions
+from cellbench.data.planes import PlaneChoice
+from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.splits import holds_out
 from cellbench.data.stored_set import StoredSet
 from cellbench.engine.work_progress import Display
@@ -27,6 +29,7 @@ def count_annotated(
     load: "Callable[[], TrainedCounter]",
     *,
     scale: float,
+    reading: ReadOptions = AS_THEY_COME,
     display: Display,
 ) -> list[KnownPicture]:
     """Count the annotated pictures of a set.
@@ -37,6 +40,7 @@ def count_annotated(
             the other images its errors are too small.
         load: makes its counter.
         scale: px that a cell should have per px that it has, as for the other pictures.
+        reading: how the other pictures are read; its range and inversion hold for these too.
         display: where progress is shown.
 
     Raises:
@@ -44,7 +48,7 @@ def count_annotated(
     """
     record = run.record
     if record["dataset"] != stored.name:
-        return _counted(stored, stored.ids, load(), scale, display)
+        return _counted(stored, stored.ids, load(), scale, reading, display)
     held_out = record["images"] if _holds_out(run) else []
     there = set(stored.ids)
     tested = [image for image in held_out if image["id"] in there]
@@ -53,9 +57,11 @@ def count_annotated(
             f"{record['method']} was trained on the images of {stored.name}, so that they show too "
             "little of its error; name pictures that it was not trained on with --annotated."
         )
-    if scale == 1.0:  # as they were scored
+    same_set = record["manifest_hash"] == stored.manifest_hash
+    same_reading = scale == 1.0 and reading.range is None and not reading.invert
+    if same_set and same_reading:  # as they were scored
         return [KnownPicture(one["id"], one["truth"], one["prediction"]) for one in tested]
-    return _counted(stored, [one["id"] for one in tested], load(), scale, display)
+    return _counted(stored, [one["id"] for one in tested], load(), scale, reading, display)
 
 
 def _counted(
@@ -63,15 +69,44 @@ def _counted(
     ids: Sequence[str],
     counter: "TrainedCounter",
     scale: float,
+    reading: ReadOptions,
     display: Display,
 ) -> list[KnownPicture]:
     known = []
     with display.task(f"counting {stored.name}", len(ids)) as advance:
         for image_id in ids:
-            found = counter.count(stored.pixels(image_id), scale=scale, name=image_id)
+            pixels = _read(stored, image_id, reading)
+            found = counter.count(pixels, scale=scale, name=image_id)
             known.append(KnownPicture(image_id, stored.entry(image_id).count, found.count))
             advance(1)
     return known
+
+
+def _read(stored: StoredSet, image_id: str, reading: ReadOptions) -> NDArray[np.uint8]:
+    """The pixels of an image with the range and the inversion of other pictures."""
+    pixels = stored.pixels(image_id)
+    if reading.range is not None:
+        path = stored.folder / stored.entry(image_id).image
+        return read_whole(path, replace(reading, planes=PlaneChoice())).pixels
+    return np.uint8(255) - pixels if reading.invert else pixels
+
+
+def check_range(stored: StoredSet, reading: ReadOptions) -> None:
+    """Check that the pictures of an annotated set can be read with the range of the others.
+
+    Raises:
+        UserError: a range is named and the set keeps what was made of a picture in place of its
+            numbers.
+    """
+    if reading.range is None or stored.simulated:
+        return
+    made = [one for one in stored.ids if stored.entry(one).pixels_sha256 is not None]
+    if made:
+        raise UserError(
+            f"--range cannot be applied to {made[0]} of {stored.name}, whose numbers were "
+            "converted when it was imported; leave --range or --annotated out, or count and import "
+            "the pictures as files of 8 bits."
+        )
 
 
 def also_annotated(
@@ -86,11 +121,13 @@ def also_annotated(
     Args:
         stored: the set.
         files: pictures by name.
-        reading: how the pictures are read.
+        reading: how the pictures are counted. They are compared as they are imported, without its
+            range and inversion.
 
     Returns:
         The id in the set of each that is one, by name.
     """
+    reading = ReadOptions(reading.planes)
     of_size: dict[tuple[int, ...], list[str]] = {}
     for image_id in stored.ids:
         of_size.setdefault(tuple(stored.entry(image_id).size), []).append(image_id)

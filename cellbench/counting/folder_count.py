@@ -11,6 +11,7 @@ import numpy as np
 
 from cellbench.counting.annotated_pictures import (
     also_annotated,
+    check_range,
     check_some_left,
     count_annotated,
 )
@@ -135,6 +136,8 @@ def count_pictures(
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     # What would stop the estimates stops before anything is counted.
     people = None if annotated is None else open_set(annotated)
+    if people is not None:
+        check_range(people, reading)
     if group is not None:
         groups_by_pattern(group, [*files, *(() if people is None else people.ids)])
     trained = find_trained(DEFAULT if run is None else run, store)
@@ -214,7 +217,9 @@ def count_pictures(
             counts = {one.image: one.count for one in done_before}
             known_counts: list[KnownPicture] = []
             if people is not None:
-                known_counts = count_annotated(people, trained, load, scale=scale, display=display)
+                known_counts = count_annotated(
+                    people, trained, load, scale=scale, reading=reading, display=display
+                )
                 counts = {name: n for name, n in counts.items() if name not in annotated_too}
             estimates = group_means(counts, known_counts, group)
             write_group_means(out, estimates)

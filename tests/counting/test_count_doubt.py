@@ -10,9 +10,9 @@ from PIL import Image
 
 from cellbench import count
 from cellbench.api.own_folders import import_own
-from cellbench.counting.annotated_pictures import also_annotated, count_annotated
+from cellbench.counting.annotated_pictures import also_annotated, check_range, count_annotated
 from cellbench.counting.count_intervals import learned_intervals
-from cellbench.data.reader import AS_THEY_COME
+from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -22,6 +22,7 @@ from cellbench.metrics.powered_means import powered_mean
 from cellbench.metrics.prediction_intervals import count_intervals
 from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import read_record
+from cellbench.structures import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +242,68 @@ def test_a_total_of_none_of_the_counted_pictures_is_refused_before_counting(
     with pytest.raises(UserError, match="no picture without annotation is left"):
         count(photos, finished.folder, out=bench / "out", annotated="adi-sim")
     assert not (bench / "out").exists()
+
+
+class Brightness:
+    """Counts the sum of the numbers of a picture."""
+
+    def count(self, pixels, *, scale, name):
+        return Prediction(float(pixels.sum(dtype=np.int64)))
+
+
+def counts_of(stored, record, reading, counter=None):
+    run = SimpleNamespace(record=record)
+    found = count_annotated(
+        stored, run, counter or Brightness, scale=1.0, reading=reading, display=Display()
+    )
+    return {one.image: (one.truth, one.count) for one in found}
+
+
+@pytest.mark.parametrize("reading", [
+    ReadOptions(invert=True), ReadOptions(range=(0, 60)), ReadOptions(range=(9, 200), invert=True),
+])  # fmt: skip
+def test_annotated_pictures_are_read_and_known_with_the_options_of_the_others(
+    reading, home, tmp_path
+):
+    named = {f"pic{i}.png": one for i, one in enumerate(drawn(3))}
+    files = write_pictures(tmp_path / "in", named)
+    stored = annotated_set("mine", tmp_path / "in", dict.fromkeys(named, 3))
+    check_range(stored, reading)
+    expected = {
+        path.stem: (3, float(read_whole(path, reading).pixels.sum(dtype=np.int64)))
+        for path in files.values()
+    }
+    assert counts_of(stored, {"dataset": "other"}, reading) == expected
+    assert len(also_annotated(stored, files, reading)) == 3
+    # those that the run was tested on are not taken from its record either
+    images = [{"id": image_id, "truth": 3, "prediction": 0.0} for image_id in stored.ids]
+    record = {"dataset": "mine", "protocol": "v1", "manifest_hash": stored.manifest_hash,
+              "images": images}  # fmt: skip
+    assert counts_of(stored, record, reading) == expected
+    assert counts_of(stored, record, AS_THEY_COME)["pic0"] == (3, 0.0)
+
+
+def test_a_range_is_refused_where_the_set_has_no_numbers_any_more(
+    finished, photos, bench, tmp_path
+):
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    numbers = np.random.default_rng(0).integers(0, 3000, (40, 40), dtype=np.uint16)
+    Image.fromarray(numbers).save(folder / "a.png")
+    annotated_set("deep", folder, {"a.png": 3})
+    options = {"out": bench / "counts", "annotated": "deep", "no_pictures": True}
+    with pytest.raises(UserError, match="--range cannot be applied to a of deep"):
+        count(photos, finished.folder, range=(0, 60), **options)
+    assert not (bench / "counts").exists()
+
+
+def test_a_record_of_another_revision_gives_neither_truth_nor_counts(home, tmp_path):
+    write_pictures(tmp_path / "in", {"pic.png": drawn(1)[0]})
+    stored = annotated_set("mine", tmp_path / "in", {"pic.png": 53})
+    record = {"dataset": "mine", "protocol": "v1", "manifest_hash": "of another revision",
+              "images": [{"id": "pic", "truth": 500, "prediction": 490.0}]}  # fmt: skip
+    total = float(drawn(1)[0].sum(dtype=np.int64))
+    assert counts_of(stored, record, AS_THEY_COME) == {"pic": (53, total)}
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):
