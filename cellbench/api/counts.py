@@ -150,7 +150,8 @@ def count(
             experiment, chosen without a look at them, that people annotated: means and totals are
             then corrected by what the method gets wrong there, and have 95 % intervals.
         group: give means and totals by group too: a pattern with parentheses around what names
-            the group of a picture, such as '(control|drug)_'.
+            the group of a picture, such as '(control|drug)_', looked for in its path below the
+            folder that was named.
         no_pictures: mark no cells in pictures.
         also: also a file of points a picture for this program; may be repeated.
         device: one of auto, cpu, cuda or cuda:N.

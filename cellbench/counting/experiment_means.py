@@ -52,7 +52,10 @@ class GroupMeans:
 
 
 def group_means(
-    counted: Mapping[str, float], known: Sequence[KnownPicture], pattern: str | None
+    counted: Mapping[str, float],
+    known: Sequence[KnownPicture],
+    pattern: str | None,
+    below: Mapping[str, str] | None = None,
 ) -> list[GroupMeans]:
     """Estimate mean and total of all pictures, and of each group.
 
@@ -60,6 +63,8 @@ def group_means(
         counted: cells by the method in the pictures without annotation, by name.
         known: the annotated pictures.
         pattern: with parentheses around what names the group of a picture; None for no groups.
+        below: by name of a counted picture, in what the pattern is looked for: its path below the
+            folder that was named. By default the name.
 
     Returns:
         All pictures first, then the groups by name.
@@ -68,7 +73,11 @@ def group_means(
         UserError: the pattern is none, or does not fit a picture.
     """
     names = [*counted, *(picture.image for picture in known)]
-    group_of = dict.fromkeys(names, ALL) if pattern is None else groups_by_pattern(pattern, names)
+    group_of = dict.fromkeys(names, ALL)
+    if pattern is not None:
+        paths = {name: (below or {}).get(name, name) for name in names}
+        found_in = groups_by_pattern(pattern, paths.values())
+        group_of = {name: found_in[path] for name, path in paths.items()}
     groups = [ALL, *sorted(set(group_of.values()) - {ALL})]
     found = []
     for group in groups:

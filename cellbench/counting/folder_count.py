@@ -118,7 +118,8 @@ def count_pictures(
         recursive: whether folders within folders are looked into.
         regions: file or folder of regions whose cells are counted apart.
         annotated: name of a set of pictures of the same experiment that people annotated.
-        group: pattern with parentheses around what names the group of a picture.
+        group: pattern with parentheses around what names the group of a picture, looked for in its
+            path below the folder that was named.
 
     Raises:
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
@@ -132,6 +133,7 @@ def count_pictures(
             f"Two pictures are called {shown_name(twice)!r} but for signs that tables cannot have; "
             "rename one of them."
         )
+    below = {shown_name(path): inside for path, inside in listed.below.items()}
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     # What would stop the estimates stops before anything is counted.
@@ -139,7 +141,7 @@ def count_pictures(
     if people is not None:
         check_range(people, reading)
     if group is not None:
-        groups_by_pattern(group, [*files, *(() if people is None else people.ids)])
+        groups_by_pattern(group, [*below.values(), *(() if people is None else people.ids)])
     trained = find_trained(DEFAULT if run is None else run, store)
     annotated_too = {} if people is None else also_annotated(people, files, reading)
     left_out = [] if people is None else check_some_left(people, trained, files, annotated_too)
@@ -221,7 +223,7 @@ def count_pictures(
                     people, trained, load, scale=scale, reading=reading, display=display
                 )
                 counts = {name: n for name, n in counts.items() if name not in annotated_too}
-            estimates = group_means(counts, known_counts, group)
+            estimates = group_means(counts, known_counts, group, below)
             write_group_means(out, estimates)
     warnings = doubts(trained.record, list({c.sha256: c.count for c in done_before}.values()))
     if looks:

@@ -38,10 +38,13 @@ class PictureList:
     Attributes:
         pictures: each once, those of a folder in the order of their names.
         skipped: all others.
+        below: the path of each picture below the folder that was named, with slashes; of a file
+            that was named itself its name.
     """
 
     pictures: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    below: dict[Path, str] = field(default_factory=dict)
 
 
 def list_pictures(
@@ -79,6 +82,8 @@ def list_pictures(
             if key not in real:
                 real[key] = path
                 found.pictures.append(path)
+                inside_place = path.name if path == place else path.relative_to(place).as_posix()
+                found.below[path] = inside_place.encode("utf-8", "replace").decode("utf-8")
             elif real[key] != path:
                 same = f"it is the same file as {real[key]}, which is counted"
                 found.skipped.append(Skipped(path, same, picture=False))

@@ -146,6 +146,20 @@ def test_groups_have_a_line_each(finished, photos, bench):
     assert got.estimates["pictures"][0] == got.estimates["pictures"][1:].sum()
 
 
+def test_groups_are_named_below_the_folder_that_was_named(finished, photos, bench):
+    trial = bench / "drug_trial"
+    photos.rename(trial)
+    for path, name in zip(sorted(trial.iterdir()), "aabbcc", strict=True):
+        kind = {"a": "control_", "b": "drug_", "c": "drug_"}[name]
+        path.rename(trial / f"{kind}{path.name}")
+    got = count(
+        trial, finished.folder, out=bench / "counts", group="(control|drug)_", no_pictures=True
+    )
+    assert got.estimates.set_index("group")["pictures"].to_dict() == {
+        "all pictures": 6, "control": 2, "drug": 4,
+    }  # fmt: skip
+
+
 def test_a_pattern_that_does_not_fit_stops_before_anything_is_counted(finished, photos, bench):
     with pytest.raises(UserError, match="does not fit"):
         count(photos, finished.folder, out=bench / "counts", group="(mouse)_", no_pictures=True)
@@ -251,11 +265,9 @@ class Brightness:
         return Prediction(float(pixels.sum(dtype=np.int64)))
 
 
-def counts_of(stored, record, reading, counter=None):
+def counts_of(stored, record, reading):
     run = SimpleNamespace(record=record)
-    found = count_annotated(
-        stored, run, counter or Brightness, scale=1.0, reading=reading, display=Display()
-    )
+    found = count_annotated(stored, run, Brightness, scale=1, reading=reading, display=Display())
     return {one.image: (one.truth, one.count) for one in found}
 
 

@@ -40,6 +40,13 @@ def test_groups_have_their_own_annotated_pictures_and_stand_after_all():
     assert control.mean.value == pytest.approx(np.mean(own) - 9)
 
 
+def test_the_folder_that_was_named_gives_no_group():
+    counted = {f"drug_trial/{name}": count for name, count in COUNTED.items()}
+    below = {f"drug_trial/{name}": name for name in COUNTED}
+    groups = group_means(counted, KNOWN, "(control|drug)_", below)
+    assert groups == group_means(COUNTED, KNOWN, "(control|drug)_")
+
+
 def test_a_group_without_annotated_pictures_has_no_interval(tmp_path):
     known = [picture for picture in KNOWN if picture.image.startswith("drug")]
     groups = group_means(COUNTED, known, r"^(control|drug)_")

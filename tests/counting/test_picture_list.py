@@ -103,3 +103,13 @@ def test_a_folder_without_pictures_says_what_it_has(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     with pytest.raises(UserError, match="--recursive"):
         list_pictures([tmp_path / "deep"])
+
+
+def test_pictures_are_named_below_the_folder_that_was_named(tmp_path, monkeypatch):
+    for name in ("drug_trial/a.png", "drug_trial/day 1/b.png", "c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    listed = list_pictures([tmp_path / "drug_trial", tmp_path / "c.png"], recursive=True)
+    assert [listed.below[path] for path in listed.pictures] == ["a.png", "day 1/b.png", "c.png"]
+    monkeypatch.chdir(tmp_path / "drug_trial")
+    assert set(list_pictures(["."], recursive=True).below.values()) == {"a.png", "day 1/b.png"}
