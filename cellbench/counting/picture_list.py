@@ -38,8 +38,9 @@ class PictureList:
     Attributes:
         pictures: each once, those of a folder in the order of their names.
         skipped: all others.
-        below: the path of each picture below the folder that was named, with slashes; of a file
-            that was named itself its name.
+        below: the path of each picture below the folder that was named, with slashes, and of
+            several folders with the name of each before it; of a file that was named itself its
+            name.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -64,6 +65,7 @@ def list_pictures(
     """
     found, real = PictureList(), {}
     tables = "" if without is None else os.path.realpath(without)
+    several = sum(Path(text).is_dir() for text in named) > 1
     for text in named:
         place = Path(text)
         if place.is_dir():
@@ -82,8 +84,10 @@ def list_pictures(
             if key not in real:
                 real[key] = path
                 found.pictures.append(path)
-                inside_place = path.name if path == place else path.relative_to(place).as_posix()
-                found.below[path] = inside_place.encode("utf-8", "replace").decode("utf-8")
+                below = path.name if path == place else path.relative_to(place).as_posix()
+                if several and path != place:
+                    below = f"{place.absolute().name}/{below}"
+                found.below[path] = below.encode("utf-8", "replace").decode("utf-8")
             elif real[key] != path:
                 same = f"it is the same file as {real[key]}, which is counted"
                 found.skipped.append(Skipped(path, same, picture=False))

@@ -113,3 +113,13 @@ def test_pictures_are_named_below_the_folder_that_was_named(tmp_path, monkeypatc
     assert [listed.below[path] for path in listed.pictures] == ["a.png", "day 1/b.png", "c.png"]
     monkeypatch.chdir(tmp_path / "drug_trial")
     assert set(list_pictures(["."], recursive=True).below.values()) == {"a.png", "day 1/b.png"}
+
+
+def test_of_several_folders_each_picture_has_the_name_of_its_own(tmp_path):
+    for name in ("control", "drug"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"")
+    (tmp_path / "x.png").write_bytes(b"")
+    named = [tmp_path / "control", tmp_path / "drug", tmp_path / "x.png"]
+    listed = list_pictures(named)
+    assert list(listed.below.values()) == ["control/1.png", "drug/1.png", "x.png"]
