@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cellbench.data.tiff_series import ome_images
 from cellbench.errors import UserError
 
 LEAST_EDGE_UM, MOST_EDGE_UM = 1e-4, 1e3
@@ -68,6 +67,9 @@ def check_edge(um_per_px: Any) -> None:
 
 
 def _from_ome(file: Any, series: Any) -> tuple[float, float] | None:
+    # Every command knows the ends above; only what reads pictures loads what decodes them.
+    from cellbench.data.tiff_series import ome_images
+
     found = {_from_pixels(image["Pixels"]) for image in ome_images(file, series)}
     return found.pop() if len(found) == 1 else None
 

@@ -28,7 +28,7 @@ from PIL import Image
 from record_samples import sample_images, sample_points, sample_record
 from scipy.ndimage import gaussian_filter
 
-from cellbench.counting import count_tables
+from cellbench.counting import count_rows
 from cellbench.data.annotation_formats import restricted_pickle
 from cellbench.data.annotation_formats.known_formats import format_of
 from cellbench.data.archives import unpack
@@ -350,15 +350,15 @@ def _use_cache(path: Path) -> bool:
 
 
 def _use_counts(path: Path) -> bool:
-    for counted in count_tables._read_counts(path).values():
+    for counted in count_rows.read_counts(path).values():
         require(math.isfinite(counted.count), "a count that is not finite")
         require(min(counted.size) >= 0, "a negative size")
     return True
 
 
 def _counts() -> list[bytes]:
-    row = count_tables.Counted("a.png", 12.5, 3.25, (30, 40), 2, "c" * 64)
-    return [count_tables.csv_lines([count_tables._COUNT_HEAD, count_tables._count_row(row)])]
+    row = count_rows.Counted("a.png", 12.5, 3.25, (30, 40), 2, "c" * 64)
+    return [count_rows.csv_lines([count_rows.COUNT_HEAD, count_rows.count_row(row)])]
 
 
 def _use_published(path: Path) -> bool:
