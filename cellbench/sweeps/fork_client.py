@@ -107,17 +107,19 @@ class ForkServer:
         Raises:
             NoServerError: the server is gone, does not answer, or the start was cancelled.
         """
-        if self._gone:
-            raise NoServerError("the server has ended")
         child_reads, we_write = os.pipe()
         we_read, server_writes = os.pipe()
         passed = (child_reads, log.fileno(), server_writes)
         try:
             with self._lock:
+                if self._gone:  # perhaps since another start that this one waited for
+                    raise NoServerError("the server has ended")
+                # What it may still answer after a failure would be taken for the next answer.
+                self._gone = True
                 self._wait_until_ready(cancelled)
                 answer = self._ask(arguments, environment or {}, passed)
+                self._gone = False
         except (OSError, ValueError, NoServerError) as error:
-            self._gone = True  # what it may still answer would be taken for the next answer
             os.close(we_write)
             os.close(we_read)
             raise NoServerError(str(error)) from error

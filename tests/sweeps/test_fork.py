@@ -199,6 +199,35 @@ def test_where_its_server_is_gone_a_run_starts_in_a_new_interpreter(own_server, 
     assert log(tmp_path).endswith("a new interpreter\n")
 
 
+def test_a_start_that_waited_for_one_that_failed_asks_no_more(own_server, tmp_path, monkeypatch):
+    """What the server answers late would be taken for the answer to the next question."""
+    asked = []
+
+    def never_answered(*given):
+        asked.append(given)
+        time.sleep(0.5)
+        raise NoServerError("the server does not answer")
+
+    monkeypatch.setattr(own_server, "_ask", never_answered)
+    monkeypatch.setattr(own_server, "_wait_until_ready", lambda cancelled: None)
+    said = []
+
+    def start():
+        with (tmp_path / "log.txt").open("ab") as file:
+            try:
+                own_server.start(["done"], log=file)
+            except NoServerError as error:
+                said.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 1
+    assert sorted(said) == ["the server does not answer", *["the server has ended"] * 2]
+
+
 def test_a_run_whose_end_nobody_saw_is_started_once_more(own_server, tmp_path):
     endings = []
     asked = task(tmp_path, "waits")
