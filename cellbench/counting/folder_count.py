@@ -28,7 +28,7 @@ from cellbench.counting.experiment_means import (
 from cellbench.counting.overlapped import WriteBehind, read_ahead
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
-from cellbench.counting.unlike_training import differences, doubts, known_summary
+from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
@@ -227,7 +227,10 @@ def count_pictures(
             write_group_means(out, estimates)
     warnings = doubts(trained.record, list({c.sha256: c.count for c in done_before}.values()))
     if looks:
-        warnings += differences(known_summary(trained.record), looks, scale=scale)
+        unlike = differences(known_summary(trained.record), looks, scale=scale)
+        if unlike and any(one.interval is not None for one in done_before):
+            unlike = [*unlike, TOO_NARROW]
+        warnings += unlike
     unread = [f"{shown_name(one.path)}: {one.reason}." for one in listed.skipped if one.picture]
     return FolderCount(
         out,

@@ -12,6 +12,8 @@ from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.records.result_cache import read_results, write_results
 
+TOO_NARROW = "The intervals are of pictures like those of the training, and too narrow for others."
+
 # Of the cached summaries: their kind, and a number that rises when they are made otherwise.
 _KIND, _SUMMARY = "appearance", 1
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from skimage import filters, measure
 
+from cellbench import count
 from cellbench.counting import unlike_training
-from cellbench.counting.unlike_training import differences, doubts, known_summary
+from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
 from cellbench.data.appearance import is_summary, measure_appearance, training_summary
 from cellbench.data.splits import make_split
 from cellbench.data.stored_set import is_on_disk, open_set
@@ -167,3 +168,17 @@ def test_the_summary_of_an_older_records_set_is_made_once(home, monkeypatch):
     assert known_summary(record)["n"] == 2
     write_results("appearance", folder, {name: ("of another set", json.dumps(SUMMARY).encode())})
     assert known_summary(record)["n"] == 3
+
+
+def test_intervals_are_called_too_narrow_where_pictures_are_unlike_and_only_there(tmp_path, home):
+    nuclei = open_set("nuclei")
+    ids = [i for i in make_split(nuclei).test if nuclei.entry(i).size == (256, 256)][::6]
+    for name, sign in (("alike", 1), ("inverted", -1)):
+        (tmp_path / name).mkdir()
+        for image_id in ids:
+            pixels = nuclei.pixels(image_id)
+            picture = Image.fromarray(pixels if sign > 0 else 255 - pixels)
+            picture.save(tmp_path / name / f"{image_id}.png")
+        folder, out = tmp_path / name, tmp_path / f"{name}-counts"
+        warnings = count(folder, "nuclei-blobs", out=out, no_pictures=True).warnings
+        assert (TOO_NARROW in warnings) == (name == "inverted"), warnings
