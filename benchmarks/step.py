@@ -12,7 +12,7 @@ measured against the whole trunk and against one with the same stages frozen. In
 image of 600x600 px to points, as runs do it, against the bare trunk's forward pass.
 
 Both sides run in the same mode (precision, channels-last, threads) and in turns, so that whatever
-else the machine does falls on both; ratios are of medians. Exporter them stand the operators that a
+else the machine does falls on both; ratios are of medians. Beside them stand the operators that a
 step dispatches from Python outside of the network, which a GPU replays in one call, and on a GPU
 the time in which it computes.
 """
