@@ -179,7 +179,7 @@ def khm(**options):
     return MATCHERS.build({"type": "KHM", **options})
 
 
-# Exporter the distance asked for, a cell so far that the radius holds the first.
+# Beside the distance asked for, a cell so far that the radius holds the first.
 def cost_at(distances, **options):
     rows = np.array([[d, 1000.0] for d in distances])
     return khm(k=2, **options).geometric_cost(rows)[:, 0]
