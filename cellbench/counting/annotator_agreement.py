@@ -64,8 +64,7 @@ def agreement(counted: CountedFolder, logs: Mapping[str, CorrectionLog]) -> Agre
         own: list[float | None] = [picture.count]
         for log in logs.values():
             done = apply_changes(picture.places, log.of(picture.name, picture.sha256))
-            placed = picture.points is not None or len(done.added)
-            own.append((float(done.count) if placed else picture.count) if done.checked else None)
+            own.append(picture.corrected_count(done) if done.checked else None)
         counts[picture.name] = tuple(own)
     counters = (METHOD_NAME, *logs)
     pairs = [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.counting.corrections import CorrectedPicture
 from cellbench.counting.count_tables import COUNTS, METHOD, POINTS
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import AS_THEY_COME, ReadOptions
@@ -52,6 +53,14 @@ class CountedPicture:
     def places(self) -> NDArray[np.float64]:
         """The points; (0, 2) for a method without places."""
         return np.zeros((0, 2)) if self.points is None else self.points
+
+    def corrected_count(self, done: CorrectedPicture) -> float:
+        """The count after a person's changes; of a picture that nobody looked through, its own.
+
+        Without places to take away, a count that was looked through stands until cells are added.
+        """
+        counted = done.checked and (self.points is not None or len(done.added))
+        return float(done.count) if counted else self.count
 
     @property
     def scored(self) -> bool:

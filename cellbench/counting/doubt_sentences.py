@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cellbench.counting.count_tables import Counted
 from cellbench.data.splits import EVERYTHING, holds_out
 from cellbench.ranking.clusters import cluster_names, cluster_word
@@ -58,11 +56,10 @@ def _off(record: Mapping[str, Any]) -> str:
     groups = record.get("groups") or {}
     clusters = cluster_names(dataset, [image["id"] for image in images], groups)
     interval = ""
-    if holds_out(record["protocol"]) and len(set(clusters)) > 1:
-        from cellbench.ranking.statistics import intervals
+    if holds_out(record["protocol"]):
+        from cellbench.ranking.statistics import record_interval
 
-        errors = np.array([[abs(image["prediction"] - image["truth"]) for image in images]], float)
-        (ends,) = intervals(errors, clusters)
+        ends = record_interval(record)
         interval = "" if ends is None else f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})"
     number = "the test image" if len(images) == 1 else f"{len(images)} test images"
     if len(set(clusters)) < len(images):

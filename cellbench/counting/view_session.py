@@ -209,9 +209,7 @@ class ViewSession:
     def _counts(self, picture: CountedPicture) -> dict[str, Any]:
         """The counts of the method and the person; of an untouched picture they are the same."""
         done = self._done(picture)
-        # Without places to take away, a count that was looked through stands until cells are added.
-        counted = picture.points is not None or len(done.added)
-        corrected = float(done.count) if done.checked and counted else picture.count
+        corrected = picture.corrected_count(done)
         area_px = picture.size[0] * picture.size[1]
         return {
             "name": plain(picture.name),

@@ -163,10 +163,8 @@ def record_interval(record: Mapping[str, Any]) -> tuple[float, float] | None:
     images = record["images"]
     off = [abs(float(image["prediction"]) - float(image["truth"])) for image in images]
     ids = [str(image["id"]) for image in images]
-    # Sorted, as tables have them: resamples go by the order of the images.
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    names = cluster_names(record["dataset"], [ids[i] for i in order], record.get("groups") or {})
-    return intervals(np.array([[off[i] for i in order]], dtype=np.float64), names)[0]
+    names = cluster_names(record["dataset"], ids, record.get("groups") or {})
+    return intervals(np.array([off], dtype=np.float64), names)[0]
 
 
 def intervals(
