@@ -168,14 +168,13 @@ def count(
             `CountResult.refused`.
     """
     from cellbench.counting.count_options import (
-        SCALES,
-        UM_PER_PX,
         check_number,
         check_pictures,
         check_programs,
         check_range,
         check_texts,
     )
+    from cellbench.data.pixel_sizes import EDGES_UM, SCALES
 
     paths = {"--with": run, "--out": out, "--roi": roi, "--store": store}
     planes = {"--channel": channel, "--page": page, "--project": project}
@@ -183,7 +182,7 @@ def count(
     named, programs, ends = check_pictures(pictures), check_programs(also), check_range(range)
     scale = check_number("--scale", scale, SCALES)
     if um_per_px is not None:
-        um_per_px = check_number("--um-per-px", um_per_px, UM_PER_PX)
+        um_per_px = check_number("--um-per-px", um_per_px, EDGES_UM)
 
     from cellbench.counting.folder_count import count_pictures
     from cellbench.data.planes import PlaneChoice

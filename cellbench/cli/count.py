@@ -6,7 +6,7 @@ import click
 
 from cellbench.api.counts import count
 from cellbench.cli.docs import Documented
-from cellbench.cli.limits import EDGE_UM, FiniteRange, max_file, max_picture
+from cellbench.cli.limits import EDGE_UM, SCALE, max_file, max_picture
 from cellbench.errors import RunError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MOST_NOTES = 8
 @click.argument("pictures", nargs=-1, metavar="PICTURE...")
 @click.option("--with", "run", metavar="RUN")
 @click.option("--out", default="counts", show_default=True, metavar="DIR")
-@click.option("--scale", type=FiniteRange(0.05, 20.0), default=1.0, show_default=True)
+@click.option("--scale", type=SCALE, default=1.0, show_default=True)
 @click.option("--um-per-px", type=EDGE_UM)
 @click.option("--channel", metavar="N|NAME")
 @click.option("--page", metavar="N|Z=N,T=N")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cellbench.data.pixel_sizes import LEAST_EDGE_UM, MOST_EDGE_UM
+from cellbench.data.pixel_sizes import EDGES_UM, SCALES
 from cellbench.files.limits import ANNOTATION, FILE, PICTURE, POINTS, SIDECAR, Limit
 
 
@@ -23,8 +23,10 @@ class FiniteRange(click.FloatRange):
         return found
 
 
-EDGE_UM = FiniteRange(LEAST_EDGE_UM, MOST_EDGE_UM)
+EDGE_UM = FiniteRange(*EDGES_UM)
 """The edge of a pixel, micrometres."""
+SCALE = FiniteRange(*SCALES)
+"""Px that a cell should have per px that it has."""
 
 
 def _option(limit: Limit) -> Callable[..., Any]:

@@ -91,7 +91,7 @@ def _read(stored: StoredSet, image_id: str, reading: ReadOptions) -> NDArray[np.
     return np.uint8(255) - pixels if reading.invert else pixels
 
 
-def check_range(stored: StoredSet, reading: ReadOptions) -> None:
+def check_range_fits(stored: StoredSet, reading: ReadOptions) -> None:
     """Check that the pictures of an annotated set can be read with the range of the others.
 
     Raises:

@@ -53,11 +53,20 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
         image_id = names.get(_stem(picture))
         if image_id is None:
             continue
-        found = [log.of(picture.name, picture.sha256) for log in logs.values()]
-        counts = [apply_changes(picture.places, own).count if own else None for own in found]
-        pictures[image_id] = counts
+        pictures[image_id] = [_count_of(log, picture) for log in logs.values()]
     document = {"people": list(logs), "pictures": pictures}
     return (json.dumps(document, indent=1) + "\n").encode("ascii")
+
+
+def _count_of(log: CorrectionLog, picture: CountedPicture) -> int | None:
+    """The cells that a person counted in a picture; None where none were.
+
+    A number without places that somebody let stand is the method's, and no person's.
+    """
+    changes = log.of(picture.name, picture.sha256)
+    done = apply_changes(picture.places, changes)
+    counted = bool(changes) and (picture.points is not None or len(done.added) > 0)
+    return done.count if counted else None
 
 
 def _stem(picture: CountedPicture) -> str:

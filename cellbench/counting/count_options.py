@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.counting.point_exports import WRITERS
-from cellbench.data.pixel_sizes import LEAST_EDGE_UM, MOST_EDGE_UM
 from cellbench.errors import UserError
-
-SCALES = (0.05, 20.0)
-"""Least and greatest `--scale`."""
-UM_PER_PX = (LEAST_EDGE_UM, MOST_EDGE_UM)
-"""Least and greatest `--um-per-px`."""
 
 
 def check_number(option: str, value: Any, ends: tuple[float, float]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cellbench.counting.annotated_pictures import (
     also_annotated,
-    check_range,
+    check_range_fits,
     check_some_left,
     count_annotated,
 )
@@ -139,7 +139,7 @@ def count_pictures(
     # What would stop the estimates stops before anything is counted.
     people = None if annotated is None else open_set(annotated)
     if people is not None:
-        check_range(people, reading)
+        check_range_fits(people, reading)
     if group is not None:
         groups_by_pattern(group, [*below.values(), *(() if people is None else people.ids)])
     trained = find_trained(DEFAULT if run is None else run, store)

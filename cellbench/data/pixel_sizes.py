@@ -6,9 +6,11 @@ from typing import Any
 
 from cellbench.errors import UserError
 
-LEAST_EDGE_UM, MOST_EDGE_UM = 1e-4, 1e3
-"""The edges of a pixel that a user may state, micrometres: from an electron microscope's to a
-camera's."""
+EDGES_UM = (1e-4, 1e3)
+"""Least and greatest edge of a pixel that a user may state, micrometres: from an electron
+microscope's to a camera's."""
+SCALES = (0.05, 20.0)
+"""Least and greatest number of px that a cell should have per px that it has."""
 
 # Micrometres of a unit, by its name in OME-XML and in ImageJ's metadata, in lower case.
 _UM = {
@@ -47,7 +49,8 @@ def plausible(edges: Sequence[Any] | None) -> tuple[float, float] | None:
         x, y = (float(edge) for edge in edges or (0, 0))
     except (TypeError, ValueError):
         return None
-    return (x, y) if all(LEAST_EDGE_UM < size < MOST_EDGE_UM for size in (x, y)) else None
+    least, most = EDGES_UM
+    return (x, y) if all(least < size < most for size in (x, y)) else None
 
 
 def check_edge(um_per_px: Any) -> None:
@@ -58,11 +61,12 @@ def check_edge(um_per_px: Any) -> None:
     """
     if um_per_px is None:
         return
+    least, most = EDGES_UM
     known = isinstance(um_per_px, int | float) and math.isfinite(um_per_px)
-    if not known or not LEAST_EDGE_UM <= um_per_px <= MOST_EDGE_UM:
+    if not known or not least <= um_per_px <= most:
         raise UserError(
             f"--um-per-px {str(um_per_px)[:40]} is no edge of a pixel in micrometres; give a "
-            f"number from {LEAST_EDGE_UM:g} to {MOST_EDGE_UM:g}, or none where it is not known."
+            f"number from {least:g} to {most:g}, or none where it is not known."
         )
 
 

@@ -1,6 +1,8 @@
 """Claims about corrected counts as annotations of a set."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from counted_samples import nuclei_counts
 from record_samples import sample_record
 
 from cellbench.api.own_folders import import_own
-from cellbench.counting.corrected_set import people_of
+from cellbench.counting.corrected_set import people_file, people_of
 from cellbench.counting.corrections import CorrectionLog, apply_changes
 from cellbench.counting.counted_folder import read_counted
 from cellbench.data.set_damage import verify_set
@@ -82,6 +84,18 @@ def test_what_several_people_counted_is_a_row_of_the_set_s_table(counted, tmp_pa
     build_site([tmp_path], tmp_path / "site")
     text = (tmp_path / "site/mended/v1/index.html").read_text()
     assert "2.00 cells (people: anna, ben)" in text
+
+
+def test_a_number_without_places_that_somebody_let_stand_is_no_person_s_count(counted):
+    first, second, third = counted.pictures
+    numbers = replace(counted, pictures=(replace(first, points=None), second, third))
+    for name, cells in (("anna", [("added", 5.0, 6.0), ("added", 9.0, 9.0)]), ("ben", [])):
+        CorrectionLog.open(counted.folder, name).add(first.name, [*cells, ("checked", 0, 0)])
+    names = {f"{Path(first.name).stem}-{first.sha256[:8]}": "one"}
+    document = json.loads(people_file(numbers, names))
+    assert document == {"people": ["anna", "ben"], "pictures": {"one": [2, None]}}
+    document = json.loads(people_file(counted, names))
+    assert document["pictures"] == {"one": [len(first.points) + 2, len(first.points)]}
 
 
 def test_a_file_that_repeats_a_person_s_is_no_second_person(counted):

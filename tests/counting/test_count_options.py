@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cellbench import count
-from cellbench.counting.count_options import SCALES, check_number, check_range
+from cellbench.counting.count_options import check_number, check_range
 from cellbench.counting.count_tables import CountTables
+from cellbench.data.pixel_sizes import SCALES
 from cellbench.errors import UserError
 
 
