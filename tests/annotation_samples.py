@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -10,6 +10,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
+
+from cellbench.data.points import format_points
+from cellbench.data.stored_set import StoredSet
 
 Cells = dict[str, np.ndarray]
 SIZE = (256, 256)
@@ -28,6 +31,16 @@ def nuclei_pictures(number: int, first: int = 0) -> dict[str, tuple[Path, np.nda
         path.stem: (path, np.loadtxt(folder / "points" / f"{path.stem}.txt", ndmin=2))
         for path in chosen
     }
+
+
+def copied_as_own(folder: Path, ids: Sequence[str], stored: StoredSet) -> None:
+    """Mirror pictures of a set into a folder as p00.png, p01.png, ..., each beside its cells."""
+    folder.mkdir()
+    for index, image_id in enumerate(ids):
+        Image.fromarray(stored.pixels(image_id)[:, ::-1]).save(folder / f"p{index:02d}.png")
+        x, y = stored.sample(image_id).points.T
+        cells = np.stack([stored.entry(image_id).size[0] - x, y], axis=1)
+        (folder / f"p{index:02d}.txt").write_bytes(format_points(cells))
 
 
 def copy_pictures(pictures: dict[str, tuple[Path, np.ndarray]], folder: Path) -> Cells:

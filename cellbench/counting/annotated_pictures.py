@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.experiment_means import KnownPicture
+from cellbench.counting.learned_pictures import held_out
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
-from cellbench.data.splits import holds_out
 from cellbench.data.stored_set import StoredSet
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
@@ -36,32 +36,27 @@ def count_annotated(
 
     Args:
         stored: the set.
-        run: that counts; of the set that it was trained on its test part alone is taken, since on
-            the other images its errors are too small.
+        run: that counts; pictures that it has learned from, in this set or as copies in another,
+            are left out, since on them its errors are too small.
         load: makes its counter.
         scale: px that a cell should have per px that it has, as for the other pictures.
         reading: how the other pictures are read; its range and inversion hold for these too.
         display: where progress is shown.
 
     Raises:
-        UserError: none of its images can be taken.
+        UserError: it has learned from all of its images.
     """
-    record = run.record
-    if record["dataset"] != stored.name:
-        return _counted(stored, stored.ids, load(), scale, reading, display)
-    held_out = record["images"] if _holds_out(run) else []
-    there = set(stored.ids)
-    tested = [image for image in held_out if image["id"] in there]
-    if not tested:
+    record, judged = run.record, held_out(run, stored)
+    if not judged:
         raise UserError(
             f"{record['method']} was trained on the images of {stored.name}, so that they show too "
             "little of its error; name pictures that it was not trained on with --annotated."
         )
-    same_set = record["manifest_hash"] == stored.manifest_hash
-    same_reading = scale == 1.0 and reading.range is None and not reading.invert
-    if same_set and same_reading:  # as they were scored
-        return [KnownPicture(one["id"], one["truth"], one["prediction"]) for one in tested]
-    return _counted(stored, [one["id"] for one in tested], load(), scale, reading, display)
+    of_set = record["dataset"] == stored.name and record["manifest_hash"] == stored.manifest_hash
+    if of_set and scale == 1.0 and reading.range is None and not reading.invert:
+        as_scored = {image["id"]: image for image in record["images"]}
+        return [KnownPicture(i, as_scored[i]["truth"], as_scored[i]["prediction"]) for i in judged]
+    return _counted(stored, judged, load(), scale, reading, display)
 
 
 def _counted(
@@ -166,23 +161,6 @@ def _digest(pixels: NDArray[np.uint8]) -> str:
     return sha256(np.ascontiguousarray(pixels).tobytes())
 
 
-def trained_on(stored: StoredSet, run: TrainedRun, found: Mapping[str, str]) -> list[str]:
-    """Those pictures of an annotated set that are not of the test part of the run.
-
-    Args:
-        stored: the set.
-        run: that counts.
-        found: ids by name, see `also_annotated`.
-
-    Returns:
-        Names; empty where the run is of another set.
-    """
-    if run.record["dataset"] != stored.name:
-        return []
-    tested = {image["id"] for image in run.record["images"]} if _holds_out(run) else set()
-    return [shown for shown, image_id in found.items() if image_id not in tested]
-
-
 def check_some_left(
     stored: StoredSet, run: TrainedRun, files: Mapping[str, Path], found: Mapping[str, str]
 ) -> list[str]:
@@ -200,7 +178,8 @@ def check_some_left(
     Raises:
         UserError: the run was trained on some, and no other picture is left.
     """
-    trained = trained_on(stored, run, found)
+    judged = set(held_out(run, stored)) if found else set()
+    trained = [name for name, image_id in found.items() if image_id not in judged]
     if not trained:
         return []
     which = (
@@ -213,7 +192,3 @@ def check_some_left(
             "--annotated out."
         )
     return [f"{which}: left out of means and totals, since their counts are too good."]
-
-
-def _holds_out(run: TrainedRun) -> bool:
-    return holds_out(run.record["protocol"])

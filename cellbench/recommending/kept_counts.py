@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from cellbench import paths
+from cellbench.counting.learned_pictures import ORIGIN, corrected_after, known_pictures
 from cellbench.counting.trained_counter import load_counter
 from cellbench.data.appearance import training_summary
-from cellbench.data.duplicates import copies_within
-from cellbench.data.splits import EVERYTHING, FOLDS, HALF, holds_out, make_split
-from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
+from cellbench.data.splits import EVERYTHING, FOLDS, HALF, make_split
+from cellbench.data.stored_set import StoredSet
 from cellbench.engine.pictures import draw_pictures
 from cellbench.engine.scoring import recorded_groups
 from cellbench.errors import UserError
@@ -29,66 +29,6 @@ from cellbench.records.record_file import write_record
 from cellbench.records.run_files import RECORD, WEIGHTS
 from cellbench.records.trained_runs import TrainedRun, find_trained
 from cellbench.structures import Prediction
-
-# What a record has of a training, by which its pictures are found.
-_ORIGIN = ("dataset", "manifest_hash", "protocol", "split")
-
-
-def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
-    """The pictures of a set that a model has learned from, or was chosen on.
-
-    Pictures are compared by what they show: the names of copies may be any. A model whose counts
-    were corrected for one set after another knows the pictures of all.
-
-    Args:
-        run: the model.
-        stored: the set.
-
-    Returns:
-        Their ids; None where none is found and some training pictures are not on this disk.
-    """
-    found = [_known(origin, stored) for origin in (run.record, *_corrected_after(run.record))]
-    ids = {image_id for known in found for image_id in known or ()}
-    return None if None in found and not ids else sorted(ids)
-
-
-def _corrected_after(record: Mapping[str, Any]) -> list[Any]:
-    """The trainings that came before the correction which a record is of, each as `_ORIGIN`."""
-    kept = record.get("kept_model")
-    before = kept.get("learned_from") if isinstance(kept, Mapping) else None
-    return before if isinstance(before, list) else []
-
-
-def _known(origin: Any, stored: StoredSet) -> list[str] | None:
-    """The pictures of a set among those of a training; None where these are not on this disk.
-
-    Args:
-        origin: what a record has of the training: `_ORIGIN`.
-        stored: the set.
-    """
-    match origin:
-        case {
-            "dataset": str(name),
-            "manifest_hash": str(manifest_hash),
-            "protocol": str(protocol),
-            "split": int(split),
-        } if is_on_disk(name):
-            pass
-        case _:
-            return None
-    try:
-        there = open_set(name)
-        if there.manifest_hash != manifest_hash:
-            return None
-        seen = there.ids
-        if holds_out(protocol):
-            parts = make_split(there, protocol=protocol, split=split)
-            seen = parts.train + parts.val
-        if there.manifest_hash == stored.manifest_hash:
-            return sorted(seen)
-        return copies_within(stored, there, seen)
-    except UserError:  # damaged, or a protocol of another cellbench
-        return None
 
 
 def kept_models_for(
@@ -239,7 +179,7 @@ class KeptRunner:
             "kept_model": {
                 "name": self.model,
                 "run_id": record["run_id"],
-                "learned_from": [*_corrected_after(record), {key: record[key] for key in _ORIGIN}],
+                "learned_from": [*corrected_after(record), {key: record[key] for key in ORIGIN}],
             },
         }
         folder = self._folder(EVERYTHING)

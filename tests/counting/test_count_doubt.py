@@ -10,7 +10,7 @@ from PIL import Image
 
 from cellbench import count
 from cellbench.api.own_folders import import_own
-from cellbench.counting.annotated_pictures import also_annotated, check_range, count_annotated
+from cellbench.counting.annotated_pictures import also_annotated, check_range_fits, count_annotated
 from cellbench.counting.count_intervals import learned_intervals
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
@@ -280,7 +280,7 @@ def test_annotated_pictures_are_read_and_known_with_the_options_of_the_others(
     named = {f"pic{i}.png": one for i, one in enumerate(drawn(3))}
     files = write_pictures(tmp_path / "in", named)
     stored = annotated_set("mine", tmp_path / "in", dict.fromkeys(named, 3))
-    check_range(stored, reading)
+    check_range_fits(stored, reading)
     expected = {
         path.stem: (3, float(read_whole(path, reading).pixels.sum(dtype=np.int64)))
         for path in files.values()

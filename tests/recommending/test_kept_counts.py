@@ -1,14 +1,12 @@
 """Claims about kept models as candidates: the folds correct them, and what they know is said."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from annotation_samples import copied_as_own
 
 from cellbench import count, import_own, recommend, verify
-from cellbench.data.points import format_points
 from cellbench.data.splits import make_split
 from cellbench.data.stored_set import open_set
 from cellbench.errors import UserError
@@ -16,7 +14,7 @@ from cellbench.metrics.calibration import CountCalibration, choose_calibration
 from cellbench.recommending import candidates, kept_counts, recommendation
 from cellbench.recommending.candidates import Candidate
 from cellbench.recommending.folds import Raced
-from cellbench.recommending.kept_counts import KeptRunner, corrected, known_pictures
+from cellbench.recommending.kept_counts import KeptRunner, corrected
 from cellbench.records.kept_models import find_model
 from cellbench.records.trained_runs import find_trained
 from cellbench.structures import Prediction
@@ -57,9 +55,7 @@ def test_an_own_offset_is_left_out():
 
 def test_a_fold_is_corrected_by_its_other_pictures(home, tmp_path):
     nuclei = open_set("nuclei")
-    copied(
-        tmp_path / "own", small(nuclei, nuclei.ids)[::40], nuclei, lambda pixels: pixels[:, ::-1]
-    )
+    copied_as_own(tmp_path / "own", small(nuclei, nuclei.ids)[::40], nuclei)
     stored = import_own("folded", tmp_path / "own")
     half = {i: Prediction(stored.entry(i).count / 2) for i in stored.ids}
     model = find_trained(str(find_model("nuclei-blobs")), None)
@@ -93,38 +89,6 @@ def small(stored, ids):
     return [image_id for image_id in ids if stored.entry(image_id).size == (256, 256)]
 
 
-def copied(folder, ids, stored, change):
-    folder.mkdir()
-    for index, image_id in enumerate(ids):
-        Image.fromarray(change(stored.pixels(image_id))).save(folder / f"p{index:02d}.png")
-        cells = stored.sample(image_id).points
-        cells = np.stack([stored.entry(image_id).size[0] - cells[:, 0], cells[:, 1]], axis=1)
-        (folder / f"p{index:02d}.txt").write_bytes(format_points(cells))
-
-
-def test_a_picture_is_known_again_whatever_it_is_called(home, monkeypatch, tmp_path):
-    nuclei = open_set("nuclei")
-    seen, new = nuclei.ids[:3], nuclei.ids[60:66]
-    copied(tmp_path / "own", [*seen, *new], nuclei, lambda pixels: pixels[:, ::-1])
-    stored = import_own("copies", tmp_path / "own")
-    run = SimpleNamespace(record={"dataset": "nuclei", "manifest_hash": nuclei.manifest_hash,
-                                  "protocol": "v1", "split": 0})  # fmt: skip
-    parts = SimpleNamespace(train=seen[:2], val=[seen[2], nuclei.ids[100]], test=new)
-    monkeypatch.setattr(kept_counts, "make_split", lambda *given, **named: parts)
-    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
-    assert known_pictures(run, nuclei) == sorted([*seen, nuclei.ids[100]])
-    trained = dict(run.record)
-    corrected = {**trained, "dataset": "copies", "manifest_hash": "0" * 64}
-    run.record = {**corrected, "kept_model": {"name": "seen", "learned_from": [trained]}}
-    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
-    run.record["kept_model"] = {"learned_from": [{"dataset": 3}, "nuclei"]}
-    assert known_pictures(run, stored) is None
-    run.record = {**trained, "manifest_hash": "0" * 64}
-    assert known_pictures(run, stored) is None
-    run.record["dataset"] = "nowhere"
-    assert known_pictures(run, stored) is None
-
-
 @pytest.mark.slow
 def test_a_kept_model_is_recommended_where_it_knows_no_picture_and_counts_with_intervals(
     home, tmp_path, monkeypatch
@@ -135,17 +99,15 @@ def test_a_kept_model_is_recommended_where_it_knows_no_picture_and_counts_with_i
     monkeypatch.setattr(recommendation, "_curve", lambda *given: [])
     nuclei = open_set("nuclei")
     parts = make_split(nuclei)
-    copied(
+    copied_as_own(
         tmp_path / "own",
         small(nuclei, parts.test)[::3][:16],
         nuclei,
-        lambda pixels: pixels[:, ::-1],
     )
-    copied(
+    copied_as_own(
         tmp_path / "known",
         small(nuclei, parts.train)[::5][:16],
         nuclei,
-        lambda pixels: pixels[:, ::-1],
     )
     own = import_own("held", tmp_path / "own")
     found = recommend("held", budget=60, store=str(tmp_path))
