@@ -184,30 +184,27 @@ def count(
     if um_per_px is not None:
         um_per_px = check_number("--um-per-px", um_per_px, EDGES_UM)
 
+    from cellbench.counting.count_request import CountRequest
     from cellbench.counting.folder_count import count_pictures
     from cellbench.data.planes import PlaneChoice
     from cellbench.data.reader import ReadOptions
     from cellbench.engine.work_progress import Display
 
-    return CountResult(
-        count_pictures(
-            named,
-            None if run is None else str(run),
-            out=Path(out),
-            scale=scale,
-            um_per_px=um_per_px,
-            marked=not no_pictures,
-            also=programs,
-            device=device,
-            trust_weights=trust_weights,
-            store=store,
-            display=display or Display(),
-            reading=ReadOptions(
-                PlaneChoice(channel=channel, page=page, project=project), ends, invert
-            ),
-            recursive=recursive,
-            regions=None if roi is None else Path(roi),
-            annotated=annotated,
-            group=group,
-        )
+    request = CountRequest(
+        pictures=named,
+        recursive=recursive,
+        reading=ReadOptions(PlaneChoice(channel=channel, page=page, project=project), ends, invert),
+        run=None if run is None else str(run),
+        store=store,
+        device=device,
+        trust_weights=trust_weights,
+        scale=scale,
+        um_per_px=um_per_px,
+        out=Path(out),
+        marked=not no_pictures,
+        also=programs,
+        regions=None if roi is None else Path(roi),
+        annotated=annotated,
+        group=group,
     )
+    return CountResult(count_pictures(request, display or Display()))

@@ -1,0 +1,97 @@
+"""One picture: its cells, and its line in the table."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbench.counting.count_rows import Counted
+from cellbench.data.large import LargePicture
+from cellbench.engine.work_progress import Advance
+from cellbench.errors import UserError
+from cellbench.files.limits import PICTURE
+from cellbench.metrics.prediction_intervals import CountIntervals
+from cellbench.structures import Prediction
+
+if TYPE_CHECKING:
+    from cellbench.counting.trained_counter import TrainedCounter
+
+
+def count_picture(
+    counter: "TrainedCounter", picture: Any, name: str, scale: float, advance: Advance
+) -> Prediction:
+    """Count the cells of a picture.
+
+    Args:
+        counter: that counts.
+        picture: of `open_picture`.
+        name: for sentences.
+        scale: px that a cell should have per px that it has.
+        advance: takes how many px are done.
+
+    Raises:
+        UserError: it is read in tiles, and the method prepares pictures as a whole.
+    """
+    pixels = picture.pixels
+    height, width = pixels.shape[:2]
+    if isinstance(pixels, LargePicture) and counter.transforms:
+        raise UserError(
+            f"{name} has {width}x{height} px, which is read in tiles, and this method prepares "
+            f"pictures as a whole; cut it into pieces, or {PICTURE.mend}."
+        )
+    step = pixels.downsample if isinstance(pixels, LargePicture) else 1.0
+    area = width * height * step**2
+    found = counter.count(
+        pixels, scale=scale * step, name=name, progress=lambda share: advance(share * area)
+    )
+    if step == 1.0 or found.points is None:
+        return found
+    return replace(found, points=(found.points * step).astype(np.float32))
+
+
+def line_of(
+    name: str,
+    sha256: str,
+    picture: Any,
+    found: Prediction,
+    um_per_px: float | None,
+    intervals: CountIntervals | None,
+) -> Counted:
+    """The line of a picture in the table.
+
+    Args:
+        name: in the tables.
+        sha256: of its file.
+        picture: of `open_picture`.
+        found: its cells.
+        um_per_px: edge of a pixel, micrometres; what the file states where it is None.
+        intervals: that a count gets; None for none.
+    """
+    step = getattr(picture.pixels, "downsample", 1.0)
+    height, width = (round(edge * step) for edge in picture.pixels.shape[:2])
+    notes, size_um = list(picture.notes), picture.pixel_size_um
+    edge = um_per_px
+    if size_um is not None:
+        stated = (size_um[0] * size_um[1]) ** 0.5
+        if edge is None:
+            edge = stated
+        elif abs(edge / stated - 1) > 0.02:
+            notes.append(f"its file states {stated:.4g} µm a pixel")
+    per_mm2 = None if edge is None else found.count / (height * width * edge**2) * 1e6
+    points = None if found.points is None else len(found.points)
+    interval = None
+    if intervals is not None:
+        (low,), (high,) = intervals.of([found.count])
+        interval = float(low), float(high)
+    return Counted(
+        name,
+        found.count,
+        per_mm2,
+        (width, height),
+        points,
+        sha256,
+        range=picture.range,
+        um_per_px=edge,
+        notes="; ".join(notes),
+        interval=interval,
+    )
