@@ -13,6 +13,7 @@ from cellbench.data.outline_areas import even_odd_area
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
 from cellbench.files.writing import write_atomically
+from cellbench.ranking.tables import plain
 
 REGIONS = "regions.json"
 _MOST_REGIONS = 1000
@@ -86,6 +87,32 @@ def write_regions(folder: Path, regions: Mapping[str, Sequence[Region]]) -> None
     write_atomically(folder / REGIONS, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
 
 
+def with_changes(
+    known: Sequence[Region], added: Sequence[Region], removed: Sequence[Region]
+) -> list[Region]:
+    """The regions of a picture after some were drawn and some taken away.
+
+    Args:
+        known: as they are in the file.
+        added: new ones; a name that is taken gets a number behind it.
+        removed: by name and corners; one that is not there any more changes nothing.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    gone = [(plain(each.name), each.corners) for each in removed]
+    kept = [each for each in known if (plain(each.name), each.corners) not in gone]
+    used = {each.name for each in kept}
+    for each in added:
+        names = (each.name, *(f"{each.name[:190]} ({n})" for n in range(2, _MOST_REGIONS + 2)))
+        name = next(name for name in names if name not in used)
+        used.add(name)
+        kept.append(Region(name, each.corners))
+    if len(kept) > _MOST_REGIONS:
+        raise ValueError(f"a picture has up to {_MOST_REGIONS} regions")
+    return kept
+
+
 def regions_of(value: Any) -> list[Region]:
     """Regions from JSON.
 
@@ -103,7 +130,10 @@ def regions_of(value: Any) -> list[Region]:
             raise ValueError("a region has a name of up to 200 characters")
         if not isinstance(corners, list) or not 3 <= len(corners) <= _MOST_CORNERS:
             raise ValueError(f"region {name!r} has three to {_MOST_CORNERS} corners")
-        table = np.array(corners, dtype=np.float64)
+        try:
+            table = np.array(corners, dtype=np.float64)
+        except (TypeError, OverflowError):
+            table = np.zeros(0)
         if table.shape != (len(corners), 2) or not (np.abs(table) < 2**26).all():
             raise ValueError(f"a corner of region {name!r} is no place in a picture")
         found.append(Region(name, tuple((float(x), float(y)) for x, y in table)))

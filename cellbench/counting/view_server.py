@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["undo", index] if _is_number(index):
                 act = partial(session.undo, int(index))
             case ["regions", index] if _is_number(index):
-                act = partial(session.set_regions, int(index), body)
+                act = partial(session.change_regions, int(index), body)
             case _:
                 return self._send(HTTPStatus.NOT_FOUND)
 

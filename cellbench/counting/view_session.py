@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from cellbench.counting.regions_file import (
     Region,
     read_regions,
     regions_of,
+    with_changes,
     write_regions,
 )
 from cellbench.errors import UserError
@@ -34,6 +34,8 @@ from cellbench.ranking.tables import plain
 
 _OPEN_PICTURES = 2
 _MOST_CHANGES = 200_000
+# How far over the border of its picture a cell of the table may lie, px.
+_OVER_PX = 2**20
 
 
 class ViewSession:
@@ -66,7 +68,9 @@ class ViewSession:
         self.ordered_by = ordered_by
         self._folder = pictures
         self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
-        self._regions = read_regions(counted.folder)
+        self._regions: dict[str, list[Region]] = {}
+        self._regions_stamp: tuple[int, int] | None = None
+        self._read_regions()
         self._lock = threading.RLock()
         self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
 
@@ -105,6 +109,7 @@ class ViewSession:
         """
         picture = self._picture(index)
         with self._lock:
+            self._read_regions()
             done = self._done(picture)
             scores = np.where(np.isfinite(picture.scores), picture.scores, -1)
             return {
@@ -145,23 +150,30 @@ class ViewSession:
         with self._lock:
             self._log.undo(picture.name, picture.sha256)
 
-    def set_regions(self, index: int, regions: Any) -> None:
-        """Replace the regions of a picture.
+    def change_regions(self, index: int, change: Any) -> None:
+        """Draw regions of a picture, or take some away; those that others drew meanwhile stay.
+
+        Args:
+            index: of the picture.
+            change: lists of regions, `added` and `removed`. A new one whose name another has gets
+                a number behind it.
 
         Raises:
             UserError: they are no regions, or cannot be written.
         """
         picture = self._picture(index)
-        try:
-            new = regions_of(regions)
-        except ValueError as error:
-            raise UserError(f"These are no regions: {error}.") from None
+        if not isinstance(change, dict) or not change.keys() <= {"added", "removed"}:
+            raise UserError("A change of regions has lists called added and removed.")
         folder = self.counted.folder
         # Others who look at the same folder draw into the same file.
         with self._lock, locked(folder / f".{REGIONS}.lock", wait=True):
-            wanted: dict[str, Sequence[Region]] = {**read_regions(folder), picture.name: new}
-            write_regions(folder, wanted)
-            self._regions = {name: list(own) for name, own in wanted.items()}
+            known = read_regions(folder)
+            try:
+                added, removed = (regions_of(change.get(key, [])) for key in ("added", "removed"))
+                new = with_changes(known.get(picture.name, ()), added, removed)
+            except ValueError as error:
+                raise UserError(f"These are no regions: {error}.") from None
+            write_regions(folder, {**known, picture.name: new})
 
     def agreement(self) -> dict[str, Any]:
         """How far the method and all people of the folder agree."""
@@ -238,6 +250,17 @@ class ViewSession:
             )
         return found
 
+    def _read_regions(self) -> None:
+        """Read the regions where the file has changed: others draw into it too."""
+        try:
+            found = (self.counted.folder / REGIONS).stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+        except OSError:
+            stamp = None
+        if stamp is None or stamp != self._regions_stamp:
+            self._regions = read_regions(self.counted.folder)
+            self._regions_stamp = stamp
+
     def _path(self, picture: CountedPicture) -> Path:
         """Where the picture is: where it was counted, else by its name in the folder given."""
         return moved_file(picture, self._folder)
@@ -265,7 +288,9 @@ def _checked(changes: Any, picture: CountedPicture) -> list[tuple[str, float, fl
                 ADDED,
                 REMOVED,
             ):
-                if not (0 <= x <= width and 0 <= y <= height):
+                # A table may hold a cell over the border, which can be taken away like others.
+                over = 0 if kind == ADDED else _OVER_PX
+                if not (-over <= x <= width + over and -over <= y <= height + over):
                     raise UserError(f"The place {x}, {y} is outside the picture.")
                 found.append((kind, float(x), float(y)))
             case [str(kind), *_] if kind == CHECKED:

@@ -1,5 +1,7 @@
 """Claims about what is kept of a person's changes in a count."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -201,11 +203,53 @@ def test_regions_of_two_people_stay(tmp_path):
     counted = folder_of(tmp_path, ("a.png", "1" * 64), ("b.png", "2" * 64))
     anna, ben = (ViewSession(counted, annotator=name) for name in ("anna", "ben"))
     corners = [[0, 0], [9, 0], [9, 9]]
-    anna.set_regions(0, [{"name": "hers", "corners": corners}])
-    ben.set_regions(1, [{"name": "his", "corners": corners}])
+    anna.change_regions(0, {"added": [{"name": "hers", "corners": corners}]})
+    ben.change_regions(1, {"added": [{"name": "his", "corners": corners}]})
     assert {name: [r.name for r in own] for name, own in read_regions(tmp_path).items()} == {
         "a.png": ["hers"], "b.png": ["his"],
     }  # fmt: skip
+
+
+def test_regions_of_one_picture_that_two_draw_stay_and_both_see_them(tmp_path):
+    counted = folder_of(tmp_path, ("a.png", "1" * 64))
+    anna, ben = (ViewSession(counted, annotator=name) for name in ("anna", "ben"))
+    drawn = {"name": "region 1", "corners": [[0, 0], [9, 0], [9, 9.1]]}
+    other = {"name": "region 1", "corners": [[0, 0], [5, 0], [5, 5]]}
+    anna.change_regions(0, {"added": [drawn]})
+    ben.change_regions(0, {"added": [other]})
+    shown = [[r["name"] for r in session.picture(0)["regions"]] for session in (anna, ben)]
+    assert shown == [["region 1", "region 1 (2)"]] * 2
+    ben.change_regions(0, {"removed": [drawn]})
+    anna.change_regions(0, {"removed": [drawn]})  # gone by now
+    assert [r["name"] for r in anna.picture(0)["regions"]] == ["region 1 (2)"]
+
+
+@pytest.mark.parametrize(
+    "change", [[], {"others": []}, {"added": {}}, {"removed": [{"name": "x"}]}, None]
+)
+def test_what_is_no_change_of_regions_is_refused(tmp_path, change):
+    session = ViewSession(folder_of(tmp_path, ("a.png", "1" * 64)))
+    with pytest.raises(UserError, match="regions"):
+        session.change_regions(0, change)
+    assert not (tmp_path / "regions.json").exists()
+
+
+@pytest.mark.parametrize("corner", [{}, [], None, "left"])
+def test_a_file_of_regions_with_a_corner_that_is_no_place_is_named(tmp_path, corner):
+    region = {"name": "x", "corners": [[corner, 1], [2, 3], [4, 5]]}
+    (tmp_path / "regions.json").write_text(json.dumps({"a.png": [region]}))
+    with pytest.raises(UserError, match=r"regions\.json cannot be read"):
+        read_regions(tmp_path)
+
+
+def test_a_cell_over_the_border_can_be_taken_away_and_not_added(tmp_path):
+    over = np.array([[-0.5, 4.0], [3.0, 4.0]])
+    one = CountedPicture("a.png", 2.0, (50, 50), over, np.ones(2, np.float32), "1" * 64)
+    session = ViewSession(CountedFolder(tmp_path, (one,)))
+    session.change(0, [[REMOVED, -0.5, 4.0]])
+    assert session.picture(0)["kept"] == [0, 1]
+    with pytest.raises(UserError, match="outside"):
+        session.change(0, [[ADDED, -0.5, 4.0]])
 
 
 def test_a_number_that_was_looked_through_stands(tmp_path):

@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
+import numpy as np
 import pytest
 from browsing import chromium, console_errors, dark, keep_picture, needs_browser, serious_faults
-from counted_samples import nuclei_counts, wait_for
+from counted_samples import nuclei_counts, wait_for, write_counts
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -15,6 +19,8 @@ from selenium.webdriver.common.keys import Keys
 from cellbench.counting.corrections import CorrectionLog, apply_changes
 from cellbench.counting.counted_folder import read_counted
 from cellbench.counting.regions_file import read_regions
+from cellbench.counting.view_server import ViewServer
+from cellbench.counting.view_session import ViewSession
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
 
@@ -203,10 +209,99 @@ def test_the_keyboard_alone_adds_a_cell_undoes_it_and_goes_on(counts, viewer, br
     browser.execute_script("view.cross = arguments[0]", place)
     browser.find_element(By.ID, "canvas").send_keys(" ")
     wait_for(lambda: corrected(browser) == before + 1)
-    browser.find_element(By.ID, "canvas").send_keys("u")
+    browser.find_element(By.ID, "canvas").send_keys("U")  # as with caps lock
     wait_for(lambda: corrected(browser) == before)
     browser.find_element(By.ID, "canvas").send_keys(Keys.PAGE_DOWN)
     wait_for(lambda: browser.find_element(By.ID, "where").text == "2 of 3")
+
+
+def answers_late(driver, path, milliseconds):
+    """Let the browser wait for one answer; a negative number gives none."""
+    driver.execute_script(
+        """const real = window.fetch; const [path, late] = arguments;
+        window.fetch = (asked, options) => String(asked) !== path ? real(asked, options)
+          : late < 0 ? Promise.reject(new Error("gone"))
+          : new Promise((go) => setTimeout(go, late)).then(() => real(asked, options));""",
+        path,
+        milliseconds,
+    )
+
+
+def test_a_click_while_the_next_picture_comes_changes_the_one_that_is_shown(
+    counts, viewer, browser
+):
+    first, second = read_counted(counts).pictures[:2]
+    _, address = viewer()
+    opened(browser, address)
+    answers_late(browser, "picture/1", 1500)
+    place = empty_places(browser, 1)[0]
+    browser.find_element(By.ID, "next").click()
+    click(browser, *place)
+    wait_for(lambda: CorrectionLog.open(counts).changes)
+    assert list(CorrectionLog.open(counts).changes) == [first.name]
+    wait_for(lambda: browser.find_element(By.ID, "where").text == "2 of 3")
+    assert corrected(browser) == second.count
+
+
+def test_the_picture_that_was_asked_for_last_is_shown(counts, viewer, browser):
+    third = read_counted(counts).pictures[2]
+    _, address = viewer()
+    opened(browser, address)
+    answers_late(browser, "picture/1", 800)
+    canvas = browser.find_element(By.ID, "canvas")
+    canvas.send_keys(Keys.PAGE_DOWN, Keys.PAGE_DOWN)
+    wait_for(lambda: browser.find_element(By.ID, "where").text == "3 of 3")
+    time.sleep(1.2)  # the answer on the second comes, too late
+    assert browser.execute_script("return [index, picture.index]") == [2, 2]
+    assert corrected(browser) == third.count
+
+
+def test_a_picture_that_does_not_come_leaves_the_last_one(counts, viewer, browser):
+    first = read_counted(counts).pictures[0]
+    _, address = viewer()
+    opened(browser, address)
+    answers_late(browser, "picture/1", -1)
+    place = empty_places(browser, 1)[0]
+    browser.find_element(By.ID, "next").click()
+    wait_for(lambda: "has ended" in browser.find_element(By.ID, "message").text)
+    assert browser.find_element(By.ID, "pictures").get_attribute("value") == "0"
+    click(browser, *place)
+    wait_for(lambda: CorrectionLog.open(counts).changes)
+    assert list(CorrectionLog.open(counts).changes) == [first.name]
+
+
+def test_a_picture_of_150000_cells_is_shown(tmp_path, browser):
+    path = tmp_path / "many.png"
+    Image.new("L", (2000, 2000)).save(path)
+    rng = np.random.default_rng(0)
+    cells = (rng.uniform(0, 2000, (150_000, 2)), rng.uniform(0.25, 1, 150_000))
+    folder = write_counts(tmp_path / "counts", {path: cells})
+    with ViewServer(ViewSession(read_counted(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        console_errors(browser)
+        opened(browser, server.address)
+        assert corrected(browser) == 150_000
+        assert browser.find_element(By.ID, "threshold").get_attribute("value") == "0.25"
+        assert console_errors(browser) == []
+        server.shutdown()
+
+
+def test_regions_of_two_pages_of_one_picture_stay(counts, viewer, browser):
+    _, address = viewer()
+    opened(browser, address)
+    stale = browser.execute_script("return picture")
+    browser.find_element(By.CSS_SELECTOR, "input[value=region]").click()
+    line = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.2)]
+    drag(browser, line)
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#regions tbody tr"))
+    browser.execute_script("picture = arguments[0]; draw();", stale)  # as another page has it
+    drag(browser, line)
+    rows = (By.CSS_SELECTOR, "#regions tbody tr")
+    wait_for(lambda: len(browser.find_elements(*rows)) == 2)
+    browser.find_element(By.CSS_SELECTOR, "#regions button").click()
+    wait_for(lambda: len(browser.find_elements(*rows)) == 1)
+    ((kept,),) = read_regions(counts).values()
+    assert kept.name == "region 1 (2)"
 
 
 @pytest.mark.parametrize("night", [False, True], ids=["light", "dark"])

@@ -70,7 +70,7 @@ def test_a_change_is_on_disk_when_it_is_answered(server, counts):
 def test_densities_and_regions_count_what_is_left(server, counts):
     corners = [[500, 200], [700, 200], [700, 400], [500, 400]]
     ask(server, "POST", "change/0", [["removed", 600.0, 300.0]])
-    _, content = ask(server, "POST", "regions/0", [{"name": "r", "corners": corners}])
+    _, content = ask(server, "POST", "regions/0", {"added": [{"name": "r", "corners": corners}]})
     picture = json.loads(content)["picture"]
     (region,) = picture["regions"]
     assert (region["cells"], region["method"], region["area_px"]) == (1, 2, 40_000)

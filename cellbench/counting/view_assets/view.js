@@ -2,7 +2,9 @@
 const get = (id) => document.getElementById(id);
 let overview = null; // what the server has on disk
 let picture = null;
-let index = 0;
+let index = 0; // of the picture that is shown
+let wanted = 0; // of the picture that was asked for last
+let turns = 0;
 let busy = Promise.resolve();
 const view = new PictureView(get("canvas"), (level, column, row) => `tile/${index}/${level}/${column}/${row}`);
 view.failed = async (level, column, row) => {
@@ -85,12 +87,12 @@ function draw() {
     ["Mean |method − person|", number(overview.mae, 2)],
     ["Mean method − person", signed(overview.bias)],
   ]);
-  rows(get("regions"), picture.regions.map((r, i) => {
+  rows(get("regions"), picture.regions.map((r) => {
     const remove = document.createElement("button");
     remove.type = "button";
     remove.textContent = "×";
     remove.setAttribute("aria-label", "Delete " + r.name);
-    remove.addEventListener("click", () => saveRegions(picture.regions.filter((_, j) => j !== i)));
+    remove.addEventListener("click", () => saveRegions([], [r]));
     return [r.name, String(r.cells), String(r.method), r.area_px.toFixed(0), number(r.per_mm2), remove];
   }));
   const order = overview.ordered_by ? `, by ${overview.ordered_by}` : "";
@@ -102,21 +104,32 @@ function draw() {
   [...get("pictures").options].forEach((o, i) => { const p = overview.pictures[i]; o.title = p.name; o.textContent = `${p.name.split(/[\\/]/).pop()} (${number(p.corrected)}${p.checked ? ", checked" : ""})`; });
   drawPlaces();
 }
+// What is shown and what is changed are one picture: until the next one is here, the last one stays.
 async function open(number) {
-  await busy;
   if (number < 0 || number >= overview.pictures.length) return;
-  index = number;
-  try { picture = await ask("picture/" + index); } catch (error) { get("message").textContent = error.message; return; }
+  const turn = ++turns;
+  wanted = number;
+  await busy;
+  let next = null;
+  try { next = await ask("picture/" + number); } catch (error) { if (turn === turns) get("message").textContent = error.message; }
+  if (turn !== turns) return; // another one was asked for since
+  if (next === null) { wanted = index; get("pictures").value = index; return; }
+  [index, picture] = [number, next];
   get("message").textContent = "";
   get("pictures").value = index;
-  const known = picture.scores.filter((s) => s >= 0);
-  get("threshold").value = picture.scored && known.length ? Math.floor(Math.min(...known) * 100) / 100 : 0;
+  // Not Math.min(...), which takes no more than some 100,000 numbers.
+  const least = picture.scores.reduce((low, s) => (s >= 0 && s < low ? s : low), Infinity);
+  get("threshold").value = picture.scored && least < Infinity ? Math.floor(least * 100) / 100 : 0;
   view.line = [];
   view.show(picture.size);
   draw();
   location.replace("#" + index);
 }
-function saveRegions(regions) { return act("regions/" + index, regions.map((r) => ({name: r.name, corners: r.corners}))); }
+// Only what changes is sent: others may draw regions of the same picture.
+function saveRegions(added, removed) {
+  const plain = (regions) => regions.map((r) => ({name: r.name, corners: r.corners}));
+  return act("regions/" + index, {added: plain(added), removed: plain(removed)});
+}
 function nearest([x, y]) {
   const reach = (view.radius() + 3) / view.scale;
   let best = null, least = reach;
@@ -149,7 +162,7 @@ function finishLine() {
     const used = picture.regions.map((r) => r.name);
     let n = 1;
     while (used.includes("region " + n)) n++;
-    return saveRegions([...picture.regions, {name: "region " + n, corners: clipped}]);
+    return saveRegions([{name: "region " + n, corners: clipped}], []);
   }
   const taken = [...picture.points.filter((_, i) => picture.kept[i]), ...picture.added].filter((p) => inside(p, corners));
   return taken.length ? act("change/" + index, taken.map((p) => ["removed", p[0], p[1]])) : busy;
@@ -195,8 +208,8 @@ function step(event, dx, dy) {
   view.redraw();
 }
 const KEYS = {
-  PageDown: () => open(index + 1),
-  PageUp: () => open(index - 1),
+  PageDown: () => open(wanted + 1),
+  PageUp: () => open(wanted - 1),
   u: () => get("undo").click(),
   c: () => get("checked").click(),
   0: () => view.fit(),
@@ -213,11 +226,12 @@ document.addEventListener("keydown", (event) => {
   if (["INPUT", "SELECT"].includes(event.target.tagName) && event.target.type !== "radio") return;
   if (event.target === canvas && event.key in ON_CANVAS) { event.preventDefault(); step(event, ...ON_CANVAS[event.key]); return; }
   if (event.target === canvas && event.key === " ") { event.preventDefault(); toggle(view.cross); return; }
-  if ("123".includes(event.key)) { document.querySelectorAll("input[name=tool]")[Number(event.key) - 1].click(); return; }
-  if (event.key in KEYS) { event.preventDefault(); KEYS[event.key](); }
+  if (["1", "2", "3"].includes(event.key)) { document.querySelectorAll("input[name=tool]")[Number(event.key) - 1].click(); return; }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with caps lock too
+  if (key in KEYS) { event.preventDefault(); KEYS[key](); }
 });
-get("previous").addEventListener("click", () => open(index - 1));
-get("next").addEventListener("click", () => open(index + 1));
+get("previous").addEventListener("click", () => open(wanted - 1));
+get("next").addEventListener("click", () => open(wanted + 1));
 get("pictures").addEventListener("change", () => open(Number(get("pictures").value)));
 get("undo").addEventListener("click", () => act("undo/" + index, null));
 get("checked").addEventListener("click", () => act("change/" + index, [["checked", 0, 0]]));
