@@ -10,8 +10,10 @@ from cellbench.counting.count_rows import Counted
 from cellbench.counting.count_tables import CountTables
 from cellbench.counting.point_exports import WRITERS
 from cellbench.data.large import LargePicture, open_picture
-from cellbench.data.reader import ReadOptions
+from cellbench.data.planes import FIRST_PLANE, StackPlane
+from cellbench.data.reader import ReadOptions, plane_of
 from cellbench.files.writing import write_atomically
+from cellbench.ranking.tables import unformulated
 from cellbench.structures import Prediction
 
 
@@ -62,10 +64,13 @@ class Exporter:
             path: of the picture.
             pixels: of it; read from `path` where they are needed and not given.
         """
+        # Other programs go by the name that the file has, not by the one that spreadsheets take.
+        quoted = unformulated(str(path)) != str(path)
+        name = counted.image.removeprefix("'") if quoted else counted.image
         for kind, file in self.files(counted, path).items():
             if kind != "pictures":
-                write = WRITERS[kind][1]
-                data = write(found.points, found.scores, name=counted.image, size=counted.size)
+                write, plane = WRITERS[kind][1], self._plane(path)
+                data = write(found.points, found.scores, name=name, size=counted.size, plane=plane)
                 write_atomically(file, data)
                 continue
             from cellbench.drawing import overlay  # loading fonts takes time
@@ -80,3 +85,9 @@ class Exporter:
             drawn = overlay(pixels, predicted=found.points, caption=caption)
             drawn.save(stream, "PNG", compress_level=1)
             write_atomically(file, stream.getvalue(), elsewhere="--out")
+
+    def _plane(self, path: Path) -> StackPlane:
+        """Which plane of a picture's file was counted; files of one need no choice."""
+        planes = self.reading.planes
+        chosen = planes.page is not None or planes.channel is not None
+        return plane_of(path, planes) if chosen else FIRST_PLANE

@@ -1,9 +1,9 @@
 """Export points for other programs, see `cellbench.data.point_conventions`.
 
 Each writer takes the points of a picture, (N, 2) (x, y) px, their scores, (N,) or None, the
-picture's name and its size, (width, height) px, and gives the bytes of a file. What it writes,
-`cellbench.data.annotation_formats` reads back to a hundredth of a pixel; Cell Counter alone keeps
-whole pixels.
+picture's name, its size, (width, height) px, and which plane of its file was counted, and gives the
+bytes of a file. What it writes, `cellbench.data.annotation_formats` reads back to a hundredth of a
+pixel; Cell Counter alone keeps whole pixels.
 """
 
 import csv
@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.data.planes import FIRST_PLANE, StackPlane
 from cellbench.data.point_conventions import (
     CELL_COUNTER,
     COCO_AREA,
@@ -43,7 +44,9 @@ Scores = NDArray[np.floating[Any]]
 Size = tuple[int, int]
 
 
-def napari_csv(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+def napari_csv(
+    points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
+) -> bytes:
     """Write a points layer of napari, with the scores as a feature."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -54,20 +57,25 @@ def napari_csv(points: Points, scores: Scores | None, *, name: str, size: Size) 
     return text.getvalue().encode("utf-8")
 
 
-def qupath_geojson(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+def qupath_geojson(
+    points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
+) -> bytes:
     """Write an annotation of QuPath: all points as one object of the class Cell, without scores.
 
-    Without points the collection is empty, since QuPath takes no annotation without a place.
+    Without points the collection is empty, since QuPath takes no annotation without a place. An
+    annotation lies on one z slice and time point; the first ones are not written.
     """
     # The same picture and points give the same bytes.
     identity = uuid.uuid5(uuid.NAMESPACE_OID, name + points.astype("<f4").tobytes().hex())
     places = (points.astype(np.float64) - QUPATH.shift_px).tolist()
+    at = {"plane": {"c": -1, "z": plane.z, "t": plane.t}} if plane.z or plane.t else {}
     cells = {
         "type": "Feature",
         "id": str(identity),
         "geometry": {
             "type": "MultiPoint",
             "coordinates": [[round(x, _DIGITS), round(y, _DIGITS)] for x, y in places],
+            **at,
         },
         "properties": {
             "objectType": "annotation",
@@ -79,10 +87,13 @@ def qupath_geojson(points: Points, scores: Scores | None, *, name: str, size: Si
     return _json({"type": "FeatureCollection", "features": features})
 
 
-def imagej_zip(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+def imagej_zip(
+    points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
+) -> bytes:
     """Write a list of ImageJ's ROI Manager: one multi-point selection, without scores.
 
-    Without points the selection is left out, since ImageJ has none without a point.
+    Without points the selection is left out, since ImageJ has none without a point. It lies on all
+    slices of a stack.
     """
     from roifile import ROI_TYPE, ImagejRoi
 
@@ -97,14 +108,18 @@ def imagej_zip(points: Points, scores: Scores | None, *, name: str, size: Size) 
     return stream.getvalue()
 
 
-def cell_counter_xml(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+def cell_counter_xml(
+    points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
+) -> bytes:
     """Write markers of ImageJ's Cell Counter, which have whole pixels and no scores.
 
     The picture is named as ImageJ titles its window: Cell Counter refuses the markers of another.
+    Of a stack they lie on the slice that was counted: Cell Counter shows those of one slice.
     """
     pixels = np.floor(points.astype(np.float64) - CELL_COUNTER.shift_px + 0.5).astype(int)
     markers = "".join(
-        f"   <Marker><MarkerX>{x}</MarkerX><MarkerY>{y}</MarkerY><MarkerZ>1</MarkerZ></Marker>\n"
+        f"   <Marker><MarkerX>{x}</MarkerX><MarkerY>{y}</MarkerY>"
+        f"<MarkerZ>{plane.number}</MarkerZ></Marker>\n"
         for x, y in pixels.tolist()
     )
     text = (
@@ -117,7 +132,9 @@ def cell_counter_xml(points: Points, scores: Scores | None, *, name: str, size: 
     return text.encode("utf-8")
 
 
-def coco_json(points: Points, scores: Scores | None, *, name: str, size: Size) -> bytes:
+def coco_json(
+    points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
+) -> bytes:
     """Write a COCO file of one picture: a keypoint for each cell, in a box of ten pixels."""
     found = []
     for index, (x, y) in enumerate(points.astype(np.float64).tolist()):

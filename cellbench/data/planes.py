@@ -59,6 +59,44 @@ class Chosen:
     notes: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class StackPlane:
+    """Where a plane is in its file, as other programs number it.
+
+    Attributes:
+        number: from 1, in ImageJ's order: channels first, then z slices, then time points.
+        z: z slice, from 0.
+        t: time point, from 0.
+    """
+
+    number: int = 1
+    z: int = 0
+    t: int = 0
+
+
+FIRST_PLANE = StackPlane()
+"""Of a file of one plane, or where several became one."""
+
+
+def stack_plane(axes: Mapping[str, int], chosen: Chosen) -> StackPlane:
+    """Where the plane that was chosen is in its file; of several channels the first.
+
+    Args:
+        axes: length by letter, see `choose_planes`.
+        chosen: of them.
+    """
+    if chosen.project is not None:
+        return FIRST_PLANE
+    place = chosen.colours[0][0]
+    order = [letter for letter in "TZC" if letter in axes]
+    if set(axes) - set(order):  # pages of no meaning: as the file has them
+        order = list(axes)
+    number = 0
+    for letter in order:
+        number = number * axes[letter] + place.get(letter, 0)
+    return StackPlane(number + 1, place.get("Z", 0), place.get("T", 0))
+
+
 def choose_planes(
     axes: Mapping[str, int],
     choice: PlaneChoice,

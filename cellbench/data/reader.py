@@ -20,7 +20,14 @@ from cellbench.data.hot_pixels import without_hot_pixels
 from cellbench.data.images import explained, opened_picture
 from cellbench.data.intensities import Mapping, choose_mapping, to_unit_bytes
 from cellbench.data.plain_files import PlainRaster
-from cellbench.data.planes import Chosen, PlaneChoice, choose_planes, sample_of
+from cellbench.data.planes import (
+    Chosen,
+    PlaneChoice,
+    StackPlane,
+    choose_planes,
+    sample_of,
+    stack_plane,
+)
 from cellbench.data.tiff_files import TiffRaster
 from cellbench.data.transparency import laid_on_ground
 from cellbench.data.turning import turned, turned_size
@@ -169,6 +176,16 @@ def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
     with opened_raster(path, options.planes) as raster:
         _choose(raster, options.planes)
         return turned_size(raster.size, raster.orientation)
+
+
+def plane_of(path: Path, choice: PlaneChoice) -> StackPlane:
+    """Where in its file the plane is that `read_whole` reads.
+
+    Raises:
+        UserError: as `size_of`.
+    """
+    with opened_raster(path, choice) as raster:
+        return stack_plane(raster.axes, _choose(raster, choice)[0])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from cellbench.data.annotation_formats.file_annotation import (
     read_annotation_json,
     reading,
 )
-from cellbench.data.annotation_formats.imagej_rois import members_of
+from cellbench.data.annotation_formats.imagej_rois import bounds_of, members_of
 from cellbench.data.annotation_formats.native_pixels import read_native
 from cellbench.data.annotation_formats.qupath import features_of, parts_of, rings_of
 from cellbench.data.images import FORMATS, is_named_as_picture
@@ -175,7 +175,7 @@ def _of_imagej(path: Path, size: tuple[int, int]) -> list[_Named]:
 def _imagej_rings(roi: "ImagejRoi") -> list[NDArray[np.float64]]:
     from roifile import ROI_TYPE
 
-    left, top, right, bottom = (float(edge) for edge in (roi.left, roi.top, roi.right, roi.bottom))
+    left, top, right, bottom = bounds_of(roi)
     if roi.roitype == ROI_TYPE.OVAL:
         turn = np.linspace(0, 2 * np.pi, _ARC, endpoint=False)
         across, down = (right - left) / 2, (bottom - top) / 2

@@ -3,12 +3,15 @@
 import csv
 import json
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from roifile import roiread
 
-from cellbench.counting.count_rows import Counted
+from cellbench.counting.count_exports import Exporter
+from cellbench.counting.count_rows import Counted, shown_name
 from cellbench.counting.count_tables import CountTables
 from cellbench.counting.point_exports import (
     WRITERS,
@@ -18,7 +21,9 @@ from cellbench.counting.point_exports import (
     qupath_geojson,
 )
 from cellbench.data.annotation_formats.known_formats import format_of
+from cellbench.data.planes import PlaneChoice, StackPlane
 from cellbench.data.points import format_points, read_point_file
+from cellbench.data.reader import ReadOptions, plane_of
 from cellbench.structures import Prediction, no_points
 
 # The centre of the picture's first pixel, and a place in the fourth column of the third row.
@@ -107,6 +112,53 @@ def test_pycocotools_has_the_keypoints(tmp_path):
 def test_a_name_with_signs_of_xml_is_escaped(tmp_path):
     found = read_back("cellcounter", POINTS, tmp_path, name="x/a & <b>.png")
     assert found.picture == "a & <b>.png"
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "choice", "number", "z", "t"),
+    [
+        ("TZCYX", (2, 3, 2), PlaneChoice(channel="2", page="Z=3,T=2"), 12, 2, 1),
+        ("TZCYX", (2, 3, 2), PlaneChoice(channel="1", page="Z=2,T=1"), 3, 1, 0),
+        ("ZYX", (5,), PlaneChoice(page="4"), 4, 3, 0),
+        ("TYX", (5,), PlaneChoice(page="T=5"), 5, 0, 4),
+        ("CYX", (3,), PlaneChoice(channel="3"), 3, 0, 0),
+        ("ZYX", (5,), PlaneChoice(project="max"), 1, 0, 0),
+    ],
+)
+def test_cells_of_a_stack_are_on_the_plane_that_was_counted(
+    tmp_path, axes, shape, choice, number, z, t
+):
+    path = tmp_path / "stack.tif"
+    pixels = np.zeros((*shape, 8, 9), np.uint8)
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": axes})
+    counted = Counted(str(path), 2.0, None, (9, 8), 2, "0" * 64)
+    exporter = Exporter(tmp_path, False, ("cellcounter", "qupath"), ReadOptions(choice))
+    exporter.write(counted, Prediction(2.0, POINTS), path)
+    files = exporter.files(counted, path)
+    assert f"<MarkerZ>{number}</MarkerZ>" in files["cellcounter"].read_text()
+    geometry = json.loads(files["qupath"].read_text())["features"][0]["geometry"]
+    wanted = {"c": -1, "z": z, "t": t} if z or t else None
+    assert geometry.get("plane") == wanted
+    for file in files.values():
+        (found,) = format_of(file).read(file)
+        assert len(found.points) == 2
+
+
+def test_pages_without_meaning_are_numbered_as_the_file_has_them(tmp_path):
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, np.zeros((4, 8, 9), np.uint8), photometric="minisblack", metadata=None)
+    assert plane_of(path, PlaneChoice(page="3")) == StackPlane(3)
+
+
+@pytest.mark.parametrize("name", ["-a.png", "=SUM(A1).png", "'q'.png", "a.png"])
+def test_other_programs_know_a_picture_by_the_name_of_its_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    counted = Counted(shown_name(Path(name)), 2.0, None, SIZE, 2, "0" * 64)
+    exporter = Exporter(tmp_path, False, ("cellcounter", "coco"), ReadOptions())
+    exporter.write(counted, Prediction(2.0, POINTS), Path(name))
+    for file in exporter.files(counted, Path(name)).values():
+        (found,) = format_of(file).read(file)
+        assert found.picture == name
 
 
 def test_a_hundred_thousand_points_are_several_selections(tmp_path):

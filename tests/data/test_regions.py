@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from roifile import ROI_TYPE, ImagejRoi, roiwrite
+from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi, roiwrite
 from skimage.measure import points_in_poly
 
 from cellbench.data.regions import Outline, read_regions
@@ -84,6 +84,16 @@ def test_an_oval_has_the_area_of_an_ellipse(tmp_path):
     )
     (region,) = read_regions(tmp_path / "a.roi", SIZE)
     assert region.area_px == pytest.approx(np.pi * 20 * 10, rel=1e-3)
+
+
+def test_a_rectangle_between_pixels_has_its_own_border(tmp_path):
+    roi = ImagejRoi(roitype=ROI_TYPE.RECT, version=228, left=10, top=20, right=50, bottom=60)
+    roi.options |= ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+    roi.xd, roi.yd, roi.widthd, roi.heightd = 10.75, 20.5, 40.5, 40.0
+    roi.tofile(tmp_path / "a.roi")
+    (region,) = read_regions(tmp_path / "a.roi", SIZE)
+    assert region.area_px == pytest.approx(40.5 * 40)
+    assert region.contains(np.array([[10.6, 30.0], [51.0, 30.0]])).tolist() == [False, True]
 
 
 def test_regions_of_one_name_are_told_apart(tmp_path):

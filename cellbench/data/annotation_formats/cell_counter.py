@@ -7,11 +7,11 @@ from cellbench.data.annotation_formats.file_annotation import (
     number,
     points_array,
     reading,
+    refuse_slices,
     together,
 )
 from cellbench.data.annotation_formats.xml_files import read_xml
 from cellbench.data.point_conventions import CELL_COUNTER
-from cellbench.errors import UserError
 
 PROGRAM = "Cell Counter"
 ROOT = "CellCounter_Marker_File"
@@ -36,11 +36,7 @@ def read_cell_counter(path: Path) -> list[FileAnnotation]:
                 places.append((x, y))
                 slices.add(number(marker.findtext("MarkerZ", "1")))
                 types.add(named[:40])
-        if len(slices) > 1:
-            raise UserError(
-                f"{path} has markers on {len(slices)} slices of a stack; save the slice that is "
-                "counted as a picture of its own, with its own markers."
-            )
+        refuse_slices(path, len(slices), "markers")
         picture = root.findtext("Image_Properties/Image_Filename")
         notes = (NOTE,) if places else ()
         return [

@@ -163,3 +163,21 @@ def together(names: Sequence[str], what: str) -> tuple[str, ...]:
         return ()
     listed = ", ".join(known[:4]) + (f" and {len(known) - 4} more" if len(known) > 4 else "")
     return (f"The {what} {listed} are counted together.",)
+
+
+def refuse_slices(path: Path, slices: int, what: str = "marks") -> None:
+    """Refuse what lies on several slices of a stack, which are several pictures.
+
+    Args:
+        path: of the file.
+        slices: how many there are.
+        what: lies on them, in the plural.
+
+    Raises:
+        UserError: there is more than one.
+    """
+    if slices > 1:
+        raise UserError(
+            f"{path} has {what} on {slices} slices of a stack; save the slice that is counted as a "
+            f"picture of its own, with its own {what}."
+        )

@@ -12,9 +12,10 @@ from cellbench.data.annotation_formats.file_annotation import (
     points_array,
     read_annotation_bytes,
     reading,
+    refuse_slices,
     together,
 )
-from cellbench.data.annotation_formats.shapes import polygon_centroid
+from cellbench.data.annotation_formats.shapes import composite_centroid, polygon_centroid
 from cellbench.data.point_conventions import IMAGEJ_AREA, IMAGEJ_POINT
 from cellbench.errors import UserError
 
@@ -36,7 +37,8 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
     """Read the points of all point selections, and the centroids of all areas.
 
     Raises:
-        UserError: it is damaged or too large, or holds a line, which is no cell.
+        UserError: it is damaged or too large, holds a line, which is no cell, or marks on several
+            slices of a stack.
     """
     data = read_annotation_bytes(path)
     with reading(path, PROGRAM):
@@ -46,13 +48,16 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
         places: list[tuple[float, float]] = []
         classes: set[str] = set()
         notes: dict[str, None] = {}
+        slices: set[int] = set()
         for member in members:
             roi = ImagejRoi.frombytes(member)
+            slices |= _slices(roi)
             found, note = _cells(roi, path)
             places += found
             notes[note] = None
             if roi.counters is not None:
                 classes |= {str(int(one)) for one in np.unique(np.asarray(roi.counters))}
+    refuse_slices(path, len(slices))
     marks = (*notes, *together(sorted(classes), "counters"))
     return [FileAnnotation(points_array(places, path), notes=marks)]
 
@@ -85,10 +90,12 @@ def _cells(roi: "ImagejRoi", path: Path) -> tuple[list[tuple[float, float]], str
         at = np.asarray(roi.coordinates(), dtype=np.float64).reshape(-1, 2) + shift
         return [(float(x), float(y)) for x, y in at], POINTS_NOTE
     shift = IMAGEJ_AREA.shift_px
+    if roi.multi_coordinates is not None:
+        x, y = composite_centroid([np.asarray(ring) for ring in roi.coordinates(multi=True)])
+        return [(x + shift, y + shift)], AREAS_NOTE
     if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
-        return [
-            ((roi.left + roi.right) / 2 + shift, (roi.top + roi.bottom) / 2 + shift)
-        ], AREAS_NOTE
+        left, top, right, bottom = bounds_of(roi)
+        return [((left + right) / 2 + shift, (top + bottom) / 2 + shift)], AREAS_NOTE
     if roi.roitype in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED):
         x, y = polygon_centroid([np.asarray(roi.coordinates(), dtype=np.float64).tolist()])
         return [(x + shift, y + shift)], AREAS_NOTE
@@ -96,3 +103,21 @@ def _cells(roi: "ImagejRoi", path: Path) -> tuple[list[tuple[float, float]], str
         f"{path} holds a selection of the kind {roi.roitype.name.lower()} ({roi.name[:40]!r}), "
         "which is no cell; save points or areas."
     )
+
+
+def bounds_of(roi: "ImagejRoi") -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a rectangle or oval; its whole numbers are cut off."""
+    if roi.subpixelrect:
+        return roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
+    return float(roi.left), float(roi.top), float(roi.right), float(roi.bottom)
+
+
+def _slices(roi: "ImagejRoi") -> set[int]:
+    """The slices of a stack that a selection lies on; none where it lies on all of them."""
+    if roi.counter_positions is not None:
+        found = {int(at) for at in np.unique(np.asarray(roi.counter_positions))} - {0}
+        if found:
+            return found
+    # Of a stack of several axes each has its own; channels of one field are one picture.
+    place = max(roi.position, 0) or (max(roi.t_position, 0) << 32 | max(roi.z_position, 0))
+    return {place} - {0}

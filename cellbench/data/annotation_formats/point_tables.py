@@ -12,6 +12,7 @@ from cellbench.data.annotation_formats.file_annotation import (
     number,
     points_array,
     read_annotation_bytes,
+    refuse_slices,
 )
 from cellbench.data.point_conventions import (
     IMAGEJ_AREA,
@@ -28,10 +29,11 @@ SUFFIXES = (".txt", ".csv", ".tsv")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DRIVE = re.compile(r"\s*[A-Za-z]:(?=[/\\])")
-_REMARK = re.compile(r"(^|\s+)#.*")
+_REMARK = re.compile(r"\s+#.*")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 # Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
 _IMAGEJ = {"area", "counter", "ctr", "mean", "slice", "ch", "frame", "count", "bx", "by"}
+_PLANES = ("slice", "frame")
 _PICTURE = ("image", "picture", "filename", "file_name", "file", "image_name", "label")
 _COUNT = ("count", "counts", "cells", "cell_count", "number")
 _MOST_COUNTED = 10**7
@@ -60,6 +62,7 @@ class _Columns:
     unit: Unit
     area: int | None = None
     picture: int | None = None
+    planes: tuple[int, ...] = ()
 
 
 def read_table(path: Path) -> list[FileAnnotation]:
@@ -69,7 +72,8 @@ def read_table(path: Path) -> list[FileAnnotation]:
     of one picture.
 
     Raises:
-        UserError: it is no text, or a line does not fit; names the line.
+        UserError: it is no text, a line does not fit, which is named, or it has points on several
+            slices of a stack.
     """
     table = _parsed(path)
     notes: tuple[str, ...] = (COMMAS,) if table.commas else ()
@@ -80,6 +84,7 @@ def read_table(path: Path) -> list[FileAnnotation]:
     columns = _columns(table)
     pictures: dict[str | None, list[tuple[float, float]]] = {}
     shifts: dict[str | None, list[float]] = {}
+    planes: dict[str | None, set[tuple[str, ...]]] = {}
     whole = True
     for at, fields in table.rows:
         x, y = fields[columns.x], fields[columns.y]
@@ -90,6 +95,8 @@ def read_table(path: Path) -> list[FileAnnotation]:
         name = None if columns.picture is None else _picture(fields[columns.picture], path, at)
         pictures.setdefault(name, []).append((_number(x, path, at), _number(y, path, at)))
         shifts.setdefault(name, []).append(convention.shift_px)
+        planes.setdefault(name, set()).add(tuple(fields[at] for at in columns.planes))
+    refuse_slices(path, max(map(len, planes.values()), default=0), "points")
     if not pictures and columns.picture is None:
         pictures[None], shifts[None] = [], []
     if columns.convention is TEXT and columns.unit == "px" and whole and table.rows:
@@ -154,13 +161,18 @@ def _lines(path: Path) -> tuple[list[tuple[int, str]], str | None]:
         if b"\0" in data:
             raise UserError(f"{path} is no text; write one cell a line in UTF-8.") from None
         text = data.decode("latin-1")  # a micrometre in the header of an older program
-    lines = [
-        (at, kept)
+    written = [
+        (at, line.strip(" "))
         for at, line in enumerate(text.splitlines(), start=1)
-        if (kept := _REMARK.sub("", line).strip(" ")).strip()
+        if line.strip() and not line.lstrip().startswith("#")
     ]
+    lines = [(at, _REMARK.sub("", line).strip(" ")) for at, line in written]
     separator = next((sign for sign in "\t;," if lines and sign in lines[0][1]), None)
-    return lines, separator
+    # In a table of pictures a # may be of a name, such as `well #3.png`.
+    heads = (
+        {head.strip(" '\"").casefold() for head in lines[0][1].split(separator)} if lines else ()
+    )
+    return (written if separator and set(_PICTURE) & set(heads) else lines), separator
 
 
 def _parsed(path: Path) -> _Table:
@@ -234,6 +246,7 @@ def _columns(table: _Table) -> _Columns:
             "px or um" if imagej else "px",
             area,
             label,
+            tuple(names.index(name) for name in _PLANES if imagej and name in names),
         )
     if lengths.count("x") == 1 and lengths.count("y") == 1:
         return _Columns(lengths.index("x"), lengths.index("y"), TEXT, "", "um", picture=picture)

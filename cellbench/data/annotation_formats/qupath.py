@@ -10,6 +10,7 @@ from cellbench.data.annotation_formats.file_annotation import (
     points_array,
     read_annotation_json,
     reading,
+    refuse_slices,
     together,
 )
 from cellbench.data.annotation_formats.shapes import multipolygon_centroid, polygon_centroid
@@ -45,6 +46,7 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
         marks: list[tuple[float, float]] = []
         regions: list[tuple[float, float]] = []
         lines, classes = 0, set()
+        planes: dict[bool, set[tuple[Any, Any]]] = {False: set(), True: set()}  # by whether regions
         for feature in features_of(document):
             geometry, properties = parts_of(feature)
             kind = geometry.get("type")
@@ -56,9 +58,12 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
             outline = kind in ("Polygon", "MultiPolygon")
             area = outline and str(drawn or "annotation").casefold() == "annotation"
             (regions if area else marks).extend(found)
+            plane = geometry.get("plane") or {}  # QuPath's own; of the first one it is left out
+            planes[area].add((plane.get("z", 0), plane.get("t", 0)))
             named = properties.get("classification")
             if isinstance(named, Mapping) and not area:
                 classes.add(str(named.get("name", ""))[:40])
+        refuse_slices(path, len(planes[not marks]))
         notes = together(sorted(classes), "classes")
         if not marks and regions:
             notes += ("Each outline of QuPath is one cell, at its centroid.",)

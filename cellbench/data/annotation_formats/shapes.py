@@ -49,6 +49,35 @@ def multipolygon_centroid(
     return float(x), float(y)
 
 
+def composite_centroid(rings: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Centroid of pieces with holes, where holes run in the opposite direction of their piece.
+
+    Args:
+        rings: (N, 2) numbers each, in any order.
+
+    Raises:
+        ValueError: there is no corner.
+    """
+    area, moment, middles = 0.0, np.zeros(2), []
+    for ring in rings:
+        corners = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
+        if len(corners):
+            own, middle = _area_and_centroid(corners)
+            signed = own if _runs_right(corners) else -own
+            area, moment = area + signed, moment + signed * middle
+            middles.append(middle)
+    if not middles:
+        raise ValueError("an object without outline")
+    found = moment / area if abs(area) > 1e-9 else np.mean(middles, axis=0)
+    return float(found[0]), float(found[1])
+
+
+def _runs_right(corners: np.ndarray) -> bool:
+    at = corners - corners[0]
+    then = np.roll(at, -1, axis=0)
+    return bool((at[:, 0] * then[:, 1] - then[:, 0] * at[:, 1]).sum() > 0)
+
+
 def _area_and_centroid(corners: np.ndarray) -> tuple[float, np.ndarray]:
     """The shoelace formula; the corners' mean where there is no area."""
     origin = corners[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from roifile import ROI_TYPE, ImagejRoi
+from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
 from cellbench.data.annotation_formats.known_formats import format_of
 from cellbench.data.annotation_formats.label_masks import label_points
@@ -267,3 +267,90 @@ def test_a_drive_is_part_of_a_path_and_other_colons_end_it(tmp_path):
     found = read(tmp_path, "w.csv", "\n".join(["image,x,y", *lines]))
     names = [own.picture for own in found]
     assert names == [r"C:\img\a.png", "c:/img/b.png", "stack.tif", "C"]
+
+
+def test_a_hash_in_the_name_of_a_picture_is_no_remark(tmp_path):
+    lines = "image,count\n# a remark\nwell #3.png,12\nwell.png,4\n"
+    found = read(tmp_path, "counts.csv", lines)
+    assert [(own.picture, own.count) for own in found] == [("well #3.png", 12), ("well.png", 4)]
+    turned = read(tmp_path, "turned.csv", "count,image\n12,well #3.png\n4,well.png\n")
+    assert [(own.picture, own.count) for own in turned] == [("well #3.png", 12), ("well.png", 4)]
+    places = read(tmp_path, "points.csv", "image,x_px,y_px,score\nwell #3.png,1.5,2.5,\n")
+    assert [own.picture for own in places] == ["well #3.png"]
+    assert one(tmp_path, "a.csv", "x,y\n1.5,2.5 # the first\n").points.tolist() == [[1.5, 2.5]]
+    assert one(tmp_path, "a.txt", "# x y\n1.5 2.5 # the first\n").points.tolist() == [[1.5, 2.5]]
+
+
+@pytest.mark.parametrize("kind", [ROI_TYPE.OVAL, ROI_TYPE.RECT])
+def test_an_oval_between_pixels_is_at_its_own_middle(tmp_path, kind):
+    roi = ImagejRoi(roitype=kind, version=228, left=10, top=20, right=15, bottom=26)
+    roi.options |= ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+    roi.xd, roi.yd, roi.widthd, roi.heightd = 10.75, 20.5, 5.0, 6.0
+    found = one(tmp_path, "a.roi", roi.tobytes())
+    np.testing.assert_allclose(found.points, [[13.25, 23.5]])
+
+
+def test_a_composite_selection_is_at_the_middle_of_its_area(tmp_path):
+    def square(left, top, side, turned=False):
+        corners = [(left, top), (left + side, top), (left + side, top + side), (left, top + side)]
+        corners = corners[::-1] if turned else corners
+        return [value for i, (x, y) in enumerate(corners) for value in (min(i, 1), x, y)] + [4]
+
+    roi = ImagejRoi(roitype=ROI_TYPE.RECT, left=0, top=0, right=40, bottom=10)
+    # A large square with a hole at its left, and a small one far to the right.
+    path = [*square(0, 0, 10), *square(1, 4, 2, turned=True), *square(38, 0, 2)]
+    roi.multi_coordinates = np.array(path, np.float32)
+    roi.shape_roi_size = len(path)
+    found = one(tmp_path, "a.roi", roi.tobytes())
+    wanted = (np.array([5, 5]) * 100 - np.array([2, 5]) * 4 + np.array([39, 1]) * 4) / 100
+    np.testing.assert_allclose(found.points, [wanted])
+
+
+def stack_points(slices, *, each=False):
+    rois = []
+    for at in [[number] for number in slices] if each else [slices]:
+        roi = ImagejRoi.frompoints(np.arange(2 * len(at)).reshape(-1, 2).astype(np.float32))
+        roi.roitype = ROI_TYPE.POINT
+        if each:
+            roi.position = at[0]
+        else:
+            roi.counters = np.zeros(len(at), np.uint8)
+            roi.counter_positions = np.array(at, np.uint32)
+        rois.append(roi.tobytes())
+    return rois
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_selections_on_several_slices_of_a_stack_are_refused(tmp_path, each):
+    def archive(name, rois):
+        with zipfile.ZipFile(tmp_path / name, "w") as stream:
+            for number, roi in enumerate(rois):
+                stream.writestr(f"{number}.roi", roi)
+        return (tmp_path / name).read_bytes()
+
+    same = archive("same.zip", stack_points([4, 4, 4], each=each))
+    assert len(one(tmp_path, "a.zip", same).points) == 3
+    several = archive("several.zip", stack_points([4, 5, 5], each=each))
+    with pytest.raises(UserError, match="marks on 2 slices of a stack"):
+        read(tmp_path, "a.zip", several)
+
+
+def test_results_of_several_slices_are_refused_and_of_several_pictures_not(tmp_path):
+    head = " ,Label,X,Y,Slice\n"
+    with pytest.raises(UserError, match="points on 2 slices of a stack"):
+        read(tmp_path, "Results.csv", head + "1,a.tif,3,4,1\n2,a.tif,5,6,2\n")
+    found = read(tmp_path, "Results.csv", head + "1,a.tif,3,4,1\n2,b.tif,5,6,2\n")
+    assert [len(own.points) for own in found] == [1, 1]
+
+
+def test_points_of_qupath_on_several_planes_are_refused(tmp_path):
+    def point(x, **plane):
+        geometry = {"type": "Point", "coordinates": [x, 3], **({"plane": plane} if plane else {})}
+        return {"type": "Feature", "geometry": geometry, "properties": {}}
+
+    assert len(one(tmp_path, "a.geojson", [point(1, z=2), point(2, z=2)]).points) == 2
+    with pytest.raises(UserError, match="marks on 2 slices of a stack"):
+        read(tmp_path, "a.geojson", [point(1), point(2, z=2)])
+    area = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]]]}
+    drawn = {"type": "Feature", "geometry": area, "properties": {"objectType": "annotation"}}
+    assert len(one(tmp_path, "a.geojson", [drawn, point(2, z=2)]).points) == 1
