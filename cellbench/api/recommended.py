@@ -20,9 +20,9 @@ def recommend(
     The methods that fit the time are cross-validated, whole groups at a time: baselines first, with
     the kept models that have not learned from these pictures, whose counts are corrected and
     nothing else; then light networks, then heavy ones where a GPU is. What is clearly worse is
-    given up on the way. Recommended is the cheapest method whose error cannot be told from that of
-    the best one; it is trained on all annotated pictures, and `cellbench count --with` takes its
-    run.
+    given up on the way. Recommended is the cheapest method whose error exceeds that of the best one
+    by at most one standard error of their difference; it is trained on all annotated pictures, and
+    `cellbench count --with` takes its run.
 
     Args:
         name: of a set on disk, see `cellbench data import --own`.

@@ -54,7 +54,7 @@ def _show(console: "Console", found: "Recommendation") -> None:
     if error is not None and error.low is not None:
         off += f" (95 %: {error.low:.2f} to {error.high:.2f})"
     lines = [
-        f"{found.method} is the cheapest method that cannot be told from the best: {off}, of "
+        f"{found.method} is the cheapest method within one standard error of the best: {off}, of "
         f"{found.mean_count:.1f} cells a picture.",
         f"{found.more_pictures} more annotated pictures would halve that interval"
         + ("." if found.curve else ", if its errors stayed as they are."),

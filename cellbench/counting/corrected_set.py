@@ -131,5 +131,7 @@ def picture_file(picture: CountedPicture) -> Path:
 
 def moved_file(picture: CountedPicture, folder: Path | None) -> Path:
     """Where a picture is: where it was counted, or by its name in the folder that has it now."""
-    path = picture_file(picture)
-    return path if folder is None else folder / path.name
+    if folder is None:
+        return picture_file(picture)
+    named = folder / Path(picture.name).name
+    return named if named.exists() else folder / picture_file(picture).name

@@ -219,6 +219,7 @@ def _pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[s
             letter, number = (next(iter(several)) if len(several) == 1 else ""), letter
         letter = letter.upper()
         right = number.isascii() and number.isdecimal() and len(number) < 10
+        right = right and letter not in fixed  # named twice
         if letter not in several or not right or not 1 <= int(number) <= several[letter]:
             ways = [f"{key}=1 to {key}={length}" for key, length in several.items()]
             alone = f"1 to {next(iter(several.values()))}" if len(several) == 1 else ", ".join(ways)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,11 +21,25 @@ _LATEX = {
     "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    # At the start of a line they would be taken for an argument of the line break before it.
+    "[": "{[}",
+    "*": "{*}",
     "–": "--",
+    "−": "$-$",
     "±": r"$\pm$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "µ": r"$\mu$",
+    "μ": r"$\mu$",
     "²": r"$^2$",
     "→": r"$\rightarrow$",
 }
+_NEGATIVE = re.compile(r"^-(?=[0-9.]+(e[-+]?[0-9]+)?$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +107,8 @@ def _csv_text(text: str) -> str:
 
 
 def _latex_line(texts: Iterator[str] | Sequence[str]) -> str:
-    return " & ".join(latex(text) for text in texts) + r" \\"
+    # A hyphen is shorter than a minus.
+    return " & ".join(latex(_NEGATIVE.sub("−", text)) for text in texts) + r" \\"
 
 
 def _group_line(heads: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 
 from cellbench.api.viewer import view
 from cellbench.counting.corrections import CorrectionLog
-from cellbench.counting.counted_folder import read_counted
+from cellbench.counting.count_rows import shown_name
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture, read_counted
 from cellbench.counting.picture_tiles import TILE_PX, PictureTiles
 from cellbench.counting.view_server import ViewServer
 from cellbench.counting.view_session import ViewSession
@@ -158,6 +160,19 @@ def test_a_folder_of_pictures_that_is_not_there_opens_no_server(counts, pictures
     place = counts / pictures if pictures else ""
     with pytest.raises(UserError, match=r"There is no folder .*with --pictures\.$"):
         view(counts, pictures=place, ready=lambda server: pytest.fail("it was started"))
+
+
+@pytest.mark.parametrize("name", ["'q'.png", "-a.png", "a.png"])
+def test_a_moved_picture_is_found_whatever_its_name_begins_with(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moved").mkdir()
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "moved" / name)
+    counted = CountedPicture(
+        shown_name(Path(name)), 0.0, (40, 40), None, np.zeros(0, np.float32),
+        sha256_file(tmp_path / "moved" / name),
+    )  # fmt: skip
+    session = ViewSession(CountedFolder(tmp_path, (counted,)), pictures=tmp_path / "moved")
+    assert Image.open(io.BytesIO(session.tile(0, 0, 0, 0))).size == (40, 40)
 
 
 def test_a_method_without_places_is_counted_by_what_is_added(tmp_path):

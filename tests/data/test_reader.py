@@ -275,6 +275,7 @@ def test_the_size_of_a_pixel_is_read(tmp_path):
     [
         ({"channel": "3"}, r"has no channel '3'; --channel takes 1 DAPI, 2 GFP"),
         ({"channel": "1,2"}, "names 2 channels"),
+        ({"channel": "dapi", "page": "Z=1,Z=2"}, "has 3 z slices and --page is 'Z=1,Z=2'"),
         ({"channel": "dapi", "page": "5"}, "has 3 z slices and --page is '5'; it takes 1 to 3"),
         ({"channel": "dapi", "page": "T=1"}, "it takes 1 to 3"),
         ({"channel": "dapi"}, "has 3 z slices; name what is counted with --page or --project max"),

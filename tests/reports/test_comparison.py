@@ -125,3 +125,13 @@ def test_a_hostile_cell_stays_in_its_cell():
     sheet = Sheet((("", "a"), ("g", "b")), (("x|y", "=1+1"), ("–", "-3.5")))
     assert sheet.markdown()[2] == "| x\\|y | =1+1 |"
     assert sheet.csv() == "a,g b\nx|y,'=1+1\n,-3.5\n"
+
+
+def test_no_cell_is_an_argument_of_the_line_before_it_in_latex():
+    sheet = Sheet((("", "Cell"), ("", "MAE")), (("[x] <b>", "-1.50"), ("*y|", "1e-05")))
+    lines = sheet.latex(caption="c").splitlines()
+    assert [line for line in lines if " & " in line] == [
+        r"Cell & MAE \\",
+        r"{[}x] \textless{}b\textgreater{} & $-$1.50 \\",
+        r"{*}y\textbar{} & 1e-05 \\",
+    ]
