@@ -114,6 +114,7 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     """The counts as a table, their sum, and how far off the method is on its own test part."""
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from cellbench.counting.doubt_sentences import expected_error_text, sum_text
     from cellbench.counting.experiment_means import sentences
@@ -136,7 +137,7 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
             density = [f"{one.per_mm2:.1f}"] if one.per_mm2 is not None else [""] if dense else []
             ends = "" if one.interval is None else "–".join(f"{end:.0f}" for end in one.interval)
             shown = [f"{one.count:.1f}", *([ends] if doubt else []), *density]
-            table.add_row(plain(one.image), *shown)
+            table.add_row(Text(plain(one.image)), *shown)
         console.print(table)
     for sentence in found.warnings:
         console.print(f"[bold]{escape(plain(sentence))}[/]", soft_wrap=True)

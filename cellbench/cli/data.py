@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from cellbench.api.listings import datasets
 from cellbench.api.own_folders import import_own
@@ -179,13 +180,13 @@ def verify_command(name: str | None) -> None:
             if name is not None:
                 find_dataset(name)  # a name that nobody knows is the mistake to tell first
                 raise
-            table.add_row(each, "", "manifest.json", str(error), style="red")
+            table.add_row(each, "", "manifest.json", Text(str(error)), style="red")
             damaged = True
             continue
         with _bar(f"verifying {each}") as progress:
             damages: list[Damage] = verify_set(stored, progress)
         for damage in damages:
-            table.add_row(each, f"{len(stored)}", damage.path, damage.what, style="red")
+            table.add_row(each, f"{len(stored)}", Text(damage.path), Text(damage.what), style="red")
         if not damages:
             table.add_row(each, f"{len(stored)}", "all files", "as imported")
             whole.append(stored)

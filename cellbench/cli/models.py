@@ -25,7 +25,7 @@ def list_models() -> None:
 
     table = Table(box=None, pad_edge=False)
     for head in ("name", "method", "trained on", "test MAE", "95 %", "mean count", "where"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", no_wrap=head == "name")  # to be copied
     for model in kept_models():
         try:
             record = read_record(model.folder / RECORD)

@@ -135,7 +135,7 @@ def terminal_display(console: Console) -> Display:
         return Display()
     progress = RunProgress(console)
     return Display(
-        say=lambda text: console.print(text, soft_wrap=True),
+        say=lambda text: console.print(text, soft_wrap=True, markup=False),
         status=console.status,
         start=progress.start,
         step=progress.step,

@@ -112,7 +112,8 @@ def _show(console: Any, outcome: "RunResult", *, no_test: bool) -> None:
         if no_test and outcome.validation_mae is not None:
             console.print(
                 f"Validation MAE {outcome.validation_mae:.2f}; the test part is unread and no "
-                f"record is written. The weights are in {outcome.folder}."
+                f"record is written. The weights are in {outcome.folder}.",
+                markup=False,
             )
         return
     if not outcome.fresh:

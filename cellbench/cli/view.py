@@ -7,14 +7,27 @@ import click
 from cellbench.api.viewer import count_agreement, view
 from cellbench.cli.docs import Documented
 from cellbench.cli.limits import max_file, max_picture
+from cellbench.errors import UserError
 
 if TYPE_CHECKING:
     from cellbench.counting.view_server import ViewServer
 
 
+def _given(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Refuse a name that was given and is empty: its changes would be those of everybody."""
+    from click.core import ParameterSource
+
+    source = context.get_parameter_source(str(option.name))
+    if not name and source is ParameterSource.COMMANDLINE:
+        raise UserError(
+            "--annotator is empty, as a variable of the shell is that was not set; give a name."
+        )
+    return name
+
+
 @click.command(cls=Documented, function=view)
 @click.argument("counts", default="counts")
-@click.option("--annotator", default="", metavar="NAME")
+@click.option("--annotator", default="", metavar="NAME", callback=_given)
 @click.option("--pictures", metavar="DIR")
 @click.option("--port", type=click.IntRange(0, 65535), default=0)
 @click.option("--next-useful", is_flag=True)
@@ -77,6 +90,7 @@ def command(
 def _print_agreement(counts: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from cellbench.ranking.tables import plain
 
@@ -87,7 +101,7 @@ def _print_agreement(counts: str) -> None:
     for name in found.counters:
         each.add_column(name, justify="right")
     for image, row in found.counts.items():
-        each.add_row(plain(image), *("–" if n is None else f"{n:.1f}" for n in row))
+        each.add_row(Text(plain(image)), *("–" if n is None else f"{n:.1f}" for n in row))
     pairs = Table(title="Differences, cells a picture", title_justify="left")
     for head in ("first", "second", "pictures", "mean difference", "bias", "95 % limits"):
         pairs.add_column(head, justify="left" if head in ("first", "second") else "right")
@@ -96,4 +110,7 @@ def _print_agreement(counts: str) -> None:
         numbers = (str(pair.pictures), f"{pair.mae:.2f}", f"{pair.bias:+.2f}", limits)
         pairs.add_row(pair.first, pair.second, *numbers)
     console.print(each)
+    if not found.pairs:
+        console.print("Nobody has looked through a picture yet: there is nothing to compare.")
+        return
     console.print(pairs)

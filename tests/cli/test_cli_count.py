@@ -57,6 +57,16 @@ def rows(path):
         return list(csv.DictReader(stream))
 
 
+def test_a_name_in_brackets_is_shown_as_it_is(count, photos):
+    (photos / "a.png").rename(photos / "[bold]a.png")
+    (photos / "x[").mkdir()
+    (photos / "b.tif").rename(photos / "x[" / "red].tif")
+    done = count("photos/[bold]a.png", "photos/x[/red].tif")
+    assert done.returncode == 0, done.stderr
+    for name in ("photos/[bold]a.png", "photos/x[/red].tif"):
+        assert name in done.stdout
+
+
 def test_a_folder_of_pictures_becomes_tables_and_pictures(count, photos, tmp_path):
     done = count("photos", "--um-per-px", "0.5", "--also", "napari", "--also", "qupath")
     assert done.returncode == 0, done.stderr

@@ -122,3 +122,11 @@ def test_a_report_passes_tasks_on(tmp_path):
 
     display = terminal_display(Console(file=io.StringIO()))
     assert reported(display, ProgressFile(tmp_path / "report.json")).task == display.task
+
+
+def test_a_path_with_brackets_is_said_as_it_is():
+    stream = io.StringIO()
+    terminal_display(Console(file=stream, width=200)).say(
+        "The pictures of x[/red]/DLA[a=b] are here."
+    )
+    assert stream.getvalue() == "The pictures of x[/red]/DLA[a=b] are here.\n"

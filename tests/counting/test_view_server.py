@@ -12,6 +12,7 @@ from counted_samples import write_counts
 from PIL import Image
 
 from cellbench.api.viewer import view
+from cellbench.cli.main import main
 from cellbench.counting.corrections import CorrectionLog
 from cellbench.counting.count_rows import shown_name
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture, read_counted
@@ -173,6 +174,28 @@ def test_a_moved_picture_is_found_whatever_its_name_begins_with(tmp_path, monkey
     )  # fmt: skip
     session = ViewSession(CountedFolder(tmp_path, (counted,)), pictures=tmp_path / "moved")
     assert Image.open(io.BytesIO(session.tile(0, 0, 0, 0))).size == (40, 40)
+
+
+def test_agreement_has_names_as_they_are_and_says_where_nobody_has_looked(tmp_path, capsys):
+    (tmp_path / "x[").mkdir()
+    path = tmp_path / "x[" / "b].png"
+    Image.new("RGB", (40, 40)).save(path)
+    folder = write_counts(tmp_path / "counts", {path: ([[5, 5]], [0.5])})
+    main(["view", str(folder), "--agreement"])
+    shown = "".join(capsys.readouterr().out.replace("│", "").split())
+    assert "x[/b].png" in shown
+    assert "Nobodyhaslookedthroughapictureyet" in shown
+    ViewSession(read_counted(folder)).change(0, [["checked", 0, 0]])
+    main(["view", str(folder), "--agreement"])
+    assert "mean difference" in capsys.readouterr().out
+
+
+def test_an_empty_name_of_an_annotator_is_refused(counts, capsys):
+    with pytest.raises(SystemExit) as ending:
+        main(["view", str(counts), "--annotator", ""])
+    assert ending.value.code == 2
+    assert "--annotator is empty" in capsys.readouterr().err
+    assert not (counts / ".corrected.csv.lock").exists()
 
 
 def test_a_method_without_places_is_counted_by_what_is_added(tmp_path):
