@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cellbench.files.writing import write_atomically
 from cellbench.metrics.counting import bland_altman
@@ -255,6 +256,8 @@ def _save(figure: Figure, folder: Path, stem: str, *, dpi: int = 150) -> list[Pa
         UserError: the folder cannot be written.
     """
     files = []
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold dollars
     # Text stays text in the SVG, so that it can be searched and its size is small.
     with rc_context({"svg.hashsalt": "cellbench", "svg.fonttype": "none"}):
         for form, options in (("png", {"dpi": dpi}), ("svg", {"metadata": {"Date": None}})):
