@@ -74,6 +74,20 @@ def displayed_plane(data: NDArray[Any], *, rgb: bool, step: tuple[int, ...]) -> 
     return data[tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(own, data.shape, strict=False))]
 
 
+def plane_in_sight(image: Any, point: tuple[float, ...] | None) -> NDArray[Any]:
+    """The plane of a layer of napari that its viewer shows.
+
+    Args:
+        image: the layer; of one with several resolutions the finest is taken.
+        point: where the viewer's sliders are, in its coordinates, which a layer's own scale and
+            place bring to numbers of planes; None where there is no viewer: the layer stays whole.
+    """
+    data = image.data[0] if image.multiscale else image.data
+    step = () if point is None else tuple(round(float(at)) for at in image.world_to_data(point))
+    # One plane alone is read: data may be larger than memory.
+    return np.asarray(displayed_plane(data, rgb=image.rgb, step=step))
+
+
 @lru_cache(maxsize=2)
 def _counter(run: str) -> "TrainedCounter":
     """A run's method; kept, so that the next layer does not load it again."""
@@ -96,8 +110,7 @@ def count_widget() -> Any:
         image: napari.layers.Image, run: Path, scale: float = 1.0
     ) -> list[napari.types.LayerDataTuple]:
         viewer = current_viewer()
-        step = () if viewer is None else tuple(viewer.dims.current_step)
-        plane = displayed_plane(np.asarray(image.data), rgb=image.rgb, step=step)
+        plane = plane_in_sight(image, None if viewer is None else tuple(viewer.dims.point))
         try:
             cells, layer = count_plane(plane, run, scale=scale, name=image.name)
         except UserError as error:

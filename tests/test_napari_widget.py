@@ -12,7 +12,7 @@ from PIL import Image
 import cellbench
 from cellbench import napari_widget
 from cellbench.errors import UserError
-from cellbench.napari_widget import count_plane, count_widget, displayed_plane
+from cellbench.napari_widget import count_plane, count_widget, displayed_plane, plane_in_sight
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,34 @@ def test_of_a_stack_the_plane_that_is_shown_is_counted():
 def test_what_is_no_plane_is_one_sentence(shape):
     with pytest.raises(UserError, match="the shape"):
         count_plane(np.zeros(shape), "run")
+
+
+class Layer:
+    """What the widget uses of an image layer of napari."""
+
+    def __init__(self, data, *, scale, translate, rgb=False, multiscale=False):
+        self.data, self.rgb, self.multiscale = data, rgb, multiscale
+        self.scale, self.translate = np.array(scale), np.array(translate)
+
+    def world_to_data(self, point):
+        return (np.array(point)[-len(self.scale) :] - self.translate) / self.scale
+
+
+def test_the_sliders_of_a_viewer_stand_in_its_own_coordinates():
+    stack = np.arange(5 * 4 * 3).reshape(5, 4, 3)
+    layer = Layer(stack, scale=(2.0, 0.5, 0.5), translate=(1.0, 0, 0))
+    np.testing.assert_array_equal(plane_in_sight(layer, (7.0, 0.0, 0.0)), stack[3])
+    # A slider of another layer's fourth axis comes before.
+    np.testing.assert_array_equal(plane_in_sight(layer, (9.0, 7.0, 0.0, 0.0)), stack[3])
+    assert plane_in_sight(layer, None).shape == stack.shape  # refused, not the first without a word
+
+
+def test_of_several_resolutions_the_finest_is_counted():
+    levels = [np.ones((2, 8, 8)), np.zeros((2, 4, 4))]
+    layer = Layer(levels, scale=(1, 1, 1), translate=(0, 0, 0), multiscale=True)
+    assert plane_in_sight(layer, (1.0, 0.0, 0.0)).shape == (8, 8)
+    colours = Layer(np.ones((6, 7, 3)), scale=(1, 1), translate=(0, 0), rgb=True)
+    assert plane_in_sight(colours, (0.0, 0.0)).shape == (6, 7, 3)
 
 
 def test_the_manifest_names_the_widget_that_is_there():
