@@ -116,7 +116,9 @@ def cell_counter_xml(
     The picture is named as ImageJ titles its window: Cell Counter refuses the markers of another.
     Of a stack they lie on the slice that was counted: Cell Counter shows those of one slice.
     """
-    pixels = np.floor(points.astype(np.float64) - CELL_COUNTER.shift_px + 0.5).astype(int)
+    pixels = np.floor(points.astype(np.float64) - CELL_COUNTER.shift_px + 0.5)
+    # A cell on the right or lower border, as tables round it, is in the last pixel.
+    pixels = np.clip(pixels, 0, np.array(size) - 1).astype(int)
     markers = "".join(
         f"   <Marker><MarkerX>{x}</MarkerX><MarkerY>{y}</MarkerY>"
         f"<MarkerZ>{plane.number}</MarkerZ></Marker>\n"

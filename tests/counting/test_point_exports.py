@@ -109,6 +109,11 @@ def test_pycocotools_has_the_keypoints(tmp_path):
     assert read.loadImgs([1])[0]["file_name"] == "a.png"
 
 
+def test_a_cell_on_the_border_is_in_the_last_pixel_of_cell_counter(tmp_path):
+    found = read_back("cellcounter", np.array([[900.0, 800.0], [0, 0]], np.float32), tmp_path)
+    np.testing.assert_array_equal(found.points, [[899.5, 799.5], [0.5, 0.5]])
+
+
 def test_a_name_with_signs_of_xml_is_escaped(tmp_path):
     found = read_back("cellcounter", POINTS, tmp_path, name="x/a & <b>.png")
     assert found.picture == "a & <b>.png"
