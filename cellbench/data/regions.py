@@ -20,7 +20,7 @@ from cellbench.data.annotation_formats.file_annotation import (
 )
 from cellbench.data.annotation_formats.imagej_rois import bounds_of, members_of
 from cellbench.data.annotation_formats.native_pixels import read_native
-from cellbench.data.annotation_formats.qupath import features_of, parts_of, rings_of
+from cellbench.data.annotation_formats.qupath import class_of, features_of, parts_of, rings_of
 from cellbench.data.images import FORMATS, is_named_as_picture
 from cellbench.data.outline_areas import even_odd_area
 from cellbench.data.reader import AS_THEY_COME, read_numbers
@@ -152,8 +152,7 @@ def _of_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
             else:
                 continue
             rings = [_ring(ring) for polygon in polygons for ring in rings_of(polygon)]
-            named = properties.get("classification")
-            name = properties.get("name") or (named.get("name") if isinstance(named, dict) else "")
+            name = properties.get("name") or class_of(properties)
             found.append((str(name or ""), [ring for ring in rings if len(ring) >= 3]))
     return [one for one in found if one[1]]
 

@@ -86,6 +86,11 @@ def test_an_oval_has_the_area_of_an_ellipse(tmp_path):
     assert region.area_px == pytest.approx(np.pi * 20 * 10, rel=1e-3)
 
 
+def test_a_region_goes_by_the_parts_of_its_class(tmp_path):
+    geojson(tmp_path / "a.geojson", [SQUARE], classification={"names": ["Tumor", "Edge"]})
+    assert [region.name for region in read_regions(tmp_path / "a.geojson", SIZE)] == ["Tumor: Edge"]
+
+
 def test_a_rectangle_between_pixels_has_its_own_border(tmp_path):
     roi = ImagejRoi(roitype=ROI_TYPE.RECT, version=228, left=10, top=20, right=50, bottom=60)
     roi.options |= ROI_OPTIONS.SUB_PIXEL_RESOLUTION

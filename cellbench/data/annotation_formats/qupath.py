@@ -60,9 +60,8 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
             (regions if area else marks).extend(found)
             plane = geometry.get("plane") or {}  # QuPath's own; of the first one it is left out
             planes[area].add((plane.get("z", 0), plane.get("t", 0)))
-            named = properties.get("classification")
-            if isinstance(named, Mapping) and not area:
-                classes.add(str(named.get("name", ""))[:40])
+            if not area:
+                classes.add(class_of(properties)[:40])
         refuse_slices(path, len(planes[not marks]))
         notes = together(sorted(classes), "classes")
         if not marks and regions:
@@ -103,6 +102,16 @@ def parts_of(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str
     if not isinstance(geometry, Mapping) or not isinstance(properties, Mapping):
         raise ValueError("a feature has no geometry")
     return geometry, properties
+
+
+def class_of(properties: Mapping[str, Any]) -> str:
+    """Name of an object's class, whose parts newer versions list; empty without one."""
+    named = properties.get("classification")
+    if not isinstance(named, Mapping):
+        return ""
+    parts = named.get("names")
+    found = ": ".join(map(str, parts)) if isinstance(parts, list) else named.get("name")
+    return str(found or "")
 
 
 def _cells(geometry: Mapping[str, Any]) -> list[tuple[float, float]] | None:

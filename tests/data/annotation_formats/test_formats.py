@@ -343,6 +343,16 @@ def test_results_of_several_slices_are_refused_and_of_several_pictures_not(tmp_p
     assert [len(own.points) for own in found] == [1, 1]
 
 
+def test_classes_of_qupath_that_list_their_parts_are_named(tmp_path):
+    def point(x, **named):
+        geometry = {"type": "Point", "coordinates": [x, 3]}
+        return {"type": "Feature", "geometry": geometry, "properties": {"classification": named}}
+
+    cells = [point(1, names=["Tumor", "Positive"]), point(2, name="Stroma"), point(3, names=[])]
+    (note,) = one(tmp_path, "a.geojson", cells).notes
+    assert note == "The classes Stroma, Tumor: Positive are counted together."
+
+
 def test_points_of_qupath_on_several_planes_are_refused(tmp_path):
     def point(x, **plane):
         geometry = {"type": "Point", "coordinates": [x, 3], **({"plane": plane} if plane else {})}
