@@ -8,7 +8,7 @@ each in `_base_`. Resolving a config gives a plain JSON-able dict, the same what
 import ast
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -27,7 +27,7 @@ from cellbench.config.schema import (
     read_section,
     shown,
 )
-from cellbench.config.sources import config_folders, find_config, read_config
+from cellbench.config.sources import ConfigFile, config_folders, find_config, read_config
 from cellbench.errors import UserError
 from cellbench.unknown_sets import unknown_set
 
@@ -55,6 +55,7 @@ def resolve(
     dataset: str | None = None,
     overrides: Sequence[str] = (),
     simulated: bool = False,
+    read: Callable[[Path], ConfigFile] = read_config,
 ) -> ResolvedConfig:
     """Load a config, swap its data set, apply overrides and check every key.
 
@@ -63,18 +64,19 @@ def resolve(
         dataset: replaces the config's data set; a simulator's name takes its real set's file.
         overrides: "dotted.key=value" texts, as `--set` takes them.
         simulated: the set's simulator stands in; the set's name gets `-sim`.
+        read: reads a file; whoever resolves many configs keeps what was read before.
 
     Raises:
         UserError: one sentence with the path of the key.
     """
     path = find_config(name)
-    loaded = read_config(path)
-    raw = loaded.values
+    loaded = read(path)
+    raw = copy.deepcopy(loaded.values)
     if dataset is not None:
         wanted = dataset.lower()
         file = _dataset_file(wanted)
-        found = read_config(file)
-        raw["data"] = found.values.get("data")
+        found = read(file)
+        raw["data"] = copy.deepcopy(found.values.get("data"))
         if not isinstance(raw["data"], dict):
             raise UserError(f"{file} has no `data`, a dict, as the config of a data set has.")
         if wanted.endswith("-sim"):

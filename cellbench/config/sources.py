@@ -12,12 +12,11 @@ names one of them, `cellbench:methods/dla.py` one of cellbench's own, as a confi
 import ast
 import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
+from os.path import isfile
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -106,10 +105,9 @@ def find_config(name: str | Path) -> Path:
     relative = Path(*given.parts[1:]) if given.parts[:1] == ("configs",) else given
     if not given.is_absolute():
         tries += [folder / relative for folder in config_folders()]
-    for path in tries:
-        for candidate in (path, path.with_name(path.name + ".py")) if path.name else ():
-            if _is_file(candidate):
-                return candidate.resolve()
+    files = [f for path in tries if path.name for f in (path, path.with_name(path.name + ".py"))]
+    for file in filter(isfile, files):  # which passes over a name that no disk takes
+        return file.resolve()
     known = sorted(
         {
             "configs/" + file.relative_to(folder).as_posix()
@@ -123,159 +121,126 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"There is no config {str(name)!r}; {hint}")
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no disk takes: too long, or with a NUL
-        return False
-
-
-# Files that were read inside `loading_once`; None outside.
-_kept: dict[Path, ConfigFile] | None = None
-
-
-@contextmanager
-def loading_once() -> Iterator[None]:
-    """Within it a config file is read once, however many combinations are made from it."""
-    global _kept
-    before, _kept = _kept, {}
-    try:
-        yield
-    finally:
-        _kept = before
-
-
 def load_file(path: Path) -> dict[str, Any]:
     """The values of `read_config`."""
     return read_config(path).values
 
 
-def read_config(path: Path) -> ConfigFile:
+def read_config(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
     """Compose a config file and its bases into plain dicts.
+
+    Args:
+        path: of the file.
+        below: the files that name it as a base.
 
     Raises:
         UserError: the file does not run or is no plain data, names a base that is not there or
             that it may not name, or two bases share a key.
     """
-    if _kept is None:
-        return _read(path)
-    if path not in _kept:
-        _kept[path] = _read(path)
-    return copy.deepcopy(_kept[path])
+    from mmengine.config import Config
 
-
-def _read(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
-    """A config over its bases.
-
-    Args:
-        path: of the file.
-        below: the files that name it as a base.
-    """
-    from mmengine.config import Config, ConfigDict
-
-    if path.suffix in DATA_SUFFIXES:
+    data: list[str] = []
+    if path.suffix == ".py":
+        own, bases = _run(path, below)
+    elif path.suffix in DATA_SUFFIXES:
         from cellbench.config.plain_data import read_data
 
-        own = read_data(path)
+        data, own = [path.name], read_data(path)
         named = own.pop(BASES, [])
         if named and below and below[-1].suffix == ".py":
             raise UserError(
                 f"{path}: YAML and JSON that are the base of a .py config have no bases of their "
                 "own; name them in the .py config."
             )
-        find_base, data = _base_of_data, [path.name]
-    elif path.suffix == ".py":
-        with _program(path):
-            program, named = _parse(path)
-        find_base, data = _base_of_program, []
+        bases = _read_bases(path, named, below)
     else:
         raise UserError(f"{path} is no config: these end in .py, .yaml, .yml or .json.")
-    composed: dict[str, Any] = {}
-    for base in named if isinstance(named, list | tuple) else [named]:
-        if not isinstance(base, str) or not base or "\0" in base:
-            raise UserError(f"{path}: a base is the name of a file, not {base!r}.")
-        place = find_base(path, base)
-        if place in (path.resolve(), *below):
-            raise UserError(f"{path}: {base!r} is a base of itself; take it out of {BASES}.")
-        found = _read(place, (*below, path.resolve()))
-        shared = sorted(composed.keys() & found.values.keys())
-        if shared:
-            raise UserError(f"{path}: two of its bases have the key {shared[0]!r}; take one out.")
-        composed |= found.values
-        data += found.data
-    if path.suffix == ".py":
-        names: dict[str, Any] = {BASES: ConfigDict(copy.deepcopy(composed)), "__file__": str(path)}
-        with _program(path):
-            exec(program, names)
-        own = {k: v for k, v in names.items() if not isinstance(v, FunctionType | ModuleType)}
     try:
         # mmengine's merge, so that `_delete_` does in data what it does in a program
-        merged = Config(composed)
+        merged = Config(bases.values)
         merged.merge_from_dict({k: v for k, v in own.items() if not k.startswith("_")})
         values = merged.to_dict()
     except Exception as error:  # keys and values may meet in any way
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not fit its bases ({reason}).") from None
-    return ConfigFile(values, tuple(dict.fromkeys(data)))
+    return ConfigFile(values, tuple(dict.fromkeys([*data, *bases.data])))
 
 
-def _base_of_data(path: Path, named: str) -> Path:
-    """The file that data name as a base, if they may.
+def _run(path: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], ConfigFile]:
+    """What a config that is a program assigns, and its bases, which it finds under `_base_`."""
+    from mmengine.config import ConfigDict
 
-    Raises:
-        UserError: it is not there, a program that is not shipped, or outside the folder of `path`.
-    """
-    shipped = config_folders()[-1].resolve()
-    packaged = _packaged(named)
-    folders = (path.parent, shipped, shipped.parent)
-    for place in [packaged] if packaged else [(folder / named).resolve() for folder in folders]:
-        if not _is_file(place):
-            continue
-        if place.is_relative_to(shipped) and place.suffix == ".py":
-            return place
-        if place.is_relative_to(path.parent.resolve()) and place.suffix in DATA_SUFFIXES:
-            return place
-    raise UserError(
-        f"{path}: a YAML or JSON config may have as base one that is beside it or one that "
-        f"cellbench ships ({shipped}), and {named!r} is neither; write a .py config for others."
-    )
-
-
-def _base_of_program(path: Path, named: str) -> Path:
-    """The file that a program names as a base.
-
-    Raises:
-        UserError: it is not there.
-    """
-    place = _packaged(named) or (path.parent / named).resolve()
-    if not _is_file(place):
-        raise UserError(
-            f"{path}: the base {named!r} is not there; those of cellbench go by names such as "
-            f"cellbench:methods/dla.py ({config_folders()[-1]})."
-        )
-    return place
-
-
-def _parse(path: Path) -> tuple[Any, Any]:
-    """A program's code without the assignment of its bases, and what that assigns."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    named: Any = []
-    for node in list(tree.body):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == BASES:
-            named = eval(compile(ast.Expression(node.value), str(path), "eval"), {})
-            tree.body.remove(node)
-    return compile(tree, str(path), "exec"), named
-
-
-@contextmanager
-def _program(path: Path) -> Iterator[None]:
-    """Say in one sentence why a config that is a program does not run."""
     try:
-        yield
-    except KeyboardInterrupt:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named: Any = []
+        for node in list(tree.body):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == BASES:
+                named = eval(compile(ast.Expression(node.value), str(path), "eval"), {})
+                tree.body.remove(node)
+        program = compile(tree, str(path), "exec")
+        bases = _read_bases(path, named, below)
+        names: dict[str, Any] = {
+            BASES: ConfigDict(copy.deepcopy(bases.values)),
+            "__file__": str(path),
+        }
+        exec(program, names)
+    except (KeyboardInterrupt, UserError):
         raise
     except BaseException as error:  # a config is Python: it may fail in any way, and may exit
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{path} cannot be read as a config ({type(error).__name__}: {reason})."
         ) from None
+    own = {k: v for k, v in names.items() if not isinstance(v, FunctionType | ModuleType)}
+    return own, bases
+
+
+def _read_bases(path: Path, named: Any, below: tuple[Path, ...]) -> ConfigFile:
+    """The bases of a config in one; their keys are disjoint.
+
+    Args:
+        path: of the config.
+        named: what it has as `_base_`.
+        below: the files that name it as a base.
+    """
+    values: dict[str, Any] = {}
+    data: list[str] = []
+    for base in named if isinstance(named, list | tuple) else [named]:
+        if not isinstance(base, str) or not base or "\0" in base:
+            raise UserError(f"{path}: a base is the name of a file, not {base!r}.")
+        place = _find_base(path, base)
+        if place in (path.resolve(), *below):
+            raise UserError(f"{path}: {base!r} is a base of itself; take it out of {BASES}.")
+        found = read_config(place, (*below, path.resolve()))
+        shared = sorted(values.keys() & found.values.keys())
+        if shared:
+            raise UserError(f"{path}: two of its bases have the key {shared[0]!r}; take one out.")
+        values |= found.values
+        data += found.data
+    return ConfigFile(values, tuple(data))
+
+
+def _find_base(path: Path, named: str) -> Path:
+    """The file that a config names as a base, if it may.
+
+    Raises:
+        UserError: it is not there; or data name a program that is not shipped, or what is outside
+            their folder.
+    """
+    program, packaged = path.suffix == ".py", _packaged(named)
+    shipped = config_folders()[-1].resolve()
+    folders = (path.parent,) if program else (path.parent, shipped, shipped.parent)
+    places = [packaged] if packaged else [(folder / named).resolve() for folder in folders]
+    for place in filter(isfile, places):
+        beside = place.is_relative_to(path.parent.resolve()) and place.suffix in DATA_SUFFIXES
+        if program or beside or (place.is_relative_to(shipped) and place.suffix == ".py"):
+            return place
+    if program:
+        raise UserError(
+            f"{path}: the base {named!r} is not there; those of cellbench go by names such as "
+            f"cellbench:methods/dla.py ({shipped})."
+        )
+    raise UserError(
+        f"{path}: a YAML or JSON config may have as base one that is beside it or one that "
+        f"cellbench ships ({shipped}), and {named!r} is neither; write a .py config for others."
+    )

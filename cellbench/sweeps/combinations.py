@@ -11,12 +11,12 @@ from typing import Any
 from cellbench.config.compose import find_config, resolve
 from cellbench.config.run_length import with_length
 from cellbench.config.schema import ResolvedConfig
-from cellbench.config.sources import loading_once
+from cellbench.config.sources import read_config
 from cellbench.errors import UserError
 from cellbench.sweeps.grids import Cell, Grid, overlap
 
-Base = Callable[[str, str], ResolvedConfig]
-"""The config of a name on a set, as it stands."""
+Resolve = Callable[..., ResolvedConfig]
+"""The config of a name on a set, with changes as `--set` takes them beside those of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,23 @@ def combine(
             changes what an axis varies.
     """
     _check_apart(grid, overrides.overrides)
-    with loading_once():
-        base = functools.cache(
-            lambda config, dataset: resolve(config, dataset=dataset, overrides=overrides.overrides)
-        )
-        cells = _usable_cells(grid, notes)
-        if grid.base:
-            for name in datasets:
-                base(grid.base, name)  # what is wrong already here is no combination's
-        return {
-            (cell, name): found
-            for cell in cells
-            for name in datasets
-            if (found := _combination(grid, cell, name, overrides, base, notes)) is not None
-        }
+    read = functools.cache(read_config)  # one file serves many combinations
+
+    @functools.cache
+    def resolved(config: str, dataset: str, *changes: str) -> ResolvedConfig:
+        given = (*overrides.overrides, *changes)
+        return resolve(config, dataset=dataset, overrides=given, read=read)
+
+    cells = _usable_cells(grid, notes)
+    if grid.base:
+        for name in datasets:
+            resolved(grid.base, name)  # what is wrong already here is no combination's
+    return {
+        (cell, name): found
+        for cell in cells
+        for name in datasets
+        if (found := _combination(grid, cell, name, overrides, resolved, notes)) is not None
+    }
 
 
 def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
@@ -121,11 +124,16 @@ def _usable_cells(grid: Grid, notes: list[str]) -> list[Cell]:
 
 
 def _combination(
-    grid: Grid, cell: Cell, dataset: str, overrides: GridOverrides, base: Base, notes: list[str]
+    grid: Grid,
+    cell: Cell,
+    dataset: str,
+    overrides: GridOverrides,
+    resolved: Resolve,
+    notes: list[str],
 ) -> Combination | None:
     """A cell on a set; None, with a note, for a method that the set does not suit."""
     try:
-        config, changes = _changed(cell, dataset, base, overrides.overrides)
+        config, changes = _changed(cell, dataset, resolved)
     except UserError as error:
         said = str(error).removeprefix("--set ")
         if grid.base:
@@ -142,15 +150,13 @@ def _combination(
     return Combination(config, shlex.join(words))
 
 
-def _changed(
-    cell: Cell, dataset: str, base: Base, common: Sequence[str]
-) -> tuple[ResolvedConfig, list[str]]:
+def _changed(cell: Cell, dataset: str, resolved: Resolve) -> tuple[ResolvedConfig, list[str]]:
     """The config of a combination, and what it changes of the base, as `--set` takes it.
 
     What changes nothing is left out: a combination that is a config as it stands keeps its name,
     and so its records; and two grids that mean one combination share its runs.
     """
-    config = base(cell.config, dataset)
+    config = resolved(cell.config, dataset)
     texts: dict[str, str] = {}
     while True:
         plain = config.plain()
@@ -163,7 +169,7 @@ def _changed(
             return config, list(texts.values())
         # Again, as a swapped part may have forgotten what the base had given to the old one.
         texts |= differing
-        config = resolve(cell.config, dataset=dataset, overrides=[*common, *texts.values()])
+        config = resolved(cell.config, dataset, *texts.values())
 
 
 def _jsonable(value: Any) -> Any:
