@@ -111,7 +111,7 @@ class UnreadModule:
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every part of every installed plugin, in the order of roles and names."""
-    found = [entry for source in _sources() for entry in _read(source)[0]]
+    found = [entry for source in sources() for entry in _read(source)[0]]
     return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
 
 
@@ -120,7 +120,7 @@ def find(role: str, name: Any) -> list[Entry]:
 
     Only files in which the name stands are read as syntax trees: a tenth of them.
     """
-    named = [s for s in _sources() if s.text and isinstance(name, str) and name in s.text]
+    named = [s for s in sources() if s.text and isinstance(name, str) and name in s.text]
     found = [entry for source in named for entry in _read(source)[0]]
     return [entry for entry in found if entry.role == role and entry.name == name]
 
@@ -164,7 +164,7 @@ def named_parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
 @cache
 def unread_modules() -> tuple[UnreadModule, ...]:
     """Modules of plugins in which the index saw no part."""
-    return tuple(module for source in _sources() if (module := _read(source)[1]) is not None)
+    return tuple(module for source in sources() if (module := _read(source)[1]) is not None)
 
 
 @cache
@@ -178,12 +178,12 @@ def installed_plugins() -> tuple[EntryPoint, ...]:
 
 def forget() -> None:
     """Read the plugins anew: one was installed in this process."""
-    for cached in (entries, unread_modules, installed_plugins, _sources):
+    for cached in (entries, unread_modules, installed_plugins, sources):
         cached.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A module of a plugin as it lies on the disk.
 
     Attributes:
@@ -204,9 +204,9 @@ class _Source:
 
 
 @cache
-def _sources() -> tuple[_Source, ...]:
+def sources() -> tuple[Source, ...]:
     """Every module of every installed plugin."""
-    found: list[_Source] = []
+    found: list[Source] = []
     for point in installed_plugins():
         root = point.module
         name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
@@ -218,7 +218,7 @@ def _sources() -> tuple[_Source, ...]:
         except BaseException as error:  # the packages above it are imported: it may even exit
             spec, reason = None, f"cannot be found ({type(error).__name__})"
         if spec is None or spec.origin is None:
-            found.append(_Source(root, Path(), "", name, version, reason))
+            found.append(Source(root, Path(), "", name, version, reason))
             continue
         origin = Path(spec.origin)
         files = {root: origin}
@@ -235,12 +235,12 @@ def _sources() -> tuple[_Source, ...]:
                 reason = _cannot_be_read(error)
             if "register_module" not in text:
                 text = ""
-            found.append(_Source(module, file, text, name, version, reason))
+            found.append(Source(module, file, text, name, version, reason))
     return tuple(found)
 
 
 @cache
-def _read(source: _Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
+def _read(source: Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
     """The classes that a module registers, and the module itself if it may register more.
 
     A registration is `@MATCHERS.register_module(name="KHM")`, the name optional.

@@ -97,7 +97,7 @@ def run(
     started = time.monotonic()  # a budget counts from here
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
-    from cellbench.engine.request import Request, find_finished, find_run, resolve_request
+    from cellbench.engine.request import Request, find_finished, find_run
     from cellbench.engine.work_progress import Display
 
     display = display or Display()
@@ -118,10 +118,9 @@ def run(
         store=store,
     )
     # A mistake is reported, and a finished run found, before torch takes its seconds to load.
-    resolved = resolve_request(request)
+    asked = find_run(request, display.say)
     if budget is not None:
-        display.say(_announcement(resolved, split, budget))
-    asked = find_run(request, display.say, resolved)
+        display.say(_announcement(asked.experiment.config, split, budget))
     found = find_finished(asked)
     if found is None:
         with display.status("Loading torch"):

@@ -1,6 +1,6 @@
 """`cellbench count`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -49,27 +49,7 @@ _MOST_NOTES = 8
 @max_file
 @click.option("--trust-weights", is_flag=True)
 @click.option("--store", metavar="DIR")
-def command(
-    pictures: tuple[str, ...],
-    run: str | None,
-    out: str,
-    scale: float,
-    um_per_px: float | None,
-    channel: str | None,
-    page: str | None,
-    project: str | None,
-    range: tuple[float, float] | None,
-    invert: bool,
-    recursive: bool,
-    roi: str | None,
-    annotated: str | None,
-    group: str | None,
-    no_pictures: bool,
-    also: tuple[str, ...],
-    device: str,
-    trust_weights: bool,
-    store: str | None,
-) -> None:
+def command(**options: Any) -> None:
     """Command of `cellbench.api.counts.count`."""
     from rich.console import Console
 
@@ -79,29 +59,8 @@ def command(
     display = pictures_display(
         console, lambda text: console.print(text, markup=False, soft_wrap=True)
     )
-    found = count(
-        pictures,
-        run,
-        out=out,
-        scale=scale,
-        um_per_px=um_per_px,
-        channel=channel,
-        page=page,
-        project=project,
-        range=range,
-        invert=invert,
-        recursive=recursive,
-        roi=roi,
-        annotated=annotated,
-        group=group,
-        no_pictures=no_pictures,
-        also=also,
-        device=device,
-        trust_weights=trust_weights,
-        store=store,
-        display=display,
-    ).found
-    _show(console, found, default=run is None)
+    found = count(**options, display=display).found
+    _show(console, found, default=options["run"] is None)
     if found.refused:
         raise RunError(
             f"{len(found.refused)} of {found.given} pictures could not be counted; what was "

@@ -1,5 +1,7 @@
 """`cellbench export`."""
 
+from typing import Any
+
 import click
 
 from cellbench.api.exported import export
@@ -12,7 +14,7 @@ from cellbench.cli.docs import Documented
 @click.option("--force", is_flag=True)
 @click.option("--trust-weights", is_flag=True)
 @click.option("--store", metavar="DIR")
-def command(run: str, out: str | None, force: bool, trust_weights: bool, store: str | None) -> None:
+def command(**options: Any) -> None:
     """Command of `cellbench.api.exported.export`."""
     from rich.console import Console
 
@@ -20,14 +22,7 @@ def command(run: str, out: str | None, force: bool, trust_weights: bool, store: 
     from cellbench.ranking.tables import plain
 
     console = Console(highlight=False)
-    done = export(
-        run,
-        out=out,
-        force=force,
-        trust_weights=trust_weights,
-        store=store,
-        display=terminal_display(console),
-    )
+    done = export(**options, display=terminal_display(console))
     takes = "pictures of any size" if done.size is None else f"pictures of {done.size[0]} px"
     for line in (
         f"Written: {done.file}, which takes {takes}, and {done.sidecar}.",

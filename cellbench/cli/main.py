@@ -77,10 +77,12 @@ class LazyGroup(click.Group):
             raise _ReaderGone from error
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="cellbench")
-def cli() -> None:
-    """Count cells, and know how well: the benchmark for cell counting in microscopy."""
+cli: LazyGroup = click.version_option(__version__, prog_name="cellbench")(
+    LazyGroup(
+        help="Count cells, and know how well: the benchmark for cell counting in microscopy.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+)
 
 
 def main(arguments: list[str] | None = None) -> Any:

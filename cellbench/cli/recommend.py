@@ -1,7 +1,7 @@
 """`cellbench recommend`."""
 
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,18 +20,12 @@ if TYPE_CHECKING:
 @click.option("--budget", type=Duration(), default="30m", show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--store", metavar="DIR")
-def command(name: str, budget: float, device: str, store: str | None) -> None:
+def command(**options: Any) -> None:
     """Command of `cellbench.api.recommended.recommend`."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    found = recommend(
-        name,
-        budget=budget,
-        device=device,
-        store=store,
-        say=lambda text: console.print(text, markup=False, soft_wrap=True),
-    )
+    found = recommend(**options, say=lambda text: console.print(text, markup=False, soft_wrap=True))
     _show(console, found)
 
 

@@ -1,6 +1,6 @@
 """`cellbench verify`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,7 @@ _MOST = 20
 @click.option("--device", default="auto", show_default=True)
 @click.option("--train", is_flag=True)
 @click.option("--trust-weights", is_flag=True)
-def command(record: str, store: str | None, device: str, train: bool, trust_weights: bool) -> None:
+def command(record: str, store: str | None, **options: Any) -> None:
     """Command of `cellbench.api.trained.verify`."""
     from rich.console import Console
 
@@ -30,14 +30,7 @@ def command(record: str, store: str | None, device: str, train: bool, trust_weig
     from cellbench.records.trained_runs import find_record_file
 
     console = Console(highlight=False)
-    found = verify(
-        record,
-        store=store,
-        device=device,
-        train=train,
-        trust_weights=trust_weights,
-        display=terminal_display(console),
-    )
+    found = verify(record, store=store, **options, display=terminal_display(console))
     _show(console, find_record_file(record, store).name, found)
     if not found.same:
         raise SystemExit(1)

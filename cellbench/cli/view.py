@@ -1,6 +1,6 @@
 """`cellbench view`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,17 +39,7 @@ def _given(context: click.Context, option: click.Parameter, name: str) -> str:
 )
 @max_picture
 @max_file
-def command(
-    counts: str,
-    annotator: str,
-    pictures: str | None,
-    port: int,
-    next_useful: bool,
-    run: str | None,
-    device: str,
-    no_browser: bool,
-    agreement: bool,
-) -> None:
+def command(counts: str, no_browser: bool, agreement: bool, **options: Any) -> None:
     """Command of `cellbench.api.viewer.view`."""
     if agreement:
         _print_agreement(counts)
@@ -72,17 +62,7 @@ def command(
             webbrowser.open(server.address)
 
     try:
-        view(
-            counts,
-            annotator=annotator,
-            pictures=pictures,
-            port=port,
-            next_useful=next_useful,
-            run=run,
-            device=device,
-            display=display,
-            ready=ready,
-        )
+        view(counts, **options, display=display, ready=ready)
     except KeyboardInterrupt:
         click.echo("Closed.")
 

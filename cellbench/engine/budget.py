@@ -26,7 +26,7 @@ from cellbench.engine.schedule import (
     make_plan,
     read_plan,
 )
-from cellbench.engine.stages import Span, StageSwitch
+from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.training import TrainingStep
 from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Advance, Display
@@ -174,9 +174,10 @@ def time_steps(
         precision=training.precision, processes=training.processes,
     )  # fmt: skip
     training.counter.train()
-    switch, stages = StageSwitch(training.counter), training.counter.stages
+    learning, stages = learning_parameters(training.counter), training.counter.stages
+    length = _WARM_UP + _MOST_TIMED
     batches = training.train.batches(
-        0, len(stages) * (_WARM_UP + _MOST_TIMED), workers=training.workers,
+        0, len(stages) * length, workers=training.workers,
         rank=training.processes.rank, world=training.processes.world,
     )  # fmt: skip
     pixels = 1.0
@@ -185,14 +186,13 @@ def time_steps(
         for index, stage in enumerate(stages):
             done = 1 - clock.left_s() / clock.limit_s
             part = clock.part(done + (1 - done) / (len(stages) - index))
-            span = Span(stage, 0, _WARM_UP + _MOST_TIMED)
-            switch.enter(stage)
+            enter_stage(stage, learning)
             update.forget_capture()
             times: list[float] = []
             while (index == 0 and not times) or part.go_on(_wanted(times)):
                 started = time.monotonic()
                 data = next(batches)
-                switch.begin(span, len(times))
+                training.counter.begin_step(stage.name, len(times) / length)
                 update(data, seed=len(times)).item()
                 times.append(time.monotonic() - started)
                 advance(times[-1])

@@ -8,7 +8,6 @@ from typing import Any
 from cellbench import paths
 from cellbench.config.compose import resolve
 from cellbench.config.run_length import with_length
-from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.stored_set import StoredSet
@@ -97,31 +96,19 @@ class FoundRun:
     store: Path
 
 
-def resolve_request(request: Request) -> ResolvedConfig:
-    """The complete config of a request, its length included.
-
-    Raises:
-        UserError: protocol, config, data set or length are none.
-    """
-    find_protocol(request.protocol)
-    config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
-    return with_length(config, epochs=request.epochs, budget_s=request.budget_s)
-
-
-def find_run(
-    request: Request, say: Callable[[str], None], config: ResolvedConfig | None = None
-) -> FoundRun:
-    """Find the set that a request names, and its parts.
+def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
+    """Find the config and the set that a request names, and its parts.
 
     Args:
         request: of the user.
         say: takes a sentence where a set is downloaded or drawn.
-        config: from `resolve_request`, where that was called already.
 
     Raises:
-        UserError: config, set, protocol or split cannot be had.
+        UserError: config, length, set, protocol or split cannot be had.
     """
-    config = config or resolve_request(request)
+    find_protocol(request.protocol)
+    config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
+    config = with_length(config, epochs=request.epochs, budget_s=request.budget_s)
     stored = resolve_set(config.data.set, strict=request.strict, say=say)
     config = replace(config, data=replace(config.data, set=stored.name))
     return FoundRun(

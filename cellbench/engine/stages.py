@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
 from cellbench.models.counter import CellCounter, Stage
 
 
@@ -69,32 +71,29 @@ def span_at(cut: Sequence[Span], step: int) -> Span:
     raise ValueError(f"step {step} is beyond the {cut[-1].stop} of the run")
 
 
-class StageSwitch:
-    """Tells a counter its stage and lets only that stage's parameters learn.
+def learning_parameters(counter: CellCounter) -> list[tuple[str, nn.Parameter]]:
+    """Names and parameters of what may learn at all: what asks for gradients before any stage.
 
-    Make it before a stage is entered: what asks for gradients then is what may learn at all. A
-    parameter that does not learn in a stage has no gradient, so optimisers leave it, and what
-    they remember of it, alone.
+    Raises:
+        ValueError: a stage names parameters that the counter does not have.
     """
+    learning = [(n, p) for n, p in counter.named_parameters() if p.requires_grad]
+    for stage in counter.stages:
+        for prefix in stage.trained:
+            if prefix and not any(name.startswith(prefix) for name, _ in learning):
+                raise ValueError(f"stage {stage.name!r}: nothing that learns is {prefix!r}")
+    return learning
 
-    def __init__(self, counter: CellCounter) -> None:
-        """Remember what may learn.
 
-        Raises:
-            ValueError: a stage names parameters that the counter does not have.
-        """
-        self.counter = counter
-        self.learning = [(n, p) for n, p in counter.named_parameters() if p.requires_grad]
-        for stage in counter.stages:
-            for prefix in stage.trained:
-                if prefix and not any(name.startswith(prefix) for name, _ in self.learning):
-                    raise ValueError(f"stage {stage.name!r}: nothing that learns is {prefix!r}")
+def enter_stage(stage: Stage, learning: Sequence[tuple[str, nn.Parameter]]) -> None:
+    """Let a stage's parameters learn and no others.
 
-    def enter(self, stage: Stage) -> None:
-        """Let the stage's parameters learn and no others."""
-        for name, parameter in self.learning:
-            parameter.requires_grad_(name.startswith(stage.trained))
+    A parameter that does not learn in a stage has no gradient, so optimisers leave it, and what
+    they remember of it, alone.
 
-    def begin(self, span: Span, step: int) -> None:
-        """Tell the counter where a step lies."""
-        self.counter.begin_step(span.stage.name, (step - span.first) / len(span))
+    Args:
+        stage: of the counter.
+        learning: from `learning_parameters`, before the first stage.
+    """
+    for name, parameter in learning:
+        parameter.requires_grad_(name.startswith(stage.trained))

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from cellbench.engine.interrupts import deferred_interrupt
 from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.optim import build_optimizer, rate
 from cellbench.engine.schedule import Plan
-from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.engine.stages import enter_stage, learning_parameters, span_at, spans
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Show
 from cellbench.models.counter import Batch, CellCounter, total_loss
@@ -50,8 +51,11 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
     """
     counter, schedule, processes = training.counter, training.config.schedule, training.processes
     main = processes.rank == 0
-    with _log(training) as log, deferred_interrupt() as interrupt:
-        stages, switch = spans(counter.stages, plan.iterations), StageSwitch(counter)
+    training.folder.mkdir(parents=True, exist_ok=True)
+    log = partial(_log, training)
+    log(f"training on {training.device}, {training.precision}")
+    with deferred_interrupt() as interrupt:
+        stages, learning = spans(counter.stages, plan.iterations), learning_parameters(counter)
         update = TrainingStep(
             counter, training.config.optimizer, device=training.device,
             precision=training.precision, processes=processes, log=log,
@@ -72,17 +76,18 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             span = span_at(stages, state.step)
             if span.stage is not stage:
                 stage = span.stage
-                switch.enter(stage)
+                enter_stage(stage, learning)
                 update.forget_capture()
                 if 0 < state.step == span.first:
                     losses.settle()
                     state.loss_sum, state.loss_steps = 0.0, 0
                     if average is not None:
                         average.hand_over()
-            switch.begin(span, state.step)
+            done, length = state.step - span.first, len(span)
+            counter.begin_step(span.stage.name, done / length)
 
             # Rate, forward, matching, loss, backward, clipping, update of the weights.
-            update.set_rate(rate(state.step - span.first, len(span), schedule))
+            update.set_rate(rate(done, length, schedule))
             seed = step_seed(training.seed, training.split, state.step, processes.rank)
             loss = update(data, seed=seed)
             if average is not None:
@@ -95,7 +100,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             if due:
                 losses.settle()
                 if main:
-                    _select(training, state, plan, average, log)
+                    _select(training, state, plan, average)
             state.seconds = seconds_before + time.monotonic() - began
 
             # A checkpoint holds what was done up to here, and no loss that is not a number.
@@ -235,7 +240,6 @@ def _select(
     state: TrainingState,
     plan: Plan,
     average: WeightAverage | None,
-    log: Callable[[str], None],
 ) -> None:
     """Validate on whole images and keep the weights if they are the best so far.
 
@@ -262,7 +266,7 @@ def _select(
             state.best_step = state.step
             save_weights(counter, training.folder / BEST)
     state.curve.append(point)
-    log(" ".join(f"{key} {value:.6g}" for key, value in point.items()))
+    _log(training, " ".join(f"{key} {value:.6g}" for key, value in point.items()))
 
 
 def _resume(
@@ -286,15 +290,8 @@ def _data_parallel(counter: CellCounter) -> nn.Module:
     return nn.parallel.DistributedDataParallel(counter, find_unused_parameters=unused)
 
 
-@contextmanager
-def _log(training: Training) -> Iterator[Callable[[str], None]]:
-    """The log of a run, to which every start appends."""
-    training.folder.mkdir(parents=True, exist_ok=True)
+def _log(training: Training, text: str) -> None:
+    """Write a line of the log, to which every start of a run appends."""
     name = "log.txt" if training.processes.rank == 0 else "log-rank.txt"
-    with (training.folder / name).open("a", encoding="utf-8", buffering=1) as file:
-
-        def log(text: str) -> None:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-        log(f"training on {training.device}, {training.precision}")
-        yield log
+    with (training.folder / name).open("a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

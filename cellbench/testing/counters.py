@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 
 from cellbench.engine.devices import autocast
-from cellbench.engine.stages import Span, StageSwitch
+from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.models.counter import Batch, CellCounter, Stage, total_loss
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.folding import fold_batch_norms
@@ -52,12 +52,12 @@ class CounterSubject:
 def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Tensor:
     """Leave the gradients of one step of a stage in the parameters; returns the loss."""
     counter.train().zero_grad(set_to_none=True)
-    switch = StageSwitch(counter)
+    learning = learning_parameters(counter)
     with contextlib.ExitStack() as after:
-        for _, parameter in switch.learning:
+        for _, parameter in learning:
             after.callback(parameter.requires_grad_)
-        switch.enter(stage)
-        switch.begin(Span(stage, 0, 2), 1)
+        enter_stage(stage, learning)
+        counter.begin_step(stage.name, 0.5)
         loss = total_loss(counter.loss(batch))
         loss.backward()
     return loss.detach()

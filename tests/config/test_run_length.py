@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -46,10 +47,25 @@ def entry_of(name, file, module="part"):
     return plugin_index.Entry("counter", name, module, file, node, "", "")
 
 
-def test_a_constant_is_found_in_bases_of_other_files(tmp_path):
-    package = tmp_path / "pack" / "inner"
-    package.mkdir(parents=True)
-    (tmp_path / "pack" / "__init__.py").write_text("")
+@pytest.fixture
+def pack(tmp_path, monkeypatch):
+    """The folder of an installed plugin package."""
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("pack", "pack", plugin_index.GROUP)
+    real = plugin_index.entry_points
+    monkeypatch.setattr(plugin_index, "entry_points", lambda group: [*real(group=group), point])
+    plugin_index.forget()
+    yield package
+    monkeypatch.undo()
+    plugin_index.forget()
+
+
+def test_a_constant_is_found_in_bases_of_other_files(pack):
+    package = pack / "inner"
+    package.mkdir()
     (package / "__init__.py").write_text("class Far:\n    kind: str = 'far'\n")
     (package / "near.py").write_text(
         "from pack.inner import Far as Other\nimport nowhere\n"

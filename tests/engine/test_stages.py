@@ -10,7 +10,7 @@ from cellbench.engine.average import WeightAverage
 from cellbench.engine.optim import rate
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
-from cellbench.engine.stages import StageSwitch, span_at, spans
+from cellbench.engine.stages import enter_stage, learning_parameters, span_at, spans
 from cellbench.engine.work_progress import Display
 from cellbench.models.counter import CellCounter, Stage
 from cellbench.models.point_counter import PointCounter
@@ -29,10 +29,6 @@ class TwoNetworks(CellCounter):
         self.first = torch.nn.Conv2d(1, 1, 1)
         self.second = torch.nn.Conv2d(1, 1, 1)
         self.second.bias.requires_grad_(False)
-        self.heard = []
-
-    def begin_step(self, stage, progress):
-        self.heard.append((stage, progress))
 
     def loss(self, batch):
         raise NotImplementedError
@@ -76,30 +72,20 @@ def test_stages_that_make_no_sense_are_refused(stages):
 
 def test_only_a_stages_own_parameters_learn_and_never_one_that_is_frozen():
     counter = TwoNetworks()
-    switch = StageSwitch(counter)
-    learning = []
+    learning = learning_parameters(counter)
+    found = []
     for stage in (*TWO, TWO[0]):
-        switch.enter(stage)
-        learning.append({n for n, p in counter.named_parameters() if p.requires_grad})
+        enter_stage(stage, learning)
+        found.append({n for n, p in counter.named_parameters() if p.requires_grad})
     trunk = {"first.weight", "first.bias"}
-    assert learning == [trunk, trunk | {"second.weight"}, trunk]
+    assert found == [trunk, trunk | {"second.weight"}, trunk]
 
 
 def test_a_stage_that_trains_what_is_not_there_is_refused():
     counter = TwoNetworks()
     counter.stages = (Stage("trunk", trained=("frist",)),)
     with pytest.raises(ValueError, match="frist"):
-        StageSwitch(counter)
-
-
-def test_a_stage_hears_how_far_it_is():
-    counter = TwoNetworks()
-    switch = StageSwitch(counter)
-    cut = spans(TWO, 8)
-    for step in range(8):
-        switch.begin(span_at(cut, step), step)
-    assert counter.heard[:3] == [("trunk", 0.0), ("trunk", 0.5), ("policy", 0.0)]
-    assert counter.heard[-1] == ("policy", 5 / 6)
+        learning_parameters(counter)
 
 
 def test_an_average_that_hands_over_begins_anew():
@@ -185,6 +171,12 @@ def test_the_next_stage_begins_with_the_average_that_the_last_one_left(staged, m
     )
     run(request(no_test=True))
     assert seen == [4]  # once, after the four steps of the first stage
+
+
+def test_a_stage_hears_how_far_it_is(staged):
+    run(request(no_test=True))
+    heard = [("head", n / 4) for n in range(4)] + [("all", n / 6) for n in range(6)]
+    assert HeadThenTrunk.told == heard
 
 
 def test_a_budget_times_every_stage(staged, monkeypatch):

@@ -15,7 +15,7 @@ from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes, agree
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
-from cellbench.engine.stages import Span, StageSwitch
+from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.training import TrainingStep
 from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
@@ -80,12 +80,12 @@ def test_steps_in_bfloat16_stay_finite(path, device):
     config = resolve(f"methods/{path.stem}", dataset="adi")
     step = TrainingStep(counter, config.optimizer, device=device, precision="bfloat16")
     step.set_rate(0.1)
-    switch = StageSwitch(counter)
+    learning = learning_parameters(counter)
     for stage in counter.stages:
-        switch.enter(stage)
+        enter_stage(stage, learning)
         step.forget_capture()
         for number in range(2):
-            switch.begin(Span(stage, 0, 2), number)
+            counter.begin_step(stage.name, number / 2)
             loss = step(data_of(adapted(path).side, number), seed=number)
             assert torch.isfinite(loss)
     assert all(torch.isfinite(value).all() for value in weights(counter).values())

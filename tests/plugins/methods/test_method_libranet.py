@@ -8,7 +8,7 @@ import torch
 from cellbench.config.sources import load_file
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
-from cellbench.engine.stages import StageSwitch
+from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Batch
@@ -156,11 +156,11 @@ def test_the_copy_is_renewed_at_the_start_of_each_of_its_parts():
 
 def test_the_trunk_stands_still_while_the_policy_learns():
     counter = tiny().train()
-    switch = StageSwitch(counter)
+    learning = learning_parameters(counter)
     for stage, learns in zip(counter.stages, ("backbone", "policy"), strict=True):
         counter.zero_grad(set_to_none=True)
         before = {name: value.clone() for name, value in counter.backbone.state_dict().items()}
-        switch.enter(stage)
+        enter_stage(stage, learning)
         counter.begin_step(stage.name, 0.5)
         sum(counter.loss(batch(counter)).values()).backward()
         with_gradient = {
