@@ -15,7 +15,10 @@ LONGEST_SET_NAME = 100
 
 
 def home() -> Path:
-    """The folder of data sets and weights: `$CELLBENCH_HOME`, else `~/.cache/cellbench`."""
+    """The folder of data sets and weights: `$CELLBENCH_HOME`, else `~/.cache/cellbench`.
+
+    Backbone weights are in `weights/`, one `<arch>.safetensors` an architecture.
+    """
     value = os.environ.get("CELLBENCH_HOME")
     return Path(value).expanduser() if value else Path.home() / ".cache" / "cellbench"
 
@@ -23,11 +26,6 @@ def home() -> Path:
 def data_folder(name: str) -> Path:
     """The folder of one data set in its canonical form."""
     return home() / "data" / name
-
-
-def weights_folder() -> Path:
-    """The folder of backbone weights, one `<arch>.safetensors` an architecture."""
-    return home() / "weights"
 
 
 def store(folder: str | Path | None = None) -> Path:

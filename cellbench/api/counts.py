@@ -172,13 +172,15 @@ def count(
         check_pictures,
         check_programs,
         check_range,
-        check_texts,
+        check_text,
     )
     from cellbench.data.pixel_sizes import EDGES_UM, SCALES
 
-    paths = {"--with": run, "--out": out, "--roi": roi, "--store": store}
-    planes = {"--channel": channel, "--page": page, "--project": project}
-    check_texts(paths | planes | {"--annotated": annotated, "--group": group, "--device": device})
+    texts = {"--with": run, "--out": out, "--roi": roi, "--store": store, "--device": device}
+    texts |= {"--channel": channel, "--page": page, "--project": project}
+    for option, value in (texts | {"--annotated": annotated, "--group": group}).items():
+        if value is not None:
+            check_text(option, value)
     named, programs, ends = check_pictures(pictures), check_programs(also), check_range(range)
     scale = check_number("--scale", scale, SCALES)
     if um_per_px is not None:

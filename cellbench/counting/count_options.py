@@ -1,7 +1,7 @@
 """Whether what is given to `cellbench.count` can be used, before anything is read or written."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,18 @@ def check_range(value: Any) -> tuple[float, float] | None:
     raise UserError(f"--range: two finite numbers are wanted here, not {_shown(value)}.")
 
 
-def check_texts(values: Mapping[str, Any]) -> None:
-    """Texts and paths that may be left out (None) and are not empty.
-
-    Args:
-        values: by option.
+def check_text(option: str, value: Any) -> None:
+    """A text or path that is not empty.
 
     Raises:
-        UserError: one is empty, or no text.
+        UserError: it is empty, or no text.
     """
-    for option, value in values.items():
-        if value is not None:
-            _check_text(option, value)
+    if not isinstance(value, str | Path):
+        raise UserError(f"{option}: text is wanted here, not {_shown(value)}.")
+    if value == "":
+        raise UserError(
+            f"{option} is empty, as a variable of the shell is that was not set; give a value."
+        )
 
 
 def check_programs(value: Any) -> Sequence[str]:
@@ -85,17 +85,8 @@ def check_pictures(value: Any) -> list[str | Path]:
         )
     paths = list(value)
     for path in paths:
-        _check_text("PICTURE", path)
+        check_text("PICTURE", path)
     return paths
-
-
-def _check_text(option: str, value: Any) -> None:
-    if not isinstance(value, str | Path):
-        raise UserError(f"{option}: text is wanted here, not {_shown(value)}.")
-    if value == "":
-        raise UserError(
-            f"{option} is empty, as a variable of the shell is that was not set; give a value."
-        )
 
 
 def _is_number(value: Any) -> bool:

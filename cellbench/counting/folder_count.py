@@ -25,13 +25,14 @@ from cellbench.counting.experiment_means import (
     write_group_means,
 )
 from cellbench.counting.one_picture import count_picture, line_of
-from cellbench.counting.overlapped import WriteBehind, read_ahead
+from cellbench.counting.overlapped import write_behind
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
+from cellbench.data.pipeline import look_ahead
 from cellbench.data.reader import RULE
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
@@ -254,20 +255,24 @@ def _count_new(
         return []
     counter, intervals, scale = load(), learned_intervals(run), request.scale
 
-    def read(name: str) -> Any:
-        factor = counter.input_scale * scale
-        picture = open_picture(files[name], request.reading, factor=factor)
+    def read(name: str) -> tuple[str, Any]:
+        try:
+            factor = counter.input_scale * scale
+            picture = open_picture(files[name], request.reading, factor=factor)
+        except UserError as error:  # of this picture alone
+            return name, error
         if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
             looks.append(measure_appearance(picture.pixels))
-        return picture
+        return name, picture
 
     def write(counted: Counted, found: Prediction, path: Path, pixels: Any) -> None:
         exporter.write(counted, tables.add(counted, found), path, pixels)
 
-    with display.task("counting", sum(areas.values())) as advance, WriteBehind() as write_behind:
-        for name, picture_of in read_ahead(read, areas):
+    with display.task("counting", sum(areas.values())) as advance, write_behind() as begin:
+        for name, picture in look_ahead(read, areas, ahead=1):
             try:
-                picture = picture_of()
+                if isinstance(picture, UserError):
+                    raise picture
                 found = count_picture(counter, picture, name, scale, advance)
             except UserError as error:
                 given.refused[name] = str(error)
@@ -275,7 +280,7 @@ def _count_new(
                 continue
             sha256 = given.hashes[name]
             counted = line_of(name, sha256, picture, found, request.um_per_px, intervals)
-            write_behind(write, counted, found, files[name], picture.pixels)
+            begin(write, counted, found, files[name], picture.pixels)
     return looks
 
 

@@ -12,6 +12,7 @@ from cellbench.data.vendor_files import how_to_read, is_named_as_vendor_file
 from cellbench.errors import UserError
 
 _MOST_DEPTH = 12
+_NAMED_AS_PICTURES = (is_named_as_picture, is_named_as_vendor_file, is_named_as_slide)
 WRITTEN = "`cellbench count` wrote"
 """How the reason begins for what a count wrote."""
 
@@ -123,7 +124,7 @@ def _inside(
             folders.append(path)
         elif (counted and is_table(path)) or (within_counted and is_export(path, folder)):
             written += 1
-        elif _is_named_as_any(path):
+        elif any(called(path) for called in _NAMED_AS_PICTURES):
             yield path
         else:
             reason = how_to_read(path)
@@ -153,10 +154,6 @@ def _is_of_tables(folder: Path, tables: str) -> bool:
     """Whether a folder is that of the tables, or one in it."""
     real = os.path.realpath(folder)
     return bool(tables) and tables in (real, str(Path(real).parent))
-
-
-def _is_named_as_any(path: Path) -> bool:
-    return is_named_as_picture(path) or is_named_as_vendor_file(path) or is_named_as_slide(path)
 
 
 def _no_picture(folder: Path, skipped: Sequence[Skipped]) -> str:

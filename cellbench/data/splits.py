@@ -171,17 +171,23 @@ def make_split(
 
 
 def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
-    pool, own_test = _pool(stored, dataset, "v1")
-    whole = dataset.parts is None and not own_test
+    pool, own_test = _parts(stored, dataset)
+    sizes = dataset.parts
+    if sizes is not None and (
+        len(pool) != sum(size or 0 for size in sizes) or len(stored) != dataset.images
+    ):
+        raise UserError(
+            f"{stored.name} has {len(stored)} images on disk and protocol v1 parts the "
+            f"{dataset.images} of {dataset.title} as distributed; import the whole set, or use "
+            "--protocol smoke."
+        )
+    whole = sizes is None and not own_test
     if whole and len(stored) < dataset.folds_below and len(pool) >= len(SPLITS):
         return _fold(pool, split)
     order = _permuted(pool, rng)
-    parts: tuple[int, int, int | None]
-    if dataset.parts is None:
-        parts = part_sizes(stored.name, [len(pool[unit]) for unit in order], bool(own_test))
-    else:
-        parts = dataset.parts
-    first, second, third = parts
+    first, second, third = sizes or part_sizes(
+        stored.name, [len(pool[unit]) for unit in order], bool(own_test)
+    )
     return Split(
         train=_images(pool, order[:first]),
         val=_images(pool, order[first : first + second]),
@@ -323,21 +329,3 @@ def _parts(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], 
         group = stored.group(image_id) if dataset.by_group or dataset.parts is None else None
         pool.setdefault((group is None, group or image_id), []).append(image_id)
     return {unit: pool[unit] for unit in sorted(pool)}, own_test
-
-
-def _pool(
-    stored: StoredSet, dataset: DataSet, protocol: str
-) -> tuple[dict[Unit, list[str]], list[str]]:
-    """As `_parts`, for protocols that are defined on the whole set alone."""
-    pool, own_test = _parts(stored, dataset)
-    if dataset.parts is None:
-        return pool, own_test
-    train, val, test = dataset.parts
-    wanted = train + val + (test or 0)
-    if len(pool) != wanted or len(stored) != dataset.images:
-        raise UserError(
-            f"{stored.name} has {len(stored)} images on disk and protocol {protocol} parts the "
-            f"{dataset.images} of {dataset.title} as distributed; import the whole set, or use "
-            "--protocol smoke."
-        )
-    return pool, own_test

@@ -44,10 +44,10 @@ def choose_threshold(
     """
     if len(candidates) != len(truth):
         raise ValueError(f"{len(candidates)} images cannot be scored by {len(truth)} annotations")
-    scores, image = _pooled_scores(candidates)
+    scores, image, place = _pooled_scores(candidates)
     usable = np.isfinite(scores)
     order = np.flatnonzero(usable)[np.argsort(-scores[usable], kind="stable")]
-    ranked, image = scores[order], image[order]
+    ranked, image, place = scores[order], image[order], place[order]
     if not ranked.size:
         return _NEUTRAL
     # The (n + 1,) ends of the open gaps between falling scores. Above the best score the gap ends
@@ -63,15 +63,15 @@ def choose_threshold(
         error = _errors(image, np.array([sample.count for sample in truth]))[places]
         places = places[error == error.min()]
     if places.size > 1:
-        f1 = _f1(candidates, truth, radius_px, order)[places]
+        f1 = _f1(candidates, truth, radius_px, image, place)[places]
         places = places[f1 == f1.max()]
     return _middle_of_widest(places, low, high)
 
 
 def _pooled_scores(
     candidates: Sequence[Prediction],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores of all images in one array, and the image of each."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Scores of all images in one array, and the image of each and its place there."""
     scores = []
     for row, prediction in enumerate(candidates):
         points = no_points() if prediction.points is None else prediction.points
@@ -79,9 +79,14 @@ def _pooled_scores(
         if len(points) != own.size:
             raise ValueError(f"image {row} has {len(points)} candidates but {own.size} scores")
         scores.append(own.astype(np.float64).reshape(-1))
-    if not scores:
-        return np.zeros(0), np.zeros(0, dtype=np.int64)
-    return np.concatenate(scores), np.repeat(np.arange(len(scores)), [s.size for s in scores])
+    image = [np.full(own.size, row) for row, own in enumerate(scores)]
+    place = [np.arange(own.size) for own in scores]
+    none = np.zeros(0, dtype=np.int64)  # for no image
+    return (
+        np.concatenate([np.zeros(0), *scores]),
+        np.concatenate([none, *image]),
+        np.concatenate([none, *place]),
+    )
 
 
 def _errors(image: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -102,24 +107,19 @@ def _f1(
     candidates: Sequence[Prediction],
     truth: Sequence[CellSample],
     radius_px: float,
-    order: NDArray[np.int64],
+    image: NDArray[np.int64],
+    place: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """(n + 1,) pooled F1 when the first k candidates count; 1 for nothing found in nothing."""
-    position = np.concatenate([[0], np.cumsum([_size(c) for c in candidates])])
-    image = np.searchsorted(position, order, side="right") - 1
-    gains = np.zeros(order.size, dtype=bool)
+    gains = np.zeros(image.size, dtype=bool)
     for row, (prediction, sample) in enumerate(zip(candidates, truth, strict=True)):
         mine = np.flatnonzero(image == row)
         if mine.size and prediction.points is not None and sample.count:
-            points = np.asarray(prediction.points)[order[mine] - position[row]]
+            points = np.asarray(prediction.points)[place[mine]]
             gains[mine] = matches_by_rank(points, sample.points, radius_px)
     tp = np.concatenate([[0], np.cumsum(gains)])
-    total = np.arange(order.size + 1) + sum(sample.count for sample in truth)
+    total = np.arange(image.size + 1) + sum(sample.count for sample in truth)
     return np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0)
-
-
-def _size(prediction: Prediction) -> int:
-    return 0 if prediction.points is None else len(prediction.points)
 
 
 def _middle_of_widest(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -121,7 +122,10 @@ def read_kept(
             "where these are from."
         )
     _check_header(content, wanted, file)
-    state = _parse(content, file)
+    try:
+        state = safetensors.torch.load(content)
+    except Exception as error:  # damage shows in any way
+        raise _unfit(file, f"it is damaged: {' '.join(str(error).split())[:100]}") from None
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
@@ -183,15 +187,6 @@ def _check_header(content: bytes, wanted: Mapping[str, Tensor], file: Path) -> N
         if dtype not in (wanted[name].dtype, _HALF.get(wanted[name].dtype)):
             kind = str(header[name]["dtype"])[:20]
             raise _unfit(file, f"{name!r} is of type {kind} and not {wanted[name].dtype}")
-
-
-def _parse(content: bytes, file: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load
-
-    try:
-        return dict(load(content))
-    except Exception as error:  # damage shows in any way
-        raise _unfit(file, f"it is damaged: {' '.join(str(error).split())[:100]}") from None
 
 
 def _unfit(file: Path, reason: str) -> UserError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from cellbench.models.parts import Matcher, Pairs, Proposals
 from cellbench.models.preprocess import to_device
 
 Rows = NDArray[np.int64]
+
+# By number of threads; they stay for the next step.
+_pool = cache(partial(ThreadPoolExecutor, thread_name_prefix="matching"))
 
 
 @torch.no_grad()
@@ -60,8 +63,3 @@ def match_batch(
     matched = np.concatenate([np.zeros((0, 2), dtype=np.float32), *(cell for _, cell in found)])
     place = to_device(torch.from_numpy(np.stack([images, rows])), device)  # (2, M)
     return Pairs(place[0], place[1], to_device(torch.from_numpy(matched), device))
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="matching")

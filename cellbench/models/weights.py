@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cellbench.data.download import download
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
-from cellbench.paths import weights_folder
+from cellbench.paths import home
 
 Say = Callable[[str], None]
 
@@ -71,7 +71,7 @@ def load_trunk_weights(
         UserError: a file is there but is damaged, of another architecture, or not finite.
     """
     say = say or _log.warning
-    path = weights_folder() / f"{arch}.safetensors"
+    path = home() / "weights" / f"{arch}.safetensors"
     if path.exists() or path.is_symlink():
         tensors, digest = _read_safetensors(path)
         _load(module, tensors, path, arch)

@@ -54,7 +54,7 @@ class Finished:
 
         A file is read once while it stays as it is.
         """
-        folder = paths.weights_folder().resolve()
+        folder = (paths.home() / "weights").resolve()
         known = read_results("weights", folder)
         found: dict[str, tuple[str, bytes]] = {}
         for path in sorted(folder.glob("*.safetensors")):

@@ -1,47 +1,14 @@
-"""Claims about reading ahead and writing behind."""
-
-import threading
+"""Claims about writing behind."""
 
 import pytest
 
-from cellbench.counting.overlapped import WriteBehind, read_ahead
+from cellbench.counting.overlapped import write_behind
 from cellbench.errors import UserError
-
-
-def test_the_next_is_read_while_one_is_used_and_the_order_stays():
-    begun = {name: threading.Event() for name in "abc"}
-
-    def read(name):
-        begun[name].set()
-        return name.upper()
-
-    found = []
-    for name, result in read_ahead(read, "abc"):
-        following = {"a": "b", "b": "c"}.get(name)
-        assert following is None or begun[following].wait(5)
-        found.append(result())
-    assert found == ["A", "B", "C"]
-    assert list(read_ahead(read, "")) == []
-
-
-def test_what_cannot_be_read_stops_no_other():
-    def read(name):
-        if name == "b":
-            raise UserError("b is damaged.")
-        return name
-
-    found = []
-    for _, result in read_ahead(read, "abc"):
-        try:
-            found.append(result())
-        except UserError as error:
-            found.append(str(error))
-    assert found == ["a", "b is damaged.", "c"]
 
 
 def all_written(tasks, after=None):
     """Give tasks to a thread that writes behind, then fail with an error of one's own."""
-    with WriteBehind() as write:
+    with write_behind() as write:
         for task in tasks:
             write(*task)
         if after is not None:
