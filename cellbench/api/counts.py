@@ -42,24 +42,14 @@ class CountResult:
         """A line a picture, as in counts.csv: image, count, per_mm2, width_px, height_px, ..."""
         import pandas as pd
 
+        from cellbench.counting.count_rows import COUNT_HEAD
+
         rows = [asdict(one) for one in self.found.counted]
         for row in rows:
             row["low90"], row["high90"] = row.pop("interval") or (None, None)
             row["width_px"], row["height_px"] = row.pop("size")
             row["black"], row["white"] = row.pop("range")
-        names = [
-            "image",
-            "count",
-            "low90",
-            "high90",
-            "per_mm2",
-            "width_px",
-            "height_px",
-            "points",
-            "sha256",
-        ]
-        names += ["black", "white", "um_per_px", "notes"]
-        return pd.DataFrame(rows, columns=names)
+        return pd.DataFrame(rows, columns=list(COUNT_HEAD))
 
     @property
     def regions(self) -> "pd.DataFrame":

@@ -136,33 +136,20 @@ def read_counts(path: Path) -> dict[str, Counted]:
     """The pictures of `counts.csv` by name, without lines that are torn or changed."""
     found = {}
     for row in _read(path, COUNT_HEAD):
-        (
-            image,
-            count,
-            low,
-            high,
-            per_mm2,
-            width,
-            height,
-            points,
-            sha256,
-            black,
-            white,
-            um_per_px,
-            notes,
-        ) = row
+        cell = dict(zip(COUNT_HEAD, row, strict=True))
+        low, high = cell["low90"], cell["high90"]
         with suppress(ValueError):
-            found[image] = Counted(
-                image=image,
-                count=_number(count),
+            found[cell["image"]] = Counted(
+                image=cell["image"],
+                count=_number(cell["count"]),
                 interval=(_number(low), _number(high)) if low and high else None,
-                per_mm2=_number(per_mm2) if per_mm2 else None,
-                size=(_whole(width), _whole(height)),
-                points=_whole(points) if points else None,
-                sha256=sha256,
-                range=(_number(black), _number(white)),
-                um_per_px=_number(um_per_px) if um_per_px else None,
-                notes=notes,
+                per_mm2=_number(cell["per_mm2"]) if cell["per_mm2"] else None,
+                size=(_whole(cell["width_px"]), _whole(cell["height_px"])),
+                points=_whole(cell["points"]) if cell["points"] else None,
+                sha256=cell["sha256"],
+                range=(_number(cell["black"]), _number(cell["white"])),
+                um_per_px=_number(cell["um_per_px"]) if cell["um_per_px"] else None,
+                notes=cell["notes"],
             )
     return found
 

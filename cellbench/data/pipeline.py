@@ -118,20 +118,21 @@ class PixelCache:
 
 
 def look_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 3
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 3, threads: int = 1
 ) -> Iterator[Result]:
-    """`map`, computed in one background thread while the caller works on earlier results.
+    """`map`, computed in background threads while the caller works on earlier results.
 
     Resizing and decoding happen outside Python's lock, so the caller hardly notices. An error
-    is raised where its result would have come; closing the iterator stops the thread.
+    is raised where its result would have come; closing the iterator stops the threads.
 
     Args:
-        function: called in the order of the items.
+        function: called in the order of the items, of several threads at once.
         items: finite or not.
         ahead: how many results may wait.
+        threads: how many compute.
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cellbench-loader")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="cellbench-loader")
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from cellbench.data.contracts import SimulatedImage, Simulator
+from cellbench.data.pipeline import look_ahead
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, find_set, is_on_disk
 from cellbench.errors import UserError
@@ -72,19 +73,8 @@ def _draw(simulator: Simulator, seed: int, first: NewItem) -> Iterator[NewItem]:
     """Draw all images in order, on all cores: the kernels of NumPy and SciPy run beside others."""
     yield first
     threads = os.cpu_count() or 1
-    indices = range(1, simulator.images)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(_item, simulator, i, seed) for i in indices[: threads * _AHEAD]]
-        try:
-            for index in indices:
-                item = waiting.pop(0).result()
-                following = index + threads * _AHEAD
-                if following < simulator.images:
-                    waiting.append(pool.submit(_item, simulator, following, seed))
-                yield item
-        finally:
-            for future in waiting:
-                future.cancel()
+    draw = partial(_item, simulator, seed=seed)
+    yield from look_ahead(draw, range(1, simulator.images), ahead=threads * _AHEAD, threads=threads)
 
 
 def _item(simulator: Simulator, index: int, seed: int) -> NewItem:

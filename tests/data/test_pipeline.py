@@ -207,6 +207,21 @@ def test_look_ahead_keeps_the_order_and_raises_where_the_error_belongs():
         next(results)
 
 
+def test_the_next_is_computed_while_one_is_used():
+    begun = {name: threading.Event() for name in "abc"}
+
+    def upper(name):
+        begun[name].set()
+        return name.upper()
+
+    found = []
+    for result in look_ahead(upper, "abc", ahead=1):
+        following = {"A": "b", "B": "c"}.get(result)
+        assert following is None or begun[following].wait(5)
+        found.append(result)
+    assert found == ["A", "B", "C"]
+
+
 def test_look_ahead_stops_its_thread_when_it_is_left():
     before = threading.active_count()
     results = look_ahead(abs, iter(int, 1))  # without end
