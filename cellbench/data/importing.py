@@ -12,6 +12,7 @@ from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
 from cellbench.data.own_sets.own_dataset import OwnSet
+from cellbench.data.own_sets.pairing import first
 from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
@@ -19,8 +20,6 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import check_file
 from cellbench.files.writing import safe_id
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> No
     alone = [item.image.name for item in items if item.annotation is None]
     if alone:
         raise UserError(
-            f"{_count(alone, 'image')} of {dataset.name} without annotation: {_first(alone)}; "
+            f"{_count(alone, 'image')} of {dataset.name} without annotation: {first(alone)}; "
             "put the missing files beside the others, nothing was imported."
         )
     # A raw copy may come from anywhere: a link must not bring a file from elsewhere in.
@@ -156,9 +155,9 @@ def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple
     found = len(comparison.found)
     notes.add(f"{found} of {comparison.total} files are the published ones.")
     if found and comparison.changed:
-        notes.add(f"Not as published: {_first(comparison.changed)}.")
+        notes.add(f"Not as published: {first(comparison.changed)}.")
     if found and comparison.missing:
-        notes.add(f"Published and not there: {_first(comparison.missing)}.")
+        notes.add(f"Published and not there: {first(comparison.missing)}.")
     return found, comparison.total
 
 
@@ -238,11 +237,6 @@ def _unusual(dataset: DataSet, counts: Sequence[int]) -> Iterator[str]:
             f"{mean:.1f} ± {sd:.1f} cells an image are not the {expected:.1f} ± {spread:.1f} of "
             f"{dataset.title} as distributed."
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
 def _count(names: Sequence[str], noun: str) -> str:
