@@ -14,7 +14,6 @@ from cellbench.counting.annotated_pictures import (
     count_annotated,
 )
 from cellbench.counting.count_exports import Exporter
-from cellbench.counting.count_intervals import learned_intervals
 from cellbench.counting.count_request import CountRequest
 from cellbench.counting.count_rows import Counted, shown_name
 from cellbench.counting.count_tables import COUNTS, CountTables
@@ -40,6 +39,8 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.locks import hold
 from cellbench.files.writing import sha256_file
+from cellbench.metrics.prediction_intervals import count_intervals
+from cellbench.records.expected_error import held_out_counts
 from cellbench.records.kept_models import DEFAULT
 from cellbench.records.trained_runs import TrainedRun, find_trained, unbound_notice
 from cellbench.structures import Prediction
@@ -253,7 +254,9 @@ def _count_new(
             given.refused[name] = str(error)
     if not areas:
         return []
-    counter, intervals, scale = load(), learned_intervals(run), request.scale
+    counter, scale = load(), request.scale
+    # From the errors on pictures that the method was not trained on.
+    intervals = count_intervals(*held_out_counts(run.record, run.weights.parent))
 
     def read(name: str) -> tuple[str, Any]:
         try:

@@ -32,7 +32,7 @@ def cross_validated_error(folder: Path) -> tuple[float, float | None, float | No
         return None
 
 
-def held_out_counts(record: Mapping[str, Any], folder: Path) -> list[tuple[float, float]]:
+def held_out_counts(record: Mapping[str, Any], folder: Path) -> tuple[list[float], list[float]]:
     """Annotated and predicted counts of pictures that a method was not trained on.
 
     Args:
@@ -41,7 +41,7 @@ def held_out_counts(record: Mapping[str, Any], folder: Path) -> list[tuple[float
         folder: that holds its weights.
 
     Returns:
-        (truth, prediction) of each; empty where there are none.
+        Annotated counts and predicted ones; empty where there are none.
     """
     images: list[Mapping[str, Any]] = []
     if holds_out(record["protocol"]):
@@ -50,7 +50,8 @@ def held_out_counts(record: Mapping[str, Any], folder: Path) -> list[tuple[float
         with suppress(OSError, ValueError, KeyError, TypeError):
             images = read_json(folder / RECOMMENDATION)["residuals"]
     with suppress(ValueError, KeyError, TypeError):
-        counts = [(float(image["truth"]), float(image["prediction"])) for image in images]
-        if all(isfinite(value) for pair in counts for value in pair):
-            return counts
-    return []
+        truth = [float(image["truth"]) for image in images]
+        counts = [float(image["prediction"]) for image in images]
+        if all(map(isfinite, [*truth, *counts])):
+            return truth, counts
+    return [], []

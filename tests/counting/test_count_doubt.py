@@ -11,7 +11,6 @@ from PIL import Image
 from cellbench import count
 from cellbench.api.own_folders import import_own
 from cellbench.counting.annotated_pictures import also_annotated, check_range_fits, count_annotated
-from cellbench.counting.count_intervals import learned_intervals
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
@@ -20,6 +19,7 @@ from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.metrics.powered_means import powered_mean
 from cellbench.metrics.prediction_intervals import count_intervals
+from cellbench.records.expected_error import held_out_counts
 from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import read_record
 from cellbench.structures import Prediction
@@ -92,8 +92,7 @@ def test_a_count_has_the_interval_that_the_records_errors_give(finished, photos,
 def test_without_enough_held_out_images_there_is_no_interval(protocol, number, tmp_path):
     images = [{"truth": 5, "prediction": 6.0}] * number
     record = {"protocol": protocol, "images": images}
-    run = SimpleNamespace(record=record, weights=tmp_path / "best.safetensors")
-    assert learned_intervals(run) is None
+    assert count_intervals(*held_out_counts(record, tmp_path)) is None
 
 
 def test_a_recommended_method_has_the_intervals_of_its_folds(tmp_path):
@@ -103,17 +102,15 @@ def test_a_recommended_method_has_the_intervals_of_its_folds(tmp_path):
     residuals = [{"id": "a", "truth": int(t), "prediction": p}
                  for t, p in zip(truth, counts.tolist(), strict=True)]  # fmt: skip
     trained_on = [{"truth": 5, "prediction": 5.0}] * 16
-    run = SimpleNamespace(
-        record={"protocol": "everything", "images": trained_on},
-        weights=tmp_path / "best.safetensors",
-    )
+    record = {"protocol": "everything", "images": trained_on}
     file = tmp_path / "recommendation.json"
     file.write_text(json.dumps({"residuals": residuals}))
-    assert learned_intervals(run) == count_intervals(truth, counts)
+    found = count_intervals(*held_out_counts(record, tmp_path))
+    assert found == count_intervals(truth, counts)
     for damaged in ("{", "[]", '{"residuals": 5}', '{"residuals": [{"truth": "x"}]}',
                     '{"residuals": [{"truth": 1, "prediction": 1e999}]}'):  # fmt: skip
         file.write_text(damaged)
-        assert learned_intervals(run) is None
+        assert count_intervals(*held_out_counts(record, tmp_path)) is None
 
 
 def test_annotated_pictures_correct_the_mean_of_the_others(finished, photos, bench):
