@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.splits import holds_out, make_split
+from cellbench.data.splits import PROTOCOLS, holds_out, make_split
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
@@ -160,6 +160,12 @@ def _identity(record: Record, path: Path) -> Iterator[str]:
         yield "its run id does not follow from config, manifest, weights, split, seed and steps"
     if not path.stem.endswith(f"-{record.run_id[:16]}"):
         yield "its file is named after another run"
+    if record.protocol not in PROTOCOLS:
+        yield f"there is no protocol {record.protocol!r} here"
+    data = record.config.get("data")
+    radius_px = data.get("radius_px") if isinstance(data, dict) else None
+    if radius_px is not None and record.raw["metrics"].get("radius_px") != radius_px:
+        yield "its match radius is not its config's"
 
 
 def _metrics(record: Record) -> Iterator[str]:

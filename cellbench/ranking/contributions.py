@@ -12,7 +12,14 @@ from cellbench.files.reading import read_file
 from cellbench.files.writing import write_atomically
 from cellbench.ranking.audit import record_faults
 from cellbench.records.model import Record
-from cellbench.records.record_file import find_record, parse_record, records_folder, same_result
+from cellbench.records.record_file import (
+    find_record,
+    parse_record,
+    points_name,
+    record_name,
+    records_folder,
+    same_result,
+)
 from cellbench.records.run_files import RUNS
 
 _MOST_FILES = 100_000
@@ -91,19 +98,23 @@ def _add(
     store: Path, file: Path, record: Record, stored: StoredSet | None, *, dry_run: bool
 ) -> Contribution:
     faults = list(record_faults(record, file, stored))
+    target = records_folder(store) / record.dataset / file.name
+    faults += _place_faults(record, file)
     if stored is not None and stored.manifest.own is not None:
         faults.append(f"{record.dataset} is a set of your own, whose records stay where they are")
     if faults:
         return Contribution(file, Outcome.REFUSED, f"{file}: {'; '.join(faults)}.")
-    known = find_record(store, record.run_id)
-    if known is not None:
-        own = parse_record(known)
+    try:
+        known = find_record(store, record.run_id)
+        own = None if known is None else parse_record(known)
+    except UserError as error:  # the store's own file is damaged: the others are taken in
+        return Contribution(file, Outcome.REFUSED, str(error))
+    if known is not None and own is not None:
         differing = same_result(own.raw, record.raw)
         if not differing:
             return Contribution(file, Outcome.PRESENT, target=known)
         maes = f"MAE {own.metrics.mae:.2f} there and {record.metrics.mae:.2f} here"
         return Contribution(file, Outcome.CLASH, f"{file}: {maes}; {known} stays.", known)
-    target = records_folder(store) / record.dataset / file.name
     if not dry_run:
         # The points first: a record whose points are missing is damaged, points alone are not.
         if record.points is not None:
@@ -111,3 +122,18 @@ def _add(
             write_atomically(target.with_name(points.name), read_file(points, most=FILE.size))
         write_atomically(target, read_file(file, most=FILE.size))
     return Contribution(file, Outcome.ADDED, target=target)
+
+
+def _place_faults(record: Record, file: Path) -> Iterator[str]:
+    """Why a record cannot lie where it would be put, in the words of a list.
+
+    Names come with the record: another one could hide it, or replace another record's points.
+    """
+    name = record_name(record.raw)
+    if file.name != f"{name}.json":
+        yield f"its file is not called {name}.json"
+    elif record.points is not None and record.points.file != points_name(name):
+        yield f"its points are not called {points_name(name)}"
+    if record.simulated != record.dataset.endswith("-sim"):
+        kind = "simulated" if record.simulated else "real"
+        yield f"it says that its images are {kind}, which those of {record.dataset!r} are not"

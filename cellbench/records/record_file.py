@@ -54,15 +54,13 @@ def write_record(store: Path, record: Mapping[str, Any], points: PointLists | No
     complete = dict(record, schema=SCHEMA, points=None, content_hash="")
     complete["content_hash"] = content_hash(complete)
     Record.parse(complete, "The record")
-    method, protocol = safe_id(record["method"]), safe_id(record["protocol"])
-    short = record["run_id"][:_ID_CHARACTERS]
-    name = f"{method}-{protocol}-s{record['split']}-r{record['seed']}-{short}"
+    name = record_name(record)
     path = records_folder(store) / record["dataset"] / f"{name}.json"
     sidecar = b""
     if points is not None:
         sidecar = pack_points(points)
         complete["points"] = {
-            "file": f"{name}.points.npz",
+            "file": points_name(name),
             "sha256": hashlib.sha256(sidecar).hexdigest(),
             "points_sha256": points_sha256(points),
         }
@@ -77,10 +75,22 @@ def write_record(store: Path, record: Mapping[str, Any], points: PointLists | No
             )
         return path
     if points is not None:
-        _write(path.with_name(f"{name}.points.npz"), sidecar)
+        _write(path.with_name(points_name(name)), sidecar)
     fields = [field.alias or key for key, field in Record.model_fields.items()]
     _write(path, _layout(complete, fields).encode("utf-8"))
     return path
+
+
+def record_name(record: Mapping[str, Any]) -> str:
+    """The name of a record's file without `.json`; safe on any system."""
+    method, protocol = safe_id(record["method"]), safe_id(record["protocol"])
+    short = record["run_id"][:_ID_CHARACTERS]
+    return f"{method}-{protocol}-s{record['split']}-r{record['seed']}-{short}"
+
+
+def points_name(name: str) -> str:
+    """The name of the points file beside a record of a name."""
+    return f"{name}.points.npz"
 
 
 def parse_record(path: Path) -> "Record":

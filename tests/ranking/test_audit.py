@@ -209,3 +209,16 @@ def test_a_table_that_is_merely_older_is_a_remark(file, tmp_path):
 
 def write(tmp_path):
     return write_tables(tmp_path, "adi", rank_runs(load_records(tmp_path).runs))
+
+
+def test_scores_at_another_radius_than_the_configs_are_named(tmp_path):
+    config = {"method": {"name": "dla"}, "recipe": 1, "data": {"set": "adi", "radius_px": 2.0}}
+    write_record(tmp_path, sample_record(config=config))
+    (found,) = audit_set(tmp_path, "adi").findings
+    assert "its match radius is not its config's" in found
+
+
+def test_a_protocol_that_is_unknown_here_is_named(tmp_path):
+    write_record(tmp_path, sample_record(protocol="nope"))
+    (found,) = audit_set(tmp_path, "adi").findings
+    assert "there is no protocol 'nope' here" in found

@@ -116,3 +116,47 @@ def test_a_store_that_cannot_be_written_is_one_sentence(theirs, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="could not be written"):
         list(add_records(tmp_path / "file", theirs))
+
+
+def test_a_record_cannot_replace_the_points_of_another(theirs, store):
+    list(add_records(store, theirs))
+    (kept,) = (records_folder(store) / "adi").glob("*.npz")
+    before = kept.read_bytes()
+    images = sample_images(seed=3)
+    hostile = theirs.parent / "hostile"
+    file = write_record(
+        hostile, sample_record(split=2, images=images), points=sample_points(images)
+    )
+    record = json.loads(file.read_text())
+    file.with_name(record["points"]["file"]).rename(file.with_name(kept.name))
+    record["points"]["file"] = kept.name
+    record["content_hash"] = content_hash(record)
+    file.write_text(json.dumps(record))
+    (found,) = add_records(store, hostile)
+    assert found.outcome is Outcome.REFUSED
+    assert "its points are not called" in found.reason
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("start", [".", "dla-"])
+def test_a_record_of_another_name_is_refused_for_it_could_hide(theirs, store, start):
+    (file, *_) = sorted((records_folder(theirs) / "adi").glob("*s1-*.json"))
+    file.rename(file.with_name(start + file.name))
+    refused = [one for one in add_records(store, theirs) if one.outcome is Outcome.REFUSED]
+    assert [f"its file is not called {file.name}" in one.reason for one in refused] == [True]
+
+
+def test_a_real_record_that_calls_itself_simulated_is_refused(tmp_path, store):
+    write_record(tmp_path / "odd", sample_record(simulated=True))
+    (found,) = add_records(store, tmp_path / "odd")
+    assert found.outcome is Outcome.REFUSED
+    assert "it says that its images are simulated" in found.reason
+
+
+def test_a_damaged_record_of_the_store_stops_no_other(theirs, store):
+    list(add_records(store, theirs))
+    files = sorted((records_folder(store) / "adi").glob("*.json"))
+    files[0].write_text("{")
+    files[1].unlink()
+    found = sorted(one.outcome.name for one in add_records(store, theirs))
+    assert found == ["ADDED", "REFUSED"]
