@@ -4,14 +4,11 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from cellbench import plugin_index
-from cellbench.plugin_index import Entry
+from cellbench.plugin_index import Entry, find_module
 
 
 def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
     """The value of a class attribute that is written as a constant, own or inherited.
-
-    Base classes are looked for in the modules of installed plugins.
 
     Args:
         entry: of the part.
@@ -21,7 +18,6 @@ def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
     # Classes to look at, the nearest first: bases from left to right, each before the next one's.
     waiting: list[tuple[str, Path, str]] = [(entry.module, entry.file, entry.node.name)]
     seen: set[tuple[str, str]] = set()
-    files = {source.module: source.file for source in plugin_index.sources()}
     while waiting:
         module, file, wanted = waiting.pop(0)
         if (module, wanted) in seen:
@@ -44,7 +40,30 @@ def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
                 break
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names = [a.name for a in node.names if (a.asname or a.name) == wanted]
-                if names and node.module in files:
-                    waiting.insert(0, (node.module, files[node.module], names[0]))
+                source = _source(node.module, module, file) if names else None
+                if source is not None:
+                    waiting.insert(0, (node.module, source, names[0]))
                     break
     return default
+
+
+def _source(wanted: str, module: str, file: Path) -> Path | None:
+    """The file of a module, found from the one that imports it or from its installed package."""
+    top, *below = wanted.split(".")
+    own, *own_below = module.split(".")
+    if own == top and own_below:
+        inside = file.parent if file.name == "__init__.py" else file
+        root = inside.parents[len(own_below) - 1]
+    else:
+        try:
+            spec = find_module(top)  # of a top-level package: imports nothing
+        except (ImportError, ValueError):
+            return None
+        if spec is None or spec.origin is None or not spec.has_location:
+            return None  # built in or frozen, such as abc
+        root = Path(spec.origin).parent
+    place = root.joinpath(*below)
+    for candidate in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

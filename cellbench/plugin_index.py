@@ -6,13 +6,17 @@ costs no import of torch, and a part is known by name even where its module woul
 """
 
 import ast
+import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cellbench.files.reading import read_file
@@ -176,6 +180,38 @@ def installed_plugins() -> tuple[EntryPoint, ...]:
     return tuple(points.values())
 
 
+def find_module(name: str) -> ModuleSpec | None:
+    """Where a module is installed; a top-level one is not imported."""
+    found = importlib.util.find_spec(name)
+    return _hidden_package(name, found) or found
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module of a plugin, its package from where `find_module` finds it."""
+    root = name.partition(".")[0]
+    spec = _hidden_package(root, importlib.util.find_spec(root))
+    if spec is not None and spec.loader is not None:
+        sys.modules[root] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[root])
+        except BaseException:
+            sys.modules.pop(root, None)
+            raise
+    return importlib.import_module(name)
+
+
+def _hidden_package(name: str, found: ModuleSpec | None) -> ModuleSpec | None:
+    """An installed package that a mere folder of its name hides; None where none is hidden.
+
+    A folder in the working folder, such as `cellbench new` writes, is to Python a package without
+    modules where it looks there first: under `python -m` and in notebooks.
+    """
+    if found is None or found.origin is not None or "." in name:
+        return None
+    specs = (finder.find_spec(name, None) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None and spec.origin is not None), None)
+
+
 def forget() -> None:
     """Read the plugins anew: one was installed in this process."""
     for cached in (entries, unread_modules, installed_plugins, sources):
@@ -211,7 +247,7 @@ def sources() -> tuple[Source, ...]:
         root = point.module
         name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
         try:
-            spec = importlib.util.find_spec(root)
+            spec = find_module(root)
             reason = "cannot be found"
         except KeyboardInterrupt:
             raise

@@ -7,7 +7,6 @@ imports that module alone. So one broken plugin never takes down the rest, and l
 imports torch.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -60,7 +59,7 @@ class PartRegistry(Registry):
             # A plugin may register in ways that the index cannot read (a loop, a helper).
             for module in entries or plugin_index.unread_modules():
                 try:
-                    importlib.import_module(module.module)
+                    plugin_index.import_module(module.module)
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:  # it may fail in any way, and may call sys.exit

@@ -1,10 +1,13 @@
 import sys
 from importlib.metadata import EntryPoint
+from importlib.util import spec_from_file_location
 
 import pytest
 
 from cellbench import plugin_index
+from cellbench.config.sources import package_folders
 from cellbench.errors import PartError
+from cellbench.plugin_classes import class_constant
 from cellbench.registry import MATCHERS, REGISTRIES, check_arguments
 
 
@@ -38,6 +41,45 @@ REGISTER = "from cellbench.registry import MATCHERS\n"
 def test_a_part_from_outside_is_found_by_name(plugin):
     plugin("outside_a", REGISTER + "@MATCHERS.register_module()\nclass Outside: pass\n")
     assert MATCHERS.get("Outside").__module__ == "outside_a"
+
+
+class EditableFinder:
+    """Finds one package as setuptools' editable installations do: after all folders."""
+
+    def __init__(self, name, file):
+        self.name, self.file = name, file
+
+    def find_spec(self, fullname, path=None, target=None):
+        return spec_from_file_location(fullname, self.file) if fullname == self.name else None
+
+
+@pytest.mark.parametrize("place", ["__init__", "part"])
+def test_a_folder_of_its_name_in_the_working_folder_hides_no_plugin(
+    plugin, tmp_path, monkeypatch, place
+):
+    package = tmp_path / "projects" / "hidden_p" / "hidden_p"  # as `cellbench new` writes it
+    (package / "configs").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / f"{place}.py").write_text(
+        REGISTER + '@MATCHERS.register_module()\nclass Hidden:\n    name = "hidden"\n'
+    )
+    plugin("hidden_p", "")
+    (tmp_path / "hidden_p.py").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path / "projects"))
+    finder = EditableFinder("hidden_p", package / "__init__.py")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    plugin_index.forget()
+    package_folders.cache_clear()
+    try:
+        assert package_folders()["hidden_p"] == package / "configs"
+        (entry,) = plugin_index.find("matcher", "Hidden")
+        assert class_constant(entry, "name") == "hidden"
+        assert MATCHERS.get("Hidden").name == "hidden"
+    finally:
+        package_folders.cache_clear()
+        MATCHERS._module_dict.pop("Hidden", None)
+        for name in ("hidden_p", "hidden_p.part"):
+            sys.modules.pop(name, None)
 
 
 def test_a_part_is_known_by_name_and_only_files_with_the_name_are_parsed(plugin, monkeypatch):

@@ -15,14 +15,13 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.util import find_spec
 from os.path import isfile
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from cellbench.errors import UserError
-from cellbench.plugin_index import installed_plugins
+from cellbench.plugin_index import find_module, installed_plugins
 
 BASES = "_base_"
 DATA_SUFFIXES = (".yaml", ".yml", ".json")
@@ -57,7 +56,7 @@ def package_folders() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name in sorted({point.module.partition(".")[0] for point in installed_plugins()}):
         try:
-            spec = find_spec(name)  # of a top-level package: imports nothing
+            spec = find_module(name)  # of a top-level package: imports nothing
         except (ImportError, ValueError, AttributeError):
             continue
         for place in (spec.submodule_search_locations or ()) if spec else ():

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from cellbench import plugin_index
+
 MODULE = "cellbench.sweeps.fork_server"
 READY = b"ready\n"
 
@@ -35,7 +37,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(number))
     for position, name in enumerate(modules):
         try:
-            importlib.import_module(name)
+            plugin_index.import_module(name)
         except BaseException:
             # A module that fails half-way leaves traces, so that all is imported anew without
             # it; the run that needs it will name the error.
