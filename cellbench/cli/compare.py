@@ -67,7 +67,10 @@ class Names(click.ParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         """In the order given."""
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if value and not names:
+            self.fail(f"{value!r} names nothing; write adi,vgg.")
+        return names
 
 
 @click.command(cls=Documented, function=compare)

@@ -168,8 +168,12 @@ def _dataset_file(name: str) -> Path:
     raise UserError(unknown_set(name, known))
 
 
-def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Apply `--set` texts in place; the canonical texts of what changed, sorted."""
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set` texts by dotted key.
+
+    Raises:
+        UserError: one is not key=value.
+    """
     given: dict[str, Any] = {}
     for text in overrides:
         dotted, equals, value = text.partition("=")
@@ -178,6 +182,18 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
         given[dotted] = value
         with suppress(ValueError, SyntaxError):  # else it is the text itself
             given[dotted] = ast.literal_eval(value)
+    return given
+
+
+def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
+    """Apply `--set` texts in place; the canonical texts of what changed, sorted."""
+    given = read_overrides(overrides)
+    for dotted in given:
+        if dotted in ("data", "data.set"):
+            raise UserError(
+                f"--set {dotted}: the set is chosen by its name, with its crops, match radius and "
+                "split: --dataset NAME, and of a comparison --datasets NAMES."
+            )
     for dotted, value in given.items():
         *parents, last = dotted.split(".")
         if not parents and last not in raw:

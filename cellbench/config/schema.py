@@ -194,7 +194,8 @@ def check_keys(values: Mapping[str, Any], known: Sequence[str], path: str, owner
     for key in values:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            hint = f"known are {', '.join(known)}." if known else "it takes none."
+            hint = f"did you mean {near[0]!r}?" if near else hint
             where = f"{path}.{key}" if path else str(key)
             what = f"{owner} takes no such argument" if owner else "there is no such key"
             raise UserError(f"{where}: {what}; {hint}")

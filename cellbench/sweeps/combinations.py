@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.config.compose import find_config, resolve
+from cellbench.config.compose import find_config, read_overrides, resolve
 from cellbench.config.run_length import with_length
 from cellbench.config.schema import ResolvedConfig
 from cellbench.config.sources import read_config
@@ -98,7 +98,7 @@ def combine(
 
 def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
     """What the command line changes must not be what the grid varies."""
-    for key in (text.partition("=")[0] for text in overrides):
+    for key in read_overrides(overrides):
         for factor in grid.factors:
             for varied in (varied for level in factor.levels for varied, _ in level.changes):
                 if overlap(varied, key):

@@ -150,6 +150,9 @@ def _where(raw: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = tuple(values)
     if "datasets" in raw:
         found["datasets"] = tuple(str(name) for name in _list(raw, "datasets"))
+    for key, values in found.items():
+        if not values:
+            raise _Mistake(f"{key} is empty; give it a value, or leave it out.")
     if "protocol" in raw:
         found["protocol"] = str(raw["protocol"])
     return found
@@ -212,6 +215,8 @@ def _factor(name: str, levels: Sequence[Level]) -> Factor:
         raise _Mistake(f"the axis {name!r} is empty; give it at least one value.")
     labels = [level.label for level in levels]
     for label in labels:
+        if not label.strip():
+            raise _Mistake(f"the axis {name!r} has a value without a label; name it.")
         if labels.count(label) > 1:
             raise _Mistake(f"the axis {name!r} has two values called {label!r}; rename one.")
     return Factor(name, tuple(levels))

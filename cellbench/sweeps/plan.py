@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from cellbench.errors import UserError
 from cellbench.experiment import Experiment
 from cellbench.records.finished import Finished
 from cellbench.records.summaries import Run
@@ -107,7 +108,8 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
     """Resolve every combination and see where each of its runs stands.
 
     Raises:
-        UserError: a key that does not exist, an unknown set or protocol.
+        UserError: a key that does not exist, an unknown set or protocol, or no combination that
+            can be had.
     """
     notes: list[str] = []
     parts, combined = [], []
@@ -138,6 +140,8 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
                         _run(store, cell, found, stored, part.protocol, split, seed),
                     )
                     part.cells.setdefault((cell, stored.name), []).append(run)
+    if not runs:
+        raise UserError(notes[0] if notes else f"{grid.file.name}: there is nothing to compare.")
     first, every = overrides.share or (1, 1)
     plan = Plan(
         grid,

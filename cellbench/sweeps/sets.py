@@ -33,7 +33,7 @@ def find_sets(
     """Look for sets on disk.
 
     Args:
-        names: of sets or simulators, each once.
+        names: of sets or simulators; one that is repeated counts once.
         protocol: that they are parted by.
         splits: numbers.
 
@@ -45,7 +45,8 @@ def find_sets(
     for name in names:
         if name.casefold() not in known:
             raise UserError(unknown_set(name, known))
-    return [_find(name.casefold(), protocol, splits) for name in dict.fromkeys(names)]
+    each = dict.fromkeys(name.casefold() for name in names)
+    return [_find(name, protocol, splits) for name in each]
 
 
 def _find(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailability:

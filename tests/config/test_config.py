@@ -69,6 +69,8 @@ def test_an_override_of_a_swapped_part_is_kept():
         (["data.augment.9.size=3"], "no index of a list"),
         (["model.matcher.type=os.system"], "model.matcher.type"),
         (["nonsense"], "--set takes key=value"),
+        (["data.set=vgg"], "--set data.set: the set is chosen by its name"),
+        (["data=3"], "--set data: the set is chosen by its name"),
         (["model.backbone=3"], "model.backbone: a backbone is a dict with a 'type', not 3."),
     ],
 )

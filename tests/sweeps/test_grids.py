@@ -127,6 +127,20 @@ AXIS = 'dict(key="model.matcher.k", values=[3, 5])'
             "base = 'methods/dla.py'\naxes = [dict(key='model.matcher.kk', values=[3])]",
             "KHM takes no such argument; did you mean 'k'?",
         ),
+        (f"base = 'methods/dla.py'\nsplits = []\naxes = [{AXIS}]", "splits is empty"),
+        (f"base = 'methods/dla.py'\ndatasets = []\naxes = [{AXIS}]", "datasets is empty"),
+        (
+            "methods = [dict(label=' ', config='methods/dla.py')]",
+            "the axis 'method' has a value without a label",
+        ),
+        (
+            "base = 'methods/dla.py'\naxes = [dict(key='data.set', values=['vgg'])]",
+            "data.set: the set is chosen by its name",
+        ),
+        (
+            "base = 'methods/meancount.py'\naxes = [dict(key='model.k', values=[3])]",
+            "MeanCount takes no such argument; it takes none.",
+        ),
     ],
 )
 def test_a_wrong_grid_is_one_sentence_that_names_the_file(text, said, tmp_path, home):

@@ -170,12 +170,22 @@ def test_a_grid_that_changes_the_length_says_so(tiny_home, tmp_path):
     [
         (GridOverrides(datasets=("ady",)), "There is no data set 'ady' (did you mean 'adi'"),
         (GridOverrides(protocol="v2"), "There is no protocol 'v2'"),
+        (GridOverrides(overrides=("x",)), "--set takes key=value"),
+        (GridOverrides(overrides=("data.set=vgg",)), "the set is chosen by its name"),
     ],
 )
-def test_a_wrong_wish_is_one_sentence(home, tmp_path, wish, said):
+@pytest.mark.parametrize("grid", ["table3", "baselines"])
+def test_a_wrong_wish_is_one_sentence(home, tmp_path, grid, wish, said):
     with pytest.raises(UserError) as caught:
-        make_plan(load_grid("table3"), wish, tmp_path)
+        make_plan(load_grid(grid), wish, tmp_path)
     assert said in str(caught.value)
+
+
+def test_a_set_that_is_named_twice_is_run_once(home, tmp_path):
+    wish = GridOverrides(datasets=("ADI-sim", "adi-sim"), splits=(0,))
+    (part,) = make_plan(load_grid("baselines"), wish, tmp_path).parts
+    assert [stored.name for stored in part.sets] == ["adi-sim"]
+    assert {len(runs) for runs in part.cells.values()} == {1}
 
 
 def test_a_protocol_that_a_set_has_not_is_a_problem_of_that_set(tiny_home, tmp_path):
