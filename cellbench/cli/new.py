@@ -30,9 +30,12 @@ def command(kind: str, name: str, pictures: Path | None) -> None:
     measured = write_package(kind, name, Path(), pictures)
     click.secho(f"{name}/{name}/{kind}.py", bold=True)
     if measured is not None:
+        why = "half the median distance of neighbours"
+        if measured.spacing_px is None:
+            why = "for no picture has two cells, whose distance it would follow from"
         click.echo(
             f"{measured.images} pictures, {measured.cells} cells; match radius "
-            f"{measured.radius_px:g} px, half the median distance of neighbours."
+            f"{measured.radius_px:g} px, {why}."
         )
     click.echo(f"Next:\n  pip install -e ./{name}\n  cellbench check {name}")
     if kind == "dataset":

@@ -81,7 +81,8 @@ def write_set(
         total: number of items, for `progress`.
 
     Raises:
-        UserError: a set of this name is there already; two items have one id; the disk is full.
+        UserError: a set of this name is there already; two items have one id, or one that is no
+            file name; a point lies outside of its picture; the disk is full.
     """
     target = own_folder(name)
     with only_writer(target.parent, name):
@@ -134,7 +135,29 @@ def _write_items(
     return list(entries.values())
 
 
+def _check_item(item: NewItem) -> None:
+    """Refuse what no reader of the set could use: ids are file names, points lie in pictures.
+
+    Raises:
+        UserError: with the image.
+    """
+    name = item.image_id
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise UserError(f"{name!r} cannot be the id of an image, which is the name of its file.")
+    points = np.asarray(item.points, dtype=np.float64).reshape(-1, 2)
+    inside = ((points >= 0) & (points < np.array(item.size))).all(axis=1)  # False for NaN too
+    if not inside.all():
+        x, y = points[~inside][0]
+        raise UserError(
+            f"The image {name} has a point at ({x:g}, {y:g}), outside of its {item.size[0]}x"
+            f"{item.size[1]} px; mend the annotation."
+        )
+    if not isinstance(item.picture, bytes) and item.picture.shape[2:] != (3,):
+        raise UserError(f"The image {name} is of shape {item.picture.shape}, not (H, W, 3).")
+
+
 def _write_item(folder: Path, item: NewItem) -> Entry:
+    _check_item(item)
     drawn = None
     picture, suffix = item.picture, item.suffix
     if not isinstance(picture, bytes):

@@ -61,6 +61,16 @@ def assert_same_candidates(
     )
 
 
+def check_equal(first: Prediction, second: Prediction) -> None:
+    """Two predictions are equal bit for bit."""
+    require(first.count == second.count, f"counts of {first.count} and {second.count}")
+    for name in ("points", "scores", "density"):
+        one, other = getattr(first, name), getattr(second, name)
+        require((one is None) == (other is None), f"{name} once and not again")
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+
+
 def _rows(own: Prediction) -> NDArray[np.float32]:
     """(N, 3): x, y and score of each candidate."""
     require(own.points is not None and own.scores is not None, "a prediction has no points")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
 
 from cellbench.engine.devices import autocast
 from cellbench.engine.stages import enter_stage, learning_parameters
@@ -17,8 +16,15 @@ from cellbench.models.density_counter import DensityCounter
 from cellbench.models.folding import fold_batch_norms
 from cellbench.models.point_counter import PointCounter
 from cellbench.structures import Prediction
-from cellbench.testing.agreement import assert_same_candidates
+from cellbench.testing.agreement import assert_same_candidates, check_equal
 from cellbench.testing.contract_claim import Claim, require
+from cellbench.testing.counter_state import (
+    a_saved_counter_counts_as_before,
+    choosing_candidates_leaves_them_alone,
+    counting_changes_no_state,
+    one_seed_gives_one_loss,
+    training_twice_gives_the_same_counts,
+)
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import READS
 from cellbench.testing.samples import CounterCase, batch_of, images_of, picture
@@ -66,6 +72,10 @@ def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Ten
 def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[str, float]:
     """The largest gradient of each parameter in one step of a stage."""
     backward_step(counter, batch, stage)
+    return _largest(counter)
+
+
+def _largest(counter: CellCounter) -> dict[str, float]:
     return {
         name: float(parameter.grad.abs().max())
         for name, parameter in counter.named_parameters()
@@ -107,7 +117,9 @@ def every_parameter_learns_or_is_listed_with_a_reason(subject: CounterSubject) -
 def _require_finite(subject: CounterSubject, batch: Batch, precision: str = "float32") -> None:
     for stage in subject.counter.stages:
         with autocast(subject.counter.device, precision):
-            gradients = largest_gradients(subject.counter, batch, stage)
+            loss = backward_step(subject.counter, batch, stage)
+            gradients = _largest(subject.counter)
+        require(bool(torch.isfinite(loss)), f"the loss is {float(loss)} in stage {stage.name}")
         require(bool(gradients), f"no gradient in stage {stage.name}")
         wild = [name for name, gradient in gradients.items() if not math.isfinite(gradient)]
         require(not wild, f"gradients that are no numbers in stage {stage.name}: {wild}")
@@ -146,7 +158,9 @@ def what_is_trained_is_in_one_parameter_group(subject: CounterSubject) -> None:
 
 def check_prediction(found: Prediction, size: tuple[int, int], scale: float) -> None:
     """The count is finite, at least 0 and what is shown; the points lie in the image."""
-    require(math.isfinite(found.count) and found.count >= 0, f"the count is {found.count}")
+    require(isinstance(found.count, float | int), f"a count is a float, not {found.count!r}")
+    sound = math.isfinite(found.count) and found.count >= 0
+    require(sound, f"the count is {found.count}; it is finite and at least 0")
     if found.density is not None:
         kind = (found.density.ndim, str(found.density.dtype))
         require(kind == (2, "float32"), f"a density is (h, w) float32, not {kind}")
@@ -215,16 +229,6 @@ def check_alike(counter: CellCounter, found: Prediction, expected: Prediction) -
         assert_same_candidates(found, expected, floor=floor, ties=ties)
 
 
-def check_equal(first: Prediction, second: Prediction) -> None:
-    """Two predictions are equal bit for bit."""
-    require(first.count == second.count, f"counts of {first.count} and {second.count}")
-    for name in ("points", "scores", "density"):
-        one, other = getattr(first, name), getattr(second, name)
-        require((one is None) == (other is None), f"{name} once and not again")
-        if one is not None:
-            np.testing.assert_array_equal(one, other)
-
-
 def an_image_is_counted_alike_alone_and_in_a_batch(subject: CounterSubject) -> None:
     """Neighbours in a batch change nothing."""
     counter = subject.counter.eval()
@@ -255,28 +259,6 @@ def an_image_counted_twice_has_the_same_candidates_in_the_same_order(
     check_equal(*counter.infer(images), *counter.infer(images))
 
 
-def counting_changes_no_state(subject: CounterSubject) -> None:
-    """Weights and buffers are those of before."""
-    before = {name: value.clone() for name, value in subject.counter.state_dict().items()}
-    subject.counter.eval().predict(images_of(subject.counter, [picture(64, 64)[0]]))
-    changed = [n for n, v in subject.counter.state_dict().items() if not v.equal(before[n])]
-    require(not changed, f"counting changes {changed}")
-
-
-def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
-    """Its state dict holds all that it needs."""
-    counter = subject.counter.eval()
-    if hasattr(counter, "threshold"):
-        counter.threshold.fill_(0.123)
-    state = {name: value.contiguous() for name, value in counter.state_dict().items()}
-    other = subject.case.build().eval()
-    other.load_state_dict(load(save(state)))
-    arrays = [picture(64, 96)[0]]
-    (expected,) = counter.predict(images_of(counter, arrays))
-    (found,) = other.predict(images_of(other, arrays))
-    check_equal(found, expected)
-
-
 def _unless_it_reads(check: Callable[[CounterCase], None], subject: CounterSubject) -> None:
     """Run a check that a counter of its own kind passes too where it reads from the device.
 
@@ -304,6 +286,7 @@ STEP_CLAIMS: tuple[Claim, ...] = (
     images_without_cells_have_a_finite_loss_and_gradient,
     more_cells_than_places_have_a_finite_loss,
     what_is_trained_is_in_one_parameter_group,
+    one_seed_gives_one_loss,
 )
 """Of counters that are trained by steps."""
 
@@ -313,10 +296,14 @@ COUNTING_CLAIMS: tuple[Claim, ...] = (
     an_image_is_counted_alike_alone_and_in_a_batch,
     an_image_is_counted_alike_with_and_without_its_norms_folded,
     an_image_counted_twice_has_the_same_candidates_in_the_same_order,
+    choosing_candidates_leaves_them_alone,
     counting_changes_no_state,
     a_saved_counter_counts_as_before,
 )
 """Of every counter."""
+
+FIT_CLAIMS: tuple[Claim, ...] = (training_twice_gives_the_same_counts,)
+"""Of counters that train themselves."""
 
 CUDA_CLAIMS: tuple[Claim, ...] = (
     a_step_runs_as_cudas_autocast_types_it,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import find_objects, gaussian_filter, label
 
 from cellbench.config.compose import resolve
 from cellbench.data.contracts import DataSet, Picture, RawItem, Simulator, Transform
@@ -15,12 +16,16 @@ from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import is_on_disk, open_set
 from cellbench.engine.assembly import make_transform
 from cellbench.errors import UserError
+from cellbench.files.writing import safe_id
 from cellbench.registry import DATASETS, SIMULATORS, TRANSFORMS
 from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.samples import picture
 
 # Images of a set that are read; a set may have thousands.
 READ = 5
+# Draws of a transform that are tried.
+SEEDS = 8
+DISC_PX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,53 +126,111 @@ def _simulator(subject: DataSubject) -> Simulator:
 def an_image_is_drawn_alike_each_time_and_otherwise_with_another_seed(
     subject: DataSubject,
 ) -> None:
-    """The pixels follow from index and seed."""
-    first, again = (_simulator(subject).draw(1, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(first.pixels, again.pixels)
-    np.testing.assert_array_equal(first.points, again.points)
-    other = _simulator(subject).draw(1, seed=4).pixels
+    """The pixels follow from index and seed, whatever was drawn before."""
+    simulator = _simulator(subject)
+    first = simulator.draw(1, seed=3)
+    other, next_one = simulator.draw(1, seed=4).pixels, simulator.draw(2, seed=3).pixels
+    again = simulator.draw(1, seed=3)
+    same = np.array_equal(first.pixels, again.pixels) and np.array_equal(first.points, again.points)
+    require(same, "drawn again after others, an image of the same index and seed differs")
     require(not np.array_equal(first.pixels, other), "another seed draws the same picture")
+    require(not np.array_equal(first.pixels, next_one), "two indices are the same picture")
+
+
+def a_simulated_set_has_a_name_and_an_id_for_each_image(subject: DataSubject) -> None:
+    """Ids are file names."""
+    simulator = _simulator(subject)
+    require(simulator.name == subject.name, f"it is named {simulator.name!r}")
+    require(simulator.stands_for in DATASETS.names(), f"no data set {simulator.stands_for!r}")
+    wanted = f"{simulator.stands_for}-sim"
+    require(subject.name == wanted, f"it stands for {simulator.stands_for!r}: name it {wanted!r}")
+    require(simulator.images > 0, "it has no image")
+    ids = [simulator.image_id(index) for index in range(simulator.images)]
+    unsafe = [image_id for image_id in ids if safe_id(image_id) != image_id]
+    require(not unsafe, f"{unsafe[:1]} is no file name of letters, digits, dots and dashes")
+    require(len({one.casefold() for one in ids}) == len(ids), "two images have one id")
 
 
 def drawn_points_lie_in_their_picture(subject: DataSubject) -> None:
     """(H, W, 3) uint8 pixels and (N, 2) float32 points."""
     simulator = _simulator(subject)
-    require(simulator.name == subject.name, f"it is named {simulator.name!r}")
-    require(simulator.stands_for in DATASETS.names(), f"no data set {simulator.stands_for!r}")
-    drawn = simulator.draw(0)
-    kind = (drawn.pixels.ndim, str(drawn.pixels.dtype), str(drawn.points.dtype))
-    require(kind == (3, "uint8", "float32"), f"pixels and points are {kind}")
-    height, width = drawn.pixels.shape[:2]
-    inside = ((drawn.points >= 0) & (drawn.points < [width, height])).all()
-    require(bool(inside), "a point lies outside of its picture")
+    for index in sorted({*range(min(READ, simulator.images)), simulator.images - 1}):
+        drawn = simulator.draw(index)
+        kind = (drawn.pixels.shape[2:], str(drawn.pixels.dtype), str(drawn.points.dtype))
+        wanted = ((3,), "uint8", "float32")
+        require(kind == wanted, f"channels, pixels and points are {kind}, not {wanted}")
+        shape = drawn.points.shape
+        require(len(shape) == 2 and shape[1] == 2, f"its points are {shape}, not (N, 2)")
+        height, width = drawn.pixels.shape[:2]
+        inside = ((drawn.points >= 0) & (drawn.points < [width, height])).all()
+        require(bool(inside), f"a point of image {index} lies outside of its picture")
 
 
-def _transformed(subject: DataSubject, shown: Picture) -> Picture:
+def _transform(subject: DataSubject) -> Transform:
     transform: Transform = make_transform({"type": subject.name, **subject.options}, 1.0)
-    return transform(shown, np.random.default_rng(5))
+    return transform
 
 
 def a_transform_leaves_its_argument_alone(subject: DataSubject) -> None:
     """It returns a new picture, the same for the same generator."""
     pixels, points = picture(80, 64)
     shown = Picture(pixels.copy(), points.copy())
-    first, second = _transformed(subject, shown), _transformed(subject, shown)
-    require(np.array_equal(shown.pixels, pixels), "it changes the pixels that it is given")
-    require(np.array_equal(shown.points, points), "it changes the points that it is given")
-    np.testing.assert_array_equal(first.pixels, second.pixels)
-    np.testing.assert_array_equal(first.points, second.points)
+    transform = _transform(subject)
+    for seed in range(SEEDS):
+        first, second = (transform(shown, np.random.default_rng(seed)) for _ in range(2))
+        require(np.array_equal(shown.pixels, pixels), "it changes the pixels that it is given")
+        require(np.array_equal(shown.points, points), "it changes the points that it is given")
+        same = np.array_equal(first.pixels, second.pixels)
+        same = same and np.array_equal(first.points, second.points)
+        require(same, "of one generator it makes two pictures; draw from `rng` alone")
 
 
 def transformed_points_lie_in_their_picture(subject: DataSubject) -> None:
     """(h, w, 3) pixels, and float32 points within them; an empty picture stays one."""
+    transform = _transform(subject)
     for cells in (30, 0):
         pixels, points = picture(80, 64, cells=cells)
-        found = _transformed(subject, Picture(pixels, points))
+        if not cells:
+            pixels[:] = 200
+        found = transform(Picture(pixels, points), np.random.default_rng(5))
         require(found.pixels.ndim == 3 and found.pixels.shape[2] == 3, "its pixels are not RGB")
+        kind, most = str(found.pixels.dtype), float(np.abs(found.pixels).max(initial=0))
+        sound = kind == "uint8" or (kind == "float32" and most <= 1)
+        require(sound, f"its pixels are {kind} up to {most:g}, not uint8 or float32 from 0 to 1")
         require(str(found.points.dtype) == "float32", "its points are not float32")
         inside = ((found.points >= 0) & (found.points < found.size)).all()
         require(bool(inside), "it moves a point out of its picture")
         require(cells > 0 or len(found.points) == 0, "it adds points to an empty picture")
+
+
+def a_transform_moves_points_with_their_cells(subject: DataSubject) -> None:
+    """Dark discs on light ground: each that is whole has one point, and no point is elsewhere."""
+    rows, columns = np.mgrid[10:90:20, 10:110:20].reshape(2, -1)
+    points = (np.stack([columns, rows], axis=1) + 0.5)[:-4].astype(np.float32)
+    y, x = np.mgrid[:84, :112] + 0.5
+    pixels = np.full((84, 112, 3), 220, np.uint8)
+    for at_x, at_y in points:
+        pixels[np.hypot(x - at_x, y - at_y) < DISC_PX] = 30
+    transform = _transform(subject)
+    for seed in range(SEEDS):
+        given = Picture(pixels.copy(), points.copy())
+        found = transform(given, np.random.default_rng(seed))
+        grey = gaussian_filter(found.pixels.astype(np.float64).mean(axis=2), 1.0)
+        away = np.abs(grey - np.median(grey))
+        blobs, number = label(away > away.max() / 2)
+        height, width = blobs.shape
+        at = blobs[tuple(found.points.astype(int).T[::-1])]
+        inner = (found.points > DISC_PX).all(1) & (
+            found.points < found.size - np.array(DISC_PX)
+        ).all(1)
+        require(bool((at[inner] > 0).all()), "it moves a point off its cell")
+        whole = [
+            index + 1
+            for index, (high, wide) in enumerate(find_objects(blobs))
+            if min(high.start, wide.start) > 1 and high.stop < height - 1 and wide.stop < width - 1
+        ]
+        counts = np.bincount(at, minlength=number + 1)[whole]
+        require(bool((counts == 1).all()), f"a cell has {set(counts.tolist())} points after it")
 
 
 CLAIMS: Mapping[str, tuple[Claim, ...]] = {
@@ -178,9 +241,14 @@ CLAIMS: Mapping[str, tuple[Claim, ...]] = {
         a_set_on_disk_can_be_read_and_parted,
     ),
     "simulator": (
+        a_simulated_set_has_a_name_and_an_id_for_each_image,
         drawn_points_lie_in_their_picture,
         an_image_is_drawn_alike_each_time_and_otherwise_with_another_seed,
     ),
-    "transform": (a_transform_leaves_its_argument_alone, transformed_points_lie_in_their_picture),
+    "transform": (
+        a_transform_leaves_its_argument_alone,
+        transformed_points_lie_in_their_picture,
+        a_transform_moves_points_with_their_cells,
+    ),
 }
 """By role."""

@@ -1,8 +1,10 @@
-"""The contracts of matchers, convolutions, decoders, heads, backbones and targets, as tests."""
+"""The contracts of matchers, convolutions, decoders, heads, backbones and losses, as tests."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,19 @@ import torch
 from torch import Tensor
 
 from cellbench.config.sources import find_config, load_file
-from cellbench.models.parts import DensityTarget, Matcher
-from cellbench.registry import CONVS, REGISTRIES, TARGETS
+from cellbench.models.counter import total_loss
+from cellbench.models.parts import Matcher, Pairs, ProposalLoss, Proposals
+from cellbench.registry import CONVS, REGISTRIES
 from cellbench.testing.contract_claim import Claim, require
-from cellbench.testing.counters import check_gradients
+from cellbench.testing.counters import (
+    CounterSubject,
+    an_image_counted_twice_has_the_same_candidates_in_the_same_order,
+    an_image_is_counted_alike_alone_and_in_a_batch,
+    check_gradients,
+    images_without_cells_have_a_finite_loss_and_gradient,
+)
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
+from cellbench.testing.density_targets import TARGET_CLAIMS
 from cellbench.testing.fake_cuda import READS
 from cellbench.testing.samples import CounterCase
 
@@ -63,6 +73,57 @@ def a_counter_with_it_learns(subject: PartSubject) -> None:
     check_gradients(subject.host().build())
 
 
+def a_counter_with_it_learns_from_images_without_cells(subject: PartSubject) -> None:
+    """Empty images occur in every data set."""
+    images_without_cells_have_a_finite_loss_and_gradient(_hosted(subject))
+
+
+def a_counter_with_it_counts_an_image_alike_alone_and_in_a_batch(subject: PartSubject) -> None:
+    """And twice the same: nothing is left to luck or to neighbours."""
+    hosted = _hosted(subject)
+    an_image_counted_twice_has_the_same_candidates_in_the_same_order(hosted)
+    an_image_is_counted_alike_alone_and_in_a_batch(hosted)
+
+
+def _hosted(subject: PartSubject) -> CounterSubject:
+    torch.manual_seed(0)
+    host = subject.host()
+    return CounterSubject(host, host.build(), stepped=True)
+
+
+def its_maps_have_the_shapes_that_it_states(subject: PartSubject) -> None:
+    """Channels and strides: points are placed by them."""
+    counter = subject.host().build().eval()
+    multiple = 32
+    with torch.no_grad():
+        maps = counter.backbone(torch.randn(1, 3, 2 * multiple, 3 * multiple))
+        stated = list(counter.backbone.shapes)
+        if subject.role == "decoder":
+            maps, stated = [counter.decoder(maps)], [counter.decoder.shape]
+    found = [tuple(one.shape) for one in maps]
+    wanted = [
+        (1, shape.channels, 2 * multiple // shape.stride, 3 * multiple // shape.stride)
+        for shape in stated
+    ]
+    require(found == wanted, f"its maps are {found}, and it states shapes for {wanted}")
+
+
+def what_lies_in_padding_changes_no_loss(subject: PartSubject) -> None:
+    """A proposal whose reference lies in padding is not trained; it may hold anything."""
+    loss = subject.build()
+    if not isinstance(loss, ProposalLoss):
+        return
+    points, logits = torch.rand(2, 12, 2) * 40, torch.randn(2, 12)
+    valid = torch.ones(2, 12, dtype=torch.bool)
+    valid[:, 9:] = False
+    pairs = Pairs(torch.tensor([0, 1, 1]), torch.tensor([2, 0, 5]), torch.rand(3, 2) * 40)
+    losses = []
+    for other in (0.0, 3.0):
+        moved = Proposals(points + other * ~valid[..., None], logits + other * ~valid, points[0], 4)
+        losses.append(float(total_loss(loss(moved, pairs, valid)).detach()))
+    require(losses[0] == losses[1], "the loss depends on proposals in padding; leave them out")
+
+
 def a_counter_with_it_runs_as_cudas_autocast_types_it(subject: PartSubject) -> None:
     """No two number formats or devices meet, and no number is read from the device."""
     for check in (check_cuda_step, check_cuda_inference):
@@ -86,7 +147,15 @@ def _scene(proposals: int, cells: int, seed: int = 0) -> tuple[Tensor, Tensor, T
 
 
 def _matched(matcher: Matcher, shape: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    rows, cells = matcher.match(*_scene(*shape, seed=seed), scale=1.5)
+    return _pairs(matcher, *_scene(*shape, seed=seed))
+
+
+def _pairs(
+    matcher: Matcher, proposals: Tensor, scores: Tensor, places: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pairs of a scene, one to one."""
+    shape = len(proposals), len(places)
+    rows, cells = matcher.match(proposals, scores, places, scale=1.5)
     for found in (rows, cells):
         kind = (found.dtype, tuple(found.shape))
         wanted = (torch.int64, (min(shape),))
@@ -94,16 +163,60 @@ def _matched(matcher: Matcher, shape: tuple[int, int], seed: int = 0) -> tuple[T
             kind == wanted,
             f"for {shape[0]} proposals and {shape[1]} cells it answers {kind}, not {wanted}",
         )
+    for found, number in zip((rows, cells), shape, strict=True):
+        require(len(found.unique()) == len(found), f"{shape}: something is paired twice")
+        inside = bool(((found >= 0) & (found < number)).all())
+        require(inside, f"{shape}: a row does not exist")
     return rows, cells
 
 
 def each_proposal_and_each_cell_is_in_one_pair_at_most(subject: PartSubject) -> None:
     """As many pairs as the smaller side has members, and no member twice."""
     for shape in ((200, 40), (40, 200), (30, 30), (1, 5), (5, 1), (1, 1)):
-        for found, number in zip(_matched(subject.build(), shape), shape, strict=True):
-            require(len(found.unique()) == len(found), f"{shape}: something is paired twice")
-            inside = bool(((found >= 0) & (found < number)).all())
-            require(inside, f"{shape}: a row does not exist")
+        _matched(subject.build(), shape)
+
+
+def cells_and_proposals_in_one_place_are_paired_too(subject: PartSubject) -> None:
+    """Two cells in one pixel, and a network that has yet to learn to move its points."""
+    many, scores, cells = _scene(9, 6)
+    one = torch.full((6, 2), 7.5)
+    for places, wanted in ((many, one), (one, cells), (one, one), (cells, cells)):
+        _pairs(subject.build(), places, scores[: len(places)], wanted)
+
+
+def a_cell_is_paired_with_the_proposal_that_lies_on_it(subject: PartSubject) -> None:
+    """Scores are equal and all other proposals far; x and y are not exchanged."""
+    grid = torch.cartesian_prod(torch.arange(4.0), torch.arange(3.0))
+    cells = grid * torch.tensor([30.0, 41.0]) + 10.5
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(cells)))
+    proposals = torch.cat([cells + 400.0, cells[order]])
+    rows, which = _pairs(subject.build(), proposals, torch.full((len(proposals),), 0.5), cells)
+    far = float((proposals[rows] - cells[which]).abs().max())
+    require(far == 0, f"it pairs a cell with a proposal {far:g} px away, and one lies on it")
+
+
+def matching_leaves_its_arguments_alone(subject: PartSubject) -> None:
+    """Training takes the cells for its loss from the arrays that it gave."""
+    given = [part.numpy() for part in _scene(20, 12)]
+    kept = copy.deepcopy(given)
+    subject.build().match_arrays(*given, scale=1.5)
+    require(all(map(np.array_equal, given, kept)), "it changes the arrays that it is given")
+
+
+def images_matched_at_once_change_nothing(subject: PartSubject) -> None:
+    """Training matches the images of a batch in threads."""
+    matcher, scenes = subject.build(), range(24)
+    shapes = [(30 + seed % 5, 20 + seed % 7) for seed in scenes]
+    alone = [_matched(matcher, shape, seed) for seed, shape in enumerate(shapes)]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(partial(_matched, matcher), shapes, scenes))
+    except Exception as error:
+        require(False, f"called from several threads it fails ({error}): it keeps state in itself")
+        return
+    pairs = zip(alone, together, strict=True)
+    same = all(torch.equal(*both) for own, other in pairs for both in zip(own, other, strict=True))
+    require(same, "called from several threads it pairs differently: it keeps state in itself")
 
 
 def nothing_to_match_gives_no_pairs(subject: PartSubject) -> None:
@@ -147,78 +260,46 @@ def an_image_alone_answers_as_in_a_batch(subject: PartSubject) -> None:
     torch.manual_seed(0)
     conv = CONVS.build(subject.config, in_channels=16, out_channels=16).eval()
     x = torch.randn(3, 16, 9, 20)
-    torch.testing.assert_close(conv(x)[1:2], conv(x[1:2]), rtol=1e-4, atol=1e-5)
-
-
-def a_target_flips_and_turns_with_its_points(subject: PartSubject, *, margin_px: int = 0) -> None:
-    """Dots in the middle of pixels, as annotations are: mirroring them is exact."""
-    points = _dots(0)
-    flipped = torch.stack([64 - points[:, 0], points[:, 1]], dim=1)
-    for stride in (1, 2, 4, 8):
-        turned = [points, flipped, points.flip(1)]
-        (plain, mirrored, transposed), _ = _maps(subject, turned, stride, margin_px)
-        torch.testing.assert_close(mirrored, plain.flip(1), rtol=0, atol=1e-6)
-        torch.testing.assert_close(transposed, plain.mT, rtol=0, atol=1e-6)
-
-
-def a_target_sums_to_its_points_everywhere(subject: PartSubject, *, margin_px: int = 0) -> None:
-    """At borders, in corners, several in one pixel, one alone and none."""
-    corners = torch.tensor([[0.0, 0.0], [63.99, 63.99], [0.5, 63.5], [30.0, 0.1], [63.9, 31.0]])
-    shared = torch.tensor([[20.5, 20.5], [20.5, 20.5], [20.5, 20.5]])
-    alone, nothing = torch.tensor([[40.2, 9.7]]), torch.zeros(0, 2)
-    points = [corners, shared, alone, nothing, _dots(1, number=200)]
-    wanted = torch.tensor([len(own) for own in points], dtype=torch.float64)
-    for stride in (1, 2, 4, 8):
-        maps, unit = _maps(subject, points, stride, margin_px, scale=0.75)
-        sums = maps.sum(dim=(1, 2), dtype=torch.float64) / unit
-        torch.testing.assert_close(sums, wanted, rtol=0, atol=1e-4)
-
-
-def _dots(seed: int, number: int = 40, size: int = 64) -> Tensor:
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.integers(0, size, (number, 2)).astype(np.float32) + 0.5)
-
-
-def _maps(
-    subject: PartSubject,
-    points: Sequence[Tensor],
-    stride: int,
-    margin_px: int,
-    *,
-    size: int = 64,
-    scale: float = 1.0,
-) -> tuple[Tensor, float]:
-    """The (B, rows, columns) maps of a target for square images, and what one cell sums to."""
-    target: DensityTarget = TARGETS.build(subject.config)
-    cells = (size + 2 * margin_px) // stride
-    sizes = torch.tensor([[size, size]]).expand(len(points), 2)
-    maps = target.make(points, sizes, (cells, cells), stride=stride, scale=scale)
-    kind = (maps.dtype, tuple(maps.shape))
-    wanted = (torch.float32, (len(points), 1, cells, cells))
-    require(kind == wanted, f"its maps are {kind}, not {wanted}")
-    return maps.squeeze(1), target.unit
+    with torch.no_grad():
+        twice = [conv(x) for _ in range(2)]
+        alone = conv(x[1:2])
+    require(torch.equal(*twice), "in evaluation the same images have two answers")
+    far = float((twice[0][1:2] - alone).abs().max())
+    same = torch.allclose(twice[0][1:2], alone, rtol=1e-4, atol=1e-5)
+    require(same, f"the answer for an image depends on its neighbours in the batch, by {far:.2g}")
 
 
 MATCHER_CLAIMS: tuple[Claim, ...] = (
     each_proposal_and_each_cell_is_in_one_pair_at_most,
     nothing_to_match_gives_no_pairs,
+    cells_and_proposals_in_one_place_are_paired_too,
+    a_cell_is_paired_with_the_proposal_that_lies_on_it,
+    matching_leaves_its_arguments_alone,
+    images_matched_at_once_change_nothing,
     images_matched_before_change_nothing,
     arrays_are_matched_as_tensors_are,
 )
 CONV_CLAIMS: tuple[Claim, ...] = (height_and_width_stay, an_image_alone_answers_as_in_a_batch)
-TARGET_CLAIMS: tuple[Claim, ...] = (
-    a_target_flips_and_turns_with_its_points,
-    a_target_sums_to_its_points_everywhere,
-)
+LOSS_CLAIMS: tuple[Claim, ...] = (what_lies_in_padding_changes_no_loss,)
+MAP_CLAIMS: tuple[Claim, ...] = (its_maps_have_the_shapes_that_it_states,)
 HOSTED_CLAIMS: tuple[Claim, ...] = (
     a_counter_with_it_learns,
+    a_counter_with_it_learns_from_images_without_cells,
+    a_counter_with_it_counts_an_image_alike_alone_and_in_a_batch,
     a_counter_with_it_runs_as_cudas_autocast_types_it,
 )
 """Of every part that a counter is made of."""
 
+_OWN: Mapping[str, tuple[Claim, ...]] = {
+    "matcher": MATCHER_CLAIMS,
+    "conv": CONV_CLAIMS,
+    "target": TARGET_CLAIMS,
+    "loss": LOSS_CLAIMS,
+    "backbone": MAP_CLAIMS,
+    "decoder": MAP_CLAIMS,
+}
+
 CLAIMS: Mapping[str, tuple[Claim, ...]] = {
-    role: {"matcher": MATCHER_CLAIMS, "conv": CONV_CLAIMS, "target": TARGET_CLAIMS}.get(role, ())
-    + HOSTED_CLAIMS
-    for role in HOSTS
+    role: _OWN.get(role, ()) + HOSTED_CLAIMS for role in HOSTS
 }
 """By role."""

@@ -192,6 +192,8 @@ def _checks_of_counter(name: str, case: CounterCase) -> Iterator[Check]:
     claims = counters.COUNTING_CLAIMS
     if built[0].stepped:
         claims = counters.STEP_CLAIMS + claims + counters.CUDA_CLAIMS
+    else:
+        claims = counters.FIT_CLAIMS + claims
     for claim in claims:
         yield Check(name, sentence(claim), partial(claim, built[0]))
 

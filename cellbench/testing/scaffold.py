@@ -1,14 +1,17 @@
 """A package of one part that works as it is, to start from."""
 
+import ast
 import importlib.util
 import keyword
 import re
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from cellbench import plugin_index
+from cellbench.config.sources import package_folders
 from cellbench.data.contracts import DataSet
 from cellbench.data.images import image_size
 from cellbench.data.own_sets.measurements import Measured, measure
@@ -48,6 +51,7 @@ def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> 
     _check_name(name, part, folder)
     words = {"package": name, "part": part, "role": kind, "rival": _RIVALS.get(kind, "")}
     code = _filled(kind, words)
+    _check_part(name, part, code)
     files = {"pyproject.toml": "pyproject.toml", f"{name}/{kind}.py": kind}
     measured = None
     if kind == "dataset":
@@ -96,8 +100,28 @@ def _check_name(name: str, part: str, folder: Path) -> None:
             raise UserError(
                 f"{entry.distribution} has a {entry.role} called {entry.name}; name another."
             )
+    shipped = package_folders()["cellbench"]
+    for file in sorted(shipped.glob(f"*/{name}.py")):
+        kind = file.parent.name.removesuffix("s").replace("dataset", "data set")
+        raise UserError(
+            f"cellbench has a {kind} config {name!r}, which one of yours would hide; name another."
+        )
     if importlib.util.find_spec(name) is not None:
         raise UserError(f"There is a module {name!r} already; name another package.")
+
+
+def _check_part(name: str, part: str, code: str) -> None:
+    """Refuse a name whose class would be no Python, or would hide what its module imports."""
+    used: set[str] = set()
+    with suppress(SyntaxError):  # class None
+        tree = ast.parse(code)
+        nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        used = {alias.asname or alias.name for node in nodes for alias in node.names}
+    if keyword.iskeyword(part) or part in used:
+        raise UserError(
+            f"The class of {name!r} would be called {part}, which is a word of Python or of its "
+            "module; name another."
+        )
 
 
 def _title(measured: Measured | None) -> str:

@@ -103,6 +103,15 @@ def test_a_new_data_set_is_measured_imported_and_checked(tmp_path, install, home
     tests["test_a_dot_and_a_line_are_one_cell_each"](tmp_path / "raw")
 
 
+def test_without_neighbours_no_radius_is_said_to_follow_from_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (80, 80)).save(tmp_path / "pictures/a.png")
+    (tmp_path / "pictures/a.txt").write_text("1.5 2.5\n")
+    said = call("new", "dataset", "my_cells", "--from", "pictures").output
+    assert "match radius 8 px, for no picture has two cells" in said
+
+
 def test_pictures_that_a_new_data_set_cannot_read_leave_no_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dotted(tmp_path / "pictures", number=3)
@@ -127,6 +136,11 @@ def test_pictures_that_a_new_data_set_cannot_read_leave_no_package(tmp_path, mon
         ("numpy", "a module 'numpy' already"),
         ("khm", "cellbench has a matcher called KHM"),
         ("adi", "cellbench has a dataset called adi"),
+        ("none_", "would be called None"),
+        ("tensor", "would be called Tensor"),
+        ("matcher", "would be called Matcher"),
+        ("p2pnet", "cellbench has a method config 'p2pnet'"),
+        ("components", "cellbench has a grid config 'components'"),
     ],
 )
 def test_a_name_that_no_package_can_have_is_one_sentence(tmp_path, monkeypatch, name, words):

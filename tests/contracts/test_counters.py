@@ -20,7 +20,12 @@ from cellbench.config.sources import config_folders, load_file
 from cellbench.models.build import build_counter
 from cellbench.registry import CONVS, COUNTERS, DECODERS
 from cellbench.testing import counters
-from cellbench.testing.counters import COUNTING_CLAIMS, STEP_CLAIMS, CounterSubject
+from cellbench.testing.counters import (
+    COUNTING_CLAIMS,
+    FIT_CLAIMS,
+    STEP_CLAIMS,
+    CounterSubject,
+)
 
 
 def named(claim):
@@ -69,6 +74,17 @@ def test_every_method_counts(subject, claim):
 @pytest.mark.parametrize("claim", STEP_CLAIMS, ids=named)
 @by_steps
 def test_every_method_learns(subject, claim):
+    claim(subject)
+
+
+@pytest.mark.parametrize("claim", FIT_CLAIMS, ids=named)
+@pytest.mark.parametrize(
+    "subject",
+    tried([path for path in METHODS if path not in STEPPED]),
+    indirect=True,
+    scope="module",
+)
+def test_every_method_that_trains_itself_does_so_again(subject, claim):
     claim(subject)
 
 

@@ -8,14 +8,26 @@ import pytest
 from counter_cases import built_in
 
 from cellbench.registry import REGISTRIES
-from cellbench.testing.network_parts import CONV_CLAIMS, MATCHER_CLAIMS, TARGET_CLAIMS, PartSubject
+from cellbench.testing.density_targets import TARGET_CLAIMS
+from cellbench.testing.network_parts import (
+    CONV_CLAIMS,
+    LOSS_CLAIMS,
+    MATCHER_CLAIMS,
+    PartSubject,
+)
 
 # Targets that answer on a larger grid than the image: px beyond it on each side.
 TARGET_MARGINS = {"RedundantCount": 16}  # its windows of 32 px reach so far beyond the image
 
+CLAIMS = {
+    "matcher": MATCHER_CLAIMS,
+    "conv": CONV_CLAIMS,
+    "loss": LOSS_CLAIMS,
+}
+
 CASES = [
     pytest.param(role, name, claim, id=f"{name}-{claim.__name__}")
-    for role, claims in (("matcher", MATCHER_CLAIMS), ("conv", CONV_CLAIMS))
+    for role, claims in CLAIMS.items()
     for name in built_in(REGISTRIES[role])
     for claim in claims
 ]
