@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,21 @@ def write(name="toy", items=None, **fields):
 
 def left_over(home):
     return [p.name for p in (home / "data").iterdir() if not p.name.endswith(".lock")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"image_id": "../a"}, "cannot be the id of an image"),
+        ({"points": np.array([[8, 1]], np.float32)}, "outside of its 8x6 px"),
+        ({"points": np.array([[np.nan, 1]], np.float32)}, "outside of its 8x6 px"),
+        ({"picture": np.zeros((6, 8, 1), np.uint8)}, "not \\(H, W, 3\\)"),
+    ],
+)
+def test_what_no_reader_could_use_is_refused_and_nothing_is_left(home, wrong, words):
+    with pytest.raises(UserError, match=words):
+        write(items=[item("b"), replace(item("a"), **wrong)])
+    assert left_over(home) == []
 
 
 def test_what_is_written_is_read_back(home):
