@@ -115,7 +115,7 @@ class UnreadModule:
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every part of every installed plugin, in the order of roles and names."""
-    found = [entry for source in sources() for entry in _read(source)[0]]
+    found = [entry for source in _sources() for entry in _read(source)[0]]
     return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
 
 
@@ -124,7 +124,7 @@ def find(role: str, name: Any) -> list[Entry]:
 
     Only files in which the name stands are read as syntax trees: a tenth of them.
     """
-    named = [s for s in sources() if s.text and isinstance(name, str) and name in s.text]
+    named = [s for s in _sources() if s.text and isinstance(name, str) and name in s.text]
     found = [entry for source in named for entry in _read(source)[0]]
     return [entry for entry in found if entry.role == role and entry.name == name]
 
@@ -168,7 +168,7 @@ def named_parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
 @cache
 def unread_modules() -> tuple[UnreadModule, ...]:
     """Modules of plugins in which the index saw no part."""
-    return tuple(module for source in sources() if (module := _read(source)[1]) is not None)
+    return tuple(module for source in _sources() if (module := _read(source)[1]) is not None)
 
 
 @cache
@@ -214,12 +214,12 @@ def _hidden_package(name: str, found: ModuleSpec | None) -> ModuleSpec | None:
 
 def forget() -> None:
     """Read the plugins anew: one was installed in this process."""
-    for cached in (entries, unread_modules, installed_plugins, sources):
+    for cached in (entries, unread_modules, installed_plugins, _sources):
         cached.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class _Source:
     """A module of a plugin as it lies on the disk.
 
     Attributes:
@@ -240,9 +240,9 @@ class Source:
 
 
 @cache
-def sources() -> tuple[Source, ...]:
+def _sources() -> tuple[_Source, ...]:
     """Every module of every installed plugin."""
-    found: list[Source] = []
+    found: list[_Source] = []
     for point in installed_plugins():
         root = point.module
         name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
@@ -254,7 +254,7 @@ def sources() -> tuple[Source, ...]:
         except BaseException as error:  # the packages above it are imported: it may even exit
             spec, reason = None, f"cannot be found ({type(error).__name__})"
         if spec is None or spec.origin is None:
-            found.append(Source(root, Path(), "", name, version, reason))
+            found.append(_Source(root, Path(), "", name, version, reason))
             continue
         origin = Path(spec.origin)
         files = {root: origin}
@@ -271,12 +271,12 @@ def sources() -> tuple[Source, ...]:
                 reason = _cannot_be_read(error)
             if "register_module" not in text:
                 text = ""
-            found.append(Source(module, file, text, name, version, reason))
+            found.append(_Source(module, file, text, name, version, reason))
     return tuple(found)
 
 
 @cache
-def _read(source: Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
+def _read(source: _Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
     """The classes that a module registers, and the module itself if it may register more.
 
     A registration is `@MATCHERS.register_module(name="KHM")`, the name optional.

@@ -1,5 +1,6 @@
 """`cellbench view`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +43,7 @@ def _given(context: click.Context, option: click.Parameter, name: str) -> str:
 def command(counts: str, no_browser: bool, agreement: bool, **options: Any) -> None:
     """Command of `cellbench.api.viewer.view`."""
     if agreement:
+        _check_alone(click.get_current_context(), ["no_browser", *options])
         _print_agreement(counts)
         return
     from rich.console import Console
@@ -65,6 +67,19 @@ def command(counts: str, no_browser: bool, agreement: bool, **options: Any) -> N
         view(counts, **options, display=display, ready=ready)
     except KeyboardInterrupt:
         click.echo("Closed.")
+
+
+def _check_alone(context: click.Context, others: Sequence[str]) -> None:
+    """Refuse what was given beside --agreement and would be ignored."""
+    from click.core import ParameterSource
+
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if option.name in others and source is ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"{option.opts[0]} has no use beside --agreement, which prints and stops; leave "
+                "one of the two out."
+            )
 
 
 def _print_agreement(counts: str) -> None:

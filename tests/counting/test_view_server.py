@@ -176,7 +176,10 @@ def test_a_moved_picture_is_found_whatever_its_name_begins_with(tmp_path, monkey
     assert Image.open(io.BytesIO(session.tile(0, 0, 0, 0))).size == (40, 40)
 
 
-def test_agreement_has_names_as_they_are_and_says_where_nobody_has_looked(tmp_path, capsys):
+def test_agreement_has_names_as_they_are_and_says_where_nobody_has_looked(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "400")  # no name is wrapped
     (tmp_path / "x[").mkdir()
     path = tmp_path / "x[" / "b].png"
     Image.new("RGB", (40, 40)).save(path)
@@ -188,6 +191,14 @@ def test_agreement_has_names_as_they_are_and_says_where_nobody_has_looked(tmp_pa
     ViewSession(read_counted(folder)).change(0, [["checked", 0, 0]])
     main(["view", str(folder), "--agreement"])
     assert "mean difference" in capsys.readouterr().out
+
+
+def test_agreement_refuses_options_that_it_would_ignore(counts, capsys):
+    for ignored in (["--annotator", "anna"], ["--port", "0"], ["--no-browser"]):
+        with pytest.raises(SystemExit) as ending:
+            main(["view", str(counts), "--agreement", *ignored])
+        assert ending.value.code == 2
+        assert f"{ignored[0]} has no use beside --agreement" in capsys.readouterr().err
 
 
 def test_an_empty_name_of_an_annotator_is_refused(counts, capsys):
