@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.experiment_means import KnownPicture
-from cellbench.counting.learned_pictures import held_out
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
@@ -28,6 +27,7 @@ def count_annotated(
     run: TrainedRun,
     load: "Callable[[], TrainedCounter]",
     *,
+    judged: Sequence[str],
     scale: float,
     reading: ReadOptions = AS_THEY_COME,
     display: Display,
@@ -39,6 +39,7 @@ def count_annotated(
         run: that counts; pictures that it has learned from, in this set or as copies in another,
             are left out, since on them its errors are too small.
         load: makes its counter.
+        judged: of `held_out`.
         scale: px that a cell should have per px that it has, as for the other pictures.
         reading: how the other pictures are read; its range and inversion hold for these too.
         display: where progress is shown.
@@ -46,7 +47,7 @@ def count_annotated(
     Raises:
         UserError: it has learned from all of its images.
     """
-    record, judged = run.record, held_out(run, stored)
+    record = run.record
     if not judged:
         raise UserError(
             f"{record['method']} was trained on the images of {stored.name}, so that they show too "
@@ -162,7 +163,11 @@ def _digest(pixels: NDArray[np.uint8]) -> str:
 
 
 def check_some_left(
-    stored: StoredSet, run: TrainedRun, files: Mapping[str, Path], found: Mapping[str, str]
+    stored: StoredSet,
+    run: TrainedRun,
+    files: Mapping[str, Path],
+    found: Mapping[str, str],
+    judged: Sequence[str],
 ) -> list[str]:
     """Check that pictures are left to estimate a mean and a total of.
 
@@ -171,6 +176,7 @@ def check_some_left(
         run: that counts.
         files: pictures by name.
         found: ids by name, see `also_annotated`.
+        judged: of `held_out`.
 
     Returns:
         A sentence on the pictures that are left out; none where no picture is.
@@ -178,8 +184,8 @@ def check_some_left(
     Raises:
         UserError: the run was trained on some, and no other picture is left.
     """
-    judged = set(held_out(run, stored)) if found else set()
-    trained = [name for name, image_id in found.items() if image_id not in judged]
+    known = set(judged)
+    trained = [name for name, image_id in found.items() if image_id not in known]
     if not trained:
         return []
     which = (

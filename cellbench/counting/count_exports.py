@@ -67,9 +67,10 @@ class Exporter:
         # Other programs go by the name that the file has, not by the one that spreadsheets take.
         quoted = unformulated(str(path)) != str(path)
         name = counted.image.removeprefix("'") if quoted else counted.image
+        plane = self._plane(path) if self.programs else FIRST_PLANE
         for kind, file in self.files(counted, path).items():
             if kind != "pictures":
-                write, plane = WRITERS[kind][1], self._plane(path)
+                write = WRITERS[kind][1]
                 data = write(found.points, found.scores, name=name, size=counted.size, plane=plane)
                 write_atomically(file, data)
                 continue

@@ -23,6 +23,7 @@ from cellbench.counting.experiment_means import (
     group_means,
     write_group_means,
 )
+from cellbench.counting.learned_pictures import held_out
 from cellbench.counting.one_picture import count_picture, line_of
 from cellbench.counting.overlapped import write_behind
 from cellbench.counting.picture_list import Skipped, list_pictures
@@ -108,11 +109,13 @@ class _Experiment:
     Attributes:
         people: the set; None where none was named.
         among: which pictures of the request are of it: ids by name.
+        judged: those of the set that the run has not learned from.
         left_out: a sentence on pictures that say nothing of the method's errors.
     """
 
     people: StoredSet | None
     among: Mapping[str, str]
+    judged: Sequence[str]
     left_out: Sequence[str]
 
 
@@ -207,9 +210,11 @@ def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Exper
         ids = () if people is None else people.ids
         groups_by_pattern(request.group, [*given.below.values(), *ids])
     if people is None:
-        return _Experiment(None, {}, [])
+        return _Experiment(None, {}, [], [])
     among = also_annotated(people, given.files, request.reading)
-    return _Experiment(people, among, check_some_left(people, run, given.files, among))
+    judged = held_out(run, people)
+    left_out = check_some_left(people, run, given.files, among, judged)
+    return _Experiment(people, among, judged, left_out)
 
 
 def _settings(request: CountRequest, run: TrainedRun) -> dict[str, Any]:
@@ -302,8 +307,8 @@ def _estimates(
     known: list[KnownPicture] = []
     if experiment.people is not None:
         known = count_annotated(
-            experiment.people, run, load, scale=request.scale, reading=request.reading,
-            display=display,
+            experiment.people, run, load, judged=experiment.judged, scale=request.scale,
+            reading=request.reading, display=display,
         )  # fmt: skip
     counts = {one.image: one.count for one in counted if one.image not in experiment.among}
     estimates = group_means(counts, known, request.group, given.below)

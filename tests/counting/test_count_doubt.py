@@ -11,6 +11,7 @@ from PIL import Image
 from cellbench import count
 from cellbench.api.own_folders import import_own
 from cellbench.counting.annotated_pictures import also_annotated, check_range_fits, count_annotated
+from cellbench.counting.learned_pictures import held_out
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
@@ -264,7 +265,10 @@ class Brightness:
 
 def counts_of(stored, record, reading):
     run = SimpleNamespace(record=record)
-    found = count_annotated(stored, run, Brightness, scale=1, reading=reading, display=Display())
+    judged = held_out(run, stored)
+    found = count_annotated(
+        stored, run, Brightness, judged=judged, scale=1, reading=reading, display=Display()
+    )
     return {one.image: (one.truth, one.count) for one in found}
 
 
@@ -316,12 +320,11 @@ def test_a_record_of_another_revision_gives_neither_truth_nor_counts(home, tmp_p
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):
-    record = {**finished.record, "protocol": "everything"}
+    stored = open_set("adi-sim")
+    run = SimpleNamespace(record={**finished.record, "protocol": "everything"})
+    judged = held_out(run, stored)
     with pytest.raises(UserError, match="was trained on the images of adi-sim"):
-        count_annotated(
-            open_set("adi-sim"), SimpleNamespace(record=record), lambda: None, scale=1.0,
-            display=Display(),
-        )  # fmt: skip
+        count_annotated(stored, run, lambda: None, judged=judged, scale=1.0, display=Display())
 
 
 @pytest.mark.parametrize("name", ["nuclei-blobs", "nuclei-unet"])
