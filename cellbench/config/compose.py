@@ -104,8 +104,10 @@ def resolve(
         raw.setdefault(section, {})  # all their keys have defaults, which --set may change
     if loaded.data:
         check_foreign_parts(raw, f"The config {loaded.data[0]}")
+    whole = raw["data"].get("epochs") if isinstance(raw["data"], dict) else None
     changed = _apply(raw, overrides)
-    return _checked(raw, changed)
+    config = _checked(raw, changed)
+    return config if config.data.epochs == whole else replace(config, whole_epochs=whole)
 
 
 def config_of_record(plain: Any, source: str) -> ResolvedConfig:

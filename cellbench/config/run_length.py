@@ -40,8 +40,9 @@ def with_length(
             raise UserError(f"{option}: {in_words(kind)} is wanted here, not {value!r}.")
     if (epochs is None and budget_s is None) or not trained_by_steps(config):
         return config
-    if epochs is not None:
-        config = replace(config, data=replace(config.data, epochs=epochs))
+    if epochs is not None and epochs != config.data.epochs:
+        whole = config.whole_epochs or config.data.epochs
+        config = replace(config, data=replace(config.data, epochs=epochs), whole_epochs=whole)
     if budget_s is not None:
         config = replace(config, schedule=replace(config.schedule, budget_s=budget_s))
     return config

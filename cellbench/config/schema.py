@@ -115,6 +115,8 @@ class ResolvedConfig:
         schedule: see ScheduleConfig.
         data: see DataConfig.
         changed: keys that `--set` changed, with their values.
+        whole_epochs: passes that the files of the config ask for, where the command line asks for
+            others; None where they are its own. Neither recorded in the config nor hashed.
     """
 
     method: MethodInfo
@@ -124,11 +126,12 @@ class ResolvedConfig:
     schedule: ScheduleConfig
     data: DataConfig
     changed: tuple[str, ...] = ()
+    whole_epochs: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """The config as JSON-able dicts; what is hashed and recorded."""
         plain = asdict(self)
-        del plain["changed"]
+        del plain["changed"], plain["whole_epochs"]
         if not plain["data"]["prepare"]:
             # Newer than the first records: where it is not used, their hashes stand.
             del plain["data"]["prepare"]

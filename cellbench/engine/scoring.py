@@ -132,6 +132,7 @@ def write_result(
         Its file.
     """
     config, counter = experiment.config, training.counter
+    whole = config.whole_epochs
     content = {
         "run_id": experiment.id,
         "method": config.method.name,
@@ -148,6 +149,7 @@ def write_result(
         "seed": experiment.seed,
         "iterations": experiment.iterations,
         "epochs": round(experiment.iterations / training.train.steps_per_epoch, 3),
+        **({} if whole is None else {"whole_epochs": whole}),
         "weights": starting_weights(counter),
         "scored_weights": {"sha256": sha256_file(training.folder / WEIGHTS)},
         "selection": {

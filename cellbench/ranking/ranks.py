@@ -131,8 +131,10 @@ def _excluded(experiments: Sequence[Experiment]) -> list[str]:
 def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[float | None]:
     """The share of its schedule that each experiment was trained for; None for all of it.
 
-    A schedule is what most experiments of a method have as `data.epochs`, the longest of several
-    that are as frequent: whoever asks for less, by a budget or a number, has part of a training.
+    A schedule is what most experiments of a method have as theirs, the longest of several that are
+    as frequent, and never less than an experiment's own: whoever asks for less, by a budget or a
+    number, has part of a training. (Records of before `whole_epochs` have the number that was
+    asked for as their schedule: what is usual tells.)
     """
     lengths: dict[str, Counter[float]] = {}
     for experiment, reason in zip(experiments, excluded, strict=True):
@@ -145,6 +147,7 @@ def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[
         share = 1.0
         if not reason and usual:
             schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
+            schedule = max(schedule, *(run.schedule_epochs or 0 for run in experiment))
             share = min(run.epochs for run in experiment) / schedule
         # A budget that ends within the last pass has trained all of it but for rounding.
         shares.append(share if share < 0.995 else None)

@@ -189,6 +189,10 @@ class Record(_Part):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     iterations: Count = Field(description="Training steps.")
     epochs: Measured
+    whole_epochs: Count | None = Field(
+        None,
+        description="Passes of the method's whole schedule; absent where the config asks for them.",
+    )
     weights: Weights
     selection: Selection
     thresholds: dict[str, Number | None] = Field(description="Chosen on the validation part.")

@@ -47,7 +47,8 @@ class Run:
         prediction: (N,) predicted counts.
         selection: what the weights were chosen on: "val", "last", "train crops".
         budget_s: seconds that the number of steps was fitted to; None where it was set.
-        schedule_epochs: passes over the training images that its config asks for; None if unknown.
+        schedule_epochs: passes over the training images of its whole schedule: what its config
+            asks for, or asked for before the command line did; None if unknown.
         training: a hash of the losses of the training curve; empty where there are none. Two
             trainings from different seeds never share it.
         late_gain: share of the validation error that the last quarter of the steps took away, the
@@ -111,7 +112,7 @@ def summarise(record: "Record", path: Path) -> Run:
     schedule = record.config.get("schedule")
     budget = schedule.get("budget_s") if isinstance(schedule, dict) else None
     data = record.config.get("data")
-    epochs = data.get("epochs") if isinstance(data, dict) else None
+    epochs = record.whole_epochs or (data.get("epochs") if isinstance(data, dict) else None)
     losses = [row.loss for row in record.curve if row.loss is not None]
     training = hashlib.sha256(repr(losses).encode()).hexdigest()[:16] if losses else ""
     metrics = record.raw["metrics"]

@@ -35,6 +35,17 @@ def test_a_method_of_steps_takes_the_length():
     assert with_length(config, epochs=7).hash != config.hash
 
 
+def test_a_length_from_the_command_line_keeps_the_one_of_the_config_and_changes_no_hash():
+    config = resolve("dla_adi")
+    assert config.whole_epochs is None
+    assert with_length(config, epochs=104).whole_epochs is None
+    short = with_length(config, epochs=7)
+    assert short.whole_epochs == 104
+    assert with_length(short, epochs=9).whole_epochs == 104
+    assert resolve("dla_adi", overrides=["data.epochs=7"]).whole_epochs == 104
+    assert "whole_epochs" not in short.plain()
+
+
 @pytest.mark.parametrize("entry", COUNTER_ENTRIES, ids=lambda entry: entry.name)
 def test_what_is_read_from_the_source_is_what_the_class_has(entry):
     part = COUNTERS.get(entry.name)

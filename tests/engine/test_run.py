@@ -196,6 +196,7 @@ def test_the_toy_plugin_trains(bench):
         Request(toy, dataset="adi-sim", protocol="smoke", epochs=1, overrides=overrides)
     ).record
     assert "cellbench-toy" in {part["distribution"] for part in record["plugins"]}
+    assert (record["config"]["data"]["epochs"], record["whole_epochs"]) == (1, 104)
 
 
 def test_a_method_that_trains_itself_is_scored_like_any_other(bench):
@@ -208,5 +209,6 @@ def test_a_method_that_trains_itself_is_scored_like_any_other(bench):
     assert record["metrics"]["mae"] == pytest.approx(sum(abs(t - count) for t in truths) / 2)
     assert record["metrics"]["f1"] is None
     assert record["points"] is None
+    assert "whole_epochs" not in record
     assert record["thresholds"] == {}
     assert record["selection"]["validation_mae"] > 0

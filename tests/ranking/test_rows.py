@@ -245,3 +245,13 @@ def test_the_schedule_of_a_method_is_what_most_of_its_rows_have(table):
     assert {row.method: row.share for row in rows} == {
         "a": None, "a[x=1]": None, "a[x=2]": 0.4, "a[x=3]": None,
     }  # fmt: skip
+
+
+def test_where_all_rows_are_shortened_their_own_schedule_tells(table):
+    """As after a comparison with `--epochs 8`: nothing usual is there to measure by."""
+    short = of_schedule("a", 8, 8) | {"whole_epochs": 60}
+    rows = table(("a", 0, 2, short), ("a[x=1]", 0, 1, of_schedule("a", 8, 8, x=1) | {
+        "whole_epochs": 60,
+    }))  # fmt: skip
+    assert {row.rank for row in rows} == {None}
+    assert [row.share for row in rows] == pytest.approx([8 / 60, 8 / 60])
