@@ -56,8 +56,8 @@ def turn(method: str, kept: bool, crop: int) -> tuple[float, int]:
 
     from cellbench.config.compose import resolve
     from cellbench.engine.devices import autocast, choose_precision, keep_freed_memory
+    from cellbench.models.batch import Batch
     from cellbench.models.build import build_counter
-    from cellbench.models.counter import Batch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from cellbench.hashes import config_hash, content_hash, run_id_of
 from cellbench.metrics.scores import score
-from cellbench.records.hashes import config_hash, content_hash, run_id_of
 from cellbench.structures import CellSample, Prediction
 
 IMAGES = 100

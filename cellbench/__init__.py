@@ -10,6 +10,8 @@ first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cellbench.version import __version__
+
 if TYPE_CHECKING:
     from cellbench.api.counts import count
     from cellbench.api.exported import export
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
     from cellbench.api.recommended import recommend
     from cellbench.api.trained import run, verify
 
-__version__ = "0.1.0"
-
 __all__ = [
+    "__version__",
     "compare",
     "count",
     "datasets",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.config.schema import ResolvedConfig
-from cellbench.records.hashes import run_id
+from cellbench.hashes import run_id
 
 Key = tuple[str, str, str, int, int]
 """Config hash, manifest hash, protocol, split, seed."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from cellbench.config.compose import resolve
 from cellbench.config.sources import config_folders
 from cellbench.metrics.scores import score
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.matching import match_batch
 from cellbench.models.parts import DensityOutput, Proposals

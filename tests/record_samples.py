@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from cellbench.hashes import config_hash, run_id
 from cellbench.metrics.scores import score
-from cellbench.records.hashes import config_hash, run_id
 from cellbench.structures import CellSample, Prediction
 
 SIZE = (150, 100)

@@ -159,7 +159,7 @@ def verify_command(name: str | None) -> None:
     is in the test part too.
     """
     from cellbench.data.duplicates import find_twins
-    from cellbench.data.resolve import find_dataset
+    from cellbench.data.named_dataset import find_dataset
     from cellbench.data.set_damage import Damage, verify_set
     from cellbench.data.stored_set import open_set, sets_on_disk
 

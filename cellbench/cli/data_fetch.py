@@ -30,8 +30,8 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
     another server that holds the archives.
     """
     from cellbench.data.fetch import fetch_set
+    from cellbench.data.named_dataset import find_dataset
     from cellbench.data.own_sets.own_dataset import OwnSet
-    from cellbench.data.resolve import find_dataset
     from cellbench.data.stored_set import is_on_disk
 
     if url and len(names) > 1:

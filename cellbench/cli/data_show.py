@@ -70,7 +70,7 @@ def command(
 
 def _source(name: str) -> "tuple[list[str], Reader]":
     """The ids of a set, and what reads pixels and points of one."""
-    from cellbench.data.resolve import find_dataset
+    from cellbench.data.named_dataset import find_dataset
     from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import SIMULATORS
 

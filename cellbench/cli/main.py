@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from cellbench import __version__
 from cellbench.errors import RunError, UserError
+from cellbench.version import __version__
 
 # pydantic would look through all installed packages for plugins of its own, at every start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -1,6 +1,5 @@
 """What a complete config holds: its sections, and what each of their keys may be."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from annotated_types import Interval
 
 from cellbench.annotations import fits, in_words
 from cellbench.errors import UserError
+from cellbench.hashes import config_hash
 
 # Upper ends stop what no machine could hold or finish; no published recipe comes near them.
 Count = Annotated[int, Interval(ge=1, le=1_000_000)]
@@ -140,8 +140,7 @@ class ResolvedConfig:
     @property
     def hash(self) -> str:
         """SHA-256 of the plain config, hex."""
-        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return config_hash(self.plain())
 
 
 SECTIONS: dict[str, type] = {

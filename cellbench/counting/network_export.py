@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellbench import __version__
 from cellbench.counting.onnx_operators import OPSET, operators_known
 from cellbench.counting.trained_counter import TrainedCounter, load_counter
 from cellbench.errors import UserError
@@ -26,6 +25,7 @@ from cellbench.files.writing import safe_id, write_atomically
 from cellbench.models.counter import CellCounter
 from cellbench.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from cellbench.records.trained_runs import TrainedRun
+from cellbench.version import __version__
 
 INPUT = "pixels"
 METADATA = "cellbench"

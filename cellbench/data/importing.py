@@ -11,9 +11,9 @@ import numpy as np
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
+from cellbench.data.named_dataset import find_dataset
 from cellbench.data.own_sets.own_dataset import OwnSet
 from cellbench.data.own_sets.pairing import first
-from cellbench.data.resolve import find_dataset
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError

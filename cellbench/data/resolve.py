@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from cellbench import plugin_index
 from cellbench.data.contracts import DataSet
-from cellbench.data.own_sets.own_dataset import own_dataset
+from cellbench.data.named_dataset import find_dataset
 from cellbench.data.set_writer import Progress
 from cellbench.data.simulated import simulate_set
-from cellbench.data.stored_set import StoredSet, find_set, how_to_get, known_sets, own_manifest
+from cellbench.data.stored_set import StoredSet, find_set, how_to_get
 from cellbench.errors import UserError
-from cellbench.registry import DATASETS, SIMULATORS
-from cellbench.unknown_sets import unknown_set
+from cellbench.registry import SIMULATORS
 
 
 def resolve_set(
@@ -58,31 +56,11 @@ def resolve_set(
     return simulate_set(dataset.simulator, progress=progress)
 
 
-def find_dataset(name: str) -> DataSet:
-    """The data set of a name, the one that a simulator of it stands for, or a set of one's own.
-
-    Raises:
-        UserError: there is no data set and no simulator of this name.
-    """
-    if name in SIMULATORS:
-        name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
-    own = None if name in DATASETS else own_manifest(name)
-    if own is not None:
-        return own_dataset(own)
-    try:
-        dataset: DataSet = DATASETS.build({"type": name})
-    except UserError:
-        if name in DATASETS or plugin_index.unread_modules():  # a plugin that failed is named
-            raise
-        raise UserError(unknown_set(name, known_sets())) from None
-    return dataset
-
-
 def _fetch(dataset: DataSet) -> UserError | None:
     """Try to download a set; why it could not be had, None where it could or nobody offers it."""
     if not dataset.archives:
         return None
-    from cellbench.data.fetch import fetch_set
+    from cellbench.data.fetch import fetch_set  # every reader of annotations, half a second
 
     try:
         fetch_set(dataset)

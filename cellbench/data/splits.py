@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from cellbench.data.contracts import DataSet
+from cellbench.data.named_dataset import find_dataset
 from cellbench.data.part_sizes import part_sizes
-from cellbench.data.resolve import find_dataset
 from cellbench.data.stored_set import StoredSet
 from cellbench.errors import UserError
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from cellbench import __version__
+from cellbench.version import __version__
 
 CHUNK = 2**16
 

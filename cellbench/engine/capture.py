@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.engine.devices import autocast
-from cellbench.models.counter import Batch, CellCounter, total_loss
+from cellbench.models.batch import Batch
+from cellbench.models.counter import CellCounter, total_loss
 
 # Passes before the capture: libraries choose their algorithms and allocate their workspaces.
 _WARM_UP = 3

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-import cellbench
 from cellbench import plugin_index
 from cellbench.engine.devices import Processes
 from cellbench.models.counter import CellCounter
+from cellbench.version import __version__
 
 
 def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -71,7 +71,7 @@ def environment(
     import torchvision
 
     return {
-        "cellbench": cellbench.__version__,
+        "cellbench": __version__,
         "commit": git_commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -109,7 +109,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def git_commit() -> str | None:
     """The commit of the checkout that cellbench runs from, with `+` if it is changed; else None."""
-    folder = Path(cellbench.__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         # An environment inside another project's checkout is not that project's commit.
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")

@@ -30,7 +30,8 @@ from cellbench.engine.schedule import Plan
 from cellbench.engine.stages import enter_stage, learning_parameters, span_at, spans
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Show
-from cellbench.models.counter import Batch, CellCounter, total_loss
+from cellbench.models.batch import Batch
+from cellbench.models.counter import CellCounter, total_loss
 
 # Seconds between checkpoints; when one is written has no influence on what is computed.
 CHECKPOINT_EVERY_S = 45.0

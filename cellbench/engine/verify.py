@@ -30,9 +30,9 @@ from cellbench.engine.scoring import Scored, find_calibration, score_test
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
+from cellbench.hashes import is_intact
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.kept_weights import load_kept, state_of
-from cellbench.records.hashes import is_intact
 from cellbench.records.point_lists import PointLists, read_points
 from cellbench.records.record_file import read_record
 from cellbench.records.trained_runs import (

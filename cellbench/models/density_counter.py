@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images
+from cellbench.models.batch import Batch, Images
 from cellbench.models.parts import (
     Backbone,
     Decoder,

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
-
-if TYPE_CHECKING:
-    from cellbench.models.counter import Batch
+from cellbench.models.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +306,7 @@ class DensityLoss(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, output: DensityOutput, target: Tensor, valid: Tensor, batch: "Batch"
+        self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
         """The terms of the loss; those whose key starts with `loss` are summed and minimised.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images
+from cellbench.models.batch import Batch, Images
 from cellbench.models.matching import match_batch
 from cellbench.models.parts import (
     Backbone,

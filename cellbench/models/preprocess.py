@@ -1,7 +1,7 @@
 """From decoded images to what a network takes: stacked, padded, normalised, on the device."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from numpy.typing import NDArray
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from cellbench.models.counter import Images
+from cellbench.models.batch import Batch, Images
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,8 +45,6 @@ class Preprocessor(BaseDataPreprocessor):
             scale: input px per px of the original image.
             image_ids: one an image.
         """
-        from cellbench.models.counter import Images
-
         shapes = [array.shape[:2] for array in arrays]
         height, width = (
             -(-max(edges) // self.size_multiple) * self.size_multiple
@@ -102,8 +99,6 @@ class Preprocessor(BaseDataPreprocessor):
                 float32 arrays in px of the network input.
             training: as mmengine passes it; the data decide.
         """
-        from cellbench.models.counter import Batch
-
         images = self.images(data["arrays"], scale=data["scale"], image_ids=data["image_ids"])
         if "points" not in data:
             return {"images": images}

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cellbench.models.counter import CellCounter, Images, ValidationSet
+from cellbench.models.batch import Images
+from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.structures import Prediction
 
 

@@ -16,13 +16,13 @@ from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
+from cellbench.hashes import config_hash, is_intact, run_id_of
 from cellbench.metrics import counting
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.localisation import Detection, detect_over_radii, pool
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.ranking.tables import csv_cell
-from cellbench.records.hashes import config_hash, is_intact, run_id_of
 from cellbench.records.model import Image, Record
 from cellbench.records.point_lists import STEP_PX, read_points
 from cellbench.records.record_file import parse_record, records_folder

@@ -9,7 +9,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import cellbench
 from cellbench.errors import UserError
 from cellbench.files.reading import read_file
 
@@ -61,7 +60,7 @@ def published_file(store: Path | None = None) -> Path:
     """The store's own `leaderboards/published.csv` where it has one, else the shipped one."""
     if store is not None and (own := store / "leaderboards/published.csv").is_file():
         return own
-    package = Path(cellbench.__file__).parent
+    package = Path(__file__).parents[1]
     shipped = package / "published.csv"  # in a wheel
     return shipped if shipped.is_file() else package.parent / "leaderboards/published.csv"
 

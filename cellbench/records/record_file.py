@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
 from cellbench.files.writing import safe_id, write_atomically
-from cellbench.records.hashes import content_hash
+from cellbench.hashes import content_hash
 from cellbench.records.point_lists import PointLists, pack_points, points_sha256
 
 # pydantic takes a tenth of a second to import, which a leaderboard of known records need not.

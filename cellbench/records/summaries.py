@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.records.hashes import config_hash, is_intact, run_id_of
+from cellbench.hashes import config_hash, is_intact, run_id_of
 
 if TYPE_CHECKING:
     from cellbench.records.model import Record

@@ -12,7 +12,7 @@ from cellbench.config.schema import ResolvedConfig
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
-from cellbench.records.hashes import is_intact
+from cellbench.hashes import is_intact
 from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import find_record, read_record
 from cellbench.records.run_files import RECORD, WEIGHTS

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cellbench.data.resolve import find_dataset
+from cellbench.data.named_dataset import find_dataset
 from cellbench.data.splits import find_protocol, make_split
 from cellbench.data.stored_set import how_to_get, is_on_disk, known_sets, open_set
 from cellbench.errors import UserError

@@ -1,7 +1,6 @@
 """The contract of what a counter keeps: one seed, one result, all of it in its state dict."""
 
 import copy
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,15 +10,12 @@ from cellbench.models.counter import CellCounter, ValidationSet, total_loss
 from cellbench.structures import CellSample
 from cellbench.testing.agreement import check_equal
 from cellbench.testing.contract_claim import require
-from cellbench.testing.samples import batch_of, images_of, picture
-
-if TYPE_CHECKING:
-    from cellbench.testing.counters import CounterSubject
+from cellbench.testing.samples import CounterSubject, batch_of, images_of, picture
 
 RADIUS_PX = 4.0
 
 
-def one_seed_gives_one_loss(subject: "CounterSubject") -> None:
+def one_seed_gives_one_loss(subject: CounterSubject) -> None:
     """Chance in a step comes from torch's generator, which a run seeds, and from no other."""
     side, losses = subject.case.side, []
     for _ in range(2):
@@ -32,7 +28,7 @@ def one_seed_gives_one_loss(subject: "CounterSubject") -> None:
             f"{losses[1]}; draw from torch's generator alone")  # fmt: skip
 
 
-def training_twice_gives_the_same_counts(subject: "CounterSubject") -> None:
+def training_twice_gives_the_same_counts(subject: CounterSubject) -> None:
     """What `fit` computes depends on its arguments alone."""
     images = images_of(subject.counter, [picture(64, 64)[0]])
     (first,) = subject.counter.eval().infer(images)
@@ -43,7 +39,7 @@ def training_twice_gives_the_same_counts(subject: "CounterSubject") -> None:
     check_equal(first, second)
 
 
-def choosing_candidates_leaves_them_alone(subject: "CounterSubject") -> None:
+def choosing_candidates_leaves_them_alone(subject: CounterSubject) -> None:
     """`select` is called again with other thresholds on the candidates of one `infer`."""
     counter = subject.counter.eval()
     (candidates,) = counter.infer(images_of(counter, [picture(64, 64)[0]]))
@@ -56,7 +52,7 @@ def choosing_candidates_leaves_them_alone(subject: "CounterSubject") -> None:
         require(False, f"`select` changes the candidates that it is given ({error})")
 
 
-def counting_changes_no_state(subject: "CounterSubject") -> None:
+def counting_changes_no_state(subject: CounterSubject) -> None:
     """Weights and buffers are those of before, and it still counts as it is told to."""
     before = {name: value.clone() for name, value in subject.counter.state_dict().items()}
     subject.counter.eval().predict(images_of(subject.counter, [picture(64, 64)[0]]))
@@ -66,7 +62,7 @@ def counting_changes_no_state(subject: "CounterSubject") -> None:
     require(not training, f"counting leaves {training[:3]} in training mode")
 
 
-def a_saved_counter_counts_as_before(subject: "CounterSubject") -> None:
+def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
     """Its state dict holds all that it needs, with what it chose on validation."""
     counter = subject.counter.eval()
     _calibrate(counter)

@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 
 from cellbench.engine.devices import autocast
 from cellbench.engine.stages import enter_stage, learning_parameters
-from cellbench.models.counter import Batch, CellCounter, Stage, total_loss
+from cellbench.models.batch import Batch
+from cellbench.models.counter import CellCounter, Stage, total_loss
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.folding import fold_batch_norms
 from cellbench.models.point_counter import PointCounter
@@ -27,32 +27,12 @@ from cellbench.testing.counter_state import (
 )
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import READS
-from cellbench.testing.samples import CounterCase, batch_of, images_of, picture
+from cellbench.testing.samples import CounterCase, CounterSubject, batch_of, images_of, picture
 
 # A gradient that is zero in exact arithmetic is rounding noise in float32: far below the rest.
 NOISE = 1e-7
 # (width, height) of pictures and px of the network input per px of them.
 SIZES = (((64, 64), 1.0), ((800, 64), 1.0), ((99, 90), 0.5), ((125, 97), 2.0), ((17, 5), 1.0))
-
-
-@dataclass(slots=True)
-class CounterSubject:
-    """A counter under test.
-
-    Attributes:
-        case: what it is built from.
-        counter: built once for all claims; trained if it trains itself.
-        stepped: whether it is trained by steps.
-    """
-
-    case: CounterCase
-    counter: CellCounter
-    stepped: bool
-
-    @classmethod
-    def of(cls, case: CounterCase) -> "CounterSubject":
-        """Build the counter of a case."""
-        return cls(case, *case.build_trained())
 
 
 def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Tensor:

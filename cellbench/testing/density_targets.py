@@ -1,7 +1,6 @@
 """The contract of density targets, as tests."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,12 +9,10 @@ from torch import Tensor
 from cellbench.models.parts import DensityTarget
 from cellbench.registry import TARGETS
 from cellbench.testing.contract_claim import Claim, require
-
-if TYPE_CHECKING:
-    from cellbench.testing.network_parts import PartSubject
+from cellbench.testing.part_subject import PartSubject
 
 
-def a_target_flips_and_turns_with_its_points(subject: "PartSubject", *, margin_px: int = 0) -> None:
+def a_target_flips_and_turns_with_its_points(subject: PartSubject, *, margin_px: int = 0) -> None:
     """Dots in the middle of pixels, as annotations are: mirroring them is exact."""
     points = _dots(0)
     flipped = torch.stack([64 - points[:, 0], points[:, 1]], dim=1)
@@ -26,7 +23,7 @@ def a_target_flips_and_turns_with_its_points(subject: "PartSubject", *, margin_p
         torch.testing.assert_close(transposed, plain.mT, rtol=0, atol=1e-6)
 
 
-def a_target_sums_to_its_points_everywhere(subject: "PartSubject", *, margin_px: int = 0) -> None:
+def a_target_sums_to_its_points_everywhere(subject: PartSubject, *, margin_px: int = 0) -> None:
     """At borders, in corners, several in one pixel, one alone and none."""
     corners = torch.tensor([[0.0, 0.0], [63.99, 63.99], [0.5, 63.5], [30.0, 0.1], [63.9, 31.0]])
     shared = torch.tensor([[20.5, 20.5], [20.5, 20.5], [20.5, 20.5]])
@@ -45,7 +42,7 @@ def _dots(seed: int, number: int = 40, size: int = 64) -> Tensor:
 
 
 def _maps(
-    subject: "PartSubject",
+    subject: PartSubject,
     points: Sequence[Tensor],
     stride: int,
     margin_px: int,

@@ -30,8 +30,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.counter import CellCounter
 from cellbench.plugin_index import entries
 from cellbench.testing.contract_claim import require
 

@@ -3,18 +3,15 @@
 import copy
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cellbench.config.sources import find_config, load_file
 from cellbench.models.counter import total_loss
 from cellbench.models.parts import Matcher, Pairs, ProposalLoss, Proposals
-from cellbench.registry import CONVS, REGISTRIES
+from cellbench.registry import CONVS
 from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.counters import (
     CounterSubject,
@@ -26,45 +23,7 @@ from cellbench.testing.counters import (
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.density_targets import TARGET_CLAIMS
 from cellbench.testing.fake_cuda import READS
-from cellbench.testing.samples import CounterCase
-
-# A method that has a place for each role.
-HOSTS = {
-    "target": "cellbench:methods/csrnet.py",
-    **dict.fromkeys(
-        ("backbone", "conv", "decoder", "head", "matcher", "loss"), "cellbench:methods/p2pnet.py"
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PartSubject:
-    """A part under test.
-
-    Attributes:
-        role: as in `cellbench.registry.REGISTRIES`.
-        config: `type` and options, as in a method's config.
-        model: of a method that uses it so; None for one of cellbench's with the part in its place.
-    """
-
-    role: str
-    config: Mapping[str, Any]
-    model: Mapping[str, Any] | None = None
-
-    def build(self, **given: Any) -> Any:
-        """The part."""
-        return REGISTRIES[self.role].build(self.config, **given)
-
-    def host(self) -> CounterCase:
-        """The method that it is tried in."""
-        if self.model is not None:
-            return CounterCase(str(self.config["type"]), self.model)
-        model = copy.deepcopy(load_file(find_config(HOSTS[self.role]))["model"])
-        if self.role == "conv":
-            model["decoder"]["conv"] = dict(self.config)
-        else:
-            model[self.role] = dict(self.config)
-        return CounterCase(str(self.config["type"]), model)
+from cellbench.testing.part_subject import HOSTS, PartSubject
 
 
 def a_counter_with_it_learns(subject: PartSubject) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.counter import CellCounter
 from cellbench.structures import CellSample, Points
 
 # Some 145 px a cell, about as dense as the cells of ADI.
@@ -43,6 +44,26 @@ class CounterCase:
         if type(counter).fit is CellCounter.fit:
             return counter, True
         return counter, not counter.fit(*training_data(self.side))
+
+
+@dataclass(slots=True)
+class CounterSubject:
+    """A counter under test.
+
+    Attributes:
+        case: what it is built from.
+        counter: built once for all claims; trained if it trains itself.
+        stepped: whether it is trained by steps.
+    """
+
+    case: CounterCase
+    counter: CellCounter
+    stepped: bool
+
+    @classmethod
+    def of(cls, case: CounterCase) -> "CounterSubject":
+        """Build the counter of a case."""
+        return cls(case, *case.build_trained())
 
 
 def picture(

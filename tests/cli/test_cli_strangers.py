@@ -13,7 +13,7 @@ from cellbench.cli.main import main
 from cellbench.config.compose import config_of_record
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
-from cellbench.records.hashes import content_hash
+from cellbench.hashes import content_hash
 from cellbench.records.record_file import read_record
 
 
@@ -70,7 +70,7 @@ def spoil(path, edit):
     try:
         record["config_hash"] = config_of_record(record["config"], "It").hash
     except Exception:
-        from cellbench.records.hashes import config_hash
+        from cellbench.hashes import config_hash
 
         record["config_hash"] = config_hash(record["config"])
     record["content_hash"] = content_hash(record)

@@ -14,8 +14,9 @@ import torch
 from counter_cases import DECODER_CASES, STEPPED, DecoderCase, built_in, case
 
 from cellbench.config.sources import config_folders, load_file
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, total_loss
+from cellbench.models.counter import total_loss
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.point_counter import PointCounter
 from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, MATCHERS

@@ -3,7 +3,8 @@ import pytest
 
 from cellbench.data import fetch
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints, SimulatedImage, Simulator
-from cellbench.data.resolve import find_dataset, resolve_set
+from cellbench.data.named_dataset import find_dataset
+from cellbench.data.resolve import resolve_set
 from cellbench.data.set_writer import NewItem, write_set
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS, SIMULATORS

@@ -18,8 +18,8 @@ from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import verify_record
 from cellbench.engine.work_progress import Display
+from cellbench.hashes import content_hash
 from cellbench.metrics.calibration import choose_calibration
-from cellbench.records.hashes import content_hash
 
 
 @pytest.fixture(scope="module")

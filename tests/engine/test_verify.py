@@ -13,7 +13,7 @@ from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.records.hashes import content_hash
+from cellbench.hashes import content_hash
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import read_record
 from cellbench.records.trained_runs import weights_match_record

@@ -40,9 +40,9 @@ from cellbench.data.points import read_point_file
 from cellbench.data.reader import ReadOptions, read_whole
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
+from cellbench.hashes import content_hash
 from cellbench.ranking import published
 from cellbench.records import result_cache
-from cellbench.records.hashes import content_hash
 from cellbench.records.point_lists import pack_points
 from cellbench.records.point_lists import read_points as read_sidecar
 from cellbench.records.record_file import parse_record, write_record

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from cellbench.errors import PartError
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, Images, ValidationSet
+from cellbench.models.counter import ValidationSet
 from cellbench.models.density_counter import DensityCounter, tile_evenly
 from cellbench.models.parts import Backbone, Decoder, DensityLoss, FeatureShape
 from cellbench.models.readout import DensityReadout

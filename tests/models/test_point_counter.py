@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from cellbench.errors import PartError, UserError
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, Images, ValidationSet
+from cellbench.models.counter import ValidationSet
 from cellbench.models.matching import match_batch
 from cellbench.models.parts import Backbone, Decoder, FeatureShape, Head, Matcher, Proposals
 from cellbench.models.point_counter import PointCounter

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from record_samples import sample_images, sample_points, sample_record
 
+from cellbench.hashes import content_hash
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.scores import score
 from cellbench.ranking import audit
 from cellbench.ranking.audit import audit_set
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.tables import write_tables
-from cellbench.records.hashes import content_hash
 from cellbench.records.point_lists import pack_points
 from cellbench.records.record_file import read_record, write_record
 from cellbench.records.store import load_records

@@ -6,9 +6,9 @@ import pytest
 from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
+from cellbench.hashes import content_hash
 from cellbench.ranking.audit import audit_set
 from cellbench.ranking.contributions import Outcome, add_records
-from cellbench.records.hashes import content_hash
 from cellbench.records.record_file import read_record, records_folder, write_record
 from cellbench.records.run_files import RECORD
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from cellbench import hashes
 from cellbench.config.compose import resolve
 from cellbench.experiment import Experiment
-from cellbench.records import hashes, record_file
+from cellbench.records import record_file
 from cellbench.records.trained_runs import recorded_config
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards" / "records"

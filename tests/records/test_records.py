@@ -14,8 +14,8 @@ import pytest
 from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
+from cellbench.hashes import config_hash, content_hash, is_intact, run_id
 from cellbench.records import model
-from cellbench.records.hashes import config_hash, content_hash, is_intact, run_id
 from cellbench.records.point_lists import STEP_PX, pack_points, points_sha256, read_points
 from cellbench.records.record_file import (
     find_record,

@@ -14,9 +14,9 @@ import pytest
 from record_samples import sample_images, sample_points, sample_record
 
 from cellbench.errors import UserError
+from cellbench.hashes import content_hash, run_id
 from cellbench.ranking.row_cache import ranked_rows
 from cellbench.records import result_cache
-from cellbench.records.hashes import content_hash, run_id
 from cellbench.records.point_lists import pack_points, read_points
 from cellbench.records.record_file import read_record, records_folder, write_record
 from cellbench.records.store import load_records

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from cellbench.data.stored_set import open_set
-from cellbench.records.hashes import config_hash, run_id
+from cellbench.hashes import config_hash, run_id
 from cellbench.records.record_file import write_record
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from cellbench.errors import UserError
-from cellbench.records.hashes import is_intact
+from cellbench.hashes import is_intact
 from cellbench.records.record_file import read_record
 from cellbench.sweeps import ray_executor, ray_work
 from cellbench.sweeps.combinations import GridOverrides

@@ -14,10 +14,9 @@ from cellbench.registry import REGISTRIES
 from cellbench.structures import Prediction
 from cellbench.testing import counters, data, network_parts
 from cellbench.testing.contract_claim import ContractError
-from cellbench.testing.counters import CounterSubject
 from cellbench.testing.data import DataSubject
-from cellbench.testing.network_parts import PartSubject
-from cellbench.testing.samples import CounterCase
+from cellbench.testing.part_subject import PartSubject
+from cellbench.testing.samples import CounterCase, CounterSubject
 
 
 @pytest.fixture

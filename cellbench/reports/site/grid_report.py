@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-import cellbench
 from cellbench.data.splits import PROTOCOLS
 from cellbench.errors import UserError
 from cellbench.files.writing import safe_id, write_atomically
@@ -30,6 +29,7 @@ from cellbench.reports.sheets import Sheet, latex
 from cellbench.reports.site.charts import Dot, Span, curves, limit_lines, scatter, spans
 from cellbench.reports.site.page_writer import render_page
 from cellbench.reports.site.ranked_tables import records_of
+from cellbench.version import __version__
 
 # Cells with a chart of their own; of more the best ones.
 _MOST_CHARTS = 6
@@ -114,7 +114,7 @@ def versions_sentence(part: GridResults) -> str:
                 found.setdefault(key, set()).add(value)
     listed = [f"{key} {' and '.join(sorted(values))}" for key, values in found.items()]
     stated = ", ".join(listed) or "versions that its records do not state"
-    return f"{len(runs)} records, made with {stated}; tables by cellbench {cellbench.__version__}."
+    return f"{len(runs)} records, made with {stated}; tables by cellbench {__version__}."
 
 
 def _shown(part: ReportPart) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _charts(part: GridResults, effects: Sequence[Effect]) -> list[tuple[str, Mar
 
 def _tex(name: str, parts: Sequence[dict[str, Any]]) -> str:
     lines = [
-        f"% Report of the grid {latex(name)}, written by cellbench {cellbench.__version__} from",
+        f"% Report of the grid {latex(name)}, written by cellbench {__version__} from",
         r"% records; needs \usepackage{booktabs}. Edits are lost when it is written again.",
         "",
     ]

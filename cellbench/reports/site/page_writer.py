@@ -17,11 +17,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-import cellbench
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
 from cellbench.files.writing import write_atomically, writing
 from cellbench.ranking.tables import plain
+from cellbench.version import __version__
 
 STATE = "made-from.json"
 MAX_STATE_BYTES = 64 * 2**20
@@ -141,7 +141,7 @@ class PageWriter:
         self._keep_account(self.made)
 
     def _keep_account(self, pages: Mapping[str, tuple[str, int]]) -> None:
-        document = {"cellbench": cellbench.__version__, "pages": dict(sorted(pages.items()))}
+        document = {"cellbench": __version__, "pages": dict(sorted(pages.items()))}
         text = json.dumps(document, indent=0) + "\n"
         write_atomically(self.folder / STATE, text.encode("utf-8"), elsewhere="--out")
 
@@ -168,7 +168,7 @@ def render_page(
             scripts=[Markup(text) for text in texts],
             policy=_policy([_asset(_STYLE)], texts),
             data=None if data is None else embedded_json(data),
-            version=cellbench.__version__,
+            version=__version__,
             **values,
         )
     )
@@ -239,4 +239,4 @@ def _code() -> str:
         path for path in _HERE.rglob("*") if path.suffix in (".py", ".html", ".css", ".js")
     )
     texts = b"".join(path.read_bytes() for path in files)
-    return hashlib.sha256(cellbench.__version__.encode() + texts).hexdigest()
+    return hashlib.sha256(__version__.encode() + texts).hexdigest()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch
+from cellbench.models.batch import Batch
 from cellbench.models.parts import DensityLoss, DensityOutput
 from cellbench.registry import LOSSES
 

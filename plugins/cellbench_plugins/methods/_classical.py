@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellbench.data.whole_images import WholeImages
-from cellbench.models.counter import Batch, Images, ValidationSet
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import ValidationSet
 from cellbench.models.scored import ScoredCounter
 from cellbench.structures import CellSample, Points, Prediction
 

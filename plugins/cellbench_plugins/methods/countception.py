@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cellbench.models.counter import Images
+from cellbench.models.batch import Images
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import Backbone, DensityLoss, DensityOutput, DensityTarget, FeatureShape
 from cellbench.models.readout import DensityReadout

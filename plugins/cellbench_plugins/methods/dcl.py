@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images, Stage
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import Stage
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import (
     ConvFactory,

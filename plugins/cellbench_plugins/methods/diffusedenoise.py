@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from cellbench.errors import PartError
 from cellbench.metrics.localisation import detect, pool
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.models.parts import Backbone, Decoder
 from cellbench.models.peaks import local_maxima
 from cellbench.models.preprocess import to_device

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch
+from cellbench.models.batch import Batch
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import (
     ConvFactory,

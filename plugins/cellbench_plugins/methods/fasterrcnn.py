@@ -12,7 +12,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images
+from cellbench.models.batch import Batch, Images
 from cellbench.models.parts import Backbone
 from cellbench.models.scored import (
     ScoredCounter,

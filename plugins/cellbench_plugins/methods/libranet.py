@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, CellCounter, Images, Stage
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter, Stage
 from cellbench.models.parts import Backbone
 from cellbench.registry import BACKBONES, COUNTERS, PartRegistry
 from cellbench.structures import Prediction

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cellbench.errors import UserError
-from cellbench.models.counter import Batch, CellCounter, Images, ValidationSet
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.registry import COUNTERS
 from cellbench.structures import Prediction
 

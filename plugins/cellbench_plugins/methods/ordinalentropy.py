@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch
+from cellbench.models.batch import Batch
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import DensityLoss, DensityOutput
 from cellbench.registry import COUNTERS, LOSSES

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch
+from cellbench.models.batch import Batch
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import ConvFactory, Decoder, DensityLoss, DensityOutput, FeatureShape
 from cellbench.registry import COUNTERS, DECODERS, LOSSES

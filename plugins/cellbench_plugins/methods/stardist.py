@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images
+from cellbench.models.batch import Batch, Images
 from cellbench.models.peaks import local_maxima, subpixel_offsets
 from cellbench.models.scored import (
     ScoredCounter,

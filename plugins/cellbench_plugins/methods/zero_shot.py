@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter
 from cellbench.models.scored import original_points, scored
 from cellbench.models.weights import WeightsInfo
 from cellbench.registry import COUNTERS

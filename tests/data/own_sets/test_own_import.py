@@ -11,8 +11,8 @@ from annotation_samples import FORMATS, WHOLE_PIXELS, copy_pictures, nuclei_pict
 from PIL import Image
 
 from cellbench import count, import_own, run, verify
+from cellbench.data.named_dataset import find_dataset
 from cellbench.data.own_sets.own_import import understand_folder
-from cellbench.data.resolve import find_dataset
 from cellbench.data.set_damage import verify_set
 from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import open_set, own_sets

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, Images
+from cellbench.models.batch import Batch, Images
 from cellbench.models.parts import DensityOutput
 from cellbench_plugins.losses.density import DensityMSE
 

@@ -6,8 +6,9 @@ import torch
 
 from cellbench.config.sources import config_folders, load_file
 from cellbench.metrics.localisation import detect
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, ValidationSet
+from cellbench.models.counter import ValidationSet
 from cellbench.models.parts import DensityOutput
 from cellbench.models.peaks import local_maxima
 from cellbench.structures import CellSample

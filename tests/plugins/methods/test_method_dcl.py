@@ -9,8 +9,8 @@ import torch
 from cellbench.config.compose import merge
 from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch
 from cellbench.models.parts import FeatureShape
 from cellbench_plugins.methods.dcl import GlobalMessages
 

@@ -5,7 +5,8 @@ import torch
 from cellbench.data.whole_images import WholeImages
 from cellbench.engine.evaluation import infer
 from cellbench.errors import PartError
-from cellbench.models.counter import Batch, ValidationSet
+from cellbench.models.batch import Batch
+from cellbench.models.counter import ValidationSet
 from cellbench.models.parts import Backbone, Decoder, FeatureShape
 from cellbench.structures import CellSample, no_points
 from cellbench_plugins.methods._denoiser import CountBranch, DenoisingUNet

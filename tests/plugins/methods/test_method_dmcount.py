@@ -8,8 +8,8 @@ import torch
 
 from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
+from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch, Images
 from cellbench.models.parts import DensityOutput, FeatureShape
 from cellbench_plugins._ops.lattice import lattice
 from cellbench_plugins.methods.dmcount import DMCountLoss, UpsampledConvs

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cellbench.errors import PartError
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch
 
 MODEL = {
     "type": "FasterRCNN",

@@ -10,8 +10,8 @@ from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.work_progress import Display
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch
 from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.records.record_file import same_result
 from cellbench_plugins._ops.weighing import END, WEIGHTS, added, rewards

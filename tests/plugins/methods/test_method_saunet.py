@@ -10,8 +10,8 @@ from cellbench.config.compose import merge
 from cellbench.config.sources import find_config, load_file
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages
+from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
-from cellbench.models.counter import Batch
 from cellbench.structures import CellSample
 from cellbench_plugins.methods._pyramids import SelfAttention
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter
 from cellbench.models.parts import Matcher
 from cellbench.registry import COUNTERS, MATCHERS
 from cellbench.structures import Prediction

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.data.contracts import Picture, Transform
-from cellbench.models.counter import Batch, CellCounter, Images
+from cellbench.models.batch import Batch, Images
+from cellbench.models.counter import CellCounter
 from cellbench.registry import COUNTERS, TRANSFORMS
 from cellbench.structures import Prediction
 

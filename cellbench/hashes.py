@@ -1,4 +1,4 @@
-"""Hashes of records: which run one is of, and whether it is as it was written."""
+"""Hashes of configs, runs and records: what they are, and whether they are as written."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from cellbench.errors import UserError
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a resolved config, hexadecimal; the same as the config's own."""
+    """SHA-256 of a resolved config, JSON-able, hexadecimal."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
