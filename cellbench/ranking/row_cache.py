@@ -15,7 +15,6 @@ from typing import Any
 from cellbench.ranking import (
     clusters,
     ranks,
-    row_cache,
     rows,
     shared_errors,
     shared_ranks,
@@ -29,10 +28,7 @@ from cellbench.records.record_file import records_folder
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.store import Loaded, datasets_with_records, load_records, record_stamps
 
-_CODE = (
-    shared_errors, shared_ranks, clusters, ranks, rows, row_cache, summaries, record_store,
-    statistics,
-)  # fmt: skip
+_CODE = (shared_errors, shared_ranks, clusters, ranks, rows, summaries, record_store, statistics)
 _NAMES = tuple(f.name for f in fields(Row))
 
 
@@ -61,7 +57,8 @@ def ranked_rows(
     found: list[Row] = []
     problems: list[str] = []
     stores = [store, *others]
-    code = [Path(str(module.__file__)).stat().st_mtime_ns for module in _CODE]
+    files = [__file__, *(str(module.__file__) for module in _CODE)]
+    code = [Path(file).stat().st_mtime_ns for file in files]
     for name in datasets_with_records(*stores) if dataset is None else [dataset]:
         folders = [(records_folder(place) / name).resolve() for place in stores]
         facts = (_NAMES, code, [(str(folder), record_stamps(folder)) for folder in folders])
