@@ -2,7 +2,8 @@
 
 The lines are a seeded sample of the metrics, the core and the matchers, changed in a copy of the
 checkout. A change is tried on the fast test modules that bear the name of its module or import it.
-A survivor is a claim that no test makes, or a change of the speed or of nothing. On Linux, macOS.
+Those that survive are tried again on slower modules. Who survives that too is a claim that no test
+makes, or a change of the speed or of nothing. On Linux, macOS.
 """
 
 import argparse
@@ -33,9 +34,24 @@ CODE = (
 )  # fmt: skip
 GPU_ONLY = ("cellbench/engine/capture.py",)
 SLOW_TESTS = re.compile(r"/(cli|contracts|gpu|hostile|sweeps)/|/test_real_")
-# Test modules for a line: of so many, as many as take so many seconds of a core together; one that
-# takes longer is not tried.
-CANDIDATES, SECONDS, MOST_SECONDS = 7, 8.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Which test modules are tried for a line.
+
+    Attributes:
+        candidates: at most so many, those nearest by name and import.
+        seconds: no further one once they took so many seconds of a core together.
+        longest_s: one that takes longer is not tried.
+    """
+
+    candidates: int
+    seconds: float
+    longest_s: float
+
+
+QUICK, PATIENT = Effort(7, 8.0, 30.0), Effort(14, 400.0, 300.0)
 # Imported once, before the processes of the tests are forked; nothing of cellbench.
 IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
             "skimage.feature", "safetensors.torch")  # fmt: skip
@@ -139,7 +155,7 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-def tests_of(files: set[str]) -> dict[str, list[str]]:
+def tests_of(files: set[str], most: int) -> dict[str, list[str]]:
     """Test modules by file: of its name, then those that import it, or a module that does."""
     tests = {str(t.relative_to(ROOT)): imports(t) for t in sorted(ROOT.glob("tests/**/test_*.py"))}
     sources = [*ROOT.glob("cellbench/**/*.py"), *ROOT.glob("plugins/**/*.py")]
@@ -153,7 +169,7 @@ def tests_of(files: set[str]) -> dict[str, list[str]]:
             for test, used in tests.items()
             if not SLOW_TESTS.search(test) and (used & users or f"/{folder}/" in test)
         }
-        found[file] = sorted(ranks, key=ranks.__getitem__)[:CANDIDATES]
+        found[file] = sorted(ranks, key=ranks.__getitem__)[:most]
     return found
 
 
@@ -194,19 +210,20 @@ def run_tests(tree: Path, tests: list[str], limit_s: float) -> tuple[bool, float
 class Suite:
     """The tests of a copy of the checkout; each module is run unchanged before it is believed."""
 
-    def __init__(self, tree: Path, tests: dict[str, list[str]]) -> None:
-        self.tree, self.tests = tree, tests
+    def __init__(self, tree: Path, files: set[str], effort: Effort) -> None:
+        self.tree, self.effort = tree, effort
+        self.tests = tests_of(files, effort.candidates)
         self.seconds: dict[str, float] = {}
 
     def kills(self, mutant: Mutant) -> bool:
         """Whether a test fails on the changed file, or takes far longer than on the file."""
-        file, left = self.tree / mutant.file, SECONDS
+        file, left = self.tree / mutant.file, self.effort.seconds
         kept = file.read_text(encoding="utf-8")
         for test in self.tests[mutant.file]:
             if test not in self.seconds:
-                passed, took = run_tests(self.tree, [test], MOST_SECONDS)
+                passed, took = run_tests(self.tree, [test], self.effort.longest_s)
                 self.seconds[test] = took if passed else float("inf")
-            if self.seconds[test] > MOST_SECONDS:
+            if self.seconds[test] > self.effort.longest_s:
                 continue
             file.write_text(mutant.text, encoding="utf-8")
             passed, _ = run_tests(self.tree, [test], 3 * self.seconds[test] + 5)
@@ -238,23 +255,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files that match this regular expression")
     given = parser.parse_args()
-    chosen = [m for m in sample(given.lines, given.seed) if re.search(given.only, m.file)]
-    tests = tests_of({mutant.file for mutant in chosen})
+    left = [m for m in sample(given.lines, given.seed) if re.search(given.only, m.file)]
+    total = len(left)
     for name in IMPORTED:
         importlib.import_module(name)
-    killed = 0
     with tempfile.TemporaryDirectory() as folder:
         sys.dont_write_bytecode = True
         os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         os.environ.setdefault("CELLBENCH_SIMULATED", str(Path(folder) / "home"))
         copy_checkout(Path(folder) / "tree")
-        suite = Suite(Path(folder) / "tree", tests)
-        for number, mutant in enumerate(chosen, 1):
-            dies = suite.kills(mutant)
-            killed += dies
-            change = f"{mutant.file}:{mutant.line}  {mutant.was}  ->  {mutant.now}"
-            print(f"{number}/{len(chosen)} {'killed' if dies else 'SURVIVED'} {change}", flush=True)
-    print(f"{killed} of {len(chosen)} changed lines made a test fail")
+        for effort in (QUICK, PATIENT):
+            suite = Suite(Path(folder) / "tree", {mutant.file for mutant in left}, effort)
+            left = survivors(suite, left)
+    print(f"{total - len(left)} of {total} changed lines made a test fail")
+
+
+def survivors(suite: Suite, mutants: list[Mutant]) -> list[Mutant]:
+    """Try each and say how it went; those that no test kills."""
+    alive = []
+    for number, mutant in enumerate(mutants, 1):
+        dies = suite.kills(mutant)
+        alive += [] if dies else [mutant]
+        change = f"{mutant.file}:{mutant.line}  {mutant.was}  ->  {mutant.now}"
+        print(f"{number}/{len(mutants)} {'killed' if dies else 'SURVIVED'} {change}", flush=True)
+    return alive
 
 
 if __name__ == "__main__":
