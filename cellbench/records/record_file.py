@@ -141,12 +141,16 @@ def find_record(store: Path, run_id: str) -> Path | None:
 def same_result(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The keys in which two records differ, timing and environment apart; empty if in none.
 
-    Only what the schemas of both know is compared: the hash of the scored weights where both have
-    it; of points, the hash of the points themselves where both have that; of parts, those that
+    Only what the schemas of both know is compared: the hash of the scored weights and the passes of
+    the whole schedule where both have them; of points, the hash of the points themselves where both have that; of parts, those that
     the older schema lists.
     """
     a, b = json.loads(_dump(a)), json.loads(_dump(b))  # no tuples
-    apart = {*_CIRCUMSTANCES, *({"scored_weights"} - (a.keys() & b.keys())), "points"}
+    apart = {
+        *_CIRCUMSTANCES,
+        *({"scored_weights", "whole_epochs"} - (a.keys() & b.keys())),
+        "points",
+    }
     if a.get("schema", 1) != b.get("schema", 1):
         older, newer = sorted((a, b), key=lambda record: int(record.get("schema", 1)))
         if all(part in newer["plugins"] for part in older["plugins"]):

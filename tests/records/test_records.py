@@ -227,6 +227,8 @@ def test_records_of_two_versions_are_compared_by_what_both_hold(tmp_path):
     old = {k: v for k, v in new.items() if k != "scored_weights"}
     old |= {"schema": 1, "points": {"file": "x.npz", "sha256": "0" * 64}, "content_hash": ""}
     assert same_result(old, new) == []
+    assert same_result(old, dict(new, whole_epochs=104)) == []
+    assert same_result(dict(new, whole_epochs=60), dict(new, whole_epochs=104)) == ["whole_epochs"]
     part = {"role": "transform", "name": "Grey", "distribution": "x", "version": "1"}
     listed = dict(new, plugins=[*new["plugins"], part])
     assert same_result(listed, old) == []
