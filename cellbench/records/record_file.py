@@ -142,8 +142,8 @@ def same_result(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The keys in which two records differ, timing and environment apart; empty if in none.
 
     Only what the schemas of both know is compared: the hash of the scored weights and the passes of
-    the whole schedule where both have them; of points, the hash of the points themselves where both have that; of parts, those that
-    the older schema lists.
+    the whole schedule where both have them; of points, the hash of the points themselves where both
+    have that; of parts, those that the older schema lists.
     """
     a, b = json.loads(_dump(a)), json.loads(_dump(b))  # no tuples
     apart = {
