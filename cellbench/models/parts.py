@@ -94,18 +94,6 @@ class Decoder(nn.Module, ABC):
         """Fuse the backbone's maps, finest first, into one (B, C, H/s, W/s)."""
 
 
-def pick_level(in_shapes: Sequence[FeatureShape], stride: int) -> int:
-    """The index of the level with a stride.
-
-    Raises:
-        ValueError: no level has it.
-    """
-    for index, shape in enumerate(in_shapes):
-        if shape.stride == stride:
-            return index
-    raise ValueError(f"stride {stride} is none of {[shape.stride for shape in in_shapes]}")
-
-
 @dataclass(slots=True)
 class Proposals:
     """Candidate cells of a batch, before matching or thresholding.

@@ -173,10 +173,3 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."
         )
     return TrainedRun(record, config, path, weights, source)
-
-
-def known_runs(store: Path) -> list[Path]:
-    """Folders of finished runs with their weights, the newest first."""
-    found = [file.parent for file in (store / "runs").glob(f"*/*/{RECORD}")]
-    whole = [folder for folder in found if (folder / WEIGHTS).is_file()]
-    return sorted(whole, key=lambda folder: -(folder / RECORD).stat().st_mtime)

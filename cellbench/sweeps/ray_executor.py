@@ -73,8 +73,6 @@ class RayExecutor(Executor):
         has_gpus = on_gpu and self._ray.cluster_resources().get("GPU", 0) > 0
         self._gpus = 1 / runs_per_gpu if has_gpus else 0.0
         self._jobs = jobs
-        self._store = store
-        self._stopping = False
         self._tasks: dict[Any, tuple[str, Task]] = {}
         self._news: dict[str, Progress] = {}
         self._asked_at = 0.0
