@@ -20,8 +20,8 @@ def add(source: Path, store: str | None, dry_run: bool) -> None:
 
     Hashes, run ids, metrics and points are computed anew; where the data set is on disk, its
     annotations and splits are compared too. DIR may be a whole store: copies of records in its
-    runs/ are passed over. Nothing is overwritten: another result of a run that
-    has a record is named and stays where it is. Exit code 1 if a record was not taken in.
+    runs/ and reports in its grids/ are passed over. Nothing is overwritten: another result of a run
+    that has a record is named and stays where it is. Exit code 1 if a record was not taken in.
     """
     from rich.console import Console
 

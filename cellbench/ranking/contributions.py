@@ -23,6 +23,7 @@ from cellbench.records.record_file import (
 from cellbench.records.run_files import RUNS
 
 _MOST_FILES = 100_000
+_PASSED_OVER = {RUNS, "grids"}
 
 
 class Outcome(Enum):
@@ -54,9 +55,10 @@ class Contribution:
 def add_records(store: Path, source: Path, *, dry_run: bool = False) -> Iterator[Contribution]:
     """Check every record below a folder, and copy those that are sound and new.
 
-    A record is copied byte by byte, with its points. A folder called `runs` is passed over: what it
-    has of records are copies, beside the weights. Of a run that has a record already nothing is
-    overwritten: an equal one is passed over, and another result is named and left where it is.
+    A record is copied byte by byte, with its points. Folders called `runs` and `grids`, as a store
+    has them, are passed over: copies of records beside the weights, and reports. Of a run that has
+    a record already nothing is overwritten: an equal one is passed over, and another result is
+    named and left where it is.
 
     Args:
         store: that gets the records.
@@ -74,12 +76,12 @@ def add_records(store: Path, source: Path, *, dry_run: bool = False) -> Iterator
     files = [
         path
         for path in sorted(source.rglob("*.json"))
-        if not path.is_symlink() and RUNS not in path.relative_to(source).parts[:-1]
+        if not path.is_symlink() and not _PASSED_OVER & set(path.relative_to(source).parts[:-1])
     ]
     if not files or len(files) > _MOST_FILES:
         raise UserError(
-            f"{source} holds {len(files)} JSON files outside of runs/; a folder of 1 to "
-            f"{_MOST_FILES} records is wanted."
+            f"{source} holds {len(files)} JSON files outside of runs/ and grids/; a folder of 1 "
+            f"to {_MOST_FILES} records is wanted."
         )
     sets: dict[str, StoredSet | None] = {}
     for file in files:

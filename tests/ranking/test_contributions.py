@@ -45,6 +45,13 @@ def test_sound_records_are_copied_byte_by_byte_with_their_points(theirs, store):
     assert audit_set(store, "adi").findings == []
 
 
+def test_reports_of_grids_are_no_records(theirs, store):
+    report = theirs / "leaderboards/grids/table3/made-from.json"
+    report.parent.mkdir(parents=True)
+    report.write_text('{"cellbench": "0.1.0"}')
+    assert {found.outcome for found in add_records(store, theirs)} == {Outcome.ADDED}
+
+
 def test_of_a_whole_store_the_copies_beside_the_weights_are_passed_over(theirs, store):
     (record, *_) = sorted((records_folder(theirs) / "adi").glob("*.json"))
     run = theirs / "runs/adi/some-run"
