@@ -3,7 +3,9 @@
 `python -m cellbench.sweeps.fork_server SOCKET TARGET MODULE...` imports the modules, then forks
 once for every request on the socket; each child calls TARGET ("module:function") with the
 arguments of its request, as a program of its own: own session, own standard streams, own exit
-code. No thread runs and no GPU is touched before a fork. `fork_client` is the other end.
+code. No thread runs and no GPU is touched before a fork; where an import touched one all the same,
+this process ends without serving, and runs start as new interpreters. `fork_client` is the other
+end.
 
 A request is one line of JSON, {"arguments": [...], "environment": {...}}, sent with three file
 descriptors: the child's standard input, its log, and a pipe that takes its exit code as one line
@@ -19,8 +21,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cellbench import plugin_index
@@ -30,6 +32,9 @@ READY = b"ready\n"
 
 _LONGEST = 1 << 20  # bytes of a request
 
+# PyTorch's: with 1 it asks NVIDIA's management library, and not the driver, whether a GPU is there.
+_ASK_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
 
 def main() -> None:
     """Serve until the other end of the socket closes; in a child, be the run."""
@@ -37,13 +42,16 @@ def main() -> None:
     connection = socket.socket(fileno=int(number))
     for position, name in enumerate(modules):
         try:
-            plugin_index.import_module(name)
+            with _gpus_left_alone():
+                plugin_index.import_module(name)
         except BaseException:
             # A module that fails half-way leaves traces, so that all is imported anew without
             # it; the run that needs it will name the error.
             rest = modules[:position] + modules[position + 1 :]
             os.set_inheritable(connection.fileno(), True)
             os.execv(sys.executable, [sys.executable, "-m", MODULE, number, target, *rest])
+    if not _children_can_use_gpus():
+        return
     # What is imported stays: the collector need not touch, and so copy, its pages in every child.
     gc.collect()
     gc.freeze()
@@ -51,6 +59,37 @@ def main() -> None:
     if arguments is not None:
         module, _, function = target.partition(":")
         getattr(importlib.import_module(module), function)(arguments)
+
+
+@contextmanager
+def _gpus_left_alone() -> Iterator[None]:
+    """Have imports that look for a GPU, as mmengine's does, not start its driver.
+
+    A process that is forked after the driver has started cannot use a GPU.
+    """
+    given = os.environ.get(_ASK_NVML)
+    os.environ[_ASK_NVML] = "1"
+    try:
+        yield
+    finally:
+        if given is None:
+            os.environ.pop(_ASK_NVML, None)
+        else:
+            os.environ[_ASK_NVML] = given
+
+
+def _children_can_use_gpus() -> bool:
+    """Whether processes forked from this one can use a GPU, if there is any; asked of one."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is None:
+        return True
+    pid = os.fork()
+    if not pid:
+        lost = True
+        with suppress(BaseException):
+            lost = cuda._is_in_bad_fork() and cuda.is_available()
+        os._exit(int(lost))
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _serve(connection: socket.socket) -> list[str] | None:

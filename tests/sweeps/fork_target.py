@@ -77,5 +77,10 @@ class _Torch(SimpleNamespace):
         self.threads = count
 
 
-def fake_torch():
-    sys.modules["torch"] = _Torch(threads=None)
+def fake_torch(**parts):
+    sys.modules["torch"] = _Torch(threads=None, **parts)
+
+
+def started_driver(*, gpus):
+    """As `torch.cuda` answers in a process that was forked after CUDA's driver had started."""
+    return SimpleNamespace(_is_in_bad_fork=lambda: True, is_available=lambda: gpus > 0)

@@ -275,6 +275,21 @@ def test_a_stop_while_the_server_still_imports_is_heard(tmp_path):
     assert not process_start(server.pid)
 
 
+def test_runs_are_not_forked_where_an_import_has_started_the_driver_of_a_gpu(tmp_path):
+    server = make_server("fork_gpu_touched", GPUS="1")
+    try:
+        with pytest.raises(NoServerError, match="the server has ended"):
+            server.wait_until_ready()
+    finally:
+        server.close()
+    server = make_server("fork_gpu_touched", GPUS="0")  # which nothing is lost by
+    try:
+        process, _ = run(server, tmp_path, "exits", "3")
+    finally:
+        server.close()
+    assert process.returncode == 3
+
+
 def test_systems_without_a_safe_fork_have_no_server(monkeypatch):
     monkeypatch.setattr(fork_client.sys, "platform", "win32")
     with pytest.raises(NoServerError):

@@ -13,10 +13,17 @@ from cellbench.sweeps.preload import LIBRARIES, modules_for
 
 CODE = """
 import importlib, json, os, sys
-for name in json.loads(sys.argv[1]):
-    importlib.import_module(name)
 import torch
+from cellbench.sweeps import fork_server
+torch.cuda._raw_device_count_nvml = lambda: 1  # as where there is a driver
+for name in json.loads(sys.argv[1]):
+    with fork_server._gpus_left_alone():
+        importlib.import_module(name)
+pid = os.fork()
+if not pid:
+    os._exit(torch.cuda._is_in_bad_fork())
 print(json.dumps({
+    "lost": os.waitpid(pid, 0)[1] != 0,
     "threads": len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1,
     "gpu": torch.cuda.is_initialized(),
     "modules": sorted(sys.modules),
@@ -38,6 +45,7 @@ def test_the_imports_start_no_thread_touch_no_gpu_and_leave_little_to_a_run():
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["threads"] == 1
     assert not found["gpu"]
+    assert not found["lost"]  # or no run that is forked could use a GPU
     assert {
         "torch", "scipy.optimize", "torchvision", "cellbench.engine.training",
         "cellbench_plugins.matchers.khm", "cellbench_plugins.convs.mdgc",
