@@ -4,9 +4,10 @@ A step of a small network on small crops launches hundreds of kernels of microse
 GPU waits for Python to launch them. A captured graph is launched at once.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -94,21 +95,27 @@ class Captured:
         def grads_like(outputs: Sequence[Tensor]) -> list[Tensor]:
             return [torch.zeros_like(output) for output in outputs if output.requires_grad]
 
-        with _side_stream(pixels.device):
-            for _ in range(_WARM_UP):
-                outputs = forward()
-                found = backward(outputs, grads_like(outputs))
+        stream, pool = torch.cuda.Stream(pixels.device), torch.cuda.graph_pool_handle()
+        with _beside(stream):
+            for left in reversed(range(_WARM_UP)):
+                # What waits each time is refused here: a capture that fails leaves traces.
+                with nullcontext() if left else _waiting_refused():
+                    outputs = forward()
+                    found = backward(outputs, grads_like(outputs))
         self.learning = [p for p, g in zip(shared, found, strict=True) if g is not None]
         # Of the layout of the weights, as optimisers that are fused over tensors need them.
         self.gradients = [torch.empty_like(p) for p in self.learning]
         del outputs, found
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._forward):
-            self._outputs = forward()
-        self._output_grads = grads_like(self._outputs)
-        with torch.cuda.graph(self._backward, pool=self._forward.pool()):
-            made = backward(self._outputs, self._output_grads)
+        with _recorded(self._forward, pool, stream):
+            outputs = forward()
+        self._output_grads = grads_like(outputs)
+        with _recorded(self._backward, pool, stream):
+            made = backward(outputs, self._output_grads)
             torch._foreach_copy_(self.gradients, [grad for grad in made if grad is not None])
+        # Without the graph behind them: what it holds belongs to the stream of the capture, where
+        # the gradients of an eager step would have to wait.
+        self._outputs = _leaves(outputs)
 
     def fits(self, batch: Batch) -> bool:
         """Whether the images of a batch are of the shape that was captured."""
@@ -164,8 +171,8 @@ def capture(
         try:
             captured = Captured(counter, batch.images.pixels, precision=precision)
             apart = _distance(counter, captured, batch, precision=precision, seed=seed)
-        except RuntimeError as error:
-            log(f"steps are eager: the network cannot be captured ({str(error).splitlines()[0]})")
+        except Exception as error:  # a mistake in the network is an eager step's, too
+            log(f"steps are eager: the network cannot be captured ({_first_line(error)})")
             return None
         finally:
             counter.zero_grad()
@@ -187,23 +194,27 @@ def _distance(
 
     Tensors are compared in one piece by kind: every output, and the gradients of all parameters.
     """
-    device = batch.images.pixels.device
+    device, pixels = batch.images.pixels.device, batch.images.pixels
 
     def gradients(outputs: Sequence[Tensor]) -> None:
         with autocast(device, precision):
             total_loss(counter.terms(outputs, batch)).backward()
 
+    halves = EagerHalves(counter, precision=precision)
     with _kept_buffers(counter):
         torch.manual_seed(seed)
-        with autocast(device, precision):
-            eager = counter.network(batch.images.pixels)
+        eager = halves.forward(pixels)
         gradients(eager)
+        halves.backward(eager)
     wanted = [None if p.grad is None else p.grad.clone() for p in counter.parameters()]
     counter.zero_grad()
     with _kept_buffers(counter):
         torch.manual_seed(seed)
-        replayed = captured.forward(batch.images.pixels)
+        replayed = captured.forward(pixels)
         gradients(replayed)
+        # A matcher may pair otherwise after rounding: the way back is compared from one loss.
+        for ours, theirs in zip(replayed, eager, strict=True):
+            ours.grad = theirs.grad if ours.requires_grad else None
         captured.backward(replayed)
     found = [p.grad for p in counter.parameters()]
     if [grad is None for grad in wanted] != [grad is None for grad in found]:
@@ -224,14 +235,58 @@ def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     return (square(apart) / size) ** 0.5 if size > 0 else square(apart)
 
 
+def _first_line(error: BaseException) -> str:
+    """What went wrong first: the end of a failed capture is an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
-def _side_stream(device: torch.device) -> Iterator[None]:
-    """A stream of its own for the passes before a capture, as captures ask for."""
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
+def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Work on a stream of its own before a capture, as captures ask for."""
+    stream.wait_stream(torch.cuda.current_stream(stream.device))
     with torch.cuda.stream(stream):
         yield
-    torch.cuda.current_stream(device).wait_stream(stream)
+    torch.cuda.current_stream(stream.device).wait_stream(stream)
+
+
+@contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Have an operation that waits for the GPU raise a RuntimeError."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it does not notice all of them
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@contextmanager
+def _recorded(graph: torch.cuda.CUDAGraph, pool: Any, stream: torch.cuda.Stream) -> Iterator[None]:
+    """Record what is computed into a graph, on a stream and in a pool of memory."""
+    try:
+        with torch.cuda.graph(graph, pool=pool, stream=stream):
+            yield
+    except Exception:
+        _undo_failed_capture(pool, stream.device)
+        raise
+
+
+def _undo_failed_capture(pool: Any, device: torch.device) -> None:
+    """Let a process compute on after a capture that failed.
+
+    PyTorch before 2.12 leaves its allocator as in a capture, where it frees nothing, and its
+    generator too, which then refuses to draw.
+    """
+    with suppress(AttributeError, RuntimeError):  # newer ones have ended it themselves
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+    with suppress(RuntimeError):  # the end of a capture that succeeds gives the generator back
+        stream, number = torch.cuda.Stream(device), torch.zeros(1, device=device)
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):
+            number.add_(1)
 
 
 @contextmanager
@@ -240,7 +295,8 @@ def _restored(device: torch.device) -> Iterator[None]:
     measured, stream = torch.backends.cudnn.benchmark, torch.cuda.current_stream(device)
     torch.backends.cudnn.benchmark = True
     try:
-        yield
+        with torch.cuda.device(device):
+            yield
     finally:
         torch.backends.cudnn.benchmark = measured
         torch.cuda.set_stream(stream)

@@ -13,32 +13,43 @@ from cellbench.errors import UserError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to run on.
+    """The device to run on; a GPU is made the one that torch's streams and events belong to.
 
     Args:
         wanted: "auto" takes a GPU where there is one; else a torch device name.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is not there, or cannot be used.
     """
     if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        return torch.device("cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
     except RuntimeError:
         raise UserError(
             f"--device {wanted} is no device; it is auto, cpu, cuda or cuda:N."
         ) from None
-    if device.type == "cuda" and (
-        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
-    ):
+    if device.type != "cuda":
+        return device
+    number = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.index is None and 0 < gpus <= number:
         raise UserError(
-            f"--device {wanted} is not there: torch sees {torch.cuda.device_count()} GPUs; "
-            "take --device cpu."
+            f"torchrun started more processes than there are GPUs: torch sees {gpus}; give "
+            f"--nproc-per-node {gpus}, or --device cpu."
         )
-    return device
+    if number >= gpus:
+        raise UserError(
+            f"--device {wanted} is not there: torch sees {gpus} GPUs; take --device cpu."
+        )
+    try:
+        torch.cuda.set_device(number)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"GPU {number} cannot be used ({reason}); take another one or --device cpu."
+        ) from None
+    return torch.device("cuda", number)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

@@ -49,7 +49,7 @@ class LossWatch:
         on_host = torch.empty_like(loss, device="cpu", pin_memory=True)
         on_host.copy_(loss, non_blocking=True)
         arrived = torch.cuda.Event()
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(loss.device))
         self._pending.append((step, on_host, arrived))
         if math.isnan(self.last):  # so that there is one to show
             self.settle()

@@ -1,5 +1,7 @@
 """The two halves of a step, which a GPU captures, against the step in one piece."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,32 @@ def test_a_loss_that_is_no_number_is_refused_and_not_added_up():
     with pytest.raises(RunError, match="The loss was inf at step 2"):
         losses.add(2, torch.tensor(torch.inf))
     assert (sums.loss_sum, sums.loss_steps, losses.last) == (2.0, 1, torch.inf)
+
+
+def test_a_loss_is_read_once_the_stream_of_its_own_gpu_has_brought_it(monkeypatch):
+    streams = []
+
+    class Event:
+        def record(self, stream=None):
+            streams.append(stream)
+
+        def query(self):
+            return True
+
+        def synchronize(self):
+            pass
+
+    class OnHost(torch.Tensor):
+        def copy_(self, other, non_blocking):
+            return super().copy_(torch.tensor(2.0))
+
+    loss = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"of {device}")
+    monkeypatch.setattr(
+        torch, "empty_like", lambda *given, **options: torch.zeros(()).as_subclass(OnHost)
+    )
+    sums = TrainingState()
+    LossWatch(sums).add(1, loss)
+    assert streams == ["of cuda:1"]
+    assert sums.loss_sum == 2.0

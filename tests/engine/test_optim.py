@@ -87,6 +87,46 @@ def test_a_device_that_is_not_there_is_one_sentence(name):
         choose_device(name)
 
 
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """As a machine with two GPUs answers; the numbers of those that were made the current one."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "number"),
+    [("auto", None, 0), ("cuda", None, 0), ("cuda", "1", 1), ("auto", "1", 1), ("cuda:1", "0", 1)],
+)
+def test_a_gpu_that_is_chosen_is_the_current_one(two_gpus, monkeypatch, name, rank, number):
+    # streams, events and captures are of the current one, and would not see the work of another
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert choose_device(name) == torch.device("cuda", number)
+    assert two_gpus == [number]
+    assert choose_device("cpu") == torch.device("cpu")
+    assert two_gpus == [number]
+
+
+def test_a_gpu_that_cannot_be_had_is_one_sentence(two_gpus, monkeypatch):
+    with pytest.raises(UserError, match="--device cuda:2 is not there: torch sees 2 GPUs"):
+        choose_device("cuda:2")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="give --nproc-per-node 2"):
+        choose_device("auto")
+
+    def busy(number):
+        raise RuntimeError("CUDA error: devices are busy or unavailable\nFor debugging consider")
+
+    monkeypatch.setattr(torch.cuda, "set_device", busy)
+    with pytest.raises(UserError, match=r"GPU 1 cannot be used \(.* unavailable\); take another"):
+        choose_device("cuda:1")
+
+
 MAPPED = """
 import sys
 import torch
