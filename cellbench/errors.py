@@ -1,5 +1,13 @@
 """The errors that a user reads."""
 
+import re
+
+# What the libraries say when memory is all, on a GPU and elsewhere, and what is said of it here.
+LACK_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|MemoryError|[Cc]annot allocate memory|can't allocate memory"
+    r"|STATUS_ALLOC_FAILED|memory of this machine is all"
+)
+
 
 class UserError(Exception):
     """A mistake that the user can mend.

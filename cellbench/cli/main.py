@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cellbench.errors import RunError, UserError
+from cellbench.errors import LACK_OF_MEMORY, RunError, UserError
 from cellbench.version import __version__
 
 # pydantic would look through all installed packages for plugins of its own, at every start.
@@ -119,7 +119,11 @@ def main(arguments: list[str] | None = None) -> Any:
     except OSError as error:
         _end(2 if error.errno == errno.ENAMETOOLONG else 1, _explain(error))
     except MemoryError:
-        _end(1, "the memory of this machine is all; end other programs and try again.")
+        _end(1, _NO_MEMORY)
+    except RuntimeError as error:
+        if not LACK_OF_MEMORY.search(str(error)):
+            raise
+        _end(1, _explain_lack_of_memory(str(error)))
     except ImportError as error:
         _end(1, f"a part of cellbench or of a library cannot be loaded ({error}).")
 
@@ -142,6 +146,21 @@ def _explain_usage(error: click.ClickException) -> str:
     number = int if isinstance(kind, click.IntRange) else float
     came = re.sub(r" is not (a valid|in the range) .*", "", error.format_message())
     return f"{came}; it takes {in_words(Annotated[number, limits])}."
+
+
+_NO_MEMORY = "the memory of this machine is all; end other programs and try again."
+
+
+def _explain_lack_of_memory(said: str) -> str:
+    """What PyTorch says at length, as a sentence."""
+    if re.search(r"CU(DA|DNN|BLAS)", said) is None:
+        return _NO_MEMORY
+    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", said)
+    more = f" for {wanted[1]} more" if wanted else ""
+    return (
+        f"the GPU is out of memory{more}; end what else uses it, train with smaller batches "
+        "(--set data.batch_size=N), or take --device cpu."
+    )
 
 
 class _ReaderGone(Exception):

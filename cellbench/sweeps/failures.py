@@ -1,23 +1,18 @@
 """What is left of a run that failed: why, and where its log is."""
 
 import json
-import re
 import signal
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cellbench.errors import LACK_OF_MEMORY
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import write_atomically
 
 _NAME = "failure.json"
 _TAIL = 20_000
-
-# What the libraries say when memory is all, on a GPU and elsewhere.
-_MEMORY = re.compile(
-    r"out of memory|OutOfMemoryError|MemoryError|[Cc]annot allocate memory|can't allocate memory"
-)
 
 _NO_MEMORY = "it ran out of memory"
 
@@ -82,7 +77,7 @@ def reason_for(returncode: int, said: str) -> str:
         returncode: as `subprocess` gives it; negative for a signal.
         said: the end of its output.
     """
-    if _MEMORY.search(said):
+    if LACK_OF_MEMORY.search(said):
         return _NO_MEMORY + _last(said, prefix=": ")
     if returncode < 0:
         with suppress(ValueError):

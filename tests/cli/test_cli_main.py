@@ -6,6 +6,7 @@ import pytest
 
 import cellbench
 from cellbench.cli.main import cli, main
+from cellbench.sweeps.failures import ran_out_of_memory, reason_for
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,39 @@ def test_a_closed_pipe_is_no_error():
     )
     assert "Traceback" not in done.stderr
     assert done.stdout.strip() == "["
+
+
+SAID = {
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB.\n": (
+        "the GPU is out of memory for 2.00 GiB more; end what else uses it"
+    ),
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`": (
+        "the GPU is out of memory; end what else uses it"
+    ),
+    "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried": (
+        "the memory of this machine is all; end other programs"
+    ),
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_lack_of_memory_is_one_sentence_that_a_sweep_knows_again(said, monkeypatch, capsys):
+    def lacks(*arguments, **options):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(cli, "main", lacks)
+    with pytest.raises(SystemExit) as ending:
+        main(["run"])
+    assert ending.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cellbench: {SAID[said]}")
+    assert ran_out_of_memory(reason_for(1, line))
+
+
+def test_another_error_of_pytorch_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    def fails(*arguments, **options):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(cli, "main", fails)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["run"])
