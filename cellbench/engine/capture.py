@@ -255,9 +255,7 @@ def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
 def _waiting_refused() -> Iterator[None]:
     """Have an operation that waits for the GPU raise a RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it does not notice all of them
-        torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
@@ -291,11 +289,16 @@ def _undo_failed_capture(pool: Any, device: torch.device) -> None:
 
 @contextmanager
 def _restored(device: torch.device) -> Iterator[None]:
-    """Let cuDNN measure its algorithms; put the stream back, which a failed capture leaves."""
+    """Let cuDNN measure its algorithms; put the stream back, which a failed capture leaves.
+
+    What libraries warn of meanwhile (plans that do not fit, what a debug mode does not notice) is
+    no reason not to capture where warnings are errors.
+    """
     measured, stream = torch.backends.cudnn.benchmark, torch.cuda.current_stream(device)
     torch.backends.cudnn.benchmark = True
     try:
-        with torch.cuda.device(device):
+        with torch.cuda.device(device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         torch.backends.cudnn.benchmark = measured
