@@ -56,10 +56,13 @@ def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> lis
     ]
     chosen = turns[: jobs or most]
     threads = threads_of(len(chosen))
+    # Where the user names no GPUs, the names are nvidia-smi's numbers; CUDA's own begin with the
+    # fastest.
+    order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [
         Slot(
             name if named else f"GPU {name}",
-            threads if named else {"CUDA_VISIBLE_DEVICES": name, **threads},
+            threads if named else {"CUDA_VISIBLE_DEVICES": name, **order, **threads},
             gpu=name,
         )
         for name in chosen

@@ -1,19 +1,26 @@
 """Captured steps against eager ones, on a CPU that records and replays as CUDA graphs do."""
 
 import itertools
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 from fake_graphs import FakeCuda, on_fake_gpu
+from safetensors.torch import load_file
 from torch import nn
 
 from cellbench.config.compose import resolve
+from cellbench.engine import training
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.devices import ALONE
 from cellbench.engine.evaluation import infer
+from cellbench.engine.request import Request
+from cellbench.engine.run import run
 from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.training import TrainingStep
+from cellbench.engine.work_progress import Display
 from cellbench.models.build import build_counter
 from cellbench.models.counter import Stage
 from cellbench.structures import CellSample
@@ -121,6 +128,49 @@ def test_another_stage_is_captured_anew(cuda):
         after.append(counter.state_dict())
         assert len(said) == 3 * captured
     torch.testing.assert_close(*after, rtol=1e-3, atol=3e-5)
+
+
+SMALL = (
+    "model.backbone.strides=[2, 4]", "model.backbone.weights=None", "data.batch_size=2",
+    "model.backbone.frozen_stages=0", "data.input_scale=0.5", "data.augment.0.size=64",
+    "schedule.validations=2", "schedule.precision=float32",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_of_captured_steps_that_is_resumed_is_the_eager_one(
+    cuda, simulated_home, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CELLBENCH_HOME", str(simulated_home))
+    monkeypatch.setenv("CELLBENCH_OFFLINE", "1")
+
+    def do(store, display=None):
+        asked = Request(
+            "configs/dla_adi.py", dataset="adi-sim", protocol="smoke", epochs=6, device="cpu",
+            store=str(tmp_path / store), overrides=SMALL,
+        )  # fmt: skip
+        return run(asked, display)
+
+    def stop_once(done, loss, mae):
+        if done == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    eager = do("eager")
+    make = TrainingStep.__init__
+
+    def captured(step, *arguments, **options):
+        make(step, *arguments, **options)
+        on_fake_gpu(step)
+
+    monkeypatch.setattr(training.TrainingStep, "__init__", captured)
+    with pytest.raises(KeyboardInterrupt):
+        do("captured", Display(step=stop_once))
+    resumed = do("captured")
+    assert "steps are captured" in (resumed.folder / "log.txt").read_text()
+    found, expected = (load_file(o.folder / "best.safetensors") for o in (resumed, eager))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    counts = [[image["prediction"] for image in o.record["images"]] for o in (resumed, eager)]
+    assert counts[0] == pytest.approx(counts[1], abs=1)
 
 
 class Between(nn.Module):

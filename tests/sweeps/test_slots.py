@@ -42,6 +42,15 @@ def test_runs_fill_all_gpus_in_turn_up_to_the_share_of_each():
     assert [slot.gpu for slot in found] == ["2", "B", "2"]
 
 
+def test_gpus_that_nobody_named_are_numbered_as_nvidia_smi_numbers_them(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    [slot] = make_slots(device="auto", jobs=None, shares=shares(g1=1))
+    assert slot.environment == {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # as the user's CUDA numbers them
+    [slot] = make_slots(device="auto", jobs=None, shares=shares(g1=1))
+    assert slot.environment == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
 def test_a_gpu_that_device_names_is_left_to_device():
     found = make_slots(device="cuda:1", jobs=None, shares=[Share(Gpu("cuda:1"), 2)])
     assert [slot.gpu for slot in found] == ["cuda:1"] * 2
