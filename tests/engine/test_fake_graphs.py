@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_graphs import FakeCuda, on_fake_gpu
 from safetensors.torch import load_file
-from torch import nn
+from spoiled_networks import Between, broken, counting, reading
 
 from cellbench.config.compose import resolve
 from cellbench.engine import training
@@ -171,34 +171,6 @@ def test_a_run_of_captured_steps_that_is_resumed_is_the_eager_one(
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     counts = [[image["prediction"] for image in o.record["images"]] for o in (resumed, eager)]
     assert counts[0] == pytest.approx(counts[1], abs=1)
-
-
-class Between(nn.Module):
-    """Does something with a map at each pass from its `first` on, and hands it on."""
-
-    def __init__(self, readout, first, do):
-        super().__init__()
-        self.readout, self.first, self.do = readout, first, do
-        self.stride, self.scale = readout.stride, readout.scale
-        self.passes = 0
-
-    def forward(self, x):
-        self.passes += 1
-        x = x if self.passes <= self.first else self.do(self, x)
-        return self.readout(x)
-
-
-def reading(module, x):
-    float(x.detach().sum())
-    return x
-
-
-def counting(module, x):
-    return x * module.passes
-
-
-def broken(module, x):
-    raise ValueError("of the network itself")
 
 
 def eager_all_the_same(cuda, first, do):

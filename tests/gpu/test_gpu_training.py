@@ -10,6 +10,7 @@ import pytest
 import torch
 from counter_cases import STEPPED, adapted, build
 from safetensors.torch import load_file as load_tensors
+from spoiled_networks import Between, reading
 
 from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes, agree
@@ -18,8 +19,11 @@ from cellbench.engine.run import run
 from cellbench.engine.stages import enter_stage, learning_parameters
 from cellbench.engine.training import TrainingStep
 from cellbench.engine.work_progress import Display
+from cellbench.errors import LACK_OF_MEMORY
 from cellbench.models.build import build_counter
 from cellbench.records.record_file import read_record
+from cellbench.sweeps.fork_client import ForkServer
+from cellbench.sweeps.preload import modules_for
 from cellbench.testing.samples import picture
 
 # Some backward kernels of a GPU add in another order each time, so that two runs part slowly: the
@@ -105,6 +109,33 @@ def test_captured_steps_move_the_weights_as_eager_ones_do(method, device):
     assert moved_apart(*after, before) < MOVED
 
 
+# noticed before a capture, or by one that fails
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_network_that_cannot_be_captured_is_trained_and_what_follows_is_captured(first, device):
+    said = []
+    counter, step = started("unet", device, log=said.append)
+    counter.readout = Between(counter.readout, first, reading)
+    for number in range(2):
+        assert torch.isfinite(step(data_of(seed=number), seed=number))
+    assert step.captured is None
+    assert len(said) == (device.type == "cuda")
+    assert all(sentence.startswith("steps are eager") for sentence in said)
+    # what a failed capture leaves in PyTorch would stop these
+    kept = torch.nn.functional.dropout(torch.ones(1000, device=device)).count_nonzero()
+    assert 300 < int(kept) < 700
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    step = started("saunet", device)[1]
+    assert torch.isfinite(step(data_of(), seed=0))
+    assert (step.captured is not None) == (device.type == "cuda")
+
+
+def test_a_lack_of_memory_is_known_as_such(device):
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**50, device=device)
+    assert LACK_OF_MEMORY.search(str(error.value))
+
+
 @pytest.mark.usefixtures("full_float32")
 def test_the_weights_move_as_on_a_cpu(device):
     after = []
@@ -173,6 +204,28 @@ def test_two_runs_at_once_leave_two_records(store, device):
     records = [read_record(f) for f in store.glob("leaderboards/records/adi-sim/*.json")]
     assert sorted(record["seed"] for record in records) == [0, 1]
     assert all(record["environment"]["device"].startswith(device.type) for record in records)
+
+
+def test_a_run_that_is_forked_uses_the_gpu(store, device):
+    report = store / "progress.json"
+    server = ForkServer(modules_for([resolve("methods/dla", dataset="adi-sim")]))
+    try:
+        with (store / "log.txt").open("wb") as log:
+            process = server.start(
+                [
+                    "run", "configs/dla_adi.py", "--dataset", "adi-sim", "--protocol", "smoke",
+                    "--epochs", "2", "--device", str(device), "--store", str(store), "--report",
+                    str(report), *(word for override in SMALL for word in ("--set", override)),
+                ],
+                log=log,
+            )  # fmt: skip
+            process.wait(600)
+        process.stdin.close()
+    finally:
+        server.close()
+    assert process.returncode == 0, (store / "log.txt").read_text()
+    [record] = [read_record(f) for f in store.glob("leaderboards/records/adi-sim/*.json")]
+    assert record["environment"]["device"] == device.type
 
 
 @pytest.fixture
