@@ -31,6 +31,11 @@ def choose_device(wanted: str) -> torch.device:
         ) from None
     if device.type != "cuda":
         return device
+    if device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"--device {wanted} is one GPU for all processes of torchrun; leave it out, and each "
+            "has one of its own."
+        )
     number = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.index is None and 0 < gpus <= number:
@@ -133,10 +138,11 @@ def join_processes(device: torch.device) -> Processes:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return ALONE
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":  # bound to it: NCCL would guess by the rank among all machines
+            torch.distributed.init_process_group("nccl", device_id=device)
+        else:
+            torch.distributed.init_process_group("gloo")
     return Processes(torch.distributed.get_rank(), world)
 
 

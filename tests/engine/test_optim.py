@@ -9,9 +9,11 @@ import torch
 
 from cellbench.config.schema import OptimizerConfig, ScheduleConfig
 from cellbench.engine.devices import (
+    Processes,
     autocast,
     choose_device,
     choose_precision,
+    join_processes,
     keep_freed_memory,
 )
 from cellbench.engine.optim import build_optimizer, rate
@@ -94,7 +96,8 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     return chosen
 
 
@@ -119,12 +122,33 @@ def test_a_gpu_that_cannot_be_had_is_one_sentence(two_gpus, monkeypatch):
     with pytest.raises(UserError, match="give --nproc-per-node 2"):
         choose_device("auto")
 
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="cuda:1 is one GPU for all processes of torchrun"):
+        choose_device("cuda:1")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+
     def busy(number):
         raise RuntimeError("CUDA error: devices are busy or unavailable\nFor debugging consider")
 
     monkeypatch.setattr(torch.cuda, "set_device", busy)
     with pytest.raises(UserError, match=r"GPU 1 cannot be used \(.* unavailable\); take another"):
         choose_device("cuda:1")
+
+
+def test_the_processes_of_torchrun_are_bound_to_their_gpus(two_gpus, monkeypatch):
+    joined = []
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    monkeypatch.setattr(
+        torch.distributed,
+        "init_process_group",
+        lambda *given, **named: joined.append((given, named)),
+    )
+    for name in ("auto", "cpu"):
+        assert join_processes(choose_device(name)) == Processes(3, 4)
+    assert joined == [(("nccl",), {"device_id": torch.device("cuda", 1)}), (("gloo",), {})]
 
 
 MAPPED = """
