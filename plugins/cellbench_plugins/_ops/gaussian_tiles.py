@@ -148,7 +148,7 @@ class _Grid(NamedTuple):
     def windows(self, rows: Tensor) -> Tensor:
         """The window of each tile in (B, H, W, C): (tiles, wy * wx, C)."""
         if self.whole:
-            return rows.reshape(len(rows), -1, rows.shape[-1])
+            return rows.reshape(len(rows), self.y.size * self.x.size, rows.shape[-1])
         y, x = self.y, self.x
         rows = F.pad(rows, (0, 0, *x.padding, *y.padding))
         parts = rows.unfold(1, y.window, y.step).unfold(2, x.window, x.step)

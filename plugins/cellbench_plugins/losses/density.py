@@ -61,6 +61,7 @@ class DensityMSE(DensityLoss):
         over = valid.sum().clamp_min(1) if mean else max(len(target), 1)
         terms = {"loss_density": self.weight * squared / over}
         if self.count_weight:
-            counts = error.sum(dim=(1, 2, 3))
-            terms["loss_count"] = self.count_weight * counts.abs().mean()
+            counts = error.sum(dim=(1, 2, 3)).abs()
+            of_images = counts.mean() if len(counts) else counts.sum()
+            terms["loss_count"] = self.count_weight * of_images
         return terms

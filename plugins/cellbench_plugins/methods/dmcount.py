@@ -167,7 +167,9 @@ class DMCountLoss(DensityLoss):
         It is orthogonal to the map, since scaling a map does not change its distribution.
         """
         places = lattice((grid[0], grid[1]), output.stride, density.device)
-        points = pad_sequence(batch.points, batch_first=True) if batch.points else places[None, :0]
+        if not batch.points:
+            return torch.zeros_like(density)
+        points = pad_sequence(batch.points, batch_first=True)
         rows = pad_sequence([own.new_ones(len(own)) for own in batch.points], batch_first=True)
         cost = torch.cdist(points, places.expand(len(points), -1, -1)).square()
         columns = density.clamp_min(0) * inside

@@ -79,7 +79,9 @@ class OrdinalEntropyLoss(DensityLoss):
         terms["loss_diversity"] = self.weight * diversity
         terms["loss_tightness"] = self.weight * tightness
         if self.count_weight:
-            terms["loss_count"] = self.count_weight * error.sum(dim=(1, 2, 3)).abs().mean()
+            counts = error.sum(dim=(1, 2, 3)).abs()
+            of_images = counts.mean() if len(counts) else counts.sum()
+            terms["loss_count"] = self.count_weight * of_images
         return terms
 
     def regularise(

@@ -201,10 +201,11 @@ def test_channels_come_last_in_memory(apply, shape):
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_empty_batch_gives_an_empty_batch():
-    given = [t[:0].requires_grad_() for t in draw((20, 4))]
+@pytest.mark.parametrize("shape", [(20, 4), (60, 70)])  # one tile, several
+def test_an_empty_batch_gives_an_empty_batch(shape):
+    given = [t[:0].requires_grad_() for t in draw(shape)]
     out = gaussian_pixelwise(*given, sizes=SIZES)
-    assert out.shape == (0, 12, 20, 4)
+    assert out.shape == (0, 12, *shape)
     out.sum().backward()
 
 

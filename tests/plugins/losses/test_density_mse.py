@@ -64,6 +64,15 @@ def test_a_batch_that_is_all_padding_loses_nothing():
     assert float(terms["loss_density"]) == 0
 
 
+def test_a_batch_without_images_loses_nothing():
+    none = torch.zeros(0, 1, 4, 4)
+    terms = DensityMSE(count_weight=0.5)(DensityOutput(none, none, 8), none, none > 0, None)
+    assert {name: float(term) for name, term in terms.items()} == {
+        "loss_density": 0.0,
+        "loss_count": 0.0,
+    }
+
+
 def test_negative_weights_are_refused():
     with pytest.raises(PartError, match="at least 0"):
         DensityMSE(count_weight=-1.0)

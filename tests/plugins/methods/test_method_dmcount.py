@@ -117,6 +117,13 @@ def test_images_without_cells_are_only_counted():
     assert torch.isfinite(density.grad).all()
 
 
+def test_a_batch_without_images_loses_nothing():
+    density = torch.zeros(0, 1, 4, 4)
+    terms = DMCountLoss()(*case([], density, 32, 32))
+    assert len(terms) == 3
+    assert float(total(terms)) == 0
+
+
 def test_a_dead_map_has_a_finite_loss():
     density = torch.zeros(1, 1, 4, 4, requires_grad=True)
     terms = DMCountLoss()(*case([torch.rand(4, 2) * 32], density, 32, 32))

@@ -102,6 +102,14 @@ def test_without_the_weight_it_is_the_squared_error():
     )
 
 
+def test_a_batch_without_images_loses_nothing():
+    none = torch.zeros(0, 1, 4, 4)
+    output = DensityOutput(none, torch.zeros(0, 5, 4, 4), 8)
+    terms = OrdinalEntropyLoss(count_weight=0.5)(output, none, none > 0, None)
+    assert len(terms) == 4
+    assert float(sum(terms.values())) == 0
+
+
 def test_options_that_make_no_sense_are_refused():
     with pytest.raises(PartError, match="levels at least 2"):
         OrdinalEntropyLoss(levels=1)
