@@ -1,7 +1,7 @@
 """Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
 
 Differs: crops and the number of steps are those of the data set's file, not 1000 epochs of two
-whole images.
+whole images, and kernels start with the gain of a LeakyReLU.
 """
 
 _base_ = "countception.py"

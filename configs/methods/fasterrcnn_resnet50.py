@@ -1,4 +1,7 @@
-"""Faster R-CNN on ResNet-50-FPN, as torchvision has it; random where its weights are not had."""
+"""Faster R-CNN on the first two stages of ResNet-50, strides 4 and 8; random without its weights.
+
+Differs: torchvision's ResNet-50-FPN has all four stages and a pool behind them, strides 4 to 64.
+"""
 
 _base_ = ["fasterrcnn.py"]
 

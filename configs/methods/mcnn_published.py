@@ -1,4 +1,10 @@
-"""MCNN as its public reimplementations train it: no normalisation, N(0, 0.01), a final ReLU."""
+"""MCNN as its public reimplementations train it: no normalisation, N(0, 0.01), a final ReLU.
+
+Differs: rates and decay are those of C-3-Framework, which trains on whole images one by one for
+3000 epochs; crops, batch and number of steps are those of the set's file. Biases do not decay, the
+last convolution starts at the readout's prior, and deviations grow with the set's cells (theirs: 4
+px).
+"""
 
 _base_ = ["mcnn.py"]
 

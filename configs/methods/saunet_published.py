@@ -1,7 +1,7 @@
 """SAU-Net with what its authors publish: batch-norm from whole images, a ReLU at the end.
 
-Differs: one rate that falls once, instead of restarts after 50, 150 and 350 steps, and as many
-steps as the data set's file has epochs for.
+Differs: one rate that falls once, instead of restarts after 50, 150 and 350 steps, and the steps,
+crops and batch of the data set's file; theirs are almost whole images, 75 at a time.
 """
 
 _base_ = "saunet.py"

@@ -1,7 +1,7 @@
-"""StarDist on pseudo-discs: a U-Net of half the published width, with batch-norm.
+"""StarDist on pseudo-discs: a U-Net of the published width, with batch-norm and half the features.
 
 Differs: AdamW at 2e-3 on one cosine instead of Adam at 3e-4 for 40,000 steps, and a grid of 2 px,
-so that minutes on a CPU teach it something; `stardist_published.py` keeps the numbers of the paper.
+so that minutes on a CPU teach it something; `stardist_published.py` keeps the authors' numbers.
 """
 
 method = dict(

@@ -29,11 +29,15 @@ def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
     Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation",
         Nature Methods 18 (2021), "Creation of spatial flows"; all cells diffuse at once here.
 
+    Differs: the logarithm is that of the releases before version 3; later ones take the gradient of
+        the heat itself, whose directions are within a degree or two of these for most pixels.
+
     Args:
         labels: (H, W) int64.
         sources: (N, 2) int64, (row, column) of the source of cell n + 1; ignored where that
             pixel belongs to another cell or lies outside.
-        steps: of the diffusion; twice the extent of the largest cell is published.
+        steps: of the diffusion. The releases take twice the sum of height and width of a cell;
+            `Cellpose` takes half as many.
 
     Returns:
         (2, H, W) float32; zero outside of cells and where the heat has no slope.
@@ -138,7 +142,9 @@ def masks_from_ends(ends: Tensor, starts: Tensor, size: tuple[int, int]) -> Tens
 
     Source: Stringer et al. 2021: mask recovery.
 
-    Differs: basins grow on one shared map, so that no pixel belongs to two of them.
+    Differs: basins grow on one shared map, so that no pixel belongs to two of them; in the releases
+        each grows alone and the highest takes what is shared. Ends are rounded to the nearest
+        pixel, where the releases cut their fraction off. Of equal peaks within 2 px one is a seed.
 
     Args:
         ends: (P, 2) float32, (x, y), of `follow_flows`.

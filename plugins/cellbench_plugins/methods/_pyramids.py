@@ -67,10 +67,10 @@ def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> li
 class SelfAttention(nn.Module):
     """Every place of a map attends to every other, and adds what it found to itself.
 
-    1x1 convolutions make queries, keys and values of full width; the products of queries and
-    keys are not scaled. What was attended goes through a 1x1 convolution, ReLU and batch-norm.
-    Outside training the matrix of all pairs never exists: 600x600 px at stride 8 are 5625 places
-    and would need 127 MB an image.
+    1x1 convolutions make queries, keys and values of full width; the products of queries and keys
+    are not scaled. Keys have no bias: the softmax over them would take it out. What was attended
+    goes through a 1x1 convolution, ReLU and batch-norm. Outside training the matrix of all pairs
+    never exists: 600x600 px at stride 8 are 5625 places and would need 127 MB an image.
 
     Source: SAU-Net, Guo et al., 2019; Wang et al., "Non-local Neural Networks", arXiv:1711.07971.
     """

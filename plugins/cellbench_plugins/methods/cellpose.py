@@ -48,7 +48,10 @@ class Cellpose(ScoredCounter):
         sees, and masks from `least_pixels` on are kept (published: 15). Pixels are taken from a
         probability of `pixel_floor` on, so that the score threshold has something to choose from.
         The style is averaged over the image without its padding. What a later batch-norm would
-        subtract (the biases of all hidden layers) is left out.
+        subtract (the biases of all hidden layers) is left out; the style alone would see it.
+        Batch-norm's momentum is 0.1, not 0.05. Pixels follow the flow also where they leave what
+        is called cell; the releases set it to 0 there. Holes of masks are not filled, and none is
+        dropped for covering two fifths of the image. See `_ops/flows.py` for the flows.
     """
 
     no_export: ClassVar[str] = (

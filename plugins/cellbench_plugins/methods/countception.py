@@ -116,13 +116,14 @@ class CountCeption(DensityCounter):
     turns the map into spots where windows gain or lose a cell, and their maxima are the points.
     The density that is handed on is that of the spots, scaled to the count.
 
-    Source: Count-ception, Cohen et al., ICCV workshops 2017; MAE published, from memory and not
-        verified here: VGG 2.3 +- 0.4
-        (64 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50).
+    Source: Count-ception, Cohen et al., ICCV workshops 2017; MAE published, from memory: VGG
+        2.3 +- 0.4 (50 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50); VGG's by a
+        public table too, the others not verified here.
 
     Differs: by default the last layer has neither batch-norm nor LeakyReLU (`last_norm`): behind
         a batch-norm the mean of a batch's map is always the same, whatever the number of cells.
-        The paper shows places of cells, and does not say how they are found.
+        The paper shows places of cells, and does not say how they are found. Pixels have
+        ImageNet's mean and deviation; the authors' code takes them raw, 0 to 255.
     """
 
     answers: ClassVar[Mapping[str, str]] = {

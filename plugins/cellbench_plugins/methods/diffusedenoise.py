@@ -74,13 +74,14 @@ class DiffuseDenoise(CellCounter):
 
     Differs: the released evaluation drops crops without cells and keeps, by the annotated count,
         the best of the samples; here all count and none is chosen. A VGG-16 with a pyramid, whose
-        weights come from ImageNet, sees the image once, where CrowdDiff starts from the weights
-        of an upsampling diffusion network and sees the pixels in each of 1000 passes; the
-        denoiser is small, works at stride 2 and learns the velocity, from which a clean map
-        follows at any time, where CrowdDiff learns the noise and its variance. So a few steps of
-        DDIM serve. Dots do not add up. A sample's dots are its local maxima, not the contours of
-        a cleaned picture, whose frame counted as one. Samples are fused by the median and by
-        agreement; the paper's fusion by similarity is not in the released code.
+        weights come from ImageNet, sees the image once, where CrowdDiff starts from the weights of
+        an upsampling diffusion network and sees the pixels in each of 1000 passes; the denoiser is
+        small, works at stride 2 and learns the velocity, from which a clean map follows at any
+        time, where CrowdDiff learns the noise and its variance. So a few steps of DDIM serve. Dots
+        do not add up, and are 1 high; CrowdDiff divides a Gaussian of unit sum by 0.8. A sample's
+        dots are its local maxima, not the contours of a cleaned picture, whose frame counted as
+        one. Samples are fused by the median and by agreement; the paper's fusion by similarity is
+        not in the released code.
 
     Attributes:
         threshold: () float32 buffer, so that it travels with the weights.

@@ -32,7 +32,10 @@ class UpsampledConvs(Decoder):
 
     Source: DM-Count, arXiv:2009.13077, whose network is that of Bayesian Loss, arXiv:1908.03684.
 
-    Differs: the features are multiplied by `gain` first.
+    Differs: the features are multiplied by `gain` first, and weights are drawn as He et al. do. The
+        authors' code doubles with the corners of both maps on each other (PyTorch's
+        `upsample_bilinear`), which moves what lies at the borders by up to half a cell; here cells
+        keep their places, so that a crop's map is a piece of the image's.
     """
 
     def __init__(
@@ -96,9 +99,13 @@ class DMCountLoss(DensityLoss):
 
     Source: DM-Count, Wang et al., arXiv:2009.13077, Eq. 9 and the code of its authors.
 
-    Differs: the transport is solved until it converges, on rectangles of any size. Its term is
-        averaged over the images, where the authors' code sums over them: `transport_weight` is
-        theirs (0.1) times the batch that they train with (10).
+    Differs: the transport is solved until it converges, on rectangles of any size, and its entropy
+        is taken relative to both margins (KL), in logarithms. The authors' code leaves off after
+        100 updates in float32, where exp(-cost / 10) is 0 beyond some 30 px: on crops of 128 px
+        with 3, 20 and 60 random cells its gradient is a tenth to a third of ours in length, at a
+        cosine of 0.47, 0.73 and 0.77 with ours. Its term is averaged over the images, where the
+        authors' code sums over them: `transport_weight` is theirs (0.1) times the batch that they
+        train with (10).
     """
 
     def __init__(

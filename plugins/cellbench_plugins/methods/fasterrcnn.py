@@ -43,10 +43,12 @@ class FasterRCNN(ScoredCounter):
         arXiv:1612.03144. The two stages are torchvision's.
 
     Differs: anchors are squares, since the boxes are; their sizes are stated per data set. An
-        anchor is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which
-        boxes of a few pixels rarely reach on a lattice of 4 px). The cap of 100 detections an
-        image, which alone would floor the error, is lifted to `most_detections`, and none is cut
-        by score before the threshold is chosen. Images are not resized to 800 px: a set's
+        anchor is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes
+        of a few pixels rarely reach on a lattice of 4 px). The cap of 100 detections an image,
+        which alone would floor the error, is lifted to `most_detections`, and none is cut by score
+        before the threshold is chosen. Of a training image `samples` anchors and proposals are
+        judged (64; published 256 and 512) out of at most four times as many proposals (2000). Boxes
+        may reach over the border of the image. Images are not resized to 800 px: a set's
         `input_scale` says what the network sees.
     """
 

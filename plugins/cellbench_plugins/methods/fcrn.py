@@ -129,9 +129,10 @@ class FCRN(DensityCounter):
         convolutional regression networks", 2018. Published for cells, by DLA-Count's Table 2,
         which does not say which of the two: MAE ADI 20.6, MBM 2.8, VGG 17.7, DCC 5.6.
 
-    Differs: crops with flips and quarter turns, which keep the count, instead of whole images
-        rotated and zoomed by any amount, which doesn't; AdamW with a cosine instead of SGD in
-        steps (see the configs).
+    Differs: the last 1x1 convolution has a bias, and starts at a prior; the authors' code has none.
+        Crops with flips and quarter turns, which keep the count, instead of whole images rotated
+        and zoomed by any amount, which doesn't; AdamW with a cosine instead of SGD in steps (see
+        the configs).
     """
 
 

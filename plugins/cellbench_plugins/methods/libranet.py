@@ -105,16 +105,16 @@ class LibraNet(CellCounter):
         ECCV 2020, arXiv:2007.08260. Table 2 of DLA-Count, as "DQN": ADI 9.7, MBM 3.1, VGG 5.5,
         DCC 3.5.
 
-    Differs: the code of the trunk's first training is not public; here it is that of `counter`.
-        The random action never leaves the class range, which the released one does. An update
-        learns from all actions of a state, whose outcomes are known, not from the taken one
-        alone. Rates,
-        batches and lengths are those of a short training on a CPU: the target is copied 40 times
-        in the second stage instead of once in each of 100 epochs, an update learns from
-        `replayed` states, not from 128 for every 100 new ones, and the answer is scaled by 3
-        and not by 100, for AdamW learns it. The memory keeps a block's features once, in half
-        precision, and so many blocks, not transitions. Blocks of a partly padded column or row
-        count; what lies wholly in padding neither learns nor counts, where the released code
+    Differs: the code of the trunk's first training is not public; here it is that of `counter`. By
+        default the trunk has batch-norm, and sees ImageNet's normalisation of RGB; theirs has none
+        and sees BGR less a mean. The random action never leaves the class range, which the released
+        one does. An update learns from all actions of a state, whose outcomes are known, not from
+        the taken one alone. Rates, batches and lengths are those of a short training on a CPU: the
+        target is copied 40 times in the second stage instead of once in each of 100 epochs, an
+        update learns from `replayed` states, not from 128 for every 100 new ones, and the answer is
+        scaled by 3 and not by 100, for AdamW learns it. The memory keeps a block's features once,
+        in half precision, and so many blocks, not transitions. Blocks of a partly padded column or
+        row count; what lies wholly in padding neither learns nor counts, where the released code
         cuts training images and counts the padding of test images.
 
     Attributes:

@@ -27,8 +27,10 @@ class OrdinalEntropyLoss(DensityLoss):
         5 to 8.
 
     Differs: continuous densities would make nearly every cell a level of its own, so that
-        nothing were tight and all pairs of cells had to be compared: hence `levels`. The weight
-        of the paper for counting is not known.
+        nothing were tight and all pairs of cells had to be compared: hence `levels`. A place that
+        is alone in its level counts in the tightness, with a distance of 0, where the authors'
+        code leaves it out of the mean. They add both terms with weight 1 to a summed squared
+        error; the weight of the paper for counting is not known.
     """
 
     def __init__(

@@ -31,8 +31,10 @@ class ScaleSelection(Decoder):
     Source: SASNet, Song et al., "To Choose or to Fuse? Scale Selection for Crowd Counting", AAAI
         2021, and the released network.
 
-    Differs: a patch that the image does not fill, at its right and bottom, is pooled over what
-        the padded map has of it; the released code cuts any map into equal parts.
+    Differs: maps are doubled with the places of their cells kept; the released code puts the
+        corners of both maps on each other (`upsample_bilinear`). A patch that the image does not
+        fill, at its right and bottom, is pooled over what the padded map has of it; the released
+        code cuts any map into equal parts.
     """
 
     ends_in_map = True

@@ -99,11 +99,14 @@ class SAUNet(DensityCounter):
         ACM BCB 2019. Published for cells: MBM MAE 5.7, quoted by PGC-Net.
 
     Differs: the extension passes all training images at once, which 600x600 px forbid; here they
-        pass one batch after another, each normalised by itself, and the moments of all are
-        pooled. It is off by default: with crops cut from the whole images, and a moving average
-        of the weights and statistics, it takes time and changes little. A linear output instead
-        of a ReLU, which may die where targets are mostly zero; AdamW with one cosine instead of
-        restarts; the default for `pair_dropout` is that of the paper's code, 0.5.
+        pass one batch after another, each normalised by itself, and the moments of all are pooled.
+        It is off by default: with crops cut from the whole images, and a moving average of the
+        weights and statistics, it takes time and changes little. A linear output instead of a ReLU,
+        which may die where targets are mostly zero; AdamW with one cosine instead of restarts; the
+        default for `pair_dropout` is that of the paper's code, 0.5. Pixels have ImageNet's mean and
+        deviation and not the training images', maps are trained at one scale on every set (theirs:
+        1000 on MBM, 500 on DCC, 100 on ADI and VGG), and batch-norm's epsilon is PyTorch's, 1e-5,
+        not TensorFlow's, 1e-3.
     """
 
     def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:

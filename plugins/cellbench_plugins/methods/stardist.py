@@ -41,10 +41,14 @@ class StarDist(ScoredCounter):
 
     Differs: only peaks of the probability (3 x 3 cells) are candidates, not each cell above a
         threshold: what a peak suppresses is mostly its own slope. No border of 2 px is excluded,
-        which would lose the cells there. The net has batch-norm and distances that start at the
-        middle of the allowed radii (norm="none" is the published net); the place of a cell is
-        its peak, refined to below the grid. The score threshold is the one of least error on
-        validation; the overlap is the published default of 0.4.
+        which would lose the cells there. The net has batch-norm, unless norm="none", a probability
+        that starts at 0.2 and distances that start at the middle of the allowed radii. In the
+        authors' U-Net the last convolution of the coarsest level and of each level on the way up
+        already has the channels of the next finer one (1.41 million parameters for RGB and 128
+        features); here a level keeps its own (1.99 million). Pixels have ImageNet's mean and
+        deviation, not percentiles. The place of a cell is its peak, refined to below the grid. The
+        score threshold is the one of least error on validation; the overlap is the published
+        default of 0.4.
     """
 
     answers: ClassVar[Mapping[str, str]] = {

@@ -91,7 +91,9 @@ class UNet(DensityCounter):
     Source: cell_counting_v2 of W. Xie, the authors' code for FCRN, which trains this U-Net;
         Ronneberger et al., arXiv:1505.04597. It has no row of its own in DLA-Count's Table 2.
 
-    Differs: AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and
-        quarter turns, which keep the count, instead of whole images zoomed and rotated by any
-        amount, which doesn't.
+    Differs: the finest level of the way up has two convolutions, as the others and as another
+        public reimplementation have it, where Xie's has one; the last 1x1 convolution has a bias.
+        AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and quarter
+        turns, which keep the count, instead of whole images zoomed and rotated by any amount, which
+        doesn't.
     """

@@ -28,7 +28,9 @@ class GaussianDensity(DensityTarget):
         al., CVPR 2016, section 2.2, with adaptive=0.3.
 
     Differs: papers blur a map of single pixels and resize it to the network's stride, which keeps
-        the count only roughly. In a crop the neighbours outside it are not known.
+        the count only roughly. In a crop the neighbours outside it are not known. Adaptive
+        deviations have no limits in the papers, and in CSRNet's code a lone cell has a quarter of
+        the image's mean side.
     """
 
     def __init__(
