@@ -20,7 +20,13 @@ from cellbench.data.annotation_formats.file_annotation import (
 )
 from cellbench.data.annotation_formats.imagej_rois import bounds_of, members_of
 from cellbench.data.annotation_formats.native_pixels import read_native
-from cellbench.data.annotation_formats.qupath import class_of, features_of, parts_of, rings_of
+from cellbench.data.annotation_formats.qupath import (
+    class_of,
+    features_of,
+    parts_of,
+    rings_of,
+    type_of,
+)
 from cellbench.data.images import FORMATS, is_named_as_picture
 from cellbench.data.outline_areas import even_odd_area
 from cellbench.data.reader import AS_THEY_COME, read_numbers
@@ -135,6 +141,8 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Region]:
     return regions
 
 
+_DRAWN = ("annotation", "tmacore")
+_AREAS = ("Polygon", "MultiPolygon")
 _Named = tuple[str, list[NDArray[np.float64]]]
 
 
@@ -142,7 +150,14 @@ def _of_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
     document = read_annotation_json(path)
     found: list[_Named] = []
     with reading(path, "QuPath"):
-        for feature in features_of(document):
+        features = list(features_of(document))
+        # All objects exported at once: outlines of cells lie in the regions that were drawn.
+        drawn = [
+            one
+            for one in features
+            if type_of(one) in _DRAWN and parts_of(one)[0].get("type") in _AREAS
+        ]
+        for feature in drawn or features:
             geometry, properties = parts_of(feature)
             kind, places = geometry.get("type"), geometry.get("coordinates")
             if kind == "Polygon":

@@ -169,3 +169,15 @@ def test_a_grey_mask_saved_as_colours_keeps_its_numbers(tmp_path):
     assert [region.name for region in read_regions(tmp_path / "a.png", SIZE)] == [
         "region 3", "region 7",
     ]  # fmt: skip
+
+
+def test_outlines_of_cells_beside_regions_are_no_regions(tmp_path):
+    def feature(kind):
+        geometry = {"type": "Polygon", "coordinates": [SQUARE]}
+        return {"type": "Feature", "geometry": geometry, "properties": {"objectType": kind}}
+
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps([feature("annotation"), feature("cell"), feature("cell")]))
+    assert [region.name for region in read_regions(path, SIZE)] == ["region 1"]
+    path.write_text(json.dumps([feature("cell"), feature("cell")]))
+    assert len(read_regions(path, SIZE)) == 2  # nothing else was drawn

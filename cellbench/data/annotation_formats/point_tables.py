@@ -223,6 +223,11 @@ def _columns(table: _Table) -> _Columns:
     if header is None:
         return _Columns(0, 1, TEXT, "", "px")
     picture = next((header.index(name) for name in _PICTURE if name in header), None)
+    if "vertex-index" in header:
+        raise UserError(
+            f"{path} has the corners of napari's shapes; save a layer of points, or of labels as a "
+            "mask picture."
+        )
     if "axis-2" in header:
         raise UserError(
             f"{path} has the points of a stack (axis-2); save the plane that is counted as a "

@@ -1,5 +1,6 @@
 """QuPath: GeoJSON of points, or of outlines that are cells."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,18 @@ from cellbench.errors import UserError
 
 PROGRAM = "QuPath"
 
+# What version 0.2 wrote as the id of an object in place of its type.
+_TYPES_OF_0_2 = {
+    "PathAnnotationObject": "annotation",
+    "PathDetectionObject": "detection",
+    "PathCellObject": "cell",
+    "PathTileObject": "tile",
+    "TMACoreObject": "tmacore",
+    "PathRootObject": "root",
+}
+# Outlines that the program lays over a picture: whatever is in them, they are no cells.
+_NO_CELLS = {"tile": "tiles", "tmacore": "cores of an array", "root": "outlines of the picture"}
+
 
 def is_qupath(document: Any) -> bool:
     """Whether a JSON document is GeoJSON: a collection, a list of features, or one of them."""
@@ -34,10 +47,11 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
     """Read points and outlines.
 
     A point is a cell, and so is the outline of a detection. An outline that was drawn as an
-    annotation is a cell if there is nothing else, and a region otherwise.
+    annotation is a cell if there is nothing else, and a region otherwise. Tiles and cores of a
+    tissue array are no cells.
 
     Raises:
-        UserError: it is no GeoJSON, or holds nothing but lines.
+        UserError: it is no GeoJSON, or holds nothing but lines, tiles and the like.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -45,18 +59,18 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
             raise ValueError("it holds no features")
         marks: list[tuple[float, float]] = []
         regions: list[tuple[float, float]] = []
-        lines, classes = 0, set()
+        classes: set[str] = set()
+        no_cells: Counter[str] = Counter()
         planes: dict[bool, set[tuple[Any, Any]]] = {False: set(), True: set()}  # by whether regions
         for feature in features_of(document):
             geometry, properties = parts_of(feature)
             kind = geometry.get("type")
             found = _cells(geometry)
-            if found is None:
-                lines += 1
+            outline, drawn = kind in ("Polygon", "MultiPolygon"), type_of(feature)
+            if found is None or (outline and drawn in _NO_CELLS):
+                no_cells["lines" if found is None else _NO_CELLS[drawn]] += 1
                 continue
-            drawn = properties.get("objectType", properties.get("object_type"))
-            outline = kind in ("Polygon", "MultiPolygon")
-            area = outline and str(drawn or "annotation").casefold() == "annotation"
+            area = outline and drawn == "annotation"
             (regions if area else marks).extend(found)
             plane = geometry.get("plane") or {}  # QuPath's own; of the first one it is left out
             planes[area].add((plane.get("z", 0), plane.get("t", 0)))
@@ -69,10 +83,12 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
             marks = regions
         elif regions:
             notes += (f"{len(regions)} outlined regions are no cells.",)
-        if lines and not marks:
-            raise UserError(f"{path} holds lines and no points; mark cells with the points tool.")
-        if lines:
-            notes += (f"{lines} lines are no cells.",)
+        if no_cells and not marks:
+            raise UserError(
+                f"{path} holds {' and '.join(no_cells)} and no points; mark cells with the points "
+                "tool, or export detections."
+            )
+        notes += tuple(f"{many} {what} are no cells." for what, many in no_cells.items())
     return [FileAnnotation(points_array(marks, path, QUPATH.shift_px), notes=notes)]
 
 
@@ -102,6 +118,15 @@ def parts_of(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str
     if not isinstance(geometry, Mapping) or not isinstance(properties, Mapping):
         raise ValueError("a feature has no geometry")
     return geometry, properties
+
+
+def type_of(feature: Mapping[str, Any]) -> str:
+    """What kind of object a feature is, in lower case: "annotation" where it does not state it."""
+    _, properties = parts_of(feature)
+    stated = properties.get("objectType", properties.get("object_type"))
+    if not stated:
+        stated = _TYPES_OF_0_2.get(str(feature.get("id")), "annotation")
+    return str(stated).casefold().replace("_", "")
 
 
 def class_of(properties: Mapping[str, Any]) -> str:

@@ -91,6 +91,21 @@ def test_annotations_of_qupath_beside_points_are_regions(tmp_path):
     assert one(tmp_path, "a.json", [cell, point]).points.tolist() == [[12, 22], [3.25, 4.5]]
 
 
+def test_tiles_and_cores_of_qupath_are_no_cells_and_version_0_2_states_types_as_ids(tmp_path):
+    def feature(kind, legacy=False):
+        geometry = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]]]}
+        stated = {"id": kind} if legacy else {"properties": {"objectType": kind}}
+        return {"type": "Feature", "geometry": geometry, **stated}
+
+    found = one(tmp_path, "a.geojson", [feature("tmaCore"), feature("tile"), feature("cell")])
+    assert len(found.points) == 1
+    assert set(found.notes) >= {"1 tiles are no cells.", "1 cores of an array are no cells."}
+    old = [feature("PathAnnotationObject", True), feature("PathDetectionObject", True)]
+    assert len(one(tmp_path, "a.geojson", old).points) == 1
+    with pytest.raises(UserError, match="tiles and no points"):
+        one(tmp_path, "a.geojson", [feature("PathTileObject", True)])
+
+
 def test_coco_takes_keypoints_then_outlines_then_boxes(tmp_path):
     annotations = [
         {"image_id": 1, "keypoints": [3, 4, 2, 0, 0, 0]},
@@ -191,6 +206,7 @@ def test_tables_of_points(text, points, tmp_path):
         ("x,y\n1.5,1_0\n", "line 2"),
         ("a,b\n1,2\n", "one column x and one y"),
         ("axis-0,axis-1,axis-2\n1,2,3\n", "of a stack"),
+        ("index,shape-type,vertex-index,axis-0,axis-1\n0,ellipse,0,2,1\n", "napari's shapes"),
         ("image,count\na.png,2.5\n", "no number of cells"),
         ("image,count\na.png,-1\n", "no number of cells"),
         ("image,count\n,3\n", "names no picture"),
