@@ -10,7 +10,7 @@ whole before anything is shown, so that nothing that was shown is lost with the 
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.counting.moved_pictures import moved_names
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
@@ -96,7 +97,7 @@ class CorrectionLog:
             folder: that was counted.
             annotator: name of several people's files, such as "anna" for corrected-anna.csv.
             pictures: name and SHA-256 of each that is counted: one that was moved takes the changes
-                of its old name along, if no picture has that name any more.
+                of its old name along, also where another picture has that name now.
 
         Raises:
             UserError: the name cannot be one, or the file is damaged.
@@ -105,17 +106,27 @@ class CorrectionLog:
         log = cls(file)
         for change in read_changes(file) if file.exists() else ():
             log.changes.setdefault(change.image, []).append(change)
-        hashes = dict(pictures)
-        left = {
-            change.sha256: name
-            for name, own in log.changes.items() if name not in hashes
-            for change in own if change.sha256
-        }  # fmt: skip
-        for name, sha256 in hashes.items():
-            if name not in log.changes and sha256 in left:
-                moved = log.changes.pop(left.pop(sha256), ())
-                log.changes[name] = [replace(change, image=name) for change in moved]
+        log._follow(dict(pictures))
         return log
+
+    def _follow(self, hashes: Mapping[str, str]) -> None:
+        """Give the changes of pictures that have other names now to these names."""
+        known = {(name, c.sha256) for name, own in self.changes.items() for c in own if c.sha256}
+        astray = [(name, sha256) for name, sha256 in sorted(known) if hashes.get(name) != sha256]
+        fresh = [pair for pair in hashes.items() if pair not in known]
+        moved = moved_names(astray, fresh, stayed=lambda name: False)
+        changes: dict[str, list[Change]] = {}
+        for name, own in self.changes.items():
+            # Lines of earlier versions have no hash: they go with the others of a gone name.
+            usual = {new for (old, _), new in moved.items() if old == name and name not in hashes}
+            for change in own:
+                new = moved.get((name, change.sha256), name)
+                if not change.sha256 and len(usual) == 1:
+                    (new,) = usual
+                changes.setdefault(new, []).append(replace(change, image=new))
+        self.changes = {
+            name: sorted(own, key=lambda change: change.when) for name, own in changes.items()
+        }
 
     def of(self, image: str, sha256: str) -> list[Change]:
         """The changes of a picture as it is: those of another file of its name do not count."""

@@ -24,6 +24,7 @@ from cellbench.counting.count_rows import (
     read_points,
     text_of,
 )
+from cellbench.counting.moved_pictures import moved_names
 from cellbench.counting.table_settings import differing_settings, known_settings
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
@@ -65,7 +66,10 @@ class CountTables:
         self.done = read_counts(folder / COUNTS)
         # What a kill tore, or wrote without coming to the picture's line, is left out.
         points = read_points(folder / POINTS, self.done)
-        for old, new in _moved(self.done, hashes).items():
+        gone = [(name, one.sha256) for name, one in self.done.items() if name not in hashes]
+        fresh = [(name, sha256) for name, sha256 in hashes.items() if name not in self.done]
+        moved = moved_names(gone, fresh, stayed=lambda name: Path(name).exists())
+        for (old, _), new in moved.items():
             self.done[new] = replace(self.done.pop(old), image=new)
             points[new] = [[new, *row[1:]] for row in points.pop(old, ())]
         self.done = {
@@ -120,23 +124,6 @@ class CountTables:
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
         rows = read_points(self.folder / POINTS, kept) if kept else {}
         return {name: prediction_of(kept[name].count, rows.get(name, [])) for name in kept}
-
-
-def _moved(done: Mapping[str, Counted], hashes: Mapping[str, str]) -> dict[str, str]:
-    """Old names of pictures that are at hand under new ones: the same files, moved or named anew.
-
-    Args:
-        done: the pictures in the tables.
-        hashes: SHA-256 of the pictures at hand, by name.
-    """
-    new = {sha256: name for name, sha256 in hashes.items() if name not in done}
-    found = {}
-    for name, counted in done.items():
-        if name not in hashes and counted.sha256 in new:
-            old, wanted = Path(name), Path(new[counted.sha256])
-            if not old.exists() or (wanted.exists() and old.samefile(wanted)):
-                found[name] = new.pop(counted.sha256)
-    return found
 
 
 def _check_columns(path: Path) -> None:

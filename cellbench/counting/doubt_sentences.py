@@ -1,6 +1,6 @@
 """Sentences on how sure counts are: the error of the method, and the sum of the pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,38 @@ def sum_text(counted: Sequence[Counted], *, estimated: bool) -> str:
         f"{total}; the intervals are of single pictures (counts.csv) and do not add up to one of "
         "the sum, which --annotated gives."
     )
+
+
+def table_doubts(counted: Sequence[Counted], tables: Collection[str]) -> list[str]:
+    """Sentences on pictures that would be summed twice, or that are in the tables alone.
+
+    Args:
+        counted: the pictures that were named.
+        tables: names of all pictures that the tables have.
+    """
+    names: dict[str, list[str]] = {}
+    for one in counted:
+        names.setdefault(one.sha256, []).append(one.image)
+    copies = [own for own in names.values() if len(own) > 1]
+    more = sum(len(own) - 1 for own in copies)
+    found = []
+    if copies:
+        of = "is a copy of another" if more == 1 else "are copies of others"
+        first, second, *_ = copies[0]
+        found.append(
+            f"{more} of {len(counted)} pictures {of}, byte for byte ({second} of {first}); each is "
+            "in sums and means."
+        )
+    known = {one.image for one in counted}
+    earlier = [name for name in tables if name not in known]
+    if earlier:
+        line = "1 line" if len(earlier) == 1 else f"{len(earlier)} lines"
+        found.append(
+            f"counts.csv also has {line} of pictures that were counted earlier and are not among "
+            f"those that are named now ({earlier[0]}): no number here is of them, and a sum of the "
+            "table's column is."
+        )
+    return found
 
 
 def _off(record: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_request import CountRequest
 from cellbench.counting.count_rows import Counted, shown_name
 from cellbench.counting.count_tables import COUNTS, CountTables
+from cellbench.counting.doubt_sentences import table_doubts
 from cellbench.counting.experiment_means import (
     GroupMeans,
     KnownPicture,
@@ -166,7 +167,11 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         len(given.files) + len(unread),
         run,
         tuple(by_region),
-        (*experiment.left_out, *_warnings(run, counted, looks, request.scale)),
+        (
+            *experiment.left_out,
+            *_warnings(run, counted, looks, request.scale),
+            *table_doubts(counted, tables.done),
+        ),
         tuple(estimates),
     )
 

@@ -191,6 +191,20 @@ def test_a_picture_that_was_moved_takes_its_changes_along(tmp_path):
     assert ViewSession(both).picture(1)["added"] == []
 
 
+def test_pictures_that_were_renumbered_keep_their_changes(tmp_path):
+    session = ViewSession(folder_of(tmp_path, ("1.png", "1" * 64), ("2.png", "2" * 64)))
+    session.change(0, [[ADDED, 1, 1]])
+    session.change(1, [[ADDED, 2, 2]])
+    again = ViewSession(
+        folder_of(tmp_path, ("1.png", "2" * 64), ("2.png", "3" * 64), ("3.png", "1" * 64))
+    )
+    assert [again.picture(at)["added"] for at in range(3)] == [[[2, 2]], [], [[1, 1]]]
+    assert again.outdated == 0
+    again.change(1, [[ADDED, 3, 3]])
+    kept = {(c.image, c.x, c.sha256[0]) for c in read_changes(tmp_path / "corrected.csv")}
+    assert kept == {("1.png", 2, "2"), ("2.png", 3, "3"), ("3.png", 1, "1")}
+
+
 def test_changes_of_earlier_versions_hold_for_the_picture_of_the_name(tmp_path):
     (tmp_path / "corrected.csv").write_text(
         "image,x_px,y_px,change,when\na.png,1.0,1.0,added,2026-01-01T00:00:00+00:00\n"

@@ -287,6 +287,17 @@ def test_a_picture_that_was_moved_or_named_otherwise_keeps_its_one_line(tmp_path
     assert list(both.done) == [new]
 
 
+def test_pictures_of_one_content_that_were_moved_keep_one_line_each(tmp_path):
+    first = tables(tmp_path)
+    for name in ("old/a.png", "old/b.png"):
+        first.add(counted(str(tmp_path / name), 2), prediction(2))
+    moved = {str(tmp_path / name): "s" for name in ("new/b.png", "new/a.png")}
+    again = CountTables(first.folder, METHOD, moved)
+    assert set(again.done) == set(moved)
+    assert [line["image"] for line in lines(first.folder / "counts.csv")] == list(again.done)
+    assert {len(found.points) for found in again.found(list(moved)).values()} == {2}
+
+
 def test_two_pictures_that_the_tables_cannot_tell_apart_are_refused_by_name(tmp_path, home):
     (tmp_path / "in").mkdir()
     for name in ("a b.png", "a\nb.png"):
