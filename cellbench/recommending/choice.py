@@ -32,9 +32,10 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
         short = [one for one in raced if one.needs_s and not one.candidate.control]
         if short:
             least = min(short, key=lambda one: one.needs_s)
+            budget = budget_text(rounded_budget(least.needs_s / RACE))
             raise UserError(
-                f"The folds of {least.candidate.name} alone take about {least.needs_s:.0f} s here; "
-                f"give --budget {budget_text(rounded_budget(least.needs_s / RACE))} or more."
+                f"The start and the folds of {least.candidate.name} take about "
+                f"{least.needs_s:.0f} s here; give --budget {budget} or more."
             )
         reasons = [f"{one.candidate.name}: {one.out.rstrip('.')}" for one in raced if one.out]
         raise RunError(f"No method could be trained on all folds ({'; '.join(reasons)[:600]}).")

@@ -32,7 +32,8 @@ class Raced:
         train_sizes: pictures that each fold trained on.
         halved: the same of trainings on half of the pictures.
         half_sizes: pictures that each of these trained on.
-        needs_s: of all its folds, where these did not fit the time.
+        needs_s: from the start of the command to the end of its folds, where these did not fit the
+            time.
         out: why it goes on no further; empty while it does.
     """
 

@@ -128,7 +128,9 @@ def recommend_method(
         if not one.out:
             runner = runners.get(one.candidate.name, trainer)
             # One method's first fold runs in any case: it tells what time would do.
-            _all_folds(runner, one, started + RACE * budget_s, say, first=one is timed)
+            _all_folds(
+                runner, one, started + RACE * budget_s, say, first=one is timed, began=started
+            )
     _race(trainer, raced, len(quick), units, started + RACE * budget_s, say)
     chosen, finalists = choose(raced, units)
     of_model = runners.get(chosen.candidate.name)
@@ -167,13 +169,25 @@ def _all_folds(
     deadline: float,
     say: Callable[[str], None],
     *,
+    began: float,
     first: bool = False,
 ) -> None:
-    """Run a baseline on every fold, if they fit the time by what the first one took."""
+    """Run a baseline on every fold, if they fit the time by what the first one took.
+
+    Args:
+        runner: of its folds.
+        one: the baseline.
+        deadline: on the monotonic clock, as `began`.
+        say: takes what happens.
+        began: when the command did: what other methods and the start took is part of the time that
+            would do.
+        first: whether its first fold runs in any case.
+    """
     for split in SPLITS:
         fold_s = float(np.mean(one.seconds)) if one.seconds else 0.0
-        if time.monotonic() + (len(SPLITS) - split) * fold_s > deadline and (split or not first):
-            one.needs_s = len(SPLITS) * fold_s
+        ends = time.monotonic() + (len(SPLITS) - split) * fold_s
+        if ends > deadline and (split or not first):
+            one.needs_s = ends - began if one.seconds else 0.0
             one.out = f"Its {len(SPLITS)} folds do not fit the time; give a longer --budget."
             say(f"{one.candidate.name} is left out. {one.out}")
             return

@@ -162,20 +162,24 @@ def test_no_method_at_all_is_one_sentence_with_the_reason():
 
 def test_a_baseline_whose_folds_do_not_fit_the_time_is_left_out_after_the_first():
     (one,), runner = methods("slow"), MadeUp({"slow": 1.0}, cost=50.0)
-    _all_folds(runner, one, time.monotonic() + 100.0, lambda text: None)
+    now = time.monotonic()
+    _all_folds(runner, one, now + 100.0, lambda text: None, began=now)
     assert len(runner.calls) == 1
     assert "do not fit the time" in one.out
     (one,), runner = methods("fast"), MadeUp({"fast": 1.0}, cost=1.0)
-    _all_folds(runner, one, time.monotonic() + 100.0, lambda text: None)
+    now = time.monotonic()
+    _all_folds(runner, one, now + 100.0, lambda text: None, began=now)
     assert len(runner.calls) == 5
     assert not one.out
 
 
 def test_where_the_time_is_over_only_one_method_is_timed_and_says_what_would_do():
     raced, runner = methods("timed", "other"), MadeUp({"timed": 1.0, "other": 1.0}, cost=30.0)
-    over = time.monotonic() - 1.0
-    _all_folds(runner, raced[0], over, lambda text: None, first=True)
-    _all_folds(runner, raced[1], over, lambda text: None)
+    now = time.monotonic()
+    _all_folds(runner, raced[0], now - 1.0, lambda text: None, first=True, began=now - 50.0)
+    _all_folds(runner, raced[1], now - 1.0, lambda text: None, began=now - 50.0)
     assert [call[0] for call in runner.calls] == ["timed"]
-    with pytest.raises(UserError, match="timed alone take about 150 s here; give --budget 5m or"):
+    with pytest.raises(
+        UserError, match="the folds of timed take about 170 s here; give --budget 5m or"
+    ):
         choose(raced, UNITS)
