@@ -180,6 +180,6 @@ def test_where_the_time_is_over_only_one_method_is_timed_and_says_what_would_do(
     _all_folds(runner, raced[1], now - 1.0, lambda text: None, began=now - 50.0)
     assert [call[0] for call in runner.calls] == ["timed"]
     with pytest.raises(
-        UserError, match="the folds of timed take about 170 s here; give --budget 5m or"
+        UserError, match="the folds of timed take about 170 s here; give --budget 6m or"
     ):
         choose(raced, UNITS)
