@@ -26,6 +26,25 @@ _WORDS = {
 }
 
 
+def contrast_map(pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """By how much each pixel differs from its surroundings, so that uneven light is no cell.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+
+    Returns:
+        (H, W) float32, in standard deviations of the picture; None for one that is the same
+        everywhere.
+    """
+    grey = gaussian_filter(pixels.astype(np.float32).mean(axis=2), _SMOOTH_PX)
+    grey -= gaussian_filter(grey, 8 * _SMOOTH_PX)
+    spread = float(grey.std())
+    if spread == 0:
+        return None
+    found: NDArray[np.float32] = (grey - float(grey.mean())) / spread
+    return found
+
+
 class Placement:
     """Gathers how well points and their turns fit pictures."""
 
@@ -42,19 +61,15 @@ class Placement:
         """
         if not len(points) or self._pictures >= _MOST_PICTURES:
             return
-        grey = gaussian_filter(pixels.astype(np.float32).mean(axis=2), _SMOOTH_PX)
-        # Against the surroundings, so that uneven light is no cell.
-        grey -= gaussian_filter(grey, 8 * _SMOOTH_PX)
-        spread = float(grey.std())
-        if spread == 0:
+        contrast = contrast_map(pixels)
+        if contrast is None:
             return
-        height, width = grey.shape
+        height, width = contrast.shape
         unit = points.astype(np.float64) / [width, height]
         for name, (x, y) in _turns(unit[:, 0], unit[:, 1]).items():
             columns = np.minimum((x * width).astype(int), width - 1)
             rows = np.minimum((y * height).astype(int), height - 1)
-            values = (grey[rows, columns] - float(grey.mean())) / spread
-            self._sums[name] += float(values.sum())
+            self._sums[name] += float(contrast[rows, columns].sum())
         self._points += len(points)
         self._pictures += 1
 
