@@ -204,6 +204,32 @@ def cell_counter(cells: Cells, folder: Path) -> None:
         )
 
 
+def yolo(cells: Cells, folder: Path) -> None:
+    (folder / "classes.txt").write_text("nucleus\n")
+    for name, points in cells.items():
+        shares = points / np.array(SIZE)
+        lines = [f"0 {x:.6f} {y:.6f} 0.040000 0.040000\n" for x, y in shares]
+        (folder / f"{name}.txt").write_text("".join(lines))
+
+
+def pascal_voc(cells: Cells, folder: Path) -> None:
+    for name, points in cells.items():
+        objects = "".join(
+            f"<object><name>cell</name><bndbox><xmin>{x - 4:.2f}</xmin><ymin>{y - 4:.2f}</ymin>"
+            f"<xmax>{x + 4:.2f}</xmax><ymax>{y + 4:.2f}</ymax></bndbox></object>"
+            for x, y in points
+        )
+        (folder / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}.png</filename>{objects}</annotation>"
+        )
+
+
+def qupath_measurements(cells: Cells, folder: Path) -> None:
+    lines = [f"{name}.png\tPositive\t{x}\t{y}" for name, at in cells.items() for x, y in at]
+    head = "Image\tClassification\tCentroid X px\tCentroid Y px"
+    (folder / "measurements.tsv").write_text("\n".join([head, *lines]) + "\n")
+
+
 def counts_only(cells: Cells, folder: Path) -> None:
     lines = [f"{name}.png,{len(points)}" for name, points in cells.items()]
     (folder / "counts.csv").write_text("\n".join(["image,count", *lines]) + "\n")
@@ -225,6 +251,9 @@ FORMATS: dict[str, Callable[[Cells, Path], None]] = {
     "cvat": cvat,
     "via": via,
     "cell-counter": cell_counter,
+    "yolo": yolo,
+    "pascal-voc": pascal_voc,
+    "qupath-measurements": qupath_measurements,
     "counts-only": counts_only,
 }
 """Writes the cells of pictures beside them, by the name of the format."""

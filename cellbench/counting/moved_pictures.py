@@ -25,8 +25,8 @@ def moved_names(
         New names by old pictures; each new name is given once.
     """
     left: dict[str, list[str]] = {}
-    for name, sha256 in new:
-        left.setdefault(sha256, []).append(name)
+    for fresh, sha256 in new:
+        left.setdefault(sha256, []).append(fresh)
     rounds: tuple[Callable[[str, str], bool], ...] = (
         _is_same_file,
         lambda old, name: not stayed(old) and Path(old).name == Path(name).name,
@@ -36,9 +36,8 @@ def moved_names(
     for fits in rounds:
         for old, sha256 in lost:
             names = left.get(sha256, [])
-            known = (old, sha256) in found
-            name = None if known else next((n for n in names if fits(old, n)), None)
-            if name is not None:
+            name = next((n for n in names if fits(old, n)), None)
+            if name is not None and (old, sha256) not in found:
                 found[old, sha256] = name
                 names.remove(name)
     return found

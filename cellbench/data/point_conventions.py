@@ -51,3 +51,6 @@ VIA_POINT = PointConvention(shift_px=0.5)
 VIA_AREA = PointConvention()
 # An object of a mask is the set of its pixels: its place is the mean of their centres.
 MASK_PIXELS = PointConvention(shift_px=0.5)
+# Centroids of scikit-image and centres of ilastik are means of pixel indices.
+REGION_PROPERTIES = PointConvention(x="centroid-1", y="centroid-0", shift_px=0.5)
+ILASTIK = PointConvention(x="center of the object_0", y="center of the object_1", shift_px=0.5)

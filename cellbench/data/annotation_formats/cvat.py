@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
     edge,
@@ -23,7 +25,7 @@ PROGRAM = "CVAT"
 
 
 def read_cvat(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each point, box, ellipse and polygon of each picture.
+    """Read a cell for each point, box, ellipse, polygon and mask of each picture.
 
     Raises:
         UserError: it is no such file, holds tracks of a video, or shapes that are no cells.
@@ -67,6 +69,31 @@ def _cells(shape: "Element") -> list[tuple[float, float]]:
             number(shape.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")
         )
         return [((left + right) / 2, (top + bottom) / 2)]
+    if shape.tag == "mask":
+        return [_middle_of_mask(shape)]
     if shape.tag == "ellipse":
         return [(number(shape.attrib["cx"]), number(shape.attrib["cy"]))]
     raise ValueError(f"a shape of the kind {shape.tag[:40]!r} is no cell")
+
+
+def _middle_of_mask(shape: "Element") -> tuple[float, float]:
+    """The mean of the pixels of a mask: lengths of runs outside and inside, row by row in a box."""
+    left, top, width, height = (
+        int(number(shape.attrib[key])) for key in ("left", "top", "width", "height")
+    )
+    runs = [int(one) for one in shape.attrib["rle"].split(",")]
+    if min(runs) < 0 or sum(runs) != width * height:
+        raise ValueError("the runs of a mask do not fill its box")
+    ends = np.cumsum(runs)
+    # Of a run of pixels within a row-major box the columns go round: runs are divided at row ends.
+    pixels = x_sum = y_sum = 0.0
+    for start, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=False):
+        while start < end:
+            row, column = divmod(start, width)
+            many = min(end - start, width - column)
+            pixels, start = pixels + many, start + many
+            x_sum += many * (column + many / 2)
+            y_sum += many * (row + 0.5)
+    if not pixels:
+        raise ValueError("a mask is empty")
+    return left + x_sum / pixels, top + y_sum / pixels

@@ -15,7 +15,7 @@ from cellbench.files.limits import ANNOTATION
 from cellbench.files.reading import parse_json, read_file
 from cellbench.structures import Points, no_points
 
-Unit = Literal["px", "px or um", "um"]
+Unit = Literal["px", "px or um", "um", "share"]
 
 MOST_CELLS = 2_000_000
 """Cells in one file."""
@@ -31,7 +31,8 @@ class FileAnnotation:
         count: that number; None with points.
         picture: name that the file gives of its picture; None if it goes by its own name.
         size: (width, height) in px that it gives of the picture; None if it gives none.
-        unit: of the points; an ImageJ table is in px or in micrometres and does not state which.
+        unit: of the points; an ImageJ table is in px or in micrometres and does not state which,
+            and a share is of the width and the height of the picture.
         shift_px: half pixel to add to points that are converted from micrometres.
         notes: what was assumed, one sentence each.
     """

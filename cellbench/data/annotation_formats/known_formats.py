@@ -12,10 +12,12 @@ from cellbench.data.annotation_formats import (
     cvat,
     imagej_rois,
     labelme,
+    pascal_voc,
     point_tables,
     qupath,
     via,
     via_projects,
+    yolo,
 )
 from cellbench.data.annotation_formats.file_annotation import FileAnnotation, read_annotation_json
 from cellbench.data.annotation_formats.xml_files import read_xml
@@ -52,6 +54,8 @@ COCO = AnnotationFormat("COCO JSON", coco.read_coco)
 LABELME = AnnotationFormat("LabelMe JSON", labelme.read_labelme)
 VIA = AnnotationFormat("VIA JSON", via.read_via)
 VIA_3 = AnnotationFormat("VIA 3 project", via_projects.read_via_project)
+YOLO = AnnotationFormat("YOLO text", yolo.read_yolo, marks=1)
+PASCAL_VOC = AnnotationFormat("Pascal VOC XML", pascal_voc.read_pascal_voc, marks=1)
 CVAT = AnnotationFormat("CVAT XML", cvat.read_cvat)
 CELL_COUNTER = AnnotationFormat("Cell Counter XML", cell_counter.read_cell_counter)
 
@@ -78,6 +82,8 @@ def format_of(path: Path) -> AnnotationFormat:
         UserError: it is in none that is known.
     """
     suffix = path.suffix.lower()
+    if suffix == ".txt" and yolo.is_yolo(path):
+        return YOLO
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     if suffix == ".json":
@@ -94,8 +100,8 @@ def format_of(path: Path) -> AnnotationFormat:
             f"{path} is in no format that is known; JSON may be of QuPath, COCO, LabelMe or VIA."
         )
     if suffix == ".xml":
-        root = read_xml(path, "CVAT or Cell Counter")
-        return CELL_COUNTER if root.tag == cell_counter.ROOT else CVAT
+        root = read_xml(path, "CVAT, Cell Counter or Pascal VOC")
+        return {cell_counter.ROOT: CELL_COUNTER, pascal_voc.ROOT: PASCAL_VOC}.get(root.tag, CVAT)
     if is_named_as_picture(path):
         return PICTURE
     raise UserError(f"{path} is in no format of annotations that is known.")

@@ -67,6 +67,9 @@ def _middle(kind: str, corners: list[tuple[float, float]]) -> tuple[float, float
     if kind == "rectangle" and len(corners) in (2, 4):
         xs, ys = zip(*corners, strict=True)
         return (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    if kind == "mask" and len(corners) == 2:  # its first and its last pixel
+        (left, top), (right, bottom) = corners
+        return (left + right + 1) / 2, (top + bottom + 1) / 2
     if kind == "circle" and len(corners) == 2:
         return corners[0]
     raise ValueError(f"a shape of the kind {kind[:40]!r} with {len(corners)} points is no cell")

@@ -24,7 +24,7 @@ _ANNOTATED = (
     "(dots?|(cp_)?masks?|labels?|seg|points?|annotations?|annotated|roiset|rois?|results?"
     "|counter|gt|counts?)"
 )
-_AFTER = re.compile(rf"[ _.-]*({_ANNOTATED}|cells?)$")
+_AFTER = re.compile(rf"[ _.-]*({_ANNOTATED}|cells?|table)$")
 _WITHIN = re.compile(rf"[_ -]{_ANNOTATED}(?=[_ -])")
 _AFTER_ANNOTATED = re.compile(rf"[ _.-]*{_ANNOTATED}$")
 

@@ -1,4 +1,4 @@
-"""Points in micrometres, brought to px.
+"""Points in micrometres or in shares of the sides of their picture, brought to px.
 
 ImageJ writes a calibrated table in the unit of the picture and does not say so in the table. The
 reading is taken whose points lie in the pictures, and on what they show.
@@ -71,7 +71,9 @@ def in_pixels(
         points, shift = one.read.points, one.read.shift_px
         if points is None:
             continue
-        if path in converted and um_per_px is not None:
+        if one.read.unit == "share":
+            points = (points * np.array(size_of(path, options))).astype(np.float32)
+        elif path in converted and um_per_px is not None:
             points = ((points.astype(np.float64) - shift) / um_per_px + shift).astype(np.float32)
         found[path] = points
     return found

@@ -23,7 +23,7 @@ from cellbench.data.own_sets.folder_files import find_files, image_name
 from cellbench.data.own_sets.groups import group_pictures
 from cellbench.data.own_sets.measurements import Measured, measure, set_config
 from cellbench.data.own_sets.micrometre_points import in_pixels, stated_um_per_px
-from cellbench.data.own_sets.pairing import FoundAnnotation, first, pair
+from cellbench.data.own_sets.pairing import FoundAnnotation, check_annotated, first, pair
 from cellbench.data.own_sets.placement import Placement
 from cellbench.data.pixel_sizes import check_edge
 from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
@@ -149,18 +149,8 @@ def understand_folder(
         if table in files.annotations and len(files.annotations) > 1:
             files.annotations.remove(table)
     paired = pair(files, apart=annotations)
-    if not paired.annotations:
-        raise UserError(
-            f"{source} holds {len(files.pictures)} pictures and no annotation of them; name the "
-            "folder or file that has it with --annotations."
-        )
-    if paired.bare and not skip_bare:
-        names = [path.name for path in paired.bare]
-        raise UserError(
-            f"{len(names)} of {len(files.pictures)} pictures have no annotation: {first(names)}; "
-            "annotate them (an empty file for no cell), or leave them out with --skip-bare."
-        )
-    left = [path.name for path in (*files.others, *paired.unread)]
+    check_annotated(paired, files, skip_bare=skip_bare)
+    left = list(dict.fromkeys(path.name for path in (*files.others, *paired.unread)))
     if left:
         notes.add(f"Neither pictures nor annotations, and not read: {first(left)}.")
     if paired.bare:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cellbench.data.annotation_formats.file_annotation import FileAnnotation
+import numpy as np
+
+from cellbench.data.annotation_formats.file_annotation import FileAnnotation, together
 from cellbench.data.annotation_formats.known_formats import AnnotationFormat, format_of
 from cellbench.data.annotation_formats.point_tables import SUFFIXES, named_pictures
 from cellbench.data.images import is_named_as_picture
@@ -15,6 +17,7 @@ from cellbench.errors import UserError
 Key = Callable[[Path], tuple[str, ...]]
 
 _SHOWN = 3
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,21 @@ class Paired:
     Attributes:
         annotations: of each picture that has any, in the order of the pictures.
         bare: pictures without annotation.
-        unread: files that are called what annotations are called and are none.
+        unread: files that are called what annotations are called and are none, each with the
+            sentence that says why.
     """
 
     annotations: dict[Path, list[FoundAnnotation]] = field(default_factory=dict)
     bare: list[Path] = field(default_factory=list)
-    unread: list[Path] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
+
+    def why_unread(self) -> str:
+        """Why the file was not read that most looks like an annotation; empty where there is none.
+
+        Texts come last: a README is one.
+        """
+        looks_like = sorted(self.unread, key=lambda path: path.suffix.lower() == ".txt")
+        return self.unread[looks_like[0]] if looks_like else ""
 
 
 def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
@@ -65,20 +77,25 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
         try:
             format_ = format_of(file)
             annotations = format_.read(file)
-        except UserError:
+        except UserError as error:
             meant = own is not None or is_named_as_picture(file) or file == apart
             if not meant and not places.names_one(file):
-                paired.unread.append(file)  # a README, a table of something else
+                paired.unread[file] = str(error)  # a README, a table of something else
                 continue
             raise
         if own is None and len(files.pictures) == len(files.annotations) == len(annotations) == 1:
             own = files.pictures[0]
+        if own is not None and len(annotations) > 1 and not places.knows_any(annotations, file):
+            annotations = [_of_kinds(annotations)]
         for one in annotations:
             picture = _picture_of(file, own, one, places, alone=len(annotations) == 1)
             if picture is None:
                 orphans.append(file.name if one.picture is None else f"{file.name}: {one.picture}")
             else:
                 found.setdefault(picture, []).append(FoundAnnotation(file, format_, one))
+    for file in files.others:
+        if file.suffix.lower() in _SPREADSHEETS:
+            paired.unread[file] = f"{file} is a workbook; save its sheet as CSV."
     if orphans:
         raise UserError(
             f"{_count(orphans, 'annotation has', 'annotations have')} no picture in {files.root}: "
@@ -90,6 +107,36 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
         else:
             paired.bare.append(picture)
     return paired
+
+
+def check_annotated(paired: Paired, files: FolderFiles, *, skip_bare: bool) -> None:
+    """Refuse pictures without annotation, with what could not be read as one.
+
+    Args:
+        paired: from `pair`.
+        files: that it was given.
+        skip_bare: whether some may be left out.
+
+    Raises:
+        UserError: no picture has one, or some have none and are not left out.
+    """
+    many, why = len(files.pictures), paired.why_unread()
+    if not paired.annotations:
+        raise UserError(
+            f"{files.root} holds {many} pictures and no annotation "
+            + (
+                f"that can be read: {why}"
+                if why
+                else "of them; name the folder or file that has it with --annotations."
+            )
+        )
+    if paired.bare and not skip_bare:
+        names = [path.name for path in paired.bare]
+        raise UserError(
+            f"{len(names)} of {many} pictures have no annotation: {first(names)}; annotate them "
+            "(an empty file for no cell), or leave them out with --skip-bare."
+            + (f" Not read: {why}" if why else "")
+        )
 
 
 class _Pictures:
@@ -147,6 +194,14 @@ class _Pictures:
             return False
         return any(self.by_name(name, file) is not None for name in named_pictures(file))
 
+    def knows_any(self, annotations: Iterable[FileAnnotation], file: Path) -> bool:
+        """Whether any of a file's annotations names a picture.
+
+        Raises:
+            UserError: two go by a name in it.
+        """
+        return any(one.picture and self.by_name(one.picture, file) for one in annotations)
+
 
 def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
     found: dict[tuple[str, ...], list[Path]] = {}
@@ -176,6 +231,25 @@ def _picture_of(
             "rename it, or annotate it again."
         )
     return own
+
+
+def _of_kinds(annotations: Sequence[FileAnnotation]) -> FileAnnotation:
+    """One annotation of a table whose column `label` names kinds of cells and no pictures.
+
+    Args:
+        annotations: of a file that goes by the name of one picture.
+    """
+    points = [one.points for one in annotations if one.points is not None]
+    if len(points) < len(annotations):  # counts of pictures that are not there
+        return annotations[0]
+    kinds = together(sorted(one.picture or "" for one in annotations), "labels")
+    return replace(
+        annotations[0],
+        points=np.concatenate(points),
+        picture=None,
+        shift_px=max(one.shift_px for one in annotations),
+        notes=(*annotations[0].notes, *kinds),
+    )
 
 
 def first(names: Sequence[str]) -> str:

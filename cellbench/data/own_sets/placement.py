@@ -41,8 +41,7 @@ def contrast_map(pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     spread = float(grey.std())
     if spread == 0:
         return None
-    found: NDArray[np.float32] = (grey - float(grey.mean())) / spread
-    return found
+    return ((grey - float(grey.mean())) / spread).astype(np.float32)
 
 
 class Placement:

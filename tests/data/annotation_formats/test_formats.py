@@ -191,6 +191,14 @@ def test_what_is_no_cell_in_a_project_of_via_3_is_named(tmp_path, project, reaso
         ("image,x_px,y_px,score\na.png,1.25,2.5,\n", [[1.25, 2.5]]),
         (" ,Area,X,Y\n1,0,1,2\n2,9,1,2\n", [[1.5, 2.5], [1, 2]]),
         ("index,axis-0,axis-1\n0,2,1\n", [[1.5, 2.5]]),
+        (",label,area,centroid-0,centroid-1\n0,1,9,2,1\n1,2,9,4,3\n", [[1.5, 2.5], [3.5, 4.5]]),
+        ("object_id,Center of the object_0,Center of the object_1\n0,1,2\n", [[1.5, 2.5]]),
+        ("Image\tClass\tCentroid X px\tCentroid Y px\na.png\tPos\t1.25\t2.5\n", [[1.25, 2.5]]),
+        ("sep=;\nx;y\n1,25;2,5\n;\n", [[1.25, 2.5]]),
+        ("x,y,,\n1.25,2.5,,\n,,,\n", [[1.25, 2.5]]),
+        (",x,y\n0,1.25,2.5\n1,3.5,4.5\n", [[1.25, 2.5], [3.5, 4.5]]),  # pandas
+        (" ,X,Y\n1,1,2\n", [[1.5, 2.5]]),  # ImageJ
+        ("x\ty\n1.25\t2.5\n".encode("utf-16"), [[1.25, 2.5]]),
         ("# nothing\n", []),
     ],
 )
@@ -207,6 +215,8 @@ def test_tables_of_points(text, points, tmp_path):
         ("a,b\n1,2\n", "one column x and one y"),
         ("axis-0,axis-1,axis-2\n1,2,3\n", "of a stack"),
         ("index,shape-type,vertex-index,axis-0,axis-1\n0,ellipse,0,2,1\n", "napari's shapes"),
+        ("label,centroid-0,centroid-1,centroid-2\n1,1,2,3\n", "of a stack"),
+        ("filename,region_count,region_shape_attributes\na.png,1,{}\n", "export .* as JSON"),
         ("image,count\na.png,2.5\n", "no number of cells"),
         ("image,count\na.png,-1\n", "no number of cells"),
         ("image,count\n,3\n", "names no picture"),
@@ -380,3 +390,67 @@ def test_points_of_qupath_on_several_planes_are_refused(tmp_path):
     area = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]]]}
     drawn = {"type": "Feature", "geometry": area, "properties": {"objectType": "annotation"}}
     assert len(one(tmp_path, "a.geojson", [drawn, point(2, z=2)]).points) == 1
+
+
+def test_tables_of_counts_of_imagej_and_cellprofiler_name_their_pictures(tmp_path):
+    summary = "Slice,Count,Total Area,Mean\na.tif,7,90,3\nb.tif,0,0,0\n"
+    of_images = "Count_Nuclei,FileName_DNA,ImageNumber\n7,a.tif,1\n0,b.tif,2\n"
+    for text in (summary, of_images):
+        found = read(tmp_path, "a.csv", text)
+        assert [(one.picture, one.count) for one in found] == [("a.tif", 7), ("b.tif", 0)]
+    two = "Count_Nuclei,Count_Cells,FileName_DNA\n7,5,a.tif\n"
+    with pytest.raises(UserError, match="one column x and one y"):
+        read(tmp_path, "a.csv", two)
+
+
+def test_classes_of_a_table_are_named(tmp_path):
+    text = "Image\tClass\tCentroid X µm\tCentroid Y µm\na\tPos\t1\t2\na\tNeg\t3\t4\n"
+    found = one(tmp_path, "a.tsv", text)
+    assert (found.unit, len(found.points)) == ("um", 2)
+    assert "The classes Neg, Pos are counted together." in found.notes
+
+
+def test_yolo_has_shares_of_the_sides(tmp_path):
+    box, scored, outline = (
+        "0 0.5 0.25 0.1 0.2",
+        "1 0.1 0.2 0.1 0.1 0.93",
+        "0 0 0 0.2 0 0.2 0.4 0 0.4",
+    )
+    found = one(tmp_path, "a.txt", f"{box}\n{scored}\n{outline}\n")
+    assert found.unit == "share"
+    np.testing.assert_allclose(found.points, [[0.5, 0.25], [0.1, 0.2], [0.1, 0.2]], atol=1e-6)
+    assert "The classes 0, 1 are counted together." in found.notes
+    with pytest.raises(UserError, match="line 21 is no line of YOLO"):
+        read(tmp_path, "a.txt", f"{box}\n" * 20 + "0 0.5 3 0.1 0.2\n")
+
+
+def test_pascal_voc_has_boxes(tmp_path):
+    box = "<xmin>10</xmin><ymin>20</ymin><xmax>14</xmax><ymax>24</ymax>"
+    size = "<size><width>40</width><height>30</height><depth>3</depth></size>"
+    text = (
+        f"<annotation><filename>a.png</filename>{size}<object><name>cell</name><bndbox>{box}"
+        "</bndbox></object></annotation>"
+    )
+    found = one(tmp_path, "a.xml", text)
+    assert (found.picture, found.size, found.points.tolist()) == ("a.png", (40, 30), [[12, 22]])
+    empty = one(tmp_path, "a.xml", f"<annotation>{size}</annotation>")
+    assert (empty.cells, empty.picture, empty.notes) == (0, None, ())
+    with pytest.raises(UserError, match="Pascal VOC"):
+        read(tmp_path, "a.xml", "<annotation><object><name>cell</name></object></annotation>")
+
+
+def test_masks_of_cvat_and_labelme_are_cells_at_their_middle(tmp_path):
+    mask = np.zeros((4, 5), bool)
+    mask[0, 3:], mask[1, :2], mask[3, 4] = True, True, True
+    flat = np.flatnonzero(np.diff(np.r_[0, mask.ravel().astype(int), 0]))
+    runs = np.diff(np.r_[0, flat, mask.size])
+    rle = ", ".join(str(run) for run in runs if run or run is runs[0])
+    shape = f'<mask label="a" rle="{rle}" left="10" top="20" width="5" height="4"/>'
+    text = f'<annotations><image name="a" width="40" height="30">{shape}</image></annotations>'
+    rows, columns = np.nonzero(mask)
+    middle = [[10.5 + columns.mean(), 20.5 + rows.mean()]]
+    np.testing.assert_allclose(one(tmp_path, "a.xml", text).points, middle, atol=1e-5)
+    with pytest.raises(UserError, match="do not fill its box"):
+        read(tmp_path, "a.xml", text.replace('width="5"', 'width="6"'))
+    labelme = {"shapes": [{"label": "a", "shape_type": "mask", "points": [[10, 20], [14, 23]]}]}
+    assert one(tmp_path, "a.json", labelme).points.tolist() == [[12.5, 22]]

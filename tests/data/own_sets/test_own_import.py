@@ -328,3 +328,23 @@ def test_a_pipe_and_a_folder_without_rights_hang_nothing(folder, pictures, home)
     os.mkfifo(folder / f"{first}.txt")
     with pytest.raises(UserError, match="it is a pipe"):
         import_own("mine", folder)
+
+
+def test_what_could_not_be_read_is_said_where_annotations_lack(folder, pictures, home):
+    (folder / "README.txt").write_text("Nuclei of spring, five fields each\n")
+    (folder / "cells.xlsx").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"no annotation that can be read: .*cells\.xlsx is a work"):
+        understand_folder("mine", folder)
+    first, *others = cells_of(pictures)
+    (folder / f"{first}.txt").write_text("1.5 2.5\n")
+    with pytest.raises(UserError, match=rf"{len(others)} of .* Not read: .*cells\.xlsx"):
+        understand_folder("mine", folder)
+
+
+def test_a_column_of_kinds_is_not_one_of_pictures(folder, pictures, home):
+    for name, points in cells_of(pictures).items():
+        lines = [f"{x:.2f},{y:.2f},{'pos' if i % 2 else 'neg'}" for i, (x, y) in enumerate(points)]
+        (folder / f"{name}.csv").write_text("\n".join(["x,y,label", *lines]) + "\n")
+    found = understand_folder("mine", folder)
+    assert found.counts == [len(points) for points in cells_of(pictures).values()]
+    assert any("labels neg, pos are counted together" in note for note in found.notes)

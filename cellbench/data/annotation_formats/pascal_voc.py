@@ -1,0 +1,47 @@
+"""Pascal VOC, as LabelImg writes it: XML of boxes, one file a picture."""
+
+from pathlib import Path
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    edge,
+    number,
+    points_array,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.xml_files import read_xml
+
+PROGRAM = "Pascal VOC"
+ROOT = "annotation"
+
+_NOTE = "Each box of Pascal VOC is one cell, at its middle."
+
+
+def read_pascal_voc(path: Path) -> list[FileAnnotation]:
+    """Read a cell for each object, in the middle of its box.
+
+    Raises:
+        UserError: it is no such file, or an object has no box.
+    """
+    root = read_xml(path, PROGRAM)
+    with reading(path, PROGRAM):
+        if root.tag != ROOT:
+            raise ValueError(f"its root is called {root.tag[:40]!r}")
+        places, classes = [], set()
+        for one in root.iter("object"):
+            left, top, right, bottom = (
+                number(one.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
+            )
+            places.append(((left + right) / 2, (top + bottom) / 2))
+            classes.add((one.findtext("name") or "").strip()[:40])
+        width, height = root.findtext("size/width"), root.findtext("size/height")
+        named = (root.findtext("filename") or "").strip()
+        return [
+            FileAnnotation(
+                points_array(places, path),
+                picture=named or None,
+                size=(edge(width), edge(height)) if number(width or 0) and height else None,
+                notes=((_NOTE,) if places else ()) + together(sorted(classes), "classes"),
+            )
+        ]

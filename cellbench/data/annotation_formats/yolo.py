@@ -1,0 +1,70 @@
+"""YOLO: a text for each picture, with a class and shares of the picture's sides in each line."""
+
+from pathlib import Path
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    number,
+    points_array,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.shapes import polygon_centroid
+from cellbench.data.annotation_formats.table_text import numbered_lines
+from cellbench.errors import UserError
+
+PROGRAM = "YOLO"
+
+_NOTE = "Each box or outline of YOLO is one cell, at its middle."
+# Class, middle, width and height; a prediction has its score behind them.
+_BOX = (5, 6)
+# A box may go a little over the border, by the digits that are written.
+_MOST_SHARE = 1.01
+
+
+def is_yolo(path: Path) -> bool:
+    """Whether a text is of YOLO: every line has a class and shares of the picture's sides."""
+    try:
+        lines, separator = numbered_lines(path)
+        return bool(lines) and separator is None and all(_places(line) for _, line in lines[:20])
+    except (UserError, ValueError):
+        return False
+
+
+def read_yolo(path: Path) -> list[FileAnnotation]:
+    """Read a cell for each line: the middle of its box or outline, in shares of the sides.
+
+    Raises:
+        UserError: a line is of another kind, which is named.
+    """
+    places, classes = [], set()
+    with reading(path, PROGRAM):
+        for at, line in numbered_lines(path)[0]:
+            corners = _places(line)
+            if not corners:
+                raise UserError(
+                    f"{path}, line {at} is no line of YOLO; write a class, then x, y, width and "
+                    "height of a box, or the corners of an outline, as shares of 0 to 1."
+                )
+            places.append(corners[0] if len(corners) == 1 else polygon_centroid([corners]))
+            classes.add(line.split()[0])
+    notes = (_NOTE, *together(sorted(classes), "classes"))
+    return [FileAnnotation(points_array(places, path), unit="share", notes=notes)]
+
+
+def _places(line: str) -> list[tuple[float, float]]:
+    """The middle of a line's box, or the corners of its outline; none for another line."""
+    kind, *rest = line.split()
+    if not (kind.isascii() and kind.isdecimal()) or len(rest) < _BOX[0] - 1:
+        return []
+    try:
+        shares = [number(one) for one in rest]
+    except ValueError:
+        return []
+    if not all(0 <= share <= _MOST_SHARE for share in shares):
+        return []
+    if len(rest) + 1 in _BOX:
+        return [(shares[0], shares[1])]
+    if len(rest) % 2:
+        return []
+    return list(zip(shares[::2], shares[1::2], strict=True))
