@@ -1,9 +1,8 @@
 """CVAT: XML of many pictures, "CVAT for images"."""
 
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
@@ -82,18 +81,25 @@ def _middle_of_mask(shape: "Element") -> tuple[float, float]:
         int(number(shape.attrib[key])) for key in ("left", "top", "width", "height")
     )
     runs = [int(one) for one in shape.attrib["rle"].split(",")]
-    if min(runs) < 0 or sum(runs) != width * height:
+    if width < 1 or min(runs) < 0 or sum(runs) != width * height:
         raise ValueError("the runs of a mask do not fill its box")
-    ends = np.cumsum(runs)
-    # Of a run of pixels within a row-major box the columns go round: runs are divided at row ends.
-    pixels = x_sum = y_sum = 0.0
-    for start, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=False):
-        while start < end:
-            row, column = divmod(start, width)
-            many = min(end - start, width - column)
-            pixels, start = pixels + many, start + many
-            x_sum += many * (column + many / 2)
-            y_sum += many * (row + 0.5)
+    ends = [0, *accumulate(runs)]
+    pixels = columns = rows = 0
+    for start, end in zip(ends[1::2], ends[2::2], strict=False):
+        before, after = _sums(start, width), _sums(end, width)
+        pixels += end - start
+        columns += after[0] - before[0]
+        rows += after[1] - before[1]
     if not pixels:
         raise ValueError("a mask is empty")
-    return left + x_sum / pixels, top + y_sum / pixels
+    return left + columns / pixels + 0.5, top + rows / pixels + 0.5
+
+
+def _sums(pixels: int, width: int) -> tuple[int, int]:
+    """The sums of the columns and of the rows of so many pixels from the start of a box.
+
+    In closed form: a box may state any size, and no pixel is looked at alone.
+    """
+    full, rest = divmod(pixels, width)
+    rows = width * (full * (full - 1) // 2) + full * rest
+    return pixels * (pixels - 1) // 2 - width * rows, rows
