@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
-from cellbench.models.parts import FeatureShape
+from cellbench.models.parts import DensityOutput, FeatureShape
 from cellbench_plugins.methods.sfcn import MessagePassing, SpatialEncoder
 
 CONFIGS = config_folders()[-1] / "methods"
@@ -34,6 +34,22 @@ def test_the_resnet_form_has_the_parameters_of_its_layers():
     back = [(1024, 512), (512, 512), (512, 512), (512, 256), (256, 128), (128, 64)]
     total += sum(9 * a * b + b for a, b in back) + MESSAGES + 65
     assert sum(p.numel() for p in made.parameters()) == total
+
+
+def test_the_published_loss_has_the_gradient_of_the_released_one_at_stride_1():
+    """Which repeats the map 8 x 8 times and compares it with a hundred times the target."""
+    made = build_counter(load_file(CONFIGS / "sfcn_published.py")["model"], load_weights=False)
+    torch.manual_seed(0)
+    target, raw = 0.01 * torch.rand(2, 1, 32, 48), torch.rand(2, 1, 4, 6, requires_grad=True)
+    released = F.mse_loss(F.interpolate(raw, scale_factor=8), 100 * target)
+    scale = made.readout.scale
+    sums = 64 * F.avg_pool2d(target, 8)
+    everywhere = torch.ones_like(sums, dtype=torch.bool)
+    terms = made.criterion(DensityOutput(raw / scale, raw, 8, scale), sums, everywhere, None)
+    expected, found = (
+        torch.autograd.grad(loss, raw)[0] for loss in (released, terms["loss_density"])
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_messages_are_those_of_a_loop_over_single_cells():

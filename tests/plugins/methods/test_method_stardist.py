@@ -1,11 +1,14 @@
 """StarDist: targets, the way from perfect maps to cells, cells at the border."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
+from cellbench.models.counter import Batch, Images
 from cellbench_plugins._ops.lattice import lattice
 
 MODEL = {"type": "StarDist", "width": 4, "depth": 2, "features": 8, "rays": 16}
@@ -44,6 +47,43 @@ def test_targets_are_deepest_at_the_cell_and_nothing_outside(counter):
     assert (depth[apart > 12] == 0).all()
     assert (lengths[:, depth == 0] == 0).all()
     assert (depth[apart < 2] > 0.5).all()
+
+
+def test_the_loss_is_the_entropy_of_depths_and_the_error_of_distances_that_depths_weigh(counter):
+    grid = counter.grid
+    points = [torch.tensor([[6.0, 5.0], [14.5, 12.5]]), torch.zeros(0, 2)]
+    sizes = torch.tensor([[20, 16], [9, 12]])
+    torch.manual_seed(1)
+    shape = (16 // grid, 24 // grid)
+    logits, distances = torch.randn(2, 1, *shape), 5 * torch.randn(2, 16, *shape)
+    made = build_counter({**MODEL, "grid": grid}, load_weights=False)
+    made.net.forward = lambda pixels: (logits, distances)
+    images = Images(torch.zeros(2, 3, 16, 24), sizes, 1.0, ["a", "b"])
+    terms = made.loss(Batch(images, points))
+    entropies, weights, errors, lengths = [], [], [], []
+    for image, (width, height) in enumerate(sizes.tolist()):
+        depth, rays = made.targets(points[image], (shape[1], shape[0]), 1.0)
+        for y, x in np.ndindex(*shape):
+            if (y + 0.5) * grid < height and (x + 0.5) * grid < width:
+                chance = float(logits[image, 0, y, x].sigmoid())
+                deep = float(depth[y, x])
+                entropies.append(-deep * math.log(chance) - (1 - deep) * math.log(1 - chance))
+                weights.append(deep)
+                said = distances[image, :, y, x]
+                errors.append(deep * float((said - rays[:, y, x]).abs().mean()))
+                lengths.append((1 - deep) * float(said.abs().mean()))
+    assert sum(weights) > 1
+    wanted = 0.2 * (sum(errors) / sum(weights) + 1e-4 * np.mean(lengths))
+    assert float(terms["loss_depth"]) == pytest.approx(np.mean(entropies), rel=1e-5)
+    assert float(terms["loss_distances"]) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_net_has_the_parameters_of_its_levels():
+    levels = [(3, 32), (32, 64), (64, 128), (128, 256), (384, 128), (192, 64), (96, 32)]
+    layers = [*levels, *((outputs, outputs) for _, outputs in levels), (32, 128)]
+    total = sum(9 * inputs * outputs + outputs for inputs, outputs in layers)
+    net = build_counter({"type": "StarDist", "grid": 1, "norm": "none"}, load_weights=False)
+    assert sum(p.numel() for p in net.parameters()) == total + 129 + 32 * 129
 
 
 def test_perfect_maps_give_every_cell_back_also_at_borders_and_corners(counter):
