@@ -42,14 +42,15 @@ class FasterRCNN(ScoredCounter):
         Networks", arXiv:1506.01497; Lin et al., "Feature Pyramid Networks for Object Detection",
         arXiv:1612.03144. The two stages are torchvision's.
 
-    Differs: anchors are squares, since the boxes are; their sizes are stated per data set. An
-        anchor is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes
-        of a few pixels rarely reach on a lattice of 4 px). The cap of 100 detections an image,
-        which alone would floor the error, is lifted to `most_detections`, and none is cut by score
-        before the threshold is chosen. Of a training image `samples` anchors and proposals are
-        judged (64; published 256 and 512) out of at most four times as many proposals (2000). Boxes
-        may reach over the border of the image. Images are not resized to 800 px: a set's
-        `input_scale` says what the network sees.
+    Differs: anchors are squares, since the boxes are; their sizes are stated per data set, and they
+        stand at the middles of the map's cells, torchvision's at the upper left corners. An anchor
+        is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes of a
+        few pixels rarely reach on a lattice of 4 px). The cap of 100 detections an image, which
+        alone would floor the error, is lifted to `most_detections`, and none is cut by score before
+        the threshold is chosen. Of a training image `samples` anchors and proposals are judged (64;
+        published 256 and 512) out of at most four times as many proposals (2000). Boxes may reach
+        over the border of the image. Images are not resized to 800 px: a set's `input_scale` says
+        what the network sees.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
