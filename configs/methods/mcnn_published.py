@@ -3,16 +3,20 @@
 Differs: rates and decay are those of C-3-Framework, which trains on whole images one by one for
 3000 epochs; crops, batch and number of steps are those of the set's file. Biases do not decay, the
 last convolution starts at the readout's prior, and deviations grow with the set's cells (theirs: 4
-px).
+px). A value of the map stands for 4 x 4 px there, each compared with a hundred times the target:
+the scale of the sum is 100 / 16, and so is ours.
 """
 
 _base_ = ["mcnn.py"]
 
 method = dict(name="MCNN-published", title="MCNN, published recipe")
 
+# 3: the scale was 100, that of a map of stride 1; 2 is that of `fcrn.py`.
+recipe = 3
+
 model = dict(
     backbone=dict(batch_norm=False, std=0.01),
-    output=dict(activation="relu", scale=100.0),
+    output=dict(activation="relu", scale=100 / 16),
 )
 
 optimizer = dict(type="Adam", lr=1e-4, weight_decay=1e-4, clip_norm=None)

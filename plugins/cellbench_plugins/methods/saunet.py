@@ -104,9 +104,9 @@ class SAUNet(DensityCounter):
         weights and statistics, it takes time and changes little. A linear output instead of a ReLU,
         which may die where targets are mostly zero; AdamW with one cosine instead of restarts; the
         default for `pair_dropout` is that of the paper's code, 0.5. Pixels have ImageNet's mean and
-        deviation and not the training images', maps are trained at one scale on every set (theirs:
-        1000 on MBM, 500 on DCC, 100 on ADI and VGG), and batch-norm's epsilon is PyTorch's, 1e-5,
-        not TensorFlow's, 1e-3.
+        deviation and not the training images', maps are trained at the config's scale on every set
+        (theirs: 1000 on MBM, 500 on DCC, 100 on ADI and VGG), and batch-norm's epsilon is
+        PyTorch's, 1e-5, not TensorFlow's, 1e-3.
     """
 
     def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:

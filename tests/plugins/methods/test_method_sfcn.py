@@ -36,18 +36,20 @@ def test_the_resnet_form_has_the_parameters_of_its_layers():
     assert sum(p.numel() for p in made.parameters()) == total
 
 
-def test_the_published_loss_has_the_gradient_of_the_released_one_at_stride_1():
-    """Which repeats the map 8 x 8 times and compares it with a hundred times the target."""
-    made = build_counter(load_file(CONFIGS / "sfcn_published.py")["model"], load_weights=False)
+@pytest.mark.parametrize(("name", "stride"), [("sfcn_published", 8), ("mcnn_published", 4)])
+def test_the_published_loss_has_the_gradient_of_the_public_one_at_stride_1(name, stride):
+    """Which repeats each value of the map and compares it with a hundred times the target."""
+    made = build_counter(load_file(CONFIGS / f"{name}.py")["model"], load_weights=False)
     torch.manual_seed(0)
-    target, raw = 0.01 * torch.rand(2, 1, 32, 48), torch.rand(2, 1, 4, 6, requires_grad=True)
-    released = F.mse_loss(F.interpolate(raw, scale_factor=8), 100 * target)
+    target, raw = 0.01 * torch.rand(2, 1, 32, 48), torch.rand(2, 1, 32 // stride, 48 // stride)
+    raw.requires_grad_()
+    public = F.mse_loss(F.interpolate(raw, scale_factor=stride), 100 * target)
     scale = made.readout.scale
-    sums = 64 * F.avg_pool2d(target, 8)
+    sums = stride**2 * F.avg_pool2d(target, stride)
     everywhere = torch.ones_like(sums, dtype=torch.bool)
-    terms = made.criterion(DensityOutput(raw / scale, raw, 8, scale), sums, everywhere, None)
+    terms = made.criterion(DensityOutput(raw / scale, raw, stride, scale), sums, everywhere, None)
     expected, found = (
-        torch.autograd.grad(loss, raw)[0] for loss in (released, terms["loss_density"])
+        torch.autograd.grad(loss, raw)[0] for loss in (public, terms["loss_density"])
     )
     torch.testing.assert_close(found, expected)
 
