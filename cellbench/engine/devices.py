@@ -1,11 +1,14 @@
 """Choose device, precision and processes, and keep freed memory for reuse."""
 
 import ctypes
+import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -16,13 +19,17 @@ def choose_device(wanted: str) -> torch.device:
     """The device to run on; a GPU is made the one that torch's streams and events belong to.
 
     Args:
-        wanted: "auto" takes a GPU where there is one; else a torch device name.
+        wanted: "auto" takes a GPU where there is one, and logs a sentence where torch cannot use
+            what there is; else a torch device name.
 
     Raises:
         UserError: it is not there, or cannot be used.
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+        if wanted == "cpu" and not hidden and shutil.which("nvidia-smi"):
+            _say_why_no_gpu()
     try:
         device = torch.device(wanted)
     except RuntimeError:
@@ -55,6 +62,19 @@ def choose_device(wanted: str) -> torch.device:
             f"GPU {number} cannot be used ({reason}); take another one or --device cpu."
         ) from None
     return torch.device("cuda", number)
+
+
+@cache
+def _say_why_no_gpu() -> None:
+    """Log once why torch takes no GPU of a machine that has NVIDIA's driver: it would only be slow."""
+    reason = "it sees none"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [reason])[0].partition(". ")[0].rstrip(".")
+    logging.getLogger("cellbench").warning(
+        "torch takes no GPU, though nvidia-smi is here (%s); the CPU is used.", reason
+    )
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

@@ -10,6 +10,7 @@ import torch
 from cellbench.config.schema import OptimizerConfig, ScheduleConfig
 from cellbench.engine.devices import (
     Processes,
+    _say_why_no_gpu,
     autocast,
     choose_device,
     choose_precision,
@@ -133,6 +134,30 @@ def test_a_gpu_that_cannot_be_had_is_one_sentence(two_gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", busy)
     with pytest.raises(UserError, match=r"GPU 1 cannot be used \(.* unavailable\); take another"):
         choose_device("cuda:1")
+
+
+def test_a_gpu_that_torch_cannot_take_is_not_passed_over_silently(monkeypatch, tmp_path, caplog):
+    def too_old():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found 11040). Please")
+
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("")
+    tool.chmod(0o755)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    _say_why_no_gpu.cache_clear()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert choose_device("auto") == torch.device("cpu")
+    assert not caplog.records
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert choose_device("auto") == torch.device("cpu")
+    (record,) = caplog.records
+    assert "is too old (found 11040)); the CPU is used." in record.getMessage()
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as the user wants it
+    _say_why_no_gpu.cache_clear()
+    assert choose_device("auto") == torch.device("cpu")
+    assert len(caplog.records) == 1
 
 
 def test_the_processes_of_torchrun_are_bound_to_their_gpus(two_gpus, monkeypatch):

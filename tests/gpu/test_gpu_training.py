@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -128,6 +129,24 @@ def test_a_network_that_cannot_be_captured_is_trained_and_what_follows_is_captur
     step = started("saunet", device)[1]
     assert torch.isfinite(step(data_of(), seed=0))
     assert (step.captured is not None) == (device.type == "cuda")
+
+
+@pytest.mark.parametrize(("method", "times"), [("dla", 1), ("p2pnet", 1), ("unet", 0)])
+def test_a_step_waits_for_the_gpu_to_match_cells_and_for_nothing_else(method, times, device):
+    if device.type != "cuda":
+        pytest.skip("what a CPU computes is there")
+    step = started(method, device, precision="bfloat16")[1]
+    for number in range(2):
+        step(data_of(seed=number), seed=number)
+    with warnings.catch_warnings(record=True) as waited:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            step(data_of(seed=2), seed=2)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    said = [str(one.message) for one in waited if "synchronizing" in str(one.message)]
+    assert len(said) == times, said
 
 
 def test_a_lack_of_memory_is_known_as_such(device):
