@@ -66,7 +66,7 @@ def choose_device(wanted: str) -> torch.device:
 
 @cache
 def _say_why_no_gpu() -> None:
-    """Log once why torch takes no GPU of a machine that has NVIDIA's driver: it would only be slow."""
+    """Log once why torch takes no GPU where there is NVIDIA's driver: a run would only be slow."""
     reason = "it sees none"
     try:
         torch.cuda.init()

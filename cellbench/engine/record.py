@@ -97,9 +97,10 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far: of the GPU, or of this process."""
+    """The most memory taken so far: of the GPU, or by this process."""
     if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+        # What others cannot have: captured graphs keep memory that no tensor is said to use.
+        return round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
     import resource
     import sys
 

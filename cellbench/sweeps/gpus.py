@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MEASURED_RUNS = 16
 
 # What a run takes beside its tensors (driver context, kernels), and how much more the allocator
-# reserves than it hands out.
+# reserves than it hands out, which the first records state.
 CONTEXT_MB = 600.0
 RESERVE = 1.25
 

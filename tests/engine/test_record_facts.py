@@ -1,8 +1,16 @@
 import torch
 
 from cellbench.config.compose import resolve
+from cellbench.engine import assembly
 from cellbench.engine.devices import Processes
-from cellbench.engine.record import environment, gflops, parameter_count, plugins_of
+from cellbench.engine.record import (
+    environment,
+    gflops,
+    parameter_count,
+    peak_memory_mb,
+    plugins_of,
+)
+from cellbench.engine.request import Request, find_run
 from cellbench.models.build import build_counter
 from cellbench.models.preprocess import Preprocessor
 
@@ -68,3 +76,20 @@ def test_the_environment_says_where_but_holds_only_plain_values():
     assert facts["precision"] == "float32"
     assert facts["threads"] == torch.get_num_threads()
     assert all(type(value) in (str, int, type(None)) for value in facts.values())
+
+
+def test_of_a_gpu_the_memory_counts_that_other_runs_cannot_have(monkeypatch):
+    # a captured graph keeps what its tensors used
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 900 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 400 * 2**20)
+    assert peak_memory_mb(torch.device("cuda", 0)) == 900
+
+
+def test_the_peak_of_a_run_on_a_gpu_is_not_that_of_one_before(monkeypatch, simulated_home):
+    monkeypatch.setenv("CELLBENCH_HOME", str(simulated_home))
+    forgotten, gpu = [], torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
+    monkeypatch.setattr(assembly, "choose_device", lambda wanted: gpu)
+    request = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", device="cuda:1")
+    prepared = assembly.prepare(find_run(request, print))
+    assert (prepared.device, forgotten) == (gpu, [gpu])
