@@ -11,8 +11,9 @@ from cellbench_plugins._ops import gaussian_tiles
 # Of the largest value: a bfloat16 has 8 bits.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 
-# What was tried in this process, by all that a kernel is compiled for, and whether it worked.
-_tried: dict[tuple[Any, ...], bool] = {}
+# What was tried in this process, by all that a kernel is compiled for, and whether it worked; None
+# for what the kernels do not take, which says nothing of others.
+_tried: dict[tuple[Any, ...], bool | None] = {}
 
 
 class PixelKernels(Protocol):
@@ -55,7 +56,7 @@ def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKern
     if key not in _tried:
         if torch.cuda.is_current_stream_capturing():
             return gaussian_tiles
-        _tried[key] = all(_tried.values()) and works(*key)
+        _tried[key] = False not in _tried.values() and works(*key)
     if not _tried[key]:
         return gaussian_tiles
     from cellbench_plugins._ops import gaussian_triton
@@ -66,13 +67,16 @@ def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKern
 @torch.no_grad()
 def works(
     device: torch.device, dtype: torch.dtype, channels: int, radii: tuple[int, ...], unit: bool
-) -> bool:
-    """Whether Triton's kernels compile, run and agree with PyTorch's; logs a sentence if not."""
+) -> bool | None:
+    """Whether Triton's kernels compile, run and agree with PyTorch's; logs a sentence if not.
+
+    None where they do not take such a map.
+    """
     try:
         from cellbench_plugins._ops import gaussian_triton
 
         if not gaussian_triton.supports(dtype, radii):
-            return False
+            return None
         worst = _difference(gaussian_triton, device, dtype, channels, radii, unit)
     except Exception as error:  # whatever an import or a compiler may raise
         why = f"{type(error).__name__}: {error}".partition("\n")[0]

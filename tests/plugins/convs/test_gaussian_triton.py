@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -139,3 +140,27 @@ def test_kernels_with_wrong_results_are_not_used(caplog, monkeypatch):
 def test_a_cpu_never_asks_for_triton(monkeypatch):
     monkeypatch.setattr(gaussian_choice, "works", None)
     assert pixel_kernels(torch.zeros(1, 2, 2, 3), (1,), True) is gaussian_tiles
+
+
+def test_a_map_that_triton_does_not_take_leaves_it_to_others_and_a_failure_does_not(monkeypatch):
+    from cellbench_plugins._ops import gaussian_triton
+
+    answers = {torch.float64: None, torch.float16: False}
+    monkeypatch.setattr(gaussian_choice, "works", lambda _, dtype, *more: answers.get(dtype, True))
+    monkeypatch.setattr(gaussian_choice, "_tried", {})
+    monkeypatch.setattr(gaussian_choice, "Tensor", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+
+    def chosen(dtype, channels):
+        shape = (1, 2, 2, channels)
+        rows = SimpleNamespace(
+            is_cuda=True, numel=lambda: 12, device="cuda:0", dtype=dtype, shape=shape
+        )
+        return pixel_kernels(rows, (1,), True)
+
+    assert chosen(torch.float64, 3) is gaussian_tiles
+    assert chosen(torch.float32, 3) is gaussian_triton
+    assert chosen(torch.float16, 3) is gaussian_tiles
+    assert chosen(torch.float32, 4) is gaussian_tiles
+    assert chosen(torch.float32, 3) is gaussian_triton  # as it was tried
