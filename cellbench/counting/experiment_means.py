@@ -1,5 +1,6 @@
 """Means and totals of the counted pictures by group, with the help of those people annotated."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from cellbench.counting.count_rows import csv_lines
 from cellbench.data.own_sets.groups import groups_by_pattern
+from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.metrics.powered_means import LEVEL, Estimate, PoweredMean, powered_mean
 from cellbench.ranking.tables import csv_cell
@@ -88,6 +90,40 @@ def group_means(
     return found
 
 
+def annotated_paths(
+    pattern: str | None, ids: Sequence[str], among: Mapping[str, str], below: Mapping[str, str]
+) -> dict[str, str]:
+    """In what the pattern of groups is looked for, of annotated pictures.
+
+    Args:
+        pattern: with parentheses around what names the group.
+        ids: of the annotated pictures.
+        among: those that are pictures of the count too: ids by name.
+        below: path of each counted picture below the folder that was named.
+
+    Returns:
+        By id, none without a pattern: the path of the counted picture that it is, else the id, else
+        the id with slashes in place of dashes, which join folders and name in it.
+
+    Raises:
+        UserError: the pattern is none, or fits none of these.
+    """
+    if pattern is None:
+        return {}
+    groups_by_pattern(pattern, ())
+    counted = {image_id: below[name] for name, image_id in among.items()}
+    wanted = re.compile(pattern)
+    found = {}
+    for image_id in ids:
+        texts = [counted.get(image_id, image_id), image_id, image_id.replace("-", "/")]
+        found[image_id] = next((text for text in texts if wanted.search(text)), image_id)
+    try:
+        groups_by_pattern(pattern, found.values())
+    except UserError as error:
+        raise UserError(f"Of the annotated pictures: {error}") from None
+    return found
+
+
 def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
     """Write `estimates.csv`, a line a group.
 
@@ -149,13 +185,21 @@ def _sentence(group: GroupMeans) -> str:
         f"{name}: {_pictures(means.annotated + means.others)}, {means.annotated} annotated; "
         f"{means.mean.value:.1f} cells a picture{_between(means.mean, 1)}, "
         f"{means.total.value:.0f} in all{_between(means.total, 0)}"
-        f"{'; no interval, since one is annotated' if means.annotated == 1 else ''}. "
+        f"{_why_no_interval(means)}. "
     )
     return (
         told + f"The method alone counts {means.naive_mean:.1f} and {means.naive_total:.0f}, the "
         f"annotated pictures alone have {means.annotated_mean.value:.1f} a picture"
         f"{_between(means.annotated_mean, 1)}."
     )
+
+
+def _why_no_interval(means: PoweredMean) -> str:
+    if means.mean.low is not None:
+        return ""
+    if means.annotated == 1:
+        return "; no interval, since one is annotated"
+    return "; no interval, since the method is off by the same number in all that are annotated"
 
 
 def _pictures(number: int) -> str:

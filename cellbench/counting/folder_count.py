@@ -21,6 +21,7 @@ from cellbench.counting.doubt_sentences import table_doubts
 from cellbench.counting.experiment_means import (
     GroupMeans,
     KnownPicture,
+    annotated_paths,
     group_means,
     write_group_means,
 )
@@ -112,12 +113,14 @@ class _Experiment:
         among: which pictures of the request are of it: ids by name.
         judged: those of the set that the run has not learned from.
         left_out: a sentence on pictures that say nothing of the method's errors.
+        below: by id, what a pattern of groups is looked for in.
     """
 
     people: StoredSet | None
     among: Mapping[str, str]
     judged: Sequence[str]
     left_out: Sequence[str]
+    below: Mapping[str, str]
 
 
 def count_pictures(request: CountRequest, display: Display) -> FolderCount:
@@ -212,14 +215,14 @@ def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Exper
     if people is not None:
         check_range_fits(people, request.reading)
     if request.group is not None:
-        ids = () if people is None else people.ids
-        groups_by_pattern(request.group, [*given.below.values(), *ids])
+        groups_by_pattern(request.group, given.below.values())
     if people is None:
-        return _Experiment(None, {}, [], [])
+        return _Experiment(None, {}, [], [], {})
     among = also_annotated(people, given.files, request.reading)
+    below = annotated_paths(request.group, people.ids, among, given.below)
     judged = held_out(run, people)
     left_out = check_some_left(people, run, given.files, among, judged)
-    return _Experiment(people, among, judged, left_out)
+    return _Experiment(people, among, judged, left_out, below)
 
 
 def _settings(request: CountRequest, run: TrainedRun) -> dict[str, Any]:
@@ -316,7 +319,8 @@ def _estimates(
             reading=request.reading, display=display,
         )  # fmt: skip
     counts = {one.image: one.count for one in counted if one.image not in experiment.among}
-    estimates = group_means(counts, known, request.group, given.below)
+    below = {**given.below, **experiment.below}
+    estimates = group_means(counts, known, request.group, below)
     write_group_means(request.out, estimates)
     return estimates
 

@@ -16,6 +16,9 @@ Values = NDArray[np.float64]
 
 LEVEL = 0.95
 
+# A variance that rounding leaves of equal numbers, as a share of a square.
+_NO_SPREAD = 1e-20
+
 FEWEST_TUNED = 6
 """With fewer annotated pictures the method's counts are taken as they are, with weight 1."""
 
@@ -26,7 +29,8 @@ class Estimate:
 
     Attributes:
         value: cells.
-        low: lower end of the interval; None where two annotated pictures are not there.
+        low: lower end of the interval; None where two annotated pictures are not there, or where
+            they do not show how errors vary, since all are the same.
         high: its upper end.
     """
 
@@ -106,7 +110,7 @@ def powered_mean(
         others=more,
         weight=weight,
         mean=_estimate(mean, [(noise / n, n - 1 - fitted), (of_rest, more - 1)], level),
-        total=_estimate(total, [(of_total, n - 1 - fitted)], level),
+        total=_estimate(total, [(of_total, n - 1 - fitted)], level, exact=not more),
         naive_mean=float(every.mean()),
         naive_total=float(every.sum()),
         annotated_mean=_estimate(float(y.mean()), [(_variance(y) / n, n - 1)], level),
@@ -132,17 +136,21 @@ def _variance(values: Values) -> float:
     return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _estimate(value: float, parts: list[tuple[float, int]], level: float) -> Estimate:
+def _estimate(
+    value: float, parts: list[tuple[float, int]], level: float, *, exact: bool = False
+) -> Estimate:
     """A number whose variance is a sum.
 
     Args:
         value: the number.
         parts: variances, each with its degrees of freedom; the first is of the annotated pictures.
         level: of the interval.
+        exact: whether a variance of 0 is none, and not one that a few equal pictures hide.
     """
     from scipy.special import stdtrit
 
-    if parts[0][1] < 1:
+    nothing = _NO_SPREAD * max(1.0, value * value)
+    if parts[0][1] < 1 or (parts[0][0] <= nothing and not exact):
         return Estimate(value)
     whole = sum(variance for variance, _ in parts)
     below = sum(variance**2 / freedom for variance, freedom in parts if freedom > 0)

@@ -7,6 +7,7 @@ import pytest
 
 from cellbench.counting.experiment_means import (
     KnownPicture,
+    annotated_paths,
     group_means,
     sentences,
     write_group_means,
@@ -17,7 +18,7 @@ from cellbench.metrics.powered_means import powered_mean
 COUNTED = {f"{kind}_{index}.png": 40.0 + 10 * (kind == "drug") + index
            for kind in ("control", "drug") for index in range(8)}  # fmt: skip
 KNOWN = [
-    KnownPicture(f"{kind}_{index}", truth, truth + 9)
+    KnownPicture(f"{kind}_{index}", truth, truth + 8 + index % 2 * 2)
     for kind in ("control", "drug")
     for index, truth in zip(range(20, 24), (31.0, 35.0, 38.0, 32.0), strict=True)
 ]
@@ -87,3 +88,23 @@ def test_a_group_named_like_a_formula_is_text_in_the_table(tmp_path):
     counted = {"=1+1_a": 3.0, "=1+1_b": 4.0}
     path = write_group_means(tmp_path, group_means(counted, [], "^(.*)_"))
     assert path.read_text().splitlines()[-1].startswith("'=1+1,")
+
+
+def test_errors_that_are_all_the_same_give_no_interval():
+    known = [KnownPicture(str(at), 20.0 + at, 19.0 + at) for at in range(4)]
+    (found,) = group_means({"a": 30.0, "b": 33.0}, known, None)
+    assert found.means.mean.low is found.means.total.low is None
+    assert found.means.total.value == pytest.approx(86 + 65)
+    assert "off by the same number in all that are annotated" in sentences([found])[0]
+    (whole,) = group_means({}, known, None)  # nothing is left to estimate
+    assert (whole.means.total.low, whole.means.total.high) == (86, 86)
+
+
+def test_an_annotated_picture_has_the_group_of_its_path():
+    among = {"photos/drug/a.png": "a-1"}
+    below = {"photos/drug/a.png": "drug/a.png"}
+    found = annotated_paths("(drug|control)/", ["a-1", "control-b"], among, below)
+    assert found == {"a-1": "drug/a.png", "control-b": "control/b"}
+    assert annotated_paths("(control)-", ["control-b"], {}, {}) == {"control-b": "control-b"}
+    with pytest.raises(UserError, match=r"Of the annotated pictures: .* does not fit a-1"):
+        annotated_paths("(drug)/", ["a-1"], {}, {})
