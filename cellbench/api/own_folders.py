@@ -73,8 +73,12 @@ def import_own(
         if annotations is None and is_corrected(place):
             counted = read_counted(place)
             options = counted.reading
-            place = Path(stack.enter_context(TemporaryDirectory())) / place.resolve().name
-            write_corrected(counted, place)
+            work = Path(stack.enter_context(TemporaryDirectory()))
+            place, cells = work / "pictures" / place.resolve().name, work / "cells"
+            write_corrected(counted, place, cells)
+            annotations = cells
+            edges = {picture.um_per_px for picture in counted.pictures}
+            um_per_px = edges.pop() if um_per_px is None and len(edges) == 1 else um_per_px
         folder = understand_folder(
             name,
             place,
@@ -90,6 +94,8 @@ def import_own(
             return None
         people = None
         if counted is not None:
-            people = people_file(counted, {p.path.stem: p.image_id for p in folder.pictures})
+            written = {p.path.relative_to(place): p.image_id for p in folder.pictures}
+            names = {path.with_suffix("").as_posix(): name for path, name in written.items()}
+            people = people_file(counted, names)
         beside = {} if people is None else {paths.PEOPLE: people}
         return keep_set(folder, force=force, beside=beside)

@@ -1,6 +1,7 @@
 """Corrected counts as annotations, so that what a person mended can teach the next method."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
 
     Args:
         counted: the counts.
-        names: by name of a written picture, without suffix, its id in the set.
+        names: by path of a written picture below its folder, without suffix, its id in the set.
 
     Returns:
         JSON; None where fewer than two have corrected.
@@ -49,8 +50,9 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
     if not logs:
         return None
     pictures: dict[str, list[int | None]] = {}
+    root = _root(counted)
     for picture in counted.pictures:
-        image_id = names.get(_stem(picture))
+        image_id = names.get(_place(picture, root).as_posix())
         if image_id is None:
             continue
         pictures[image_id] = [_count_of(log, picture) for log in logs.values()]
@@ -69,17 +71,38 @@ def _count_of(log: CorrectionLog, picture: CountedPicture) -> int | None:
     return done.count if counted else None
 
 
-def _stem(picture: CountedPicture) -> str:
-    """Name of a written picture: those of one name from two folders must not meet."""
-    return safe_id(f"{picture_file(picture).stem}-{picture.sha256[:8]}")
+def _root(counted: CountedFolder) -> Path:
+    """The folder that holds all pictures of a count."""
+    folders = [_whole_path(picture).parent for picture in counted.pictures]
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # on several drives
+        return Path()
 
 
-def write_corrected(counted: CountedFolder, target: Path) -> int:
-    """Copy the pictures that a person has looked through, each beside its cells as `x y` text.
+def _whole_path(picture: CountedPicture) -> Path:
+    # Links are not followed: people sort pictures into folders of links.
+    return Path(os.path.normpath(picture_file(picture).absolute()))
+
+
+def _place(picture: CountedPicture, root: Path) -> Path:
+    """Where a picture is written, without suffix: its folders say which animal or slide it is of.
+
+    Those of one name from two folders must not meet.
+    """
+    file = _whole_path(picture)
+    below = file.parent.relative_to(root) if file.is_relative_to(root) else Path()
+    seen = [part.lstrip("._") or "folder" for part in below.parts]  # others are hidden files
+    return Path(*seen, safe_id(f"{file.stem}-{picture.sha256[:8]}"))
+
+
+def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
+    """Copy the pictures that a person has looked through, and write their cells as `x y` text.
 
     Args:
         counted: the counts; `corrected.csv` holds, or the file of the one person who has one.
-        target: folder of the pictures and texts.
+        target: folder of the pictures, in the folders that they were in.
+        cells: folder of the texts, likewise.
 
     Returns:
         How many pictures there are.
@@ -95,8 +118,7 @@ def write_corrected(counted: CountedFolder, target: Path) -> int:
             "corrections hold to corrected.csv."
         )
     log = CorrectionLog.open(counted.folder, "" if "" in names else names[0], counted.hashes)
-    target.mkdir(parents=True, exist_ok=True)
-    written = 0
+    root, written = _root(counted), 0
     for picture in counted.pictures:
         changes = log.of(picture.name, picture.sha256)
         done = apply_changes(picture.places, changes)
@@ -106,11 +128,13 @@ def write_corrected(counted: CountedFolder, target: Path) -> int:
         path = picture_file(picture)
         if not path.is_file() or sha256_file(path) != picture.sha256:
             raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
-        cells = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
-        stem = _stem(picture)
-        with writing(target / stem):
-            shutil.copyfile(path, target / f"{stem}{path.suffix}")
-            (target / f"{stem}.txt").write_bytes(format_points(cells))
+        points = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
+        place = _place(picture, root)
+        with writing(target / place):
+            for folder in (target, cells):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / f"{place}{path.suffix}")
+            (cells / f"{place}.txt").write_bytes(format_points(points))
         written += 1
     if not written:
         raise UserError(

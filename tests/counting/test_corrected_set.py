@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counted_samples import nuclei_counts
+from counted_samples import nuclei_counts, write_counts
 from record_samples import sample_record
 
 from cellbench.api.own_folders import import_own
@@ -49,6 +49,27 @@ def test_pictures_that_were_looked_through_become_a_set_with_the_corrected_cells
     taught = stored.sample(next(i for i in stored.ids if i.endswith(first.sha256[:8]))).points
     assert (np.abs(taught - [33.25, 44.5]).max(axis=1) < 1e-3).sum() == 1
     assert not (np.abs(taught - [x, y]).max(axis=1) < 1e-3).any()
+
+
+def test_the_folders_of_pictures_are_groups_of_their_corrections(tmp_path):
+    (tmp_path / "flat").mkdir()
+    flat = read_counted(nuclei_counts(tmp_path / "flat", images=4))
+    pictures = {}
+    for at, picture in enumerate(flat.pictures):
+        # Two folders of animals, one of them called what people call folders of annotations.
+        path = tmp_path / ("masks", "mouse 2")[at // 2] / f"field {at % 2}.png"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(picture.name, path)
+        pictures[path] = (picture.points, picture.scores)
+    counted = read_counted(write_counts(tmp_path / "counts", pictures))
+    log = CorrectionLog.open(counted.folder, "", counted.hashes)
+    for picture in counted.pictures:
+        log.add(picture.name, [("checked", 0, 0)], picture.sha256)
+    stored = import_own("mended", counted.folder, group="folder")
+    assert len(stored) == 4
+    assert sorted(stored.group(i) for i in stored.ids) == ["masks"] * 2 + ["mouse 2"] * 2
+    assert stored.manifest.own.um_per_px == 0.5
+    assert verify_set(stored) == []
 
 
 def test_a_count_that_nobody_agreed_on_is_refused(counted):

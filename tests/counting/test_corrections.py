@@ -274,6 +274,6 @@ def test_a_number_that_was_looked_through_stands(tmp_path):
     found = agreement(session.counted, {"anna": CorrectionLog.open(tmp_path)})
     assert found.counts == {"a.png": (44.0, 44.0)}
     with pytest.raises(UserError, match="Nobody has looked through"):
-        write_corrected(session.counted, tmp_path / "set")
+        write_corrected(session.counted, tmp_path / "set", tmp_path / "cells")
     session.change(0, [[ADDED, 1, 1]])
     assert session.picture(0)["counts"]["corrected"] == 1.0

@@ -10,7 +10,8 @@ from cellbench.data.annotation_formats.known_formats import is_named_as_annotati
 from cellbench.data.images import is_named_as_picture
 from cellbench.errors import UserError
 
-_DEPTH = 4
+# As `count` looks into folders.
+_DEPTH = 12
 _MOST_FILES = 200_000
 # What people call the folders of the one and the other, in lower case.
 _PICTURE_FOLDERS = {"images", "image", "imgs", "img", "pictures", "raw", "photos"}
