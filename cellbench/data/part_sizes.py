@@ -24,10 +24,12 @@ def part_sizes(name: str, sizes: Sequence[int], own_test: bool) -> tuple[int, in
     """
     needed = 2 if own_test else 3
     if len(sizes) < needed:
-        what = "image" if len(sizes) == sum(sizes) else "group of images"
+        single = len(sizes) == 1
+        what = "image" if single else "images"
+        if len(sizes) != sum(sizes):
+            what = "group of images" if single else "groups of images"
         raise UserError(
-            f"{name} has {len(sizes)} {what}{'' if len(sizes) == 1 else 's'} to part and "
-            f"{needed} are needed; import more."
+            f"{name} has {len(sizes)} {what} to part and {needed} are needed; import more."
         )
     ends = np.cumsum(sizes)
     cuts = [0]

@@ -181,5 +181,7 @@ def test_too_few_images_or_groups_are_one_sentence():
         make_split(own([entry("a"), entry("b")]), Unstated)
     with pytest.raises(UserError, match="ours has 1 group of images to part and 3 are needed"):
         make_split(own(entry(f"{i}", group="g") for i in range(9)), Unstated)
+    with pytest.raises(UserError, match="ours has 2 groups of images to part and 3 are needed"):
+        make_split(own(entry(f"{i}", group=f"g{i % 2}") for i in range(9)), Unstated)
     with pytest.raises(UserError, match="protocol smoke needs 8"):
         make_split(own(entry(f"{i}") for i in range(9)), Unstated, "smoke")
