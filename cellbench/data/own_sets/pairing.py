@@ -171,17 +171,21 @@ class _Pictures:
     def by_name(self, name: str, file: Path) -> Path | None:
         """The picture that a file names: by its whole name, else without suffix.
 
+        Of several of one name it is the one in the folders that are named before it.
+
         Raises:
             UserError: two go by that name.
         """
-        last = Path(re.split(r"[/\\]", name)[-1])
+        parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+        *folders, end = parts or [""]
+        last = Path(end)
         for table, key in (
             (self._names, last.name.casefold()),
             (self._stems, last.stem.casefold() if last.suffix else last.name.casefold()),
             (self._stems, last.name.casefold()),
         ):
             if (key,) in table:
-                return _single(table[(key,)], f"{file}: {name}")
+                return _single(_in_folders(table[(key,)], folders), f"{file}: {name}")
         return None
 
     def names_one(self, file: Path) -> bool:
@@ -208,6 +212,20 @@ def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
     for path in paths:
         found.setdefault(key(path), []).append(path)
     return found
+
+
+def _in_folders(paths: Sequence[Path], folders: Sequence[str]) -> Sequence[Path]:
+    """Of pictures of one name those that lie in most of the named folders, the last one first."""
+    wanted = [folder.casefold() for folder in folders]
+    for many in range(len(wanted), 0, -1) if len(paths) > 1 else ():
+        fits = [
+            path
+            for path in paths
+            if [part.casefold() for part in path.absolute().parts[:-1]][-many:] == wanted[-many:]
+        ]
+        if fits:
+            return fits
+    return paths
 
 
 def _single(paths: Sequence[Path], what: str) -> Path:

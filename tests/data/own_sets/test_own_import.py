@@ -348,3 +348,28 @@ def test_a_column_of_kinds_is_not_one_of_pictures(folder, pictures, home):
     found = understand_folder("mine", folder)
     assert found.counts == [len(points) for points in cells_of(pictures).values()]
     assert any("labels neg, pos are counted together" in note for note in found.notes)
+
+
+def test_pictures_of_one_name_are_told_apart_by_the_folders_that_a_table_names(
+    tmp_path, pictures, home
+):
+    lines, wanted = ["image,x,y"], {}
+    for at, (path, points) in enumerate(list(pictures.values())[:3]):
+        folder = tmp_path / "in" / ("mouse1", "mouse2/left", "mouse3/left")[at]
+        folder.mkdir(parents=True)
+        shutil.copy(path, folder / "field.png")
+        named = ("mouse1\\field.png", "C:\\data\\mouse2\\left\\field.png", "in/mouse3/left/field")[
+            at
+        ]
+        lines += [f"{named},{x:.2f},{y:.2f}" for x, y in points]
+        wanted["-".join(folder.relative_to(tmp_path / "in").parts) + "-field"] = len(points)
+    table = tmp_path / "in" / "points.csv"
+    table.write_text("\n".join(lines) + "\n")
+    found = understand_folder("mine", tmp_path / "in")
+    assert {picture.image_id: picture.count for picture in found.pictures} == wanted
+    table.write_text("image,x,y\n/,1.5,2.5\n")
+    with pytest.raises(UserError, match="no picture in"):
+        understand_folder("mine", tmp_path / "in")
+    table.write_text("image,x,y\nleft/field.png,1.5,2.5\n")
+    with pytest.raises(UserError, match="may be of"):
+        understand_folder("mine", tmp_path / "in")
