@@ -1,6 +1,7 @@
 """Files beside the tables of a count: marked pictures, and points for other programs."""
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,9 @@ class Exporter:
             return {}
         # Pictures of one name from two folders must not write over each other.
         # Disks take names of 255 bytes; the hash tells two names apart that are cut alike.
-        start = path.stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+        start = os.fsencode(path.stem)[:200].decode("utf-8", "ignore")
+        # As bytes it is the same in every locale, also in one whose encoding lacks its signs.
+        start = os.fsdecode(start.encode("utf-8"))
         stem = f"{start}-{counted.sha256[:8]}"
         wanted = {"pictures": ".png"} if self.pictures else {}
         wanted |= {program: WRITERS[program][0] for program in self.programs}

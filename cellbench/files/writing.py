@@ -72,6 +72,12 @@ def writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
             f"{place} could not be written ({reason}); nothing was kept of it: make room, or name "
             f"a folder that can be written with {elsewhere or _option_of(place)}."
         ) from error
+    except UnicodeEncodeError as error:
+        name = ascii(place.name)[1:-1]
+        raise UserError(
+            f"{name} could not be written: the encoding {error.encoding} of this system lacks "
+            "signs of its name; set LC_ALL to C.UTF-8."
+        ) from error
 
 
 def _option_of(place: Path) -> str:
@@ -118,7 +124,7 @@ def _put(path: Path, data: bytes) -> None:
             sync(stream.fileno())
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError, UnicodeError):
             temporary.unlink()
         raise
 

@@ -1,6 +1,9 @@
 """Claims about the tables of a user's pictures: tidy, resumable, untorn, safe in a spreadsheet."""
 
 import csv
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -313,3 +316,36 @@ def test_a_marked_picture_of_a_long_name_has_one_that_a_disk_takes(tmp_path):
         for file in files.files(counted("x", 1, sha256="5" * 64), path).values():
             assert len(file.name.encode()) <= 255
             assert "55555555" in file.name
+
+
+_IN_ASCII = """
+import os, sys
+from pathlib import Path
+from cellbench.counting.count_exports import Exporter
+from cellbench.counting.count_rows import Counted
+from cellbench.data.reader import AS_THEY_COME
+from cellbench.errors import UserError
+from cellbench.files.writing import write_atomically
+
+folder = Path(sys.argv[1])
+(picture,) = folder.glob("*.png")
+one = Counted("a", 1.0, None, (9, 9), 1, "5" * 64)
+write_atomically(Exporter(folder, True, (), AS_THEY_COME).files(one, picture)["pictures"], b"")
+try:
+    write_atomically(folder / (chr(252) + ".csv"), b"")
+except UserError as error:
+    sys.stdout.write(str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has Unicode names everywhere")
+def test_names_are_the_same_where_the_system_has_no_unicode(tmp_path):
+    (tmp_path / "Präparat.png").write_bytes(b"")
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", _IN_ASCII, str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **ascii_alone}, timeout=60
+    )
+    assert done.stderr == ""
+    assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["Präparat-55555555.png"]
+    assert "lacks signs of its name; set LC_ALL to C.UTF-8" in done.stdout
