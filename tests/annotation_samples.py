@@ -224,6 +224,21 @@ def pascal_voc(cells: Cells, folder: Path) -> None:
         )
 
 
+def label_studio(cells: Cells, folder: Path) -> None:
+    size = {"original_width": SIZE[0], "original_height": SIZE[1], "image_rotation": 0}
+    tasks = []
+    for name, points in cells.items():
+        percent = 100 * points / np.array(SIZE)
+        marks = [
+            {"value": {"x": x, "y": y, "width": 0.5, "keypointlabels": ["Cell"]},
+             "type": "keypointlabels", **size}
+            for x, y in percent.tolist()
+        ]  # fmt: skip
+        named = {"image": f"/data/upload/1/3f2a1b4c-{name}.png"}
+        tasks.append({"id": len(tasks), "data": named, "annotations": [{"result": marks}]})
+    (folder / "project-1.json").write_text(json.dumps(tasks))
+
+
 def qupath_measurements(cells: Cells, folder: Path) -> None:
     lines = [f"{name}.png\tPositive\t{x}\t{y}" for name, at in cells.items() for x, y in at]
     head = "Image\tClassification\tCentroid X px\tCentroid Y px"
@@ -253,6 +268,7 @@ FORMATS: dict[str, Callable[[Cells, Path], None]] = {
     "cell-counter": cell_counter,
     "yolo": yolo,
     "pascal-voc": pascal_voc,
+    "label-studio": label_studio,
     "qupath-measurements": qupath_measurements,
     "counts-only": counts_only,
 }

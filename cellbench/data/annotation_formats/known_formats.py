@@ -11,6 +11,7 @@ from cellbench.data.annotation_formats import (
     coco,
     cvat,
     imagej_rois,
+    label_studio,
     labelme,
     pascal_voc,
     point_tables,
@@ -52,6 +53,7 @@ CELLPOSE = AnnotationFormat("Cellpose _seg.npy", cellpose_masks.read_cellpose, m
 QUPATH = AnnotationFormat("QuPath GeoJSON", qupath.read_qupath)
 COCO = AnnotationFormat("COCO JSON", coco.read_coco)
 LABELME = AnnotationFormat("LabelMe JSON", labelme.read_labelme)
+LABEL_STUDIO = AnnotationFormat("Label Studio JSON", label_studio.read_label_studio)
 VIA = AnnotationFormat("VIA JSON", via.read_via)
 VIA_3 = AnnotationFormat("VIA 3 project", via_projects.read_via_project)
 YOLO = AnnotationFormat("YOLO text", yolo.read_yolo, marks=1)
@@ -91,13 +93,14 @@ def format_of(path: Path) -> AnnotationFormat:
         tests = (
             (qupath.is_qupath, QUPATH), (coco.is_coco, COCO),
             (labelme.is_labelme, LABELME), (via.is_via, VIA),
-            (via_projects.is_via_project, VIA_3),
+            (via_projects.is_via_project, VIA_3), (label_studio.is_label_studio, LABEL_STUDIO),
         )  # fmt: skip
         for fits, found in tests:
             if fits(document):
                 return found
         raise UserError(
-            f"{path} is in no format that is known; JSON may be of QuPath, COCO, LabelMe or VIA."
+            f"{path} is in no format that is known; JSON may be of QuPath, COCO, "
+            "LabelMe, Label Studio or VIA."
         )
     if suffix == ".xml":
         root = read_xml(path, "CVAT, Cell Counter or Pascal VOC")

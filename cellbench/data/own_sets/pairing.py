@@ -9,6 +9,7 @@ import numpy as np
 
 from cellbench.data.annotation_formats.file_annotation import FileAnnotation, together
 from cellbench.data.annotation_formats.known_formats import AnnotationFormat, format_of
+from cellbench.data.annotation_formats.label_studio import uploaded_name
 from cellbench.data.annotation_formats.point_tables import SUFFIXES, named_pictures
 from cellbench.data.images import is_named_as_picture
 from cellbench.data.own_sets.folder_files import FolderFiles, exact_key, path_key, shared_stem
@@ -183,6 +184,8 @@ class _Pictures:
             (self._names, last.name.casefold()),
             (self._stems, last.stem.casefold() if last.suffix else last.name.casefold()),
             (self._stems, last.name.casefold()),
+            (self._names, uploaded_name(last.name.casefold())),
+            (self._stems, uploaded_name(last.stem.casefold())),
         ):
             if (key,) in table:
                 return _single(_in_folders(table[(key,)], folders), f"{file}: {name}")

@@ -457,3 +457,34 @@ def test_masks_of_cvat_and_labelme_are_cells_at_their_middle(tmp_path):
     assert one(tmp_path, "a.xml", text.replace(shape, tall)).points[0, 1] == np.float32(5e11)
     labelme = {"shapes": [{"label": "a", "shape_type": "mask", "points": [[10, 20], [14, 23]]}]}
     assert one(tmp_path, "a.json", labelme).points.tolist() == [[12.5, 22]]
+
+
+def test_marks_of_label_studio_are_in_percent_and_boxes_turn_about_their_corner(tmp_path):
+    def task(*marks, **more):
+        size = {"original_width": 200, "original_height": 100}
+        results = [{"type": kind, "value": value, **size, **more} for kind, value in marks]
+        return [{"data": {"image": "s3://lab/a%20b.png?v=1"}, "annotations": [{"result": results}]}]
+
+    box = {"x": 50, "y": 20, "width": 10, "height": 40, "rectanglelabels": ["cell"]}
+    document = task(
+        ("keypointlabels", {"x": 25, "y": 50, "keypointlabels": ["dot"]}),
+        ("rectanglelabels", box),
+        ("rectanglelabels", {**box, "rotation": 90}),  # 20 x 40 px, its corner at (100, 20) px
+        ("ellipselabels", {"x": 10, "y": 20, "radiusX": 3, "radiusY": 4}),
+        ("polygonlabels", {"points": [[10, 20], [14, 20], [14, 24], [10, 24]]}),
+        ("choices", {"choices": ["good"]}),
+    )
+    found = one(tmp_path, "a.json", document)
+    assert (found.picture, found.size, found.unit) == ("s3://lab/a b.png", (200, 100), "share")
+    wanted = [[50, 50], [110, 40], [80, 30], [20, 20], [24, 22]]
+    np.testing.assert_allclose(found.points * [200, 100], wanted, atol=1e-4)
+    assert "The labels cell, dot are counted together." in found.notes
+    with pytest.raises(UserError, match="is shown turned"):
+        read(tmp_path, "a.json", task(("keypointlabels", {"x": 1, "y": 2}), image_rotation=90))
+    with pytest.raises(UserError, match="'brushlabels' is no cell"):
+        read(tmp_path, "a.json", task(("brushlabels", {"rle": [0]})))
+    document[0]["annotations"] *= 2
+    with pytest.raises(UserError, match="has 2 annotations of"):
+        read(tmp_path, "a.json", document)
+    document[0]["annotations"] = []
+    assert read(tmp_path, "a.json", document) == []

@@ -1,0 +1,114 @@
+"""Label Studio: JSON of tasks, whose marks are in percent of the sides of their picture."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from cellbench.data.annotation_formats.file_annotation import (
+    FileAnnotation,
+    edge,
+    number,
+    points_array,
+    read_annotation_json,
+    reading,
+    together,
+)
+from cellbench.data.annotation_formats.shapes import polygon_centroid
+from cellbench.data.images import is_named_as_picture
+from cellbench.errors import UserError
+
+PROGRAM = "Label Studio"
+
+_OUTLINES = "Each box or outline of Label Studio is one cell, at its middle."
+# What it puts before the name of a file that is uploaded.
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+
+
+def is_label_studio(document: Any) -> bool:
+    """Whether a JSON document is a list of tasks with annotations."""
+    return (
+        isinstance(document, list)
+        and bool(document)
+        and all(
+            isinstance(one, Mapping)
+            and isinstance(one.get("data"), Mapping)
+            and isinstance(one.get("annotations"), list)
+            for one in document[:3]
+        )
+    )
+
+
+def read_label_studio(path: Path) -> list[FileAnnotation]:
+    """Read a cell for each keypoint, and for each box, ellipse and polygon at its middle.
+
+    Raises:
+        UserError: it is no such file, a picture has annotations of several people or is shown
+            turned, or it holds marks that are no cells.
+    """
+    document = read_annotation_json(path)
+    with reading(path, PROGRAM):
+        if not is_label_studio(document):
+            raise ValueError("it has no list of tasks")
+        return [one for task in document for one in _task(task, path)]
+
+
+def uploaded_name(name: str) -> str:
+    """The name of a file before Label Studio took it."""
+    return _UPLOAD.sub("", name)
+
+
+def _task(task: Mapping[str, Any], path: Path) -> list[FileAnnotation]:
+    """The annotation of a task; none where nobody has done it."""
+    places = [v for v in task["data"].values() if isinstance(v, str)]
+    named = [unquote(place.split("?")[0]) for place in places]
+    picture = next((name for name in named if is_named_as_picture(Path(name))), None)
+    if picture is None:
+        raise ValueError("a task names no picture")
+    done = [one for one in task["annotations"] if not one.get("was_cancelled")]
+    if len(done) > 1:
+        raise UserError(
+            f"{path} has {len(done)} annotations of {picture}; export the one that holds."
+        )
+    if not done:
+        return []
+    cells, classes, outlines, size = [], set(), False, None
+    for mark in done[0]["result"]:
+        value, kind = mark.get("value"), str(mark.get("type"))
+        if not isinstance(value, Mapping) or kind in ("choices", "textarea", "rating"):
+            continue
+        if mark.get("image_rotation"):
+            raise ValueError(f"{picture} is shown turned")
+        width, height = edge(mark["original_width"]), edge(mark["original_height"])
+        size = width, height
+        cells.append(_place(kind, value, width / height))
+        outlines = outlines or not kind.startswith("keypoint")
+        classes.update(str(name)[:40] for name in value.get(kind) or ())
+    notes = ((_OUTLINES,) if outlines else ()) + together(sorted(classes), "labels")
+    shares = points_array([(x / 100, y / 100) for x, y in cells], path)
+    return [FileAnnotation(shares, picture=picture, size=size, unit="share", notes=notes)]
+
+
+def _place(kind: str, value: Mapping[str, Any], aspect: float) -> tuple[float, float]:
+    """The middle of a mark in percent of the sides.
+
+    Args:
+        kind: of the mark.
+        value: its numbers.
+        aspect: width over height of the picture: a box is turned in px, about its first corner.
+    """
+    if kind.startswith("polygon"):
+        return polygon_centroid([[(number(x), number(y)) for x, y in value["points"]]])
+    if not kind.startswith(("keypoint", "rectangle", "ellipse")):
+        raise ValueError(f"a mark of the kind {kind[:40]!r} is no cell")
+    x, y = number(value["x"]), number(value["y"])
+    if not kind.startswith("rectangle"):
+        return x, y
+    right, down = number(value["width"]) / 2, number(value["height"]) / 2
+    angle = math.radians(number(value.get("rotation") or 0))
+    return (
+        x + right * math.cos(angle) - down / aspect * math.sin(angle),
+        y + right * aspect * math.sin(angle) + down * math.cos(angle),
+    )
