@@ -74,7 +74,10 @@ def _task(task: Mapping[str, Any], path: Path) -> list[FileAnnotation]:
         )
     if not done:
         return []
-    cells, classes, outlines, size = [], set(), False, None
+    cells: list[tuple[float, float]] = []
+    classes: set[str] = set()
+    size: tuple[int, int] | None = None
+    outlines = False
     for mark in done[0]["result"]:
         value, kind = mark.get("value"), str(mark.get("type"))
         if not isinstance(value, Mapping) or kind in ("choices", "textarea", "rating"):
