@@ -10,7 +10,7 @@ first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cellbench.version import __version__
+from cellbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cellbench.api.counts import count
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cellbench.api.trained import run, verify
 
 __all__ = [
-    "__version__",
     "compare",
     "count",
     "datasets",
