@@ -3,10 +3,11 @@
 import dataclasses
 import pprint
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellbench.config.run_length import trained_by_steps
 from cellbench.config.schema import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Task:
         store: folder of runs and records.
         folder: of the run's log, progress and failure.
         stall_timeout_s: a run that shows no progress for so long hangs.
+        epochs: passes, where the command line asks for others than the config's own.
         environment: variables that are set for its process.
         program: what is started; `python -m cellbench run` where it is empty.
     """
@@ -42,6 +44,7 @@ class Task:
     store: str
     folder: str
     stall_timeout_s: float
+    epochs: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = ()
 
@@ -62,6 +65,7 @@ class Task:
             "--store", self.store,
             "--report", str(folder / "progress.json"),
             "--with-parent",
+            *([] if self.epochs is None else ["--epochs", str(self.epochs)]),
         ]  # fmt: skip
 
 
@@ -74,10 +78,15 @@ def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: flo
         device: as `cellbench run` takes it.
         stall_timeout_s: a run that shows no progress for so long hangs.
     """
+    config, epochs = run.experiment.config, None
+    if config.whole_epochs is not None and trained_by_steps(config):
+        # As the user gave it, so that the record has the whole schedule beside what was asked for.
+        whole, epochs = replace(config.data, epochs=config.whole_epochs), config.data.epochs
+        config = replace(config, data=whole, whole_epochs=None)
     return Task(
         label=run.label,
         dataset=run.dataset,
-        config=config_text(run.experiment.config),
+        config=config_text(config),
         protocol=run.experiment.protocol,
         split=run.experiment.split,
         seed=run.experiment.seed,
@@ -85,6 +94,7 @@ def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: flo
         store=str(store),
         folder=str(run.folder),
         stall_timeout_s=stall_timeout_s,
+        epochs=epochs,
     )
 
 

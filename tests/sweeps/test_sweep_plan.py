@@ -5,13 +5,14 @@ import pytest
 from record_samples_light import light_record
 
 from cellbench.config.compose import resolve
+from cellbench.config.run_length import trained_by_steps, with_length
 from cellbench.data.splits import SPLITS
 from cellbench.errors import UserError
 from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.grids import SETS
 from cellbench.sweeps.plan import State, make_plan
-from cellbench.sweeps.tasks import config_text
+from cellbench.sweeps.tasks import config_text, task_of
 
 SMOKE = GridOverrides(datasets=("adi-sim",), protocol="smoke")
 FIRST = dataclasses.replace(SMOKE, splits=(0,))
@@ -206,6 +207,25 @@ def test_the_config_that_a_process_gets_is_the_planned_one(method, dataset, tmp_
     assert again.hash == config.hash
     jitters = [part.get("jitter") for part in again.data.augment]
     assert jitters == [part.get("jitter") for part in config.data.augment]
+
+
+@pytest.mark.parametrize("short", [{"epochs": 3}, {"overrides": ("data.epochs=3",)}])
+@pytest.mark.parametrize("grid", ["table3", "baselines"])
+def test_the_process_of_a_shortened_run_knows_the_whole_schedule(grid, short, tiny_home, tmp_path):
+    """Its record states it, whichever of the two ways made it shorter."""
+    wish = dataclasses.replace(FIRST, **short)
+    for run in make_plan(load_grid(grid), wish, tmp_path).runs:
+        planned = run.experiment.config
+        task = task_of(run, tmp_path, device="cpu", stall_timeout_s=9.0)
+        file = tmp_path / "config.py"
+        file.write_text(task.config)
+        length = with_length(resolve(file), epochs=task.epochs)
+        assert length.hash == planned.hash
+        if trained_by_steps(planned):
+            assert (length.data.epochs, length.whole_epochs) == (3, 104)
+            assert task.options()[-2:] == ["--epochs", "3"]
+        else:
+            assert task.epochs is None
 
 
 def test_the_command_of_a_run_makes_the_same_config(tiny_home, tmp_path):
