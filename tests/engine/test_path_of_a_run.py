@@ -42,10 +42,10 @@ print(json.dumps(found))
 
 # What was measured; it may only become less, but for what a user gets for it: seven functions
 # bootstrap the interval of the row that a run ends with, one names the groups of own sets, three
-# find a plugin that a folder of its name hides, two check the files and the set of a record, and one
-# hashes a config as records do; a file of its own for what a counter takes ended circles of imports.
-# With the real set and its weights it is some 20 less: a simulated set is drawn once more to see that
-# it is the one of this version. With several threads, as without xdist, it is five less.
+# find a plugin that a folder of its name hides, two check the files and the set of a record, and
+# one hashes a config as records do; a file for what a counter takes ended circles of imports. With
+# the real set and its weights it is some 20 less: a simulated set is drawn once more to see that it
+# is the one of this version. With several threads, as without xdist, it is five less.
 MOST_BEFORE_THE_FIRST_STEP, MOST_IN_ALL, MOST_FILES = 181, 409, 98
 
 pytestmark = pytest.mark.slow
