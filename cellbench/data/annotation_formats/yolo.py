@@ -23,10 +23,10 @@ _MOST_SHARE = 1.01
 
 
 def is_yolo(path: Path) -> bool:
-    """Whether a text is of YOLO: every line has a class and shares of the picture's sides."""
+    """Whether a text is of YOLO's shape: every line has a class and four numbers or more."""
     try:
         lines, separator = numbered_lines(path)
-        return bool(lines) and separator is None and all(_places(line) for _, line in lines[:20])
+        return bool(lines) and separator is None and all(_numbers(line) for _, line in lines[:20])
     except (UserError, ValueError):
         return False
 
@@ -43,8 +43,9 @@ def read_yolo(path: Path) -> list[FileAnnotation]:
             corners = _places(line)
             if not corners:
                 raise UserError(
-                    f"{path}, line {at} is no line of YOLO; write a class, then x, y, width and "
-                    "height of a box, or the corners of an outline, as shares of 0 to 1."
+                    f"{path}, line {at} is neither x and y alone nor a line of YOLO; write a "
+                    "class, then x, y, width and height of a box, or the corners of an outline, "
+                    "as shares of 0 to 1."
                 )
             places.append(corners[0] if len(corners) == 1 else polygon_centroid([corners]))
             classes.add(line.split()[0])
@@ -52,19 +53,24 @@ def read_yolo(path: Path) -> list[FileAnnotation]:
     return [FileAnnotation(points_array(places, path), unit="share", notes=notes)]
 
 
-def _places(line: str) -> list[tuple[float, float]]:
-    """The middle of a line's box, or the corners of its outline; none for another line."""
+def _numbers(line: str) -> list[float]:
+    """What stands behind the class of a line; nothing for another line."""
     kind, *rest = line.split()
     if not (kind.isascii() and kind.isdecimal()) or len(rest) < _BOX[0] - 1:
         return []
     try:
-        shares = [number(one) for one in rest]
+        return [number(one) for one in rest]
     except ValueError:
         return []
+
+
+def _places(line: str) -> list[tuple[float, float]]:
+    """The middle of a line's box, or the corners of its outline; none for another line."""
+    shares = _numbers(line)
     if not all(0 <= share <= _MOST_SHARE for share in shares):
         return []
-    if len(rest) + 1 in _BOX:
+    if len(shares) + 1 in _BOX:
         return [(shares[0], shares[1])]
-    if len(rest) % 2:
+    if len(shares) % 2:
         return []
     return list(zip(shares[::2], shares[1::2], strict=True))

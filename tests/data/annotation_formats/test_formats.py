@@ -420,8 +420,11 @@ def test_yolo_has_shares_of_the_sides(tmp_path):
     assert found.unit == "share"
     np.testing.assert_allclose(found.points, [[0.5, 0.25], [0.1, 0.2], [0.1, 0.2]], atol=1e-6)
     assert "The classes 0, 1 are counted together." in found.notes
-    with pytest.raises(UserError, match="line 21 is no line of YOLO"):
-        read(tmp_path, "a.txt", f"{box}\n" * 20 + "0 0.5 3 0.1 0.2\n")
+    for before in (0, 20):
+        with pytest.raises(
+            UserError, match=rf"line {before + 1} is neither .* as shares of 0 to 1"
+        ):
+            read(tmp_path, "a.txt", f"{box}\n" * before + "0 0.5 3 0.1 0.2\n")
 
 
 def test_pascal_voc_has_boxes(tmp_path):
