@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -98,13 +99,14 @@ main(["run", *sys.argv[1:]])
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("configs/dla_adi.py", "DLA on adi, split 0, in 60 s: "),
+        ("configs/dla_adi.py", "DLA on adi-sim, split 0, in 60 s: "),
         ("configs/methods/watershed.py", "so that --budget changes nothing"),
     ],
 )
-def test_a_budget_is_announced_before_torch_is_loaded(config, said):
+def test_a_budget_is_announced_before_torch_is_loaded(config, said, simulated_home):
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_SENTENCE, config, "--dataset", "adi", "--budget", "1m"],
+        [sys.executable, "-c", FIRST_SENTENCE, config, "--dataset", "adi-sim", "--budget", "1m"],
+        env={**os.environ, "CELLBENCH_HOME": str(simulated_home), "CELLBENCH_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=True,
