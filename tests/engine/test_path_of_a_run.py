@@ -45,8 +45,9 @@ print(json.dumps(found))
 # find a plugin that a folder of its name hides, two check the files and the set of a record, and
 # one hashes a config as records do; a file for what a counter takes ended circles of imports. With
 # the real set and its weights it is some 20 less: a simulated set is drawn once more to see that it
-# is the one of this version. With several threads, as without xdist, it is five less.
-MOST_BEFORE_THE_FIRST_STEP, MOST_IN_ALL, MOST_FILES = 181, 409, 98
+# is the one of this version. One thread is asked for, whatever the machine has: several would
+# match images in threads of their own, whose five functions no profile of the main one sees.
+MOST_BEFORE_THE_FIRST_STEP, MOST_IN_ALL, MOST_FILES = 181, 410, 99
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,7 @@ def traced(simulated_home, tmp_path_factory):
         **os.environ,
         "CELLBENCH_HOME": str(simulated_home),
         "CELLBENCH_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
         "CELLBENCH_STORE": str(tmp_path_factory.mktemp("store")),
     }
     outputs = [
