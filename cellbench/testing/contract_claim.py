@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from unittest import SkipTest
 
 Claim: TypeAlias = Callable[[Any], None]
 """Takes what is tested; its name, with spaces, is the sentence that it checks."""
@@ -9,6 +10,10 @@ Claim: TypeAlias = Callable[[Any], None]
 
 class ContractError(AssertionError):
     """A part breaks its contract; the message names the clause."""
+
+
+class CannotCheckError(SkipTest):
+    """This machine cannot try a claim; the message says why. pytest takes it for a skip."""
 
 
 def require(kept: bool, problem: str) -> None:

@@ -34,11 +34,29 @@ from cellbench.models.batch import Batch, Images
 from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.plugin_index import entries
-from cellbench.testing.contract_claim import require
+from cellbench.testing.contract_claim import CannotCheckError, require
 
 DEVICE = torch.device("cuda", 0)
 # What fake tensors raise where a number would have to be known.
 READS = (DataDependentOutputException, DynamicOutputShapeException)
+
+# PyTorch 2.6 even ends the process there.
+ASKS_THE_DRIVER = (
+    torch.__version__ < "2.14" and torch.version.cuda is not None and not torch.cuda.is_available()
+)
+
+
+def check_fakes() -> None:
+    """Refuse where this PyTorch cannot do without a GPU.
+
+    Raises:
+        CannotCheckError: it is a CUDA build of before 2.14, on a machine without a driver.
+    """
+    if ASKS_THE_DRIVER:
+        raise CannotCheckError(
+            f"PyTorch {torch.__version__} asks CUDA's driver even where tensors are fake, and this "
+            "machine has none; install 2.14"
+        )
 
 
 @contextmanager

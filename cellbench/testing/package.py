@@ -3,6 +3,7 @@
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from cellbench.errors import UserError
 from cellbench.plugin_index import Entry
 from cellbench.registry import REGISTRIES
 from cellbench.testing import counters, data, network_parts
-from cellbench.testing.contract_claim import Claim, require, sentence
+from cellbench.testing.contract_claim import CannotCheckError, Claim, require, sentence
 from cellbench.testing.samples import CounterCase
 
 
@@ -34,10 +35,14 @@ class Check:
     run: Callable[[], None]
 
     def problem(self) -> str:
-        """Why the claim does not hold; empty if it does."""
+        """Why the claim does not hold; empty if it does.
+
+        Raises:
+            CannotCheckError: this machine cannot tell.
+        """
         try:
             self.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, CannotCheckError):
             raise
         except BaseException as error:  # a plugin may fail in any way, and may call sys.exit
             frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -85,14 +90,20 @@ def _folded(name: str) -> str:
 def failures(name: str) -> list[str]:
     """What is wrong with an installed package, a sentence each; empty if every check holds.
 
+    What this machine cannot check is passed over.
+
     Args:
         name: of the package, as pip takes it.
 
     Raises:
         UserError: no such package with a plugin is installed.
     """
-    problems = [(check, check.problem()) for check in checks_of(find_package(name))]
-    return [f"{check.subject}: {check.claim}: {why}" for check, why in problems if why]
+    found = []
+    for check in checks_of(find_package(name)):
+        with suppress(CannotCheckError):
+            if why := check.problem():
+                found.append(f"{check.subject}: {check.claim}: {why}")
+    return found
 
 
 def checks_of(distribution: str) -> Iterator[Check]:

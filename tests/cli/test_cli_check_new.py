@@ -1,5 +1,6 @@
 """Claims about `cellbench check` and `cellbench new`."""
 
+import re
 import runpy
 import sys
 from importlib.metadata import Distribution, EntryPoint
@@ -14,6 +15,7 @@ from cellbench.cli.main import cli
 from cellbench.config import sources
 from cellbench.errors import UserError
 from cellbench.registry import REGISTRIES
+from cellbench.testing import fake_cuda
 
 KINDS = {"matcher": "matcher", "conv": "conv", "decoder": "decoder", "method": "counter"}
 
@@ -73,6 +75,18 @@ def test_a_new_package_passes_its_own_check_and_its_part_is_short(kind, tmp_path
     assert "FAIL" not in checked.output
     assert "configs/grids/my_part.py" in checked.output
     assert checked.exit_code == 0
+
+
+def test_what_this_pytorch_cannot_check_is_neither_held_nor_failed(install, monkeypatch):
+    call("new", "conv", "my_part")
+    install("my_part", "my_part")
+    held = call("check", "my-part").output
+    monkeypatch.setattr(fake_cuda, "ASKS_THE_DRIVER", True)
+    left = call("check", "my-part")
+    assert left.exit_code == 0
+    assert "not checked  a counter with it runs as cudas autocast types it: PyTorch" in left.output
+    number = int(re.search(r"my-part: (\d+) of \1 checks hold", held.replace("_", "-"))[1])
+    assert f"{number - 1} of {number - 1} checks hold" in left.output
 
 
 def dotted(folder, number=20, step=14):
