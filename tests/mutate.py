@@ -1,5 +1,7 @@
 """Change one line at a time and see whether a test fails: python tests/mutate.py [--lines 200].
 
+`--again LOG` tries those once more that survived in the output of an earlier run.
+
 The lines are a seeded sample of the metrics, the core and the matchers, changed in a copy of the
 checkout. A change is tried on the fast test modules that bear the name of its module or import it.
 Those that survive are tried again on slower modules. Who survives that too is a claim that no test
@@ -42,7 +44,7 @@ class Effort:
 
     Attributes:
         candidates: at most so many, those nearest by name and import.
-        seconds: no further one once they took so many seconds of a core together.
+        seconds: of a core that they may take together; one that takes more is passed over.
         longest_s: one that takes longer is not tried.
     """
 
@@ -51,7 +53,7 @@ class Effort:
     longest_s: float
 
 
-QUICK, PATIENT = Effort(7, 8.0, 30.0), Effort(14, 400.0, 300.0)
+QUICK, PATIENT = Effort(7, 20.0, 30.0), Effort(14, 400.0, 300.0)
 # Imported once, before the processes of the tests are forked; nothing of cellbench.
 IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
             "skimage.feature", "safetensors.torch")  # fmt: skip
@@ -146,6 +148,23 @@ def sample(lines: int, seed: int) -> list[Mutant]:
     return [rng.choice(found) for found in chosen]
 
 
+def survived(log: Path) -> list[Mutant]:
+    """The changes that survived an earlier run, as far as their lines still stand."""
+    verdicts: dict[tuple[str, str], str] = {}  # the last one holds
+    for line in log.read_text(encoding="utf-8").splitlines():
+        if told := re.fullmatch(r"\d+/\d+ (killed|SURVIVED) (\S+):(\d+)  (.*)", line):
+            verdict, file, number, change = told.groups()
+            verdicts[f"{file}:{number}", change] = verdict
+    found = []
+    for (place, change), verdict in verdicts.items():
+        file, _, number = place.rpartition(":")
+        if verdict == "SURVIVED" and (ROOT / file).is_file():
+            same = [m for made in mutants_of(ROOT / file).values() for m in made]
+            same = [m for m in same if f"{m.was}  ->  {m.now}" == change]
+            found += sorted(same, key=lambda m: abs(m.line - int(number)))[:1]
+    return found
+
+
 def imports(file: Path) -> set[str]:
     """The names of the modules that a file imports, and of what it imports from them."""
     found: set[str] = set()
@@ -223,7 +242,7 @@ class Suite:
             if test not in self.seconds:
                 passed, took = run_tests(self.tree, [test], self.effort.longest_s)
                 self.seconds[test] = took if passed else float("inf")
-            if self.seconds[test] > self.effort.longest_s:
+            if self.seconds[test] > min(left, self.effort.longest_s):
                 continue
             file.write_text(mutant.text, encoding="utf-8")
             passed, _ = run_tests(self.tree, [test], 3 * self.seconds[test] + 5)
@@ -231,8 +250,6 @@ class Suite:
             if not passed:
                 return True
             left -= self.seconds[test]
-            if left < 0:
-                break
         return False
 
 
@@ -254,8 +271,10 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files that match this regular expression")
+    parser.add_argument("--again", type=Path, metavar="LOG", help="the survivors of that output")
     given = parser.parse_args()
-    left = [m for m in sample(given.lines, given.seed) if re.search(given.only, m.file)]
+    chosen = survived(given.again) if given.again else sample(given.lines, given.seed)
+    left = [m for m in chosen if re.search(given.only, m.file)]
     total = len(left)
     for name in IMPORTED:
         importlib.import_module(name)

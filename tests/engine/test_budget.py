@@ -6,12 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from cellbench.config.run_length import budget_text, duration_text, rounded_budget
 from cellbench.config.schema import ScheduleConfig
@@ -21,7 +18,6 @@ from cellbench.engine.run import run
 from cellbench.engine.schedule import StepTimings, budget_for, fit_budget
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.models.counter import Stage
 from cellbench.records.model import Record
 
 # A trunk without its deep stages and two crops a step.
@@ -39,132 +35,6 @@ SMALL = (
 def request(**changes):
     base = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", overrides=SMALL)
     return dataclasses.replace(base, **changes)
-
-
-class FakeClock:
-    """A monotonic clock that goes on only where a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    fake = FakeClock()
-    monkeypatch.setattr(budget, "time", fake)
-    return fake
-
-
-def limit(clock, seconds):
-    return budget.Clock(clock.now, seconds, torch.device("cpu"))
-
-
-class Staged(nn.Module):
-    """A counter as far as timing needs one: a weight, and stages that steps take seconds in."""
-
-    def __init__(self, stage_s, clock):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.stages = tuple(Stage(name) for name in stage_s)
-        self.stage_s = stage_s
-        self.clock = clock
-        self.done = []
-
-    def begin_step(self, stage, progress):
-        self.clock.now += self.stage_s[stage]
-        self.done.append(stage)
-
-
-@pytest.fixture
-def staged(clock, monkeypatch):
-    """Makes a training whose steps take the given seconds in each stage."""
-
-    class Update:
-        def __init__(self, counter, optimizer, **options):
-            pass
-
-        def forget_capture(self):
-            pass
-
-        def __call__(self, data, *, seed):
-            return torch.zeros(())
-
-    monkeypatch.setattr(budget, "TrainingStep", Update)
-    batch = {"arrays": [np.zeros((8, 4, 3), np.uint8)] * 2}
-    train = SimpleNamespace(batches=lambda first, stop, **options: iter([batch] * stop))
-    return lambda **stage_s: SimpleNamespace(
-        counter=Staged(stage_s, clock),
-        train=train,
-        config=SimpleNamespace(optimizer=None),
-        device=torch.device("cpu"),
-        precision="float32",
-        workers=0,
-        processes=SimpleNamespace(rank=0, world=1),
-    )
-
-
-def test_fast_steps_are_timed_several_times_in_every_stage(staged, clock):
-    training = staged(trunk=0.5, policy=0.125)
-    stage_s, pixels = budget.time_steps(training, limit(clock, 1000), lambda done: None)
-    assert stage_s == pytest.approx((0.5, 0.125))
-    assert pixels == 64
-    assert training.counter.done.count("trunk") == 8
-    assert training.counter.done.count("policy") > 8
-
-
-@pytest.mark.parametrize("limit_s", [0.1, 6, 20, 45])
-def test_timing_stops_after_the_step_that_reaches_the_limit(staged, clock, limit_s):
-    training = staged(trunk=10.0, policy=1.0)
-    began = clock.now
-    budget.time_steps(training, limit(clock, limit_s), lambda done: None)
-    assert clock.now - began <= limit_s + 10.0
-    assert training.counter.done
-
-
-def test_a_stage_without_time_is_taken_to_be_as_slow_as_the_slowest(staged, clock):
-    training = staged(trunk=10.0, policy=1.0)
-    stage_s, _ = budget.time_steps(training, limit(clock, 5), lambda done: None)
-    assert training.counter.done == ["trunk"]
-    assert stage_s == (10.0, 10.0)
-
-
-def test_every_stage_gets_its_part_of_the_time(staged, clock):
-    training = staged(trunk=1.0, policy=1.0)
-    budget.time_steps(training, limit(clock, 6), lambda done: None)
-    assert training.counter.done == ["trunk"] * 3 + ["policy"] * 3
-
-
-def test_the_bar_of_measuring_gets_the_seconds_that_passed(staged, clock):
-    shown = []
-    budget.time_steps(staged(training=2.0), limit(clock, 100), shown.append)
-    assert sum(shown) == pytest.approx(clock.now - 1000)
-
-
-@pytest.mark.parametrize(("left_s", "looked_at"), [(-1.0, 0), (1.0, 1), (35.0, 3), (1000.0, 5)])
-def test_inference_is_timed_on_as_many_images_as_there_is_time_for(
-    clock, monkeypatch, left_s, looked_at
-):
-    """An image of 10,000 px takes 10 s; a batch has two."""
-    seen = []
-
-    def validate(counter, images, **options):
-        for data, _ in images:
-            seen.extend(data["image_ids"])
-            clock.now += 1e-3 * sum(array.shape[0] * array.shape[1] for array in data["arrays"])
-
-    monkeypatch.setattr(budget, "validate", validate)
-    batch = {"arrays": [np.zeros((100, 100, 3), np.uint8)] * 2, "image_ids": ["a", "b"]}
-    training = SimpleNamespace(
-        counter=None,
-        precision="float32",
-        config=SimpleNamespace(data=SimpleNamespace(radius_px=4.0)),
-    )
-    rate = budget.pixel_s(training, [(batch, [1, 2])], limit(clock, left_s), lambda done: None)
-    assert len(seen) == looked_at
-    assert rate is None if looked_at == 0 else rate == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("validation_s", [0.0, 0.01, 3.0, 200.0])

@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from cellbench.config.schema import ScheduleConfig
 from cellbench.engine.schedule import (
     StepTimings,
+    budget_for,
     effort,
     fit_budget,
     keep_plan,
@@ -89,3 +92,62 @@ def test_what_was_measured_is_known_again_after_an_interruption(tmp_path):
     plan = make_plan(40, ScheduleConfig(), timings=took)
     keep_plan(tmp_path, plan, took)
     assert read_plan(tmp_path, ScheduleConfig()).timings == took
+
+
+@pytest.mark.parametrize("looks", [1, 2, 10])
+@pytest.mark.parametrize("validation_s", [0.0, 0.5, 60.0, 300.0])
+@pytest.mark.parametrize("step_s", [0.01, 2.0, 20.0])
+def test_the_least_budget_for_so_many_steps_has_them_and_hardly_more(step_s, validation_s, looks):
+    schedule = ScheduleConfig(validations=looks)
+    timings = StepTimings(step_s, validation_s, test_s=9.0, start_s=12.0)
+    enough = budget_for(50, timings, schedule, measuring=0.0)
+    assert fit_budget(enough + 1e-6, timings, schedule).iterations >= 50
+    # a validation more or less is all that it may have too much
+    assert fit_budget(enough - validation_s - 2 * step_s, timings, schedule).iterations < 50
+
+
+def test_measuring_has_its_share_of_the_budget_too():
+    timings = StepTimings(1.0, 0.0, test_s=9.0, start_s=12.0)
+    budget = budget_for(50, timings, ScheduleConfig(), measuring=0.1)
+    assert budget * (0.98 - 0.1) == pytest.approx(50 + 9 + 12)
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+@pytest.mark.parametrize("iterations", [1, 2, 321])
+def test_a_plan_of_any_length_is_read_again(tmp_path, iterations, looks):
+    plan = make_plan(iterations, ScheduleConfig(validations=looks))
+    keep_plan(tmp_path, plan, StepTimings(0, 0, 0, 0))
+    assert read_plan(tmp_path, ScheduleConfig(validations=10)) == plan
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("iterations", 0), ("iterations", -5), ("iterations", 1.5), ("iterations", True),
+        ("iterations", 10**9 + 1), ("validations", 0), ("validations", "3"), ("step_s", -0.1),
+        ("test_s", float("inf")), ("start_s", float("nan")), ("validation_s", None),
+        ("stage_s", [-1.0]),
+    ],
+)  # fmt: skip
+def test_a_plan_that_no_run_has_is_none(tmp_path, key, value):
+    plan = make_plan(20, ScheduleConfig(validations=3))
+    keep_plan(tmp_path, plan, StepTimings(1, 1, 1, 1, (1.0,)))
+    file = tmp_path / "plan.json"
+    kept = json.loads(file.read_text())
+    (kept if key in kept else kept["measured"])[key] = value
+    file.write_text(json.dumps(kept))
+    assert read_plan(tmp_path, ScheduleConfig(validations=3)) is None
+
+
+def test_the_effort_of_one_stage_is_measured_too_and_of_another_number_is_not():
+    took = StepTimings(2.0, 0.0, 0.0, 0.0, stage_s=(2.0,))
+    plan = make_plan(40, ScheduleConfig(validations=1), timings=took)
+    assert effort(plan)(7) == 14
+    two = (Stage("trunk"), Stage("policy"))
+    assert effort(plan, two)(7) == 7
+
+
+def test_a_single_validation_is_at_the_end():
+    assert make_plan(100, ScheduleConfig(validations=1)).validate_after == (100,)
+    plan = make_plan(3, ScheduleConfig(validations=9, first_validation=0.0))
+    assert plan.validate_after == (1, 2, 3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from cellbench.models.folding import fold_batch_norms
 from cellbench.registry import BACKBONES
@@ -15,17 +16,18 @@ def moved(network, seed=0):
     """The network in evaluation mode, its norms far from the identity."""
     generator = torch.Generator().manual_seed(seed)
     for norm in norms(network):
-        size = (norm.num_features,)
+        size = norm.running_mean.shape
         norm.running_mean.copy_(torch.randn(size, generator=generator))
         norm.running_var.copy_(torch.rand(size, generator=generator) + 0.5)
-        if norm.affine:
+        if norm.weight is not None:
             norm.weight.data.copy_(torch.rand(size, generator=generator) + 0.5)
             norm.bias.data.copy_(torch.randn(size, generator=generator))
     return network.eval()
 
 
 def norms(network):
-    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    kinds = nn.BatchNorm2d, FrozenBatchNorm2d
+    return [m for m in network.modules() if isinstance(m, kinds)]
 
 
 def answers(network, side=64):
@@ -43,6 +45,7 @@ def answers(network, side=64):
         lambda: BACKBONES.get("ResNet")(depth=50, stages=2, weights=None),
         lambda: torchvision.models.resnet18(weights=None),
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU()),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), FrozenBatchNorm2d(4)),
     ],
 )
 def test_no_norm_is_left_and_the_answers_are_the_same(network):

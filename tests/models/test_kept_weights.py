@@ -77,6 +77,8 @@ def test_permuted_weights_are_refused_unless_they_are_trusted(model, state, file
     written(file, other)
     with pytest.raises(UserError, match="other weights than those that its record scored"):
         load_kept(model, file, sha256=own)
+    with pytest.raises(UserError, match="other weights than those that its record scored"):
+        read_kept(state_of(model), file, sha256=own)
     trusted = load_kept(model, file, sha256=own, trust=True).state_dict()
     assert all(torch.equal(trusted[name], other[name]) for name in other)
 
