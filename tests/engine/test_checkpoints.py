@@ -84,6 +84,11 @@ def test_a_checkpoint_is_read_as_it_was_written(folder):
     assert why_unusable(folder / "last.pth") is None
 
 
+def test_checkpoints_of_the_present_format_can_be_used_by_later_versions(tmp_path):
+    torch.save({"format": 2, "state": {}}, tmp_path / "last.pth")
+    assert why_unusable(tmp_path / "last.pth") is None
+
+
 class Trap:
     """Runs when it is unpickled."""
 

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from cellbench.engine.devices import (
     join_processes,
     keep_freed_memory,
     leave_processes,
+    wait_for_main,
 )
 from cellbench.errors import UserError
 
@@ -193,13 +196,37 @@ def test_a_group_is_joined_once_and_left(group, monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
-def test_the_first_process_decides_a_number(group, monkeypatch):
-    def of_the_first(tensor, source):
-        assert source == 0
-        tensor.fill_(5)
-
-    monkeypatch.setattr(torch.distributed, "broadcast", of_the_first)
-    assert agree(7, torch.device("cpu")) == 5
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a second process is forked")
+def test_two_processes_wait_for_each_other_and_agree(monkeypatch, tmp_path):
+    cpu = torch.device("cpu")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    child = os.fork()
+    if child == 0:  # leaves by the exit alone, whatever happens
+        done = False
+        try:
+            os.environ["RANK"] = "1"
+            done = join_processes(cpu) == Processes(1, 2)
+            wait_for_main()
+            # what the first process wrote before it came here is there, and its number holds
+            done = done and (tmp_path / "there").exists() and agree(7, cpu) == 5
+        finally:
+            os._exit(0 if done else 1)
+    monkeypatch.setenv("RANK", "0")
+    try:
+        assert join_processes(cpu) == Processes(0, 2)
+        time.sleep(0.3)
+        (tmp_path / "there").touch()
+        wait_for_main()
+        assert agree(5, cpu) == 5
+    finally:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        leave_processes()
+    assert code == 0
 
 
 @pytest.mark.parametrize(("native", "chosen"), [(True, "bfloat16"), (False, "float32")])

@@ -1,11 +1,18 @@
+import os
+import platform
+import subprocess
+
+import pytest
 import torch
 
 from cellbench.config.compose import resolve
-from cellbench.engine import assembly
+from cellbench.engine import assembly, record
 from cellbench.engine.devices import Processes
 from cellbench.engine.record import (
+    device_name,
     environment,
     gflops,
+    git_commit,
     parameter_count,
     peak_memory_mb,
     plugins_of,
@@ -76,6 +83,39 @@ def test_the_environment_says_where_but_holds_only_plain_values():
     assert facts["precision"] == "float32"
     assert facts["threads"] == torch.get_num_threads()
     assert all(type(value) in (str, int, type(None)) for value in facts.values())
+
+
+def test_the_environment_states_how_batch_norms_were_computed_and_by_how_many_processes():
+    cpu = torch.device("cpu")
+    facts = [environment(cpu, "float32", Processes(0, n), fold=n == 1) for n in (1, 3)]
+    assert [found["batch_norms"] for found in facts] == ["folded", "separate"]
+    assert [found["processes"] for found in facts] == [1, 3]
+
+
+def test_a_cpu_is_named_by_what_torch_computes_with_and_a_gpu_by_its_product(monkeypatch):
+    found = device_name(torch.device("cpu"))
+    assert found == f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert device_name(torch.device("cuda", 1)) == "GPU 1"
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the memory of the machine is not known")
+def test_the_memory_of_a_process_is_that_of_torch_at_least_and_the_machines_at_most():
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    assert 50 < peak_memory_mb(torch.device("cpu")) < machine
+
+
+@pytest.mark.parametrize(("changed", "commit"), [("", "ab12"), (" M run.py", "ab12+")])
+def test_the_commit_says_whether_the_checkout_was_changed(monkeypatch, changed, commit):
+    answers = {"ls-files": "__init__.py", "rev-parse": "ab12", "status": changed}
+    monkeypatch.setattr(record, "_git", lambda folder, name, *rest: answers[name])
+    assert git_commit() == commit
+
+    def none(*given):
+        raise subprocess.CalledProcessError(128, "git")
+
+    monkeypatch.setattr(record, "_git", none)
+    assert git_commit() is None
 
 
 def test_of_a_gpu_the_memory_counts_that_other_runs_cannot_have(monkeypatch):
