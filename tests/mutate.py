@@ -53,7 +53,7 @@ class Effort:
     longest_s: float
 
 
-QUICK, PATIENT = Effort(14, 20.0, 30.0), Effort(14, 400.0, 300.0)
+QUICK, PATIENT = Effort(14, 20.0, 15.0), Effort(14, 400.0, 300.0)
 # Imported once, before the processes of the tests are forked; nothing of cellbench.
 IMPORTED = ("torch", "torchvision", "mmengine.model", "pandas", "scipy.stats", "scipy.optimize",
             "skimage.feature", "safetensors.torch")  # fmt: skip

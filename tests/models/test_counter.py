@@ -155,6 +155,12 @@ def candidates():
     return Prediction(7.5, points, np.array([0.2, 0.5, 0.9], np.float32))
 
 
+def test_a_counter_with_a_threshold_pads_images_as_every_counter_does():
+    padded = [made.data_preprocessor.size_multiple for made in (Points(threshold=0.5), Bare())]
+    assert padded[0] == padded[1]
+    assert padded[0] % 32 == 0, "the deepest map of a trunk has a stride of 32"
+
+
 def test_points_from_the_threshold_on_are_counted():
     counter = Points(threshold=0.5, size_multiple=1)
     found = counter.select(candidates())
