@@ -30,9 +30,11 @@ class TwoNetworks(CellCounter):
         raise NotImplementedError
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("iterations", [1, 2, 3, 4, 7, 100, 1001])
-def test_stages_cut_a_run_without_gap_or_overlap(iterations):
-    cut = spans((*TWO, Stage("polish", share=0.001)), iterations)
+def test_stages_cut_a_run_without_gap_or_overlap(iterations, place):
+    short = Stage("short", share=0.001)
+    cut = spans((*TWO[:place], short, *TWO[place:]), iterations)
     assert cut[0].first == 0
     assert cut[-1].stop == iterations
     assert all(before.stop == after.first for before, after in itertools.pairwise(cut))

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import signal
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from safetensors.torch import load_file
 from tiny_training import ONE, TWO, Pictures, TinyCounter, plain_loop, training, whole
 
 from cellbench.engine import training as loop
+from cellbench.engine.capture import EagerHalves
 from cellbench.engine.checkpoints import save_weights
 from cellbench.engine.devices import Processes
 from cellbench.engine.evaluation import validate
 from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.schedule import Plan
-from cellbench.engine.training import keep_fit, run_training
+from cellbench.engine.training import TrainingStep, keep_fit, run_training
 from cellbench.errors import RunError
 
 PLAN = Plan(12, (5, 8, 12))
@@ -213,6 +215,48 @@ def test_a_second_process_trains_on_its_share_and_writes_nothing_but_its_log(tmp
     found = keep_fit(given, 0.0)
     assert found.best_mae is not None
     assert not (folder / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "allowed", "options", "captures"),
+    [
+        ("cuda", True, {}, 2),
+        ("cuda", False, {}, 0),
+        ("cuda", True, {"eager": True}, 0),
+        ("cuda", True, {"processes": Processes(0, 2)}, 0),
+        ("cpu", True, {}, 0),
+    ],
+)
+def test_on_a_gpu_the_network_is_captured_at_its_first_step_and_anew_where_it_is_forgotten(
+    tmp_path, group, monkeypatch, device, allowed, options, captures
+):
+    given, captured = training(tmp_path), []
+    given.counter.captures = allowed
+    monkeypatch.setattr(loop, "capture", lambda *given, **named: captured.append(given))
+    monkeypatch.setattr(loop, "autocast", lambda *given: nullcontext())  # of a GPU played here
+    update = TrainingStep(
+        given.counter, given.config.optimizer, device=torch.device(device), precision="float32",
+        **options,
+    )  # fmt: skip
+    for step in range(4):
+        if step == 2:
+            update.forget_capture()
+        update(given.train.batch(step), seed=step)
+    assert len(captured) == captures
+
+
+def test_a_step_in_two_halves_as_it_is_captured_moves_the_weights_as_one_in_one_piece(tmp_path):
+    states = []
+    for halved in (False, True):
+        given = training(tmp_path)
+        update = TrainingStep(
+            given.counter, given.config.optimizer, device=torch.device("cpu"), precision="float32"
+        )
+        update.captured = EagerHalves(given.counter, precision="float32") if halved else None
+        for step in range(3):
+            update(given.train.batch(step), seed=step)
+        states.append(given.counter.state_dict())
+    same(*states, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("validation", [True, False])
