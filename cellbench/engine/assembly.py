@@ -46,7 +46,7 @@ class Prepared(FoundRun):
     precision: str
     processes: Processes
     images: AnnotatedImages
-    fold: bool = True
+    fold: bool
 
 
 def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
