@@ -239,6 +239,14 @@ def test_a_gpu_computes_in_bfloat16_where_it_does_not_emulate_it(monkeypatch, na
     assert choose_precision("auto", torch.device("cuda", 0)) == chosen
 
 
+@pytest.mark.parametrize(("there", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_computes_in_bfloat16_where_onednn_is_there_to_do_it(monkeypatch, there, chosen):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert choose_precision("auto", torch.device("cpu")) == chosen
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+
+
 def test_other_devices_compute_in_float32():
     assert choose_precision("auto", torch.device("mps")) == "float32"
     assert choose_precision("auto", torch.device("meta")) == "float32"

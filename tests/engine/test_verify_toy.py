@@ -125,13 +125,16 @@ def test_another_count_another_image_and_another_machine_are_named(copy):
     assert found.circumstances[0].startswith("torch was 1.0 and is ")
 
 
-def test_a_record_that_was_changed_by_hand_is_named_as_such(copy):
+def test_a_record_that_was_changed_by_hand_is_named_as_such_before_all_else(copy):
     store, path = copy
+    changed = "The record was changed after it was written: its hash does not fit."
     path.write_text(path.read_text().replace('"method_title": "', '"method_title": "The ', 1))
     found, _ = verified(path, store)
-    assert found.differences == [
-        "The record was changed after it was written: its hash does not fit."
-    ]
+    assert found.differences == [changed]
+    path.write_text(path.read_text().replace('"prediction": ', '"prediction": 7', 1))
+    found, _ = verified(path, store)
+    assert found.differences[0] == changed
+    assert found.differences[1].startswith(f"Image {found.differing[0]}: prediction 7")
 
 
 def test_a_set_that_is_not_here_is_not_replaced_by_its_simulator(copy, monkeypatch, tmp_path):

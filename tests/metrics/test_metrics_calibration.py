@@ -203,3 +203,9 @@ def test_raw_counts_stand_beside_the_corrected_ones():
     without = score(truth, [Prediction(1.0), Prediction(3.0)], radius_px=4)
     assert "raw" not in without.images[0]
     assert "raw_mae" not in without.metrics
+
+
+def test_a_count_that_is_left_as_it_is_has_the_numbers_of_no_correction():
+    left = CountCalibration()
+    assert (left.kind, left.scale, left.offset) == ("identity", 1.0, 0.0)
+    assert left.correct([2.5, 0.0], [9.0, 1.0]).tolist() == [2.5, 0.0]

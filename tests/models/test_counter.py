@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from cellbench.metrics.thresholds import choose_threshold
 from cellbench.models.batch import Batch, Images
-from cellbench.models.counter import CellCounter, total_loss
+from cellbench.models.counter import CellCounter, ValidationSet, total_loss
 from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.models.scored import ScoredCounter, original_points, scored
-from cellbench.structures import Prediction
+from cellbench.structures import CellSample, Prediction
 
 
 class Trunk(Backbone):
@@ -170,6 +171,18 @@ def test_points_from_the_threshold_on_are_counted():
     assert not counter.calibrates_count
     with pytest.raises(ValueError, match="candidates of a Points have points and scores"):
         counter.select(Prediction(2.0))
+
+
+@pytest.mark.parametrize("high", [0.75, 0.7])
+def test_the_chosen_threshold_is_kept_as_it_is_where_float32_holds_it_and_never_below(high):
+    found = Prediction(2.0, np.zeros((2, 2), np.float32), np.array([0.25, high], np.float32))
+    truth = CellSample("a", np.zeros((1, 2), np.float32), (9, 9))
+    counter = Points(threshold=0.1, size_multiple=1)
+    kept = counter.calibrate(ValidationSet([found], [truth], 2.0))["threshold"]
+    chosen = choose_threshold([found], [truth], radius_px=2.0, counted=True)
+    assert kept == chosen if np.float32(chosen) == chosen else kept >= chosen
+    assert kept == counter.threshold
+    assert counter.select(found).count == 1.0
 
 
 def test_a_count_from_elsewhere_is_left_and_may_be_corrected():

@@ -162,8 +162,11 @@ def test_torchvisions_cache_is_used_before_the_network(home, torchvision_at, pic
     folder.mkdir(parents=True)
     path.rename(folder / name)
     torchvision_at(f"http://127.0.0.1:9/{name}")
-    info = load_trunk_weights(trunk(), "vgg16_bn")
+    kept, module = torch.load(folder / name, weights_only=True), trunk()
+    info = load_trunk_weights(module, "vgg16_bn")
     assert info == WeightsInfo("torchvision:vgg16_bn.IMAGENET1K_V1", digest, "vgg16_bn")
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(value, kept[key].to(value.dtype), rtol=0, atol=0)
 
 
 def test_a_damaged_file_in_torchvisions_cache_is_fetched_anew(
