@@ -74,12 +74,12 @@ def table(rows: Sequence[Row]) -> str:
 def effects() -> str:
     """What each change of a part adds to the MAE, averaged over the others, from its reports.
 
-    The combinations on DCC's simulator were trained for a share of their schedule, and lie apart.
+    The combinations on DCC's simulator were trained for a share of their schedule.
     """
     boards = ROOT / "leaderboards"
     reports = {
         "": boards / "grids/components",
-        " (13% of the steps)": boards / "short/leaderboards/grids/components-sim",
+        " (13% of the steps)": boards / "grids/components-sim",
     }
     found: dict[str, dict[str, str]] = {}  # by change, then by set
     for note, report in reports.items():
