@@ -13,7 +13,7 @@ from cellbench.data.contracts import Picture, Transform
 from cellbench.data.pipeline import prepared_pixels
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine.assembly import make_transform
-from cellbench.engine.devices import choose_device, choose_precision
+from cellbench.engine.devices import choose_device, choose_precision, keep_freed_memory
 from cellbench.engine.evaluation import infer
 from cellbench.errors import UserError
 from cellbench.metrics.calibration import CountCalibration
@@ -162,6 +162,7 @@ def load_counter(
             the record scored, or holds values that are not finite.
     """
     where = choose_device(device)
+    keep_freed_memory(where)
     config = run.config
     check_foreign_parts(config.plain(), run.source)
     network = load_kept(config.model, run.weights, sha256=run.weights_sha256, trust=trust_weights)

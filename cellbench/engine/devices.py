@@ -105,10 +105,11 @@ _KEPT_BYTES = 2**31 - 1  # the largest int
 
 
 def keep_freed_memory(device: torch.device) -> bool:
-    """Have what a step on a CPU frees stay with this process, for the next step to take.
+    """Have what a network on a CPU frees stay with this process, for its next layers to take.
 
-    glibc maps every large buffer anew and gives it back when it is freed, so that each step waits
-    for the kernel to zero the same gigabytes (benchmarks/allocator.py).
+    glibc maps every large buffer anew and gives it back when it is freed, so that each step, and
+    each picture that is counted, waits for the kernel to zero the same gigabytes
+    (benchmarks/allocator.py).
 
     Returns:
         Whether it was done: under glibc, for a CPU, where the user has set no MALLOC_ variable.
