@@ -30,10 +30,9 @@ class TerminalView(View):
         self.plan: Plan
         self.live: Live | None = None
         self.running: dict[int, _Row] = {}
-        self.waiting = 0
-        self.began = time.monotonic()
-        self.said_at = self.began
-        self.seconds: list[float] = []
+        self.said_at = time.monotonic()
+        self.seconds: list[float] = []  # of whole runs
+        self.scoring_s: list[float] = []
 
     def unusable(self, problem: str) -> None:
         """A line on standard error."""
@@ -77,7 +76,9 @@ class TerminalView(View):
 
     def ended(self, run: PlannedRun, seconds: float) -> None:
         """A row goes, and a line stays."""
-        self.running.pop(id(run), None)
+        row = self.running.pop(id(run), None)
+        if row is not None and row.scoring_at is not None:
+            self.scoring_s.append(time.monotonic() - row.scoring_at)
         if run.state is State.DONE and run.record is not None:
             if seconds:
                 self.seconds.append(seconds)
@@ -87,9 +88,8 @@ class TerminalView(View):
         elif run.state is State.FAILED:
             self.say(failed_text(run))
 
-    def tick(self, waiting: int) -> None:
+    def tick(self) -> None:
         """Now and then a line, where there is no table."""
-        self.waiting = waiting
         if self.live is None and time.monotonic() - self.said_at >= LINE_EVERY_S:
             self.said_at = time.monotonic()
             rows = "; ".join(f"{row.run.label}: {row.where()}" for row in self.running.values())
@@ -101,11 +101,11 @@ class TerminalView(View):
     def _left(self) -> str:
         """Time to the end of the sweep, by the runs that it has finished itself."""
         rows = list(self.running.values())
-        own = sum(self.seconds) / len(self.seconds) if self.seconds else None
+        own = _mean(self.seconds)
         missing = self.plan.in_state(State.MISSING)
         queued = [run for run in missing if id(run) not in self.running]
         times = [own if own is not None else run.estimate_s for run in queued]
-        parts = [row.left_s() for row in rows]
+        parts = [row.left_s(_mean(self.scoring_s)) for row in rows]
         if not rows or None in times or None in parts:
             return ""
         total = sum(t for t in times if t) + sum(p for p in parts if p)
@@ -116,8 +116,12 @@ class TerminalView(View):
         for name in ("run", "place", "steps", "loss", "validation MAE", "left"):
             table.add_column(name, justify="left" if name in ("run", "place") else "right")
         for row in list(self.running.values()):
-            table.add_row(*(Text(cell) for cell in row.cells()))
+            table.add_row(*(Text(cell) for cell in row.cells(_mean(self.scoring_s))))
         return table
+
+
+def _mean(seconds: Sequence[float]) -> float | None:
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 class _Row:
@@ -129,21 +133,26 @@ class _Row:
         self.began = time.monotonic()
         self.progress = Progress()
         self.first: tuple[float, int] | None = None
+        self.scoring_at: float | None = None
 
     def take(self, progress: Progress) -> None:
         self.progress = progress
+        if self.scoring_at is None and progress.phase == "scoring":
+            self.scoring_at = time.monotonic()
         if self.first is None and progress.step:
             self.first = (time.monotonic(), progress.step)
 
-    def left_s(self) -> float | None:
-        """By its own steps where there are some, else by the plan."""
-        done, steps = self.progress.step, self.progress.steps
-        if self.first is not None and done > self.first[1] and steps:
+    def left_s(self, scoring_s: float | None) -> float | None:
+        """By its own steps, and the time that other runs took to score; else by the plan."""
+        now, done, steps = time.monotonic(), self.progress.step, self.progress.steps
+        if self.scoring_at is not None and scoring_s is not None:
+            return max(0.0, scoring_s - (now - self.scoring_at))
+        if self.scoring_at is None and self.first is not None and done > self.first[1] and steps:
             began, at = self.first
-            return (time.monotonic() - began) / (done - at) * (steps - done)
-        if self.run.estimate_s is None:
-            return None
-        return max(0.0, self.run.estimate_s - (time.monotonic() - self.began))
+            return (now - began) / (done - at) * (steps - done) + (scoring_s or 0.0)
+        # Nothing is said of a run that takes longer than the plan knows.
+        planned = (self.run.estimate_s or 0.0) - (now - self.began)
+        return planned if planned > 0 else None
 
     def where(self) -> str:
         p = self.progress
@@ -151,8 +160,8 @@ class _Row:
             return f"step {p.step}/{p.steps}"
         return "ending" if p.phase == "done" else p.phase
 
-    def cells(self) -> tuple[str, ...]:
-        p, left = self.progress, self.left_s()
+    def cells(self, scoring_s: float | None) -> tuple[str, ...]:
+        p, left = self.progress, self.left_s(scoring_s)
         return (
             self.run.label,
             self.place,

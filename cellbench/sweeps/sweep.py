@@ -56,8 +56,8 @@ class View:
     def ended(self, run: PlannedRun, seconds: float) -> None:
         """Move a run to done or failed by its state, or back to the missing ones."""
 
-    def tick(self, waiting: int) -> None:
-        """Some time has passed; so many runs have not started."""
+    def tick(self) -> None:
+        """Some time has passed."""
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class Sweep:
                 self._take(event.key, event.news, beat)
         if self._others and time.monotonic() - self._looked_at > OTHERS_S:
             self._look_at_others()
-        self.view.tick(len(self._waiting))
+        self.view.tick()
         return True
 
     def _start(self, run: PlannedRun, beat: Heartbeat) -> None:
