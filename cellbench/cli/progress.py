@@ -232,6 +232,7 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         record: as it was read.
         width: characters of a line.
     """
+    from cellbench.ranking.short_names import short_names
     from cellbench.ranking.statistics import record_interval
 
     metrics, timing = record["metrics"], record["timing"]
@@ -239,7 +240,7 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
     title = f"{record['dataset']}, protocol {record['protocol']}, {len(record['images'])} images"
     table = Table(title=Text(title))
     cells = {
-        "method": record["method"],
+        "method": short_names([record["method"]])[0],
         "split": str(record["split"]),
         "MAE": f"{metrics['mae']:.2f}",
         "95 %": "-" if interval is None else "–".join(f"{end:.1f}" for end in interval),

@@ -6,7 +6,7 @@ import io
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.ranking.clusters import cluster_word
 from cellbench.ranking.rows import PEOPLE, PUBLISHED, Row
+from cellbench.ranking.short_names import short_names
 
 SIMULATED = "Simulated images: these numbers say nothing about real cells."
 SHARED = (
     "These images cannot part rows that share a rank: neighbours must differ by about {least:.1f} "
     "cells in MAE to be told apart (95 %, all pairs of the table)."
 )
-
+SHORTENED = "In brackets is what --set changed, without the keys of parts; the CSV has them whole."
 
 UNKNOWN = "–"
 
@@ -133,10 +134,13 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
         " " + known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
         for row in rows
     ]
+    names = short_names([row.method for row in rows])
+    named = [replace(row, method=name) for row, name in zip(rows, names, strict=True)]
     least = next((row.least_difference for row in rows if row.least_difference is not None), None)
     notes = [] if least is None else [SHARED.format(least=least)]
     notes += [f"{mark} {plain(note)}" for note, mark in known.items()]
-    texts = {column: [column.text(row) for row in rows] for column in COLUMNS}
+    notes += [SHORTENED] if named != list(rows) else []
+    texts = {column: [column.text(row) for row in named] for column in COLUMNS}
     filled = [c for c, shown in texts.items() if c.title == "Method" or set(shown) != {UNKNOWN}]
     for level in (2, 1, 0):
         columns = [column for column in filled if column.level <= level]
