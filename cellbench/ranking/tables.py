@@ -6,7 +6,7 @@ import io
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,11 @@ class Column:
         return f"{value:.{digits}f}"
 
 
+METHOD = Column("Method", "method", left=True)
 COLUMNS = (
     Column("#", "rank"),
     Column("# 95 %", "rank", kind="span"),
-    Column("Method", "method", left=True),
+    METHOD,
     Column("MAE", "mae", 2),
     Column("95 %", "mae", 1, kind="span"),
     Column("SD splits", "mae_sd", 2, level=2),
@@ -134,18 +135,19 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
         " " + known.setdefault(row.note, str(len(known) + 1).translate(_RAISED)) if row.note else ""
         for row in rows
     ]
-    names = short_names([row.method for row in rows])
-    named = [replace(row, method=name) for row, name in zip(rows, names, strict=True)]
+    methods = [row.method for row in rows]
+    names = short_names(methods)
     least = next((row.least_difference for row in rows if row.least_difference is not None), None)
     notes = [] if least is None else [SHARED.format(least=least)]
     notes += [f"{mark} {plain(note)}" for note, mark in known.items()]
-    notes += [SHORTENED] if named != list(rows) else []
-    texts = {column: [column.text(row) for row in named] for column in COLUMNS}
-    filled = [c for c, shown in texts.items() if c.title == "Method" or set(shown) != {UNKNOWN}]
+    notes += [SHORTENED] if names != methods else []
+    texts = {column: [column.text(row) for row in rows] for column in COLUMNS}
+    texts[METHOD] = [plain(name) or UNKNOWN for name in names]
+    filled = [c for c, shown in texts.items() if c is METHOD or set(shown) != {UNKNOWN}]
     for level in (2, 1, 0):
         columns = [column for column in filled if column.level <= level]
         lines = [
-            [texts[c][index] + mark * (c.title == "Method") for c in columns]
+            [texts[c][index] + mark * (c is METHOD) for c in columns]
             for index, mark in enumerate(marks)
         ]
         heads = [column.title for column in columns]
