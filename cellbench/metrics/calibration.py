@@ -209,8 +209,9 @@ def _simplest(errors: Mapping[Kind, Values]) -> Kind:
     """The kind of fewest parameters that is not clearly worse than the best one."""
     mean = {kind: float(error.mean()) for kind, error in errors.items()}
     best = min(mean, key=lambda kind: (mean[kind], _PARAMETERS[kind]))
-    for kind in sorted(mean, key=lambda kind: (_PARAMETERS[kind], mean[kind])):
-        worse = errors[kind] - errors[best]
-        if worse.mean() <= worse.std(ddof=1) / np.sqrt(worse.size):
-            return kind
-    return best
+    worse = {kind: error - errors[best] for kind, error in errors.items()}  # nowhere, of the best
+    return next(
+        kind
+        for kind in sorted(mean, key=lambda kind: (_PARAMETERS[kind], mean[kind]))
+        if worse[kind].mean() <= worse[kind].std(ddof=1) / np.sqrt(worse[kind].size)
+    )

@@ -164,7 +164,7 @@ def _overlap(cells: int, pixels: int) -> Counts:
     left = np.arange(cells)[:, None] * pixels / cells
     pixel = np.arange(pixels)[None, :]
     right = left + pixels / cells
-    return (np.minimum(right, pixel + 1) - np.maximum(left, pixel)).clip(0, 1)
+    return (np.minimum(right, pixel + 1) - np.maximum(left, pixel)).clip(0)
 
 
 def _pair(truth: ArrayLike, prediction: ArrayLike) -> tuple[Counts, Counts]:

@@ -96,6 +96,20 @@ def test_the_threshold_lies_in_the_middle_of_the_gap():
     assert chosen == pytest.approx(0.6)
 
 
+def test_of_a_run_the_gap_at_its_middle_is_taken():
+    # F1 alone, and nothing to find: every place but the first is as bad, from 0.9 down to 0
+    candidates = [candidates_of([0.9, 0.8, 0.7, 0.2])]
+    chosen = choose_threshold(candidates, [cells(1, [(50, 50)])], radius_px=RADIUS, counted=False)
+    assert chosen == pytest.approx(0.45)  # of gaps with ends at 1, 0.9, 0.8, 0.7, 0.2 and 0
+
+
+def test_nothing_found_is_no_better_than_what_is_found():
+    # a wrong candidate, then a right one: neither or both have the least error of the count
+    candidates = [candidates_of([0.9], [(50, 50)]), candidates_of([0.8], [(20, 20)])]
+    truth = [cells(0), cells(1, [(20, 20)])]
+    assert choose_threshold(candidates, truth, radius_px=RADIUS) == pytest.approx(0.4)
+
+
 def test_of_tied_runs_the_widest_is_taken():
     # One and three candidates are each wrong by one, and by F1 too: no point is near the cells.
     far = np.full((3, 2), 90.0)
