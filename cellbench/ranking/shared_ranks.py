@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from cellbench.ranking.statistics import LEVEL, Floats
 
+# Cells; differences below this are none.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class SharedRanks:
@@ -96,8 +99,7 @@ def _differences(
         known = np.isfinite(gaps)
         count = known.sum(axis=1)
         gaps = np.where(known, gaps, 0.0)
-        # Differences below rounding are none.
-        gaps[np.abs(gaps) < 1e-9] = 0.0
+        gaps[np.abs(gaps) < _ROUNDING] = 0.0
         mean = gaps.sum(axis=1) / np.maximum(count, 1)
         within = known @ member
         centred = gaps @ member - within * mean[:, None]
@@ -110,12 +112,16 @@ def _differences(
 
 
 def _p_values(difference: Floats, error: Floats, freedom: NDArray[np.int64]) -> Floats:
-    """Two-sided; a difference that is the same in every cluster is sure, none at all never is."""
+    """Two-sided; of a difference that is the same in every cluster that of the sign test.
+
+    Counts are whole numbers, so that two or three images often differ by the same one. The t test
+    takes that for no noise at all, and any difference for sure.
+    """
     from scipy.special import stdtr
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: Floats = np.where(difference == 0, 0.0, np.abs(difference) / error)
-    return np.asarray(2 * stdtr(freedom, -ratio), dtype=np.float64)
+    same = error < _ROUNDING
+    p = 2 * stdtr(freedom, -np.abs(difference) / np.where(same, 1.0, error))
+    return np.asarray(np.where(same & (difference != 0), 2.0**-freedom, p), dtype=np.float64)
 
 
 def _smallest(
@@ -128,7 +134,8 @@ def _smallest(
 
     order = np.argsort(np.nanmean(absolute, axis=1), kind="stable")
     above, below = order[:-1], order[1:]
-    tested = freedom[above, below] > 0
+    # Neighbours that differ by the same in every cluster say nothing of noise.
+    tested = (freedom[above, below] > 0) & (error[above, below] >= _ROUNDING)
     if not tested.any():
         return None
     above, below = above[tested], below[tested]

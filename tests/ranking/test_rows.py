@@ -1,5 +1,6 @@
 """Claims about which rows are compared, and with what numbers."""
 
+from itertools import cycle
 from statistics import stdev
 
 import numpy as np
@@ -24,8 +25,7 @@ def table(tmp_path):
     def make(*records):
         for method, split, mae, *changes in records:
             record = sample_record(method=method, split=split, **(changes[0] if changes else {}))
-            off = [1, -1, 1, -1, 1, -1]
-            for row, sign in zip(record["images"], off, strict=False):
+            for row, sign in zip(record["images"], cycle((1, -1)), strict=False):
                 row["prediction"] = row["truth"] + sign * mae
             record["metrics"] |= {"mae": float(mae)}
             write_record(tmp_path, record)
@@ -51,7 +51,8 @@ def test_without_runs_there_are_no_rows():
 
 
 def test_less_error_ranks_first_and_equals_share_a_rank(table):
-    rows = table(("c", 0, 3), ("a", 0, 2), ("b", 0, 2), ("d", 0, 9))
+    many = {"images": sample_images(12)}
+    rows = table(("c", 0, 3, many), ("a", 0, 2, many), ("b", 0, 2, many), ("d", 0, 9, many))
     assert ranks(rows) == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
 
 
@@ -147,7 +148,8 @@ def test_an_image_of_several_splits_weighs_as_much_as_one_of_a_single_split(tabl
 
 
 def test_ranks_have_intervals_that_hold_them(table):
-    rows = table(("a", 0, 1), ("b", 0, 1), ("c", 0, 9))
+    many = {"images": sample_images(12)}
+    rows = table(("a", 0, 1, many), ("b", 0, 1, many), ("c", 0, 9, many))
     assert [(r.rank, r.rank_low, r.rank_high) for r in rows] == [(1, 1, 1), (1, 1, 1), (3, 3, 3)]
 
 
