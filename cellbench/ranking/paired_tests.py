@@ -30,7 +30,7 @@ class Comparison:
         images: how many both scored.
         clusters: how many independent things (images, or slides) these are.
         difference: mean error of the first minus that of the second, cells; None without images.
-        low: lower end of its interval; None with fewer than two clusters.
+        low: lower end of its interval; None with fewer than six clusters.
         high: its upper end.
         p: two-sided, of the paired Wilcoxon test over clusters; None where it could not tell.
         p_holm: the same after Holm's correction for all pairs that could be tested.

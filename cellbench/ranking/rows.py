@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cellbench.ranking.shared_errors import shared_errors
 from cellbench.ranking.shared_ranks import shared_ranks
 from cellbench.ranking.statistics import (
+    FEWEST_CLUSTERS,
     image_errors,
     intervals,
     mean_over_images,
@@ -172,7 +173,7 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -
     """The compared rows with bootstrap intervals, rank intervals and shared errors."""
     errors = image_errors(experiments)
     ranges = intervals(errors.absolute, errors.clusters)
-    known = errors.cluster_count >= 2
+    known = errors.cluster_count >= FEWEST_CLUSTERS
     places = rank_intervals(errors.absolute, errors.clusters) if known else [None] * len(rows)
     shared = shared_errors(errors.signed, [base_method(row.method) for row in rows])
     told_apart = shared_ranks(errors.absolute, errors.clusters)

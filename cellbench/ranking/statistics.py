@@ -21,6 +21,10 @@ from cellbench.records.summaries import Run
 RESAMPLES = 10_000
 LEVEL = 0.95
 
+FEWEST_CLUSTERS = 6
+"""With fewer images, or slides, there is no interval: it lies within the range of their errors, and
+of five symmetric ones that misses the mean 1 time in 16, of two every other time."""
+
 # What is held in memory at once: resampled means of so many rows, ranks in all.
 _ROWS_AT_ONCE = 256
 _MOST_RANKS = 2_000_000
@@ -158,7 +162,7 @@ def record_interval(record: Mapping[str, Any]) -> tuple[float, float] | None:
         record: as it was read.
 
     Returns:
-        (low, high), cells; None with fewer than two independent images.
+        (low, high), cells; None with fewer than `FEWEST_CLUSTERS` independent images.
     """
     images = record["images"]
     off = [abs(float(image["prediction"]) - float(image["truth"])) for image in images]
@@ -184,7 +188,7 @@ def intervals(
         level: share of intervals that are to hold the truth.
 
     Returns:
-        (low, high); None with fewer than two clusters.
+        (low, high); None with fewer than `FEWEST_CLUSTERS` clusters.
 
     Source: Hesterberg, What teachers should know about the bootstrap, arXiv:1411.5279: expanded
         percentile intervals.
@@ -205,7 +209,7 @@ def intervals(
 
 def _interval(drawn: Floats, clusters: int, level: float) -> tuple[float, float] | None:
     """The interval of one row, from its resampled means and the number of its clusters."""
-    if clusters < 2:
+    if clusters < FEWEST_CLUSTERS:
         return None
     from scipy.special import ndtr, stdtrit
 

@@ -40,7 +40,7 @@ class Effect:
         cells: over how many combinations of the other factors it is averaged.
         images: that all these combinations scored.
         estimate: in cells an image; None without images.
-        low: lower end of its interval; None with fewer than two independent images.
+        low: lower end of its interval; None with fewer than six independent images.
         high: its upper end.
     """
 

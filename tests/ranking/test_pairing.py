@@ -34,6 +34,8 @@ def test_the_interval_of_a_constant_difference_has_no_width():
     assert (found.low, found.difference, found.high) == pytest.approx((2, 2, 2))
 
 
-def test_two_images_have_an_interval_and_one_has_none():
-    assert intervals(np.array([[1.0, 3.0]]), ["a", "b"]) == [pytest.approx((1, 3))]
-    assert intervals(np.array([[1.0]]), ["a"]) == [None]
+def test_six_images_have_an_interval_within_their_range_and_five_have_none():
+    errors = np.array([[1.0, 3.0, 1.0, 3.0, 1.0, 3.0]])
+    ((low, high),) = intervals(errors, list("abcdef"))
+    assert 1 <= low < 2 < high <= 3
+    assert intervals(errors[:, :5], list("abcde")) == [None]
