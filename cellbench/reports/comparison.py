@@ -11,6 +11,7 @@ from cellbench.files.writing import write_atomically
 from cellbench.ranking.paired_tests import Comparison, compare_pairs
 from cellbench.ranking.published import published_file, read_published
 from cellbench.ranking.tables import SIMULATED, markdown
+from cellbench.records.summaries import pack_run
 from cellbench.reports.effects import Effect, grid_effects
 from cellbench.reports.grid_results import GridResults, GridRun, measured_sets
 from cellbench.reports.grid_sheets import (
@@ -249,7 +250,7 @@ def _key(
         for folder in ("ranking", "reports")
         for path in (Path(__file__).parents[1] / folder).glob("*.py")
     )
-    records = [(entry.levels, entry.run.dataset, entry.run.file) for entry in runs]
+    records = [(entry.levels, hashlib.sha256(pack_run(entry.run)).hexdigest()) for entry in runs]
     sets = sorted({entry.run.dataset for entry in runs})
     chosen = None if images is None else sorted((k, list(v)) for k, v in images.items())
     known = (grid_name, layout, code, records, [(s, is_on_disk(s)) for s in sets], chosen)

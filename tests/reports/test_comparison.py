@@ -3,6 +3,7 @@
 import csv
 import itertools
 import sys
+from dataclasses import replace
 
 import pytest
 from record_samples import sample_images, sample_points, sample_record
@@ -11,6 +12,7 @@ import cellbench.reports
 from cellbench.ranking.published import read_published
 from cellbench.records.record_file import write_record
 from cellbench.records.store import load_records
+from cellbench.reports import comparison
 from cellbench.reports.comparison import NO_PICTURES, GridRun, write_report
 from cellbench.reports.sheets import Sheet, latex
 
@@ -82,6 +84,20 @@ def test_the_pictures_are_png_and_svg_and_are_not_drawn_twice(grid, tmp_path):
     before = {f: f.stat().st_mtime_ns for f in files}
     assert write_report(folder, grid_name="g", layout=None, runs=grid) == files
     assert {f: f.stat().st_mtime_ns for f in files} == before
+
+
+def test_a_report_is_of_the_results_and_not_of_the_names_of_their_records(
+    grid, tmp_path, monkeypatch
+):
+    """A record that was deleted and made again, on a GPU, has its old name and other counts."""
+    monkeypatch.setattr(comparison, "_pictures", lambda *args: [])
+    folder = tmp_path / "r"
+    write_report(folder, grid_name="g", layout=None, runs=grid)
+    before = (folder / "g.csv").read_text()
+    again = [replace(one, run=replace(one.run, prediction=one.run.truth + 7)) for one in grid]
+    write_report(folder, grid_name="g", layout=None, runs=again)
+    assert "7.00" not in before
+    assert (folder / "g.csv").read_text().count("7.00–7.00") == len(grid) / 2
 
 
 def test_a_table_of_the_paper_has_its_layout_with_published_numbers_beside(tmp_path, no_matplotlib):
