@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.splits import PROTOCOLS, holds_out, make_split
+from cellbench.data.splits import PROTOCOLS, Split, holds_out, make_split
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
@@ -256,8 +256,10 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
     if not holds_out(protocol):
         return
     images = {image.id: image.truth for image in record.images}
-    test = make_split(stored, protocol=protocol, split=record.split).test
-    if set(images) != set(test):
+    parts = make_split(stored, protocol=protocol, split=record.split)
+    if not _passes_fit(record, parts):
+        yield "its passes over the training images do not follow from its steps"
+    if set(images) != set(parts.test):
         yield f"its images are not the test part of split {record.split} of {protocol}"
         return
     off = [image_id for image_id, n in images.items() if n != stored.entry(image_id).count]
@@ -272,6 +274,18 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
         off = [i.id for i, n in zip(record.images, counts, strict=True) if not _near(i, n)]
         if off:
             yield f"its counts of {_some(off)} are not the raw ones with its correction"
+
+
+def _passes_fit(record: Record, parts: Split) -> bool:
+    """Whether the passes follow from the steps; they decide whether a training ranks as whole."""
+    data = record.config["data"]
+    if not {"crops_per_image", "batch_size"} <= data.keys():
+        return True
+    crops, batch = data["crops_per_image"], data["batch_size"]
+    if type(crops) is not int or type(batch) is not int or min(crops, batch) < 1:
+        return False
+    steps = -(-len(parts.train) * crops // batch)
+    return _close(record.epochs, round(record.iterations / steps, 3))
 
 
 def _near(image: Image, count: float) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from record_samples import sample_images, sample_points, sample_record
 
+from cellbench.data.splits import Split
 from cellbench.hashes import content_hash
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.scores import score
@@ -75,6 +76,28 @@ def test_points_at_the_radius_that_are_kept_beyond_it_still_give_the_recorded_f1
     change(path, lambda r: r["points"].update(sha256=hashlib.sha256(data).hexdigest()))
     (finding,) = audit_set(tmp_path, "adi").findings
     assert "its F1 does not follow from its points" in finding
+
+
+@pytest.mark.parametrize(
+    ("crops", "batch", "epochs", "well"),
+    [(4, 16, 20.0, True), (4, 16, 10.0, False), (4, 3, 4.167, True), (4, 0, 20.0, False)],
+)
+def test_passes_that_do_not_follow_from_the_steps_are_named(
+    tmp_path, monkeypatch, crops, batch, epochs, well
+):
+    """100 steps; a record with more passes than these ranks as a whole training."""
+    data = {"set": "adi", "crops_per_image": crops, "batch_size": batch}
+    images = sample_images()
+    record = sample_record(config={"method": {"name": "dla"}, "data": data}, images=images)
+    write_record(tmp_path, record | {"epochs": epochs})
+    samples = {sample.image_id: sample for sample in images[0]}
+    stored = SimpleNamespace(name="adi", manifest_hash="m" * 64, entry=samples.get)
+    parts = Split(train=[str(i) for i in range(18)], val=[], test=list(samples))
+    monkeypatch.setattr(audit, "is_on_disk", lambda name: True)
+    monkeypatch.setattr(audit, "open_set", lambda name: stored)
+    monkeypatch.setattr(audit, "make_split", lambda *a, **k: parts)
+    found = audit_set(tmp_path, "adi").findings
+    assert [one.endswith("do not follow from its steps.") for one in found] == [True] * (not well)
 
 
 def test_untouched_records_are_well(file, tmp_path):
