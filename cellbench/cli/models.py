@@ -1,6 +1,8 @@
 """`cellbench models`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +20,6 @@ def list_models() -> None:
     from rich.text import Text
 
     from cellbench.errors import UserError
-    from cellbench.ranking.statistics import record_interval
     from cellbench.records.kept_models import DEFAULT, kept_models
     from cellbench.records.record_file import read_record
     from cellbench.records.run_files import RECORD
@@ -33,13 +34,13 @@ def list_models() -> None:
             click.echo(f"cellbench: left out: {error}", err=True)
             continue
         truth = [image["truth"] for image in record["images"]]
-        interval = record_interval(record)
+        mae, *interval = _error(record, model.folder)
         cells = [
             model.name + (" *" if model.name == DEFAULT else ""),
             record["method"],
             record["dataset"],
-            f"{record['metrics']['mae']:.2f}",
-            "-" if interval is None else "–".join(f"{end:.1f}" for end in interval),
+            "-" if mae is None else f"{mae:.2f}",
+            "-" if None in interval else "–".join(f"{end:.1f}" for end in interval),
             f"{sum(truth) / max(1, len(truth)):.1f}",
             "shipped" if model.shipped else str(model.folder),
         ]
@@ -47,6 +48,17 @@ def list_models() -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print("* counts where no --with is given")
+
+
+def _error(record: Mapping[str, Any], folder: Path) -> tuple[float | None, ...]:
+    """The MAE of pictures that a model was not trained on, and the ends of its interval."""
+    from cellbench.data.splits import holds_out
+    from cellbench.ranking.statistics import record_interval
+    from cellbench.records.expected_error import cross_validated_error
+
+    if not holds_out(record["protocol"]):
+        return cross_validated_error(folder) or (None, None, None)
+    return record["metrics"]["mae"], *(record_interval(record) or (None, None))
 
 
 @command.command("add")

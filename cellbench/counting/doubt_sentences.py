@@ -18,11 +18,12 @@ def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
         folder: that holds its weights.
     """
     method, dataset = record["method"], record["dataset"]
-    if record["protocol"] != EVERYTHING:
+    if holds_out(record["protocol"]):
         return f"{method} was {_off(record)} of {dataset}"
     found = cross_validated_error(folder)
     if found is None:
-        return f"{method} was trained on every image of {dataset}, so that its error is not known"
+        every = "every image" if record["protocol"] == EVERYTHING else "the scored images"
+        return f"{method} was trained on {every} of {dataset}, so that its error is not known"
     mae, low, high = found
     interval = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
     folds = f"in the cross-validation of {dataset}"
@@ -84,15 +85,13 @@ def table_doubts(counted: Sequence[Counted], tables: Collection[str]) -> list[st
 
 def _off(record: Mapping[str, Any]) -> str:
     """How far off on the test images, with their number, and the interval where it has one."""
+    from cellbench.ranking.statistics import record_interval
+
     images, dataset = record["images"], record["dataset"]
     groups = record.get("groups") or {}
     clusters = cluster_names(dataset, [image["id"] for image in images], groups)
-    interval = ""
-    if holds_out(record["protocol"]):
-        from cellbench.ranking.statistics import record_interval
-
-        ends = record_interval(record)
-        interval = "" if ends is None else f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})"
+    ends = record_interval(record)
+    interval = "" if ends is None else f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})"
     number = "the test image" if len(images) == 1 else f"{len(images)} test images"
     if len(set(clusters)) < len(images):
         number += f" ({len(set(clusters))} {cluster_word(dataset, groups)}s)"

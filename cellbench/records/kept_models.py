@@ -7,6 +7,7 @@ from pathlib import Path
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.files.writing import LONGEST_ID, safe_id, write_atomically
+from cellbench.records.expected_error import RECOMMENDATION
 from cellbench.records.run_files import RECORD, WEIGHTS
 
 DEFAULT = "nuclei-unet"
@@ -61,6 +62,9 @@ def is_shipped(name: str) -> bool:
 def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = False) -> Path:
     """Copy the record and the weights of a run to where `--with NAME` finds them.
 
+    The error of a run that `recommend` trained on all pictures stands beside its weights, and is
+    copied with them.
+
     Args:
         record_file: of a run.
         weights: that the record scored.
@@ -85,6 +89,9 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
         raise UserError(f"There is a model {name!r} in {folder}; add --force to replace it.")
     # The record last: a folder without one is no model.
     (folder / RECORD).unlink(missing_ok=True)
+    (folder / RECOMMENDATION).unlink(missing_ok=True)
+    if (error := weights.parent / RECOMMENDATION).is_file():
+        write_atomically(folder / RECOMMENDATION, error.read_bytes())
     write_atomically(folder / WEIGHTS, weights.read_bytes())
     write_atomically(folder / RECORD, record_file.read_bytes())
     return folder

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from record_samples import sample_images, sample_record
 
 from cellbench.cli.main import main
 from cellbench.counting.trained_counter import load_counter
@@ -13,8 +14,11 @@ from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.errors import UserError
+from cellbench.files.writing import write_atomically
 from cellbench.records import kept_models
+from cellbench.records.expected_error import cross_validated_error
 from cellbench.records.kept_models import find_model, is_shipped, keep_model
+from cellbench.records.record_file import write_record
 from cellbench.records.trained_runs import find_trained
 
 SMALL = (
@@ -105,6 +109,26 @@ def test_a_name_is_taken_once_and_replaced_when_asked(finished, models):
     keep_model(trained.record_file, trained.weights, "mine", force=True)
     assert (folder / "best.safetensors").stat().st_size > 0
     assert json.loads((folder / "record.json").read_text())["run_id"] == finished.record["run_id"]
+
+
+def test_a_model_that_knows_all_pictures_is_listed_with_the_error_of_its_folds(
+    models, tmp_path, capsys
+):
+    """The images of its record are those that it was trained on: their error is no test MAE."""
+    record = write_record(tmp_path, sample_record(protocol="everything", images=sample_images(8)))
+    weights = tmp_path / "run" / "best.safetensors"
+    write_atomically(weights, b"weights")
+    keep_model(record, weights, "alone")
+    results = [{"state": "recommended", "error": {"mae": 7.25, "low": 5.5, "high": 9.5}}]
+    weights.with_name("recommendation.json").write_text(json.dumps({"results": results}))
+    told = keep_model(record, weights, "told")
+    main(["models", "list"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    shown = {line[0]: line[3:5] for line in lines}
+    assert (shown["told"], shown["alone"]) == (["7.25", "5.5–9.5"], ["-", "-"])
+    assert cross_validated_error(told) == (7.25, 5.5, 9.5)
+    weights.with_name("recommendation.json").unlink()
+    assert cross_validated_error(keep_model(record, weights, "told", force=True)) is None
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "..", "con:", "x" * 300])
