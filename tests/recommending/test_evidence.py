@@ -77,6 +77,16 @@ def test_a_difference_is_tested_on_the_pictures_that_both_have_by_the_root_of_th
     assert p_of_worse(one, one, alone(one), cells) == 1.0
 
 
+@pytest.mark.parametrize("pictures", [3, 6, 7, 12])
+def test_a_difference_that_is_the_same_in_all_pictures_has_the_p_of_the_sign_test(pictures):
+    """Of three pictures with as many cells, each one cell further off, the t test is certain."""
+    best, one, cells = (named([value] * pictures) for value in (2.0, 3.0, 24.0))
+    p = stats.binomtest(pictures, pictures, alternative="greater").pvalue
+    assert p_of_worse(one, best, alone(one), cells) == pytest.approx(p)
+    assert p_of_worse(best, one, alone(one), cells) == 1.0
+    assert clearly_worse(one, best, alone(one), cells) == (pictures >= 7)
+
+
 def test_only_what_cannot_be_told_from_the_best_is_as_good():
     rng = np.random.default_rng(2)
     base = rng.gamma(2, 1, 16)
