@@ -29,6 +29,14 @@ from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.store import check_place, record_stamps
 from cellbench.records.summaries import Run, summarise
 
+# Columns that follow from the records of a row alone, and those that change with other rows. The
+# ends of intervals lie between two resamples, and their last digit is that of the machine.
+_OF_RECORDS = (
+    "mae", "mae_sd", "mae_seed_sd", "raw_mae", "rmse", "mape", "r2", "bias", "f1", "game1", "game2",
+    "game3", "iterations",
+)  # fmt: skip
+_OF_TABLE = ("rank", "share")
+
 # Sums in another order differ in their last digits.
 _RELATIVE = 1e-9
 
@@ -103,6 +111,7 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return Audit(0, [f"The table {path} cannot be read ({error})."], [])
     findings = []
+    moved = []
     fresh = len(lines) == sum(row.listed for row in rows)
     for line in lines:
         what = f"{line.get('method')} under {line.get('protocol')} in {path}"
@@ -112,14 +121,20 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
             continue
         same = [row for row in own if _same(line, row, ("splits", "seeds", "recipe", "weights"))]
         fresh = fresh and bool(same)
-        numbers = ("mae", "rmse", "f1", "iterations")
-        wrong = [key for key in numbers if same and not any(_same(line, r, (key,)) for r in same)]
-        if wrong:
+        if wrong := _differing(line, same, _OF_RECORDS):
             findings.append(f"The row of {what} says other {', '.join(wrong)} than its records.")
+        if wrong := _differing(line, same, _OF_TABLE):
+            moved.append(f"The row of {what} says other {', '.join(wrong)} than the records give.")
+    findings += moved if fresh else []
     remarks = (
         [] if fresh else [f"{path} is older than the records; cellbench leaderboard mends it."]
     )
     return Audit(0, findings, remarks)
+
+
+def _differing(line: Mapping[str, str], same: Sequence[Row], keys: Sequence[str]) -> list[str]:
+    """The columns in which a line is none of its rows; nothing where it has none."""
+    return [key for key in keys if same and not any(_same(line, row, (key,)) for row in same)]
 
 
 def _same(line: Mapping[str, str], row: Row, keys: Sequence[str]) -> bool:

@@ -222,6 +222,18 @@ def test_a_number_that_was_changed_in_the_table_is_named(file, tmp_path):
     assert "says other mae than its records" in finding
 
 
+@pytest.mark.parametrize(
+    "column", ["rank", "share", "mae_sd", "rmse", "mape", "r2", "bias", "f1", "game1", "game3"]
+)
+def test_every_number_of_a_row_is_compared(file, tmp_path, column):
+    (table,) = [p for p in write(tmp_path) if p.suffix == ".csv"]
+    head, row = (line.split(",") for line in table.read_text().splitlines())
+    row[head.index(column)] = "0.5"
+    table.write_text(f"{','.join(head)}\n{','.join(row)}\n")
+    (finding,) = findings(tmp_path)
+    assert f"says other {column} than" in finding
+
+
 def test_a_table_that_is_merely_older_is_a_remark(file, tmp_path):
     write(tmp_path)
     write_record(tmp_path, sample_record(split=2))
