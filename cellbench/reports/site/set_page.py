@@ -126,7 +126,7 @@ def smallest_difference(table: SetTable) -> str:
     found = (e.row.least_difference for e in table.ranked if e.row.least_difference is not None)
     least = next(found, None)
     if least is None:
-        return "not known: fewer than two ranked methods"
+        return "not known: too few ranked methods or images"
     return (
         f"{least:.1f} cells in MAE, the median over rows that follow each other (95 %, all pairs "
         "of the table). Rows that share a rank cannot be told apart by these images."
