@@ -64,8 +64,8 @@ class Row:
             where no split has two seeds.
         mae_low: lower end of the 95 % bootstrap interval over images, or slides.
         mae_high: its upper end.
-        raw_mae: of the counts before they were corrected on validation images; None where a
-            threshold decides them.
+        raw_mae: of the counts before they were corrected on validation images, averaged as the
+            MAE is; None where a threshold decides them.
         rmse: cells; root of the mean over images, averaged as for the MAE.
         mape: percent; this and all the metrics below but for bias are means over splits.
         r2: at most 1.
@@ -278,6 +278,8 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
     (mae,), (square,), (bias,) = (
         mean_over_images(values) for values in (errors.absolute, errors.squared, errors.signed)
     )
+    raw = [replace(run, prediction=run.raw) for run in runs if run.raw is not None]
+    (raw_mae,) = mean_over_images(image_errors([raw]).absolute) if len(raw) == len(runs) else [None]
     by_split: dict[str, Any] = {
         key: _mean([_mean([run.metrics.get(key) for run in part]) for part in parts])
         for key in _BY_SPLIT
@@ -295,6 +297,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
         mae=mae,
         mae_sd=stdev(map(fmean, maes)) if len(maes) > 1 else None,
         mae_seed_sd=_within(maes),
+        raw_mae=raw_mae,
         rmse=None if square is None else sqrt(square),
         bias=bias,
         parameters=first.parameters,
@@ -313,7 +316,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
     )
 
 
-_BY_SPLIT = ("raw_mae", "mape", "r2", "f1", "game1", "game2", "game3")
+_BY_SPLIT = ("mape", "r2", "f1", "game1", "game2", "game3")
 
 
 def _mae(run: Run) -> float:

@@ -16,7 +16,7 @@ from cellbench.records.result_cache import read_results, write_results
 from cellbench.records.summaries import Run, pack_run, summarise, unpack_run
 
 # Raised when `summarise` changes, so that older entries of the cache are not used.
-_KIND = "runs 4"
+_KIND = "runs 5"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Run:
             best look within it against the best before; None where there were none to compare.
         views: in how many orientations each image is counted.
         groups: by image, its group, of sets of one's own that have groups.
+        raw: (N,) counts before they were corrected; None where they are not.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
         folder: where the record is; None where that is not known.
         stamp: times and size of its file when it was read; empty where that is not known.
@@ -92,6 +93,7 @@ class Run:
     late_gain: float | None = None
     views: int = 1
     groups: dict[str, str] = field(default_factory=dict)
+    raw: NDArray[np.float64] | None = field(default=None, compare=False)
     edited: str = ""
     folder: Path | None = field(default=None, compare=False)
     stamp: str = field(default="", compare=False)
@@ -118,6 +120,7 @@ def summarise(record: "Record", path: Path) -> Run:
     metrics = record.raw["metrics"]
     model = record.config.get("model")
     views = model.get("views") if isinstance(model, dict) else None
+    raw = [image.raw for image in record.images if image.raw is not None]
     return Run(
         file=path.name,
         run_id=record.run_id,
@@ -151,6 +154,7 @@ def summarise(record: "Record", path: Path) -> Run:
         late_gain=_late_gain(record),
         views=views if type(views) is int else 1,
         groups=record.groups or {},
+        raw=np.array(raw) if raw and len(raw) == len(record.images) else None,
         edited=_edited(record),
         folder=path.parent,
     )
@@ -179,14 +183,15 @@ def _edited(record: "Record") -> str:
     return ""
 
 
-_PACKED = ("image_ids", "truth", "prediction", "folder", "stamp")
+_PACKED = ("image_ids", "truth", "prediction", "raw", "folder", "stamp")
 _PLAIN = tuple(f.name for f in fields(Run) if f.name not in _PACKED)
 
 
 def pack_run(run: Run) -> bytes:
     """A run for the cache: what JSON holds, the ids of its images, and its counts."""
     plain = {name: getattr(run, name) for name in _PLAIN}
-    counts = np.concatenate([run.truth, run.prediction]).astype("<f8").tobytes()
+    raw = np.full_like(run.truth, np.nan, dtype=np.float64) if run.raw is None else run.raw
+    counts = np.concatenate([run.truth, run.prediction, raw]).astype("<f8").tobytes()
     texts = [json.dumps(part).encode("ascii") for part in (plain, run.image_ids)]
     return b"\0".join([*texts, counts])
 
@@ -208,12 +213,13 @@ def unpack_run(
     plain, ids, counts = data.split(b"\0", 2)
     if ids not in known:
         known[ids] = tuple(json.loads(ids))
-    truth, prediction = np.frombuffer(counts, "<f8").reshape(2, -1)
+    truth, prediction, raw = np.frombuffer(counts, "<f8").reshape(3, -1)
     return Run(
         **json.loads(plain),
         image_ids=known[ids],
         truth=truth,
         prediction=prediction,
+        raw=None if np.isnan(raw).all() else raw,
         folder=folder,
         stamp=stamp,
     )

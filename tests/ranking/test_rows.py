@@ -147,6 +147,19 @@ def test_an_image_of_several_splits_weighs_as_much_as_one_of_a_single_split(tabl
     assert rows[0].rmse == pytest.approx(np.sqrt(np.mean([13, 13, 13, 1, 1, 1])))
 
 
+def test_where_no_count_was_corrected_the_raw_error_is_the_error(tmp_path):
+    """Both are means over images: a mean of two splits' own would say that a correction helped."""
+    for split, images, off in ((0, 6, 1.0), (1, 3, 5.0)):
+        record = sample_record(split=split, images=sample_images(images))
+        for image in record["images"]:
+            image["prediction"] = image["raw"] = image["truth"] + off
+        record["metrics"] |= {"mae": off, "raw_mae": off}
+        write_record(tmp_path, record)
+    for _ in range(2):  # the second time from the cache
+        (row,) = rank_runs(load_records(tmp_path).runs)
+        assert row.raw_mae == row.mae == pytest.approx(np.mean([3, 3, 3, 1, 1, 1]))
+
+
 def test_ranks_have_intervals_that_hold_them(table):
     many = {"images": sample_images(12)}
     rows = table(("a", 0, 1, many), ("b", 0, 1, many), ("c", 0, 9, many))
