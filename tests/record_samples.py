@@ -1,10 +1,13 @@
 """Records as a run writes them, made without one."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cellbench.hashes import config_hash, run_id
+from cellbench.hashes import config_hash, content_hash, run_id
 from cellbench.metrics.scores import score
 from cellbench.structures import CellSample, Prediction
 
@@ -92,3 +95,11 @@ def sample_points(
 ) -> dict[str, tuple[Any, Any]]:
     """The predicted points by image id."""
     return {t.image_id: (p.points, p.scores) for t, p in zip(*images, strict=True)}
+
+
+def spoil(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change a record's file as a forger would, with the hash that fits."""
+    record = json.loads(path.read_text())
+    edit(record)
+    record["content_hash"] = content_hash(record)
+    path.write_text(json.dumps(record))

@@ -1,10 +1,10 @@
 """Claims about `cellbench verify`, on a tiny run of the simulated ADI."""
 
 import dataclasses
-import json
 import shutil
 
 import pytest
+from record_samples import spoil
 
 from cellbench.engine import scoring
 from cellbench.engine.evaluation import infer
@@ -13,7 +13,6 @@ from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.hashes import content_hash
 from cellbench.records.point_lists import read_points
 from cellbench.records.record_file import read_record
 from cellbench.records.trained_runs import weights_match_record
@@ -45,13 +44,6 @@ def copy(finished, bench):
     store, outcome = finished
     shutil.copytree(store, bench / "store")
     return bench / "store", bench / "store" / outcome.record_file.relative_to(store)
-
-
-def spoil(path, edit):
-    record = json.loads(path.read_text())
-    edit(record)
-    record["content_hash"] = content_hash(record)
-    path.write_text(json.dumps(record))
 
 
 def test_the_kept_weights_give_the_record_again(copy):

@@ -4,18 +4,17 @@
 """
 
 import dataclasses
-import json
 import re
 import shutil
 
 import pytest
+from record_samples import spoil
 
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.verify import compare, verify_record
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.hashes import content_hash
 from cellbench.records.record_file import read_record
 
 ASKED = Request(
@@ -39,13 +38,6 @@ def copy(finished, bench):
     store, outcome = finished
     shutil.copytree(store, bench / "store")
     return bench / "store", bench / "store" / outcome.record_file.relative_to(store)
-
-
-def spoil(path, edit):
-    record = json.loads(path.read_text())
-    edit(record)
-    record["content_hash"] = content_hash(record)
-    path.write_text(json.dumps(record))
 
 
 def files(store):
