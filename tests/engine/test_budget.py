@@ -184,7 +184,7 @@ def test_the_row_of_a_method_without_steps_shows_none(step, shown):
     assert [str(cell) for cell in column.cells] == [shown]
 
 
-def test_the_row_of_a_changed_method_names_the_keys_and_has_its_interval():
+def test_the_row_of_a_changed_method_names_the_change_and_has_its_interval():
     from record_samples import sample_record
     from rich.console import Console
 
@@ -196,7 +196,7 @@ def test_the_row_of_a_changed_method_names_the_keys_and_has_its_interval():
     console = Console(width=200)
     with console.capture() as shown:
         console.print(row_table(record, width=200))
-    assert "DLA[model.matcher.k=3]" in shown.get()
+    assert "DLA[k=3]" in shown.get()
     assert "6 images" in shown.get()
     parsed = Record.parse(record | {"points": None, "content_hash": "x"}, "It")
     (row,) = experiment_rows([[summarise(parsed, Path("record.json"))]])
