@@ -12,7 +12,6 @@ from cellbench.testing.fake_cuda import (
     HostTensors,
     backward,
     build_fake,
-    check_fakes,
     cuda_autocast,
     fake_batch,
     fake_cuda,
@@ -33,7 +32,6 @@ def check_cuda_step(case: CounterCase) -> None:
 
     The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
     """
-    check_fakes()
     reached, host = set(), []
     with fake_cuda():
         counter = build_fake(case.model).train()
@@ -68,7 +66,6 @@ def check_cuda_inference(case: CounterCase) -> None:
     Without gradients, not in inference mode: there fake tensors take another way through composed
     operators, and GFD's mixed formats did not show.
     """
-    check_fakes()
     with fake_cuda(), cuda_autocast(), torch.no_grad():
         counter = build_fake(case.model).eval()
         found = counter.infer(fake_images(sizes_are_known=True))

@@ -46,22 +46,18 @@ ASKS_THE_DRIVER = (
 )
 
 
-def check_fakes() -> None:
-    """Refuse where this PyTorch cannot do without a GPU.
+@contextmanager
+def fake_cuda() -> Iterator[None]:
+    """Make tensors fake; those on "cuda" are then had without a GPU.
 
     Raises:
-        CannotCheckError: it is a CUDA build of before 2.14, on a machine without a driver.
+        CannotCheckError: PyTorch is a CUDA build of before 2.14, on a machine without a driver.
     """
     if ASKS_THE_DRIVER:
         raise CannotCheckError(
             f"PyTorch {torch.__version__} asks CUDA's driver even where tensors are fake, and this "
             "machine has none; install 2.14"
         )
-
-
-@contextmanager
-def fake_cuda() -> Iterator[None]:
-    """Make tensors fake; those on "cuda" are then had without a GPU."""
     # none of them is an operator that fake tensors could answer
     fakes = patch.multiple(Tensor, numpy=_numpy, tolist=_tolist, pin_memory=lambda tensor: tensor)
     # matching is in threads then, where tensors on the host are real ones

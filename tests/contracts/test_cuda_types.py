@@ -22,7 +22,6 @@ from cellbench.models.point_counter import PointCounter
 from cellbench.registry import CONVS, COUNTERS, DECODERS, HEADS, MATCHERS
 from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import (
-    ASKS_THE_DRIVER,
     DEVICE,
     READS,
     HostTensors,
@@ -35,8 +34,6 @@ from cellbench_plugins._ops.sinkhorn import Transport
 from cellbench_plugins.methods import dmcount
 from cellbench_plugins.methods.cellpose import Cellpose
 from cellbench_plugins.methods.stardist import StarDist
-
-pytestmark = pytest.mark.skipif(ASKS_THE_DRIVER, reason="this PyTorch asks CUDA's driver for fakes")
 
 BOXES = "torchvision's two stages choose boxes by number: how many there are is in the numbers"
 BLOCKS = "which blocks hold a pixel of their image, and which transitions are kept, are numbers"
