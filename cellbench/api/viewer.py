@@ -25,13 +25,14 @@ def view(
     """Open the pictures of a count in the browser, and correct the count there.
 
     COUNTS is the folder that `cellbench count` wrote. A click adds a cell or takes one away; what
-    was changed is kept in COUNTS/corrected.csv at once, beside the method's own tables. The page is
-    served on this machine alone, under an address that nobody else can guess.
+    was changed is kept in COUNTS/corrected.csv at once, beside the method's own tables, and the
+    corrected counts in COUNTS/counts-corrected.csv. The page is served on this machine alone, under
+    an address that nobody else can guess.
 
     Args:
         counts: the counted folder.
         annotator: name of one of several people, whose changes are kept apart, in
-            corrected-NAME.csv.
+            corrected-NAME.csv and counts-corrected-NAME.csv.
         pictures: folder that holds the pictures, if they are no longer where they were counted.
         port: of the server; any that is free by default.
         next_useful: show first the pictures whose annotation should help the method most: those
@@ -93,6 +94,7 @@ def view(
                 f"{session.outdated} pictures have changed since they were corrected: their "
                 "corrections are kept, and do not hold for what is there now."
             )
+        session.write_tables()  # of what was corrected before there were any, or counted since
         with ViewServer(session, port=port) as server:
             ready(server)
             server.serve_forever()

@@ -249,6 +249,8 @@ def apply_changes(points: NDArray[Any], changes: Sequence[Change]) -> CorrectedP
             picture was counted anew) changes nothing.
     """
     kept = np.ones(len(points), dtype=bool)
+    if not changes:
+        return CorrectedPicture(kept, np.zeros((0, 2)), checked=False)
     places: dict[tuple[float, float], list[int]] = {}
     rounded = np.round(np.asarray(points, dtype=np.float64), 4)
     for index, (x, y) in enumerate(rounded.tolist()):

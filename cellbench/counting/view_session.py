@@ -9,6 +9,7 @@ import numpy as np
 
 from cellbench.counting.annotator_agreement import agreement
 from cellbench.counting.corrected_set import moved_file
+from cellbench.counting.corrected_tables import write_corrected_tables
 from cellbench.counting.corrections import (
     ADDED,
     CHECKED,
@@ -139,6 +140,7 @@ class ViewSession:
         picture = self._picture(index)
         with self._lock:
             self._log.add(picture.name, _checked(changes, picture), picture.sha256)
+            self.write_tables()
 
     def undo(self, index: int) -> None:
         """Take back the last action on a picture.
@@ -149,6 +151,26 @@ class ViewSession:
         picture = self._picture(index)
         with self._lock:
             self._log.undo(picture.name, picture.sha256)
+            self.write_tables()
+
+    def write_tables(self) -> None:
+        """Write the corrected counts and the regions as tables, where anything was corrected.
+
+        Raises:
+            UserError: the disk cannot be written.
+        """
+        with self._lock:
+            self._read_regions()
+            if not self._log.file.exists() and not self._regions:
+                return
+            counts = [(picture, self._counts(picture)) for picture in self.counted.pictures]
+            regions = [
+                (picture, region)
+                for picture in self.counted.pictures
+                if picture.name in self._regions
+                for region in self._measured(picture, self._done(picture))
+            ]
+            write_corrected_tables(self.counted.folder, self.annotator, counts, regions)
 
     def change_regions(self, index: int, change: Any) -> None:
         """Draw regions of a picture, or take some away; those that others drew meanwhile stay.
@@ -174,6 +196,7 @@ class ViewSession:
             except ValueError as error:
                 raise UserError(f"These are no regions: {error}.") from None
             write_regions(folder, {**known, picture.name: new})
+            self.write_tables()
 
     def agreement(self) -> dict[str, Any]:
         """How far the method and all people of the folder agree."""

@@ -8,7 +8,8 @@ from cellbench.counting.point_exports import WRITERS
 
 _TABLES = re.compile(
     "|".join(map(re.escape, (COUNTS, POINTS, METHOD, SKIPPED)))
-    + r"|(estimates|regions|useful)\.csv|regions\.json|corrected(-[\w-]+)?\.csv|lock"
+    + r"|(estimates|regions|useful)\.csv|regions\.json|lock"
+    + r"|((counts|regions)-)?corrected(-[\w-]+)?\.csv"
 )
 # The first digits of the hash of the picture, see `Exporter.files`.
 _HASHED = r".*-[0-9a-f]{8}"

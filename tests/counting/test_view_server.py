@@ -1,5 +1,6 @@
 """Claims about the viewer's server: what it answers, and to whom."""
 
+import csv
 import http.client
 import io
 import json
@@ -13,12 +14,13 @@ from PIL import Image
 
 from cellbench.api.viewer import view
 from cellbench.cli.main import main
-from cellbench.counting.corrections import CorrectionLog
+from cellbench.counting.corrections import CorrectionLog, annotators_of
 from cellbench.counting.count_rows import shown_name
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture, read_counted
 from cellbench.counting.picture_tiles import TILE_PX, PictureTiles
 from cellbench.counting.view_server import ViewServer
 from cellbench.counting.view_session import ViewSession
+from cellbench.counting.written_files import is_table
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
 
@@ -81,6 +83,55 @@ def test_densities_and_regions_count_what_is_left(server, counts):
     area_mm2 = SIZE[0] * SIZE[1] * 0.25e-6
     assert picture["counts"]["corrected_per_mm2"] == pytest.approx(2 / area_mm2)
     assert json.loads((counts / "regions.json").read_text())
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_corrected_counts_are_a_table_after_every_change(server, counts):
+    file = counts / "counts-corrected.csv"
+    server.session.write_tables()
+    assert not file.exists()  # nobody has corrected anything
+    ask(server, "POST", "change/0", [["added", 5, 6], ["added", 7, 8], ["removed", 600.0, 300.0]])
+    (line,) = table(file)
+    (method,) = table(counts / "counts.csv")
+    assert {key: line[key] for key in ("image", "width_px", "height_px", "sha256")} == {
+        key: method[key] for key in ("image", "width_px", "height_px", "sha256")
+    }
+    assert (line["count"], line["method_count"], line["checked"]) == ("4", "3", "yes")
+    area_mm2 = SIZE[0] * SIZE[1] * 0.25e-6
+    assert float(line["per_mm2"]) == pytest.approx(4 / area_mm2, rel=1e-9)
+    assert float(line["method_per_mm2"]) == pytest.approx(3 / area_mm2, rel=1e-9)
+    ask(server, "POST", "undo/0", 0)
+    (line,) = table(file)
+    assert (line["count"], line["checked"]) == ("3", "no")
+
+
+def test_drawn_regions_are_a_table_that_follows_the_changes(server, counts):
+    file = counts / "regions-corrected.csv"
+    corners = [[500, 200], [700, 200], [700, 400], [500, 400]]
+    region = {"name": "=edge", "corners": corners}
+    ask(server, "POST", "regions/0", {"added": [region]})
+    (line,) = table(file)
+    assert (line["region"], line["count"], line["method_count"]) == ("'=edge", "2", "2")
+    assert line["area_px"] == "40000"
+    ask(server, "POST", "change/0", [["removed", 600.0, 300.0]])
+    (line,) = table(file)
+    assert (line["count"], line["method_count"]) == ("1", "2")
+    assert float(line["per_mm2"]) == pytest.approx(1 / (40_000 * 0.25e-6))
+    ask(server, "POST", "regions/0", {"removed": [region]})
+    assert table(file) == []
+
+
+def test_each_person_has_tables_and_a_viewer_makes_them_anew(counts):
+    CorrectionLog.open(counts, "anna").add(read_counted(counts).pictures[0].name, [("added", 1, 2)])
+    view(counts, annotator="anna", ready=lambda server: setattr(server, "serve_forever", int))
+    assert [line["count"] for line in table(counts / "counts-corrected-anna.csv")] == ["4"]
+    assert not (counts / "counts-corrected.csv").exists()
+    assert annotators_of(counts) == ["anna"]
+    assert all(is_table(path) for path in counts.iterdir() if path.name[0] != ".")
 
 
 @pytest.mark.parametrize(
