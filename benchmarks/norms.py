@@ -1,6 +1,7 @@
 """Batch-norm statistics for averaged weights: rules compared on validation images.
 
     python benchmarks/norms.py --config methods/unet --dataset vgg --steps 400 --out norms.jsonl
+    python benchmarks/norms.py --config methods/mcnn --weights runs/vgg/<run>/best.safetensors
     python benchmarks/norms.py --summary norms.jsonl
 
 A moving average of the weights needs statistics of its own: those of the last weights are of other
@@ -12,7 +13,11 @@ activations. At each look at the validation images the same weights are scored w
     pooled    the moments of all crops of these batches together
     raw       the weights that are trained, with their statistics: no average at all
 
-and the training goes on as if nobody had looked. The test part is never read. A look is a line of
+and the training goes on as if nobody had looked. With `--weights`, those of a finished run, nothing
+is trained: what it kept is scored by `average`, `refit` and `pooled`, which is a hard test of the
+other two, since the run chose this state by its error with the averaged statistics.
+
+The test part is never read. A look is a line of
 JSON: counts of the validation images and what is annotated. `--summary` prints the mean absolute
 errors of the best look and of the last one, its bias, the mean change from look to look, and what
 the correction of counts makes of it: the error of the last look with each image left out, and, over
@@ -35,6 +40,7 @@ from torch import Tensor, nn
 from cellbench.data.seeds import step_seed
 from cellbench.engine.assembly import Prepared, make_training, prepare, start_counter
 from cellbench.engine.average import WeightAverage
+from cellbench.engine.checkpoints import load_weights
 from cellbench.engine.devices import autocast
 from cellbench.engine.evaluation import infer
 from cellbench.engine.optim import rate
@@ -58,6 +64,7 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--batches", type=int, default=32, help="that statistics are refitted on")
     parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--weights", type=Path, help="of a finished run of this config, set, split")
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("norms.jsonl"))
@@ -67,9 +74,11 @@ def main() -> None:
         summarise([json.loads(line) for file in given.summary for line in file.open()])
         return
     torch.set_num_threads(given.threads)
-    request = Request(given.config, dataset=given.dataset, split=given.split, no_test=True)
+    request = Request(
+        given.config, dataset=given.dataset, split=given.split, no_test=True, strict=True
+    )
     prepared = prepare(find_run(request, print))
-    for seen in train(prepared, given):
+    for seen in (train if given.weights is None else finished)(prepared, given):
         with given.out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(seen) + "\n")
 
@@ -96,6 +105,21 @@ def train(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str, A
             facts |= {"steps": steps, "step": step, "batches": given.batches}
             for rule in given.rules.split(","):
                 yield facts | {"rule": rule} | look(training, average, rule, given.batches)
+
+
+def finished(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what each rule that needs no training counts with the weights of a finished run."""
+    counter = start_counter(prepared, print)
+    load_weights(counter, given.weights)
+    training = make_training(prepared, counter, Path("/nowhere"))
+    training.workers = 0
+    counter.train()
+    average = WeightAverage(counter, 0.0)  # of one state: that state
+    steps = prepared.experiment.config.data.epochs * training.train.steps_per_epoch
+    facts = {"config": given.config, "set": given.dataset, "split": given.split}
+    facts |= {"steps": steps, "step": steps, "batches": given.batches}
+    for rule in ("average", "refit", "pooled"):
+        yield facts | {"rule": rule} | look(training, average, rule, given.batches)
 
 
 def look(training: Training, average: WeightAverage, rule: str, batches: int) -> dict[str, Any]:
