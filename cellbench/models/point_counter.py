@@ -46,6 +46,9 @@ class PointCounter(ScoredCounter):
     is reported on the border: in training only cells inside an image are matched.
 
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
+
+    Differs: P2PNet counts scores above 0.5, also of proposals in padding. Neither paper merges
+    proposals (`apart_px`) or sees an image in several `views`.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {

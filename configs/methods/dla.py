@@ -2,9 +2,11 @@
 
 Differs: the paper's map has stride 8 and is a 1x1 convolution whose local maxima are cells
 (`dla_paper.py`); here it has stride 4, and each reference a score and an offset, as in P2PNet and
-the released code. VGG's first two stages keep ImageNet's filters. AdamW at 1e-3 (trunk 2e-4) on one
-cosine instead of Adam at 1e-4, weights averaged over steps, crops turned by quarters and jittered
-besides flipped, and batches of the data set's file instead of four, so that minutes teach it.
+the released code. KHM's cost grows with the distance (`monotone`); the paper states no cost and no
+loss. VGG's first two stages keep ImageNet's filters. AdamW at 1e-3 (trunk 2e-4) on one cosine
+instead of Adam at 1e-4, weights averaged over steps, crops turned by quarters and jittered besides
+flipped, and batches of the data set's file instead of four, so that minutes teach it. On MBM the
+scores of near proposals add up over four views (`../recipes/shared_cells.py`).
 """
 
 _base_ = "../recipes/shared_cells.py"

@@ -3,8 +3,9 @@
 The paper's map has stride 8. Cells of ADI lie 9 px apart at the median, and two local maxima are
 never nearer than two map cells, so the map here has stride 4.
 
-Differs: optimiser and schedule are those of `dla.py` and not Adam at 1e-4, batches those of the
-data set's file and not four; the paper states neither a loss nor a length of training.
+Differs: optimiser, schedule and frozen stages are those of `dla.py` and not Adam at 1e-4, crops and
+batches those of the data set's file and not flipped crops, four at a time; the paper states neither
+a loss nor a length of training.
 """
 
 method = dict(

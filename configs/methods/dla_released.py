@@ -3,6 +3,10 @@
 Its MDGC is applied to a map that nothing reads, its GFD is P2PNet's pyramid, and its point loss
 is looked up under another name, so the offsets keep their random start. The network is the
 released one; data, selection and threshold follow the protocol, as for every method.
+
+Differs: radii are those of each image, not of the batch; scores have one logit, not two, and the
+decoder starts wider (see `KHM`, `PointHead`, `FPN`). What nothing reads there (MDGC, the levels of
+strides 4 and 16) is not built.
 """
 
 method = dict(

@@ -1,9 +1,10 @@
 """P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, four points a cell of 8 px.
 
 Its intended loss, with the point term that its released code never trains. Differs: offsets in
-units of 8 px instead of 100, scores that start low, and the optimiser and schedule that DLA has
-here, so that the two are compared after the same short training; with its published numbers
-(`p2pnet_published.py`) hundreds of steps on 50 images teach it little.
+units of 8 px instead of 100, scores that start low, and the optimiser, schedule and frozen stages
+that DLA has here, on MBM its sums of near proposals too, so that the two are compared after the
+same short training; with its published numbers (`p2pnet_published.py`) hundreds of steps on 50
+images teach it little.
 """
 
 _base_ = "../recipes/shared_cells.py"

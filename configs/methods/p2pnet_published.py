@@ -3,7 +3,8 @@
 Differs: AdamW's decay, which their code parses and never passes, is 0. Crops, their jitter and
 turns, the batch and the number of steps are those of the data set's file, not four crops of 128 px
 of each of eight images, flipped and scaled by 0.7 to 1.3, for 3500 epochs; and the point term is
-trained, which their code leaves out by a wrong name.
+trained, which their code leaves out by a wrong name. Scores have one logit, not two, and the
+decoder starts wider (see `PointHead`, `FPN`).
 """
 
 _base_ = "p2pnet.py"

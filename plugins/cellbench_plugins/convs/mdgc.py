@@ -31,12 +31,13 @@ class MDGC(nn.Module):
     is the same for a crop and for a whole image. The subnetwork is one 3x3 convolution; each scale
     has a sigma, a centre and a pair s_x, s_y of its own (s = exp of a parameter, so it is positive
     and weight decay draws it to 1), all channels share them, and lengths are in px of the map. The
-    1x1 half of the separable convolutions follows the Gaussian kernels too. There is neither the
-    split into halves nor the second attention that the released code puts around such a block.
+    1x1 half of the separable convolutions follows the Gaussian kernels too, and activations are
+    ReLU, not the released SiLU. There is neither the bottleneck nor the FusionAttention of Fig. 3,
+    in the released code a split into halves and a second attention around such a block.
     Sigma starts at 1.4 to 2.1 px and not in the middle of [1, 10], where a support of 9 px would
     see a flat kernel. alpha is a sigmoid of a two-layer network on GAP(F_cat), and alpha'
     multiplies F_cat. The Gaussian is normalised to unit sum over the taps inside the map by
-    default, since Eq. 3 on a truncated support loses up to 98 % of its mass; `normalise="density"`
+    default, since Eq. 3 on a truncated support loses up to 99 % of its mass; `normalise="density"`
     is Eq. 3 to the letter, with zeros outside the map. The last layer starts small, so that the
     module starts near its shortcut.
     """

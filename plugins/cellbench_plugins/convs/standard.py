@@ -12,10 +12,12 @@ from cellbench.registry import CONVS
 class Standard(nn.Sequential):
     """Square convolution, with a normalisation and an activation where they are asked for.
 
-    Source: the 3x3 convolutions of P2PNet's decoder, arXiv:2107.12746.
+    Batch statistics of a few small crops do not fit whole images, so there is no normalisation
+    unless the config wants one; `batch` is there for comparisons.
 
-    Differs: batch statistics of a few small crops do not fit whole images, so there is no
-    normalisation unless the config wants one; `batch` is there for comparisons.
+    Source: the 3x3 convolutions of P2PNet's decoder, arXiv:2107.12746, which have neither.
+
+    Differs: weights start by He's rule and biases at 0, not as PyTorch draws them.
     """
 
     def __init__(

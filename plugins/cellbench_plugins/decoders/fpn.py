@@ -20,6 +20,7 @@ class FPN(TopDown):
     arXiv:2107.12746.
 
     Differs: only the level that is used is made; an odd map is met by cropping the upsampled one.
+    Weights start at sqrt(3) times the deviation of PyTorch's, which P2PNet keeps, and biases at 0.
     """
 
     def __init__(

@@ -19,9 +19,10 @@ class GFD(TopDown):
     after; each fusion weighs, by pixel and channel, the finer map against the coarser; at the end
     Gaussian-enhanced spatial attention lifts cells over background.
 
-    Source: DLA-Count, sections 2.1 and 3 and Fig. 1 (F4 and F5, output at 1/8).
+    Source: DLA-Count, sections 1, 2.1 and 4 and Fig. 1 (F4 and F5, output at 1/8).
 
-    Differs: the paper gives no formulas. Ours: a gate is the sigmoid of a small network on both
+    Differs: the paper gives no formulas, and the released code has P2PNet's pyramid (`FPN`) in its
+    place. Ours: a gate is the sigmoid of a small network on both
     maps, and it blends them times two, so that a gate of one half is the sum of an FPN; see
     `GaussianAttention` for the enhancement. A finer output than the second coarsest map is fused
     with the finer maps by further gates, each followed by a depthwise separable 3x3 with a

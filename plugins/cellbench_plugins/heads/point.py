@@ -29,7 +29,8 @@ class PointHead(Head):
         scaled by 100 and PyTorch's initial weights (towers="separate", depth=2, norm="none",
         offset_scale_px=100, prior=None). Here one tower with batch-norm serves both answers, the
         first offsets are almost zero and the first scores almost `prior`, so that the first
-        matches are the nearest references and not an accident of random weights.
+        matches are the nearest references and not an accident of random weights. The difference
+        of P2PNet's two logits starts sqrt(2) times as wide, and moves twice as fast under Adam.
     """
 
     point_modules = ("offset_tower", "offsets")

@@ -35,9 +35,11 @@ class KHM(CostMatcher):
     Source: DLA-Count, section 2.2, Eq. 1 and 2.
 
     Differs: the paper's Eq. 1 sums distances "to the k-th nearest"; read as the mean over the k
-    nearest, as the released code does. The paper gives no sigma and no cost; `reward` is scaled
-    by sigma, so that inside and outside are both px and point_weight means the same. The released
-    code takes radii over the cells of all images in the batch; here each image stands alone.
+    nearest, as the released code does. The paper gives no sigma, no cost of a weight and no part
+    of the score in it; sigma and both weights are the released code's, `monotone` is ours, and
+    `reward` is scaled by sigma, so that inside and outside are both px and point_weight means the
+    same. The released code takes radii over the cells of all images in the batch; here each image
+    stands alone, and distances are in px of the original image, as in `Hungarian`.
     """
 
     def __init__(
