@@ -36,8 +36,8 @@ def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
         labels: (H, W) int64.
         sources: (N, 2) int64, (row, column) of the source of cell n + 1; ignored where that
             pixel belongs to another cell or lies outside.
-        steps: of the diffusion. The releases take twice the sum of height and width of a cell;
-            `Cellpose` takes half as many.
+        steps: of the diffusion. The releases take twice the sum of height and width of a cell, and
+            4 or 8 more; `Cellpose` takes half as many.
 
     Returns:
         (2, H, W) float32; zero outside of cells and where the heat has no slope.
@@ -96,6 +96,8 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
     come to rest and is not moved any more.
 
     Source: Stringer et al. 2021: Euler steps of the dynamics.
+
+    Differs: the releases move every place in every step.
 
     Args:
         flow: (2, H, W) float32, (x, y) px a step.

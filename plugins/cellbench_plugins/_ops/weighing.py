@@ -48,7 +48,7 @@ def rewards(classes: Tensor, actions: Tensor, goals: Tensor, *, top: int, last: 
 
     Differs: only actions that keep the class within its range are compared. The released code
         compares all, so that near both ends of the range nothing that is allowed may be the
-        nearest: 8 of all 54,378 triples of class, goal and allowed action earn something else.
+        nearest: 8 of all 27,189 triples of class, goal and allowed action earn something else.
 
     Args:
         classes: (N,) int64, before the action.

@@ -151,7 +151,8 @@ class CountBranch(nn.Module):
 
     Source: the regression branch of CrowdDiff, arXiv:2303.12790.
 
-    Differs: it says cells per `PER_PX` px of the input, for crops differ in size.
+    Differs: it says cells per square of 64 px of the input, for crops differ in size, where
+    CrowdDiff says those of a crop of 256 px, 16 times as many, with the same weight in the loss.
     """
 
     def __init__(self, widths: Sequence[int], *, hidden: int = 64) -> None:

@@ -42,13 +42,15 @@ class Cellpose(ScoredCounter):
         Methods 18 (2021), with the loss and the filters of its later releases.
 
     Differs: three colour channels instead of two, in ImageNet's normalisation instead of
-        percentiles. Heat starts at the annotated point, not at a median of pixels, and flows lead
-        there, so where pixels arrive is a better place for the cell than the median of its mask.
+        percentiles. Heat starts at the annotated point, not at the pixel nearest to a mask's
+        median (from release 3 on its mean), and flows lead there, so where pixels arrive is a
+        better place for the cell than the median of its mask. The releases give masks no score.
         Images are not resized to a diameter of 30 px: a set's `input_scale` says what the net
         sees, and masks from `least_pixels` on are kept (published: 15). Pixels are taken from a
         probability of `pixel_floor` on, so that the score threshold has something to choose from.
         The style is averaged over the image without its padding. What a later batch-norm would
-        subtract (the biases of all hidden layers) is left out; the style alone would see it.
+        subtract (the biases of all hidden layers) is left out; the style alone would see it. So is
+        the scale of the batch-norms of projections, which their convolutions have.
         Batch-norm's momentum is 0.1, not 0.05. Pixels follow the flow also where they leave what
         is called cell; the releases set it to 0 there. Holes of masks are not filled, and none is
         dropped for covering two fifths of the image. See `_ops/flows.py` for the flows.

@@ -69,8 +69,8 @@ class DiffuseDenoise(CellCounter):
     over an image, so that whole images are sampled as crops are.
 
     Source: Ranasinghe et al., "CrowdDiff: Multi-hypothesis Crowd Density Estimation using
-        Diffusion Models", arXiv:2303.12790. Table 2 of DLA-Count: ADI 8.8, MBM 2.9, VGG 5.5,
-        DCC 2.8.
+        Diffusion Models", arXiv:2303.12790, at first "Diffuse-Denoise-Count". Table 2 of DLA-Count:
+        ADI 8.8, MBM 2.9, VGG 5.5, DCC 2.8.
 
     Differs: the released evaluation drops crops without cells and keeps, by the annotated count,
         the best of the samples; here all count and none is chosen. A VGG-16 with a pyramid, whose

@@ -45,12 +45,14 @@ class FasterRCNN(ScoredCounter):
     Differs: anchors are squares, since the boxes are; their sizes are stated per data set, and they
         stand at the middles of the map's cells, torchvision's at the upper left corners. An anchor
         is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes of a
-        few pixels rarely reach on a lattice of 4 px). The cap of 100 detections an image, which
-        alone would floor the error, is lifted to `most_detections`, and none is cut by score before
-        the threshold is chosen. Of a training image `samples` anchors and proposals are judged (64;
-        published 256 and 512) out of at most four times as many proposals (2000). Boxes may reach
-        over the border of the image. Images are not resized to 800 px: a set's `input_scale` says
-        what the network sees.
+        few pixels rarely reach on a lattice of 4 px). The caps of 100 detections an image, which
+        alone would floor the error, and of 1000 proposals are lifted to `most_detections`; scores
+        are cut at 0.02 (0.05) before the threshold is chosen, and of detections that overlap by 0.4
+        (0.5) one stays. Of a training image `samples` anchors and proposals are judged (64;
+        published 256 and 512) out of at most four times as many proposals (2000). Pseudo-boxes may
+        reach over the border of the image, where proposals and detections end, as torchvision's
+        do. The pyramid has the levels of the trunk alone and no pool behind them. Images are not
+        resized to 800 px: a set's `input_scale` says what the network sees.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}

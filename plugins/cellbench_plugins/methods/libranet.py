@@ -36,7 +36,8 @@ class Policy(nn.Module):
     Source: LibraNet, arXiv:2007.08260.
 
     Differs: LibraNet gives the network the actions' numbers. It would have to learn first what
-        each adds to the class, and to tell exactly where the class then stands.
+        each adds to the class, and to tell exactly where the class then stands. Weights start by
+        He's rule, the last layer's near 0; the authors' all have a deviation of 0.01.
     """
 
     def __init__(
@@ -103,13 +104,16 @@ class LibraNet(CellCounter):
 
     Source: Liu et al., "Weighing Counts: Sequential Crowd Counting by Reinforcement Learning",
         ECCV 2020, arXiv:2007.08260. Table 2 of DLA-Count, as "DQN": ADI 9.7, MBM 3.1, VGG 5.5,
-        DCC 3.5.
+        DCC 3.5; it cites the extension of 2022 (IEEE TNNLS 35), whose other forms have no code.
 
     Differs: the code of the trunk's first training is not public; here it is that of `counter`. By
         default the trunk has batch-norm, and sees ImageNet's normalisation of RGB; theirs has none
-        and sees BGR less a mean. The random action never leaves the class range, which the released
-        one does. An update learns from all actions of a state, whose outcomes are known, not from
-        the taken one alone. Rates, batches and lengths are those of a short training on a CPU: the
+        and sees BGR less a mean. What blocks hold is cut from cells spread by `sigma_px`; how the
+        authors made their maps of classes is not public. The random action never leaves the class
+        range, which the released one does, and what a state promises is the best of the actions
+        that stay in it, not of all. An update learns from all actions of a state, whose outcomes
+        are known, not from the taken one alone, and from the first weighings on, not once the
+        memory is full. Rates, batches and lengths are those of a short training on a CPU: the
         target is copied 40 times in the second stage instead of once in each of 100 epochs, an
         update learns from `replayed` states, not from 128 for every 100 new ones, and the answer is
         scaled by 3 and not by 100, for AdamW learns it. The memory keeps a block's features once,

@@ -45,8 +45,11 @@ class StarDist(ScoredCounter):
         that starts at 0.2 and distances that start at the middle of the allowed radii. In the
         authors' U-Net the last convolution of the coarsest level and of each level on the way up
         already has the channels of the next finer one (1.41 million parameters for RGB and 128
-        features); here a level keeps its own (1.99 million). Pixels have ImageNet's mean and
-        deviation, not percentiles. The place of a cell is its peak, refined to below the grid. The
+        features); here a level keeps its own (1.99 million). Weights start by He's rule, not
+        Glorot's. Depths and rays are those of shapes in the plane, where the authors count pixels
+        of labels, and go on beyond the border of the image, where their rays end. Pixels have
+        ImageNet's mean and deviation, not percentiles. The place of a cell is its peak, refined to
+        below the grid. The
         score threshold is the one of least error on validation; the overlap is the published
         default of 0.4.
     """

@@ -60,6 +60,9 @@ class Watershed(ClassicalCounter):
 
     Source: Beucher and Lantuejoul, Use of watersheds in contour detection, 1979; threshold of
         Otsu, IEEE Trans. SMC 9, 1979.
+
+    Differs: the paper floods the gradient of the image; the distance to the background is what
+    tools for images flood. No holes are filled, and no specks opened away.
     """
 
     def __init__(

@@ -129,6 +129,9 @@ class CellposeZeroShot(ZeroShotCounter):
 
     Source: Stringer et al., Nature Methods 18 (2021); Stringer & Pachitariu, "Cellpose3", Nature
         Methods 22 (2025); Pachitariu et al., "Cellpose-SAM", bioRxiv 2025.
+
+    Differs: it sees images as all methods do, at the set's `input_scale` and prepared (MBM's at
+        half their size, their stain normalised), before release 4 as the mean of their colours.
     """
 
     tool = "cellpose"
@@ -161,11 +164,14 @@ class StarDistZeroShot(ZeroShotCounter):
     """The stardist package with its own weights.
 
     A polygon is a cell, its point and score are those that stardist names. Images are normalised
-    to their percentiles 1 and 99.8, as stardist's authors do; models of one channel see the mean
-    of the colours.
+    to their percentiles 1 and 99.8, each colour by itself, as stardist's authors do in their
+    examples; models of one channel see the mean of the colours.
 
     Source: Schmidt et al., arXiv:1806.03535; Weigert & Schmidt, "Nuclei instance segmentation and
         classification in histopathology images with StarDist", arXiv:2203.02284.
+
+    Differs: it sees images as all methods do, at the set's `input_scale` and prepared (MBM's at
+        half their size, their stain normalised).
     """
 
     tool = "stardist"
