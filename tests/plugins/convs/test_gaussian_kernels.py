@@ -74,6 +74,38 @@ def by_explicit_kernels(x, sigma_x, sigma_y, dx, dy, sizes, normalise):
 
 
 @pytest.mark.parametrize("normalise", ["unit", "density"])
+def test_mdgc_is_its_two_paths_and_its_attention_written_out(normalise):
+    torch.manual_seed(0)
+    options = {"type": "MDGC", "scales": (3, 5), "normalise": normalise}
+    conv = CONVS.build(options, in_channels=32, out_channels=12).double()
+    with torch.no_grad():  # away from the start, where kernels are nearly alike at all pixels
+        conv.predict.weight.mul_(200)
+        conv.log_axes.copy_(torch.tensor([[0.3, -0.2], [-0.1, 0.4]]))
+    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
+    reduced = F.conv2d(x, conv.reduce.weight)
+    spread = (reduced.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    reduced = ((reduced - reduced.mean(1, keepdim=True)) / spread).clamp_min(0)
+    paths = [
+        F.conv2d(reduced, own.weight, padding=size // 2, groups=8)
+        for own, size in zip(conv.depthwise, (3, 5), strict=True)
+    ]
+    raw = F.conv2d(reduced, conv.predict.weight, conv.predict.bias, padding=1)
+    sigma, dx, dy = 1 + 9 * raw[:, :2].sigmoid(), 2 * raw[:, 2:4].tanh(), 2 * raw[:, 4:].tanh()
+    assert sigma.std() > 0.5
+    s_x, s_y = conv.log_axes.exp()[:, None, :, None, None]
+    given = (s_x * sigma, s_y * sigma, dx, dy)
+    paths.append(by_explicit_kernels(reduced, *given, (3, 5), normalise))
+    cat = F.conv2d(torch.cat(paths, 1), conv.pointwise.weight, conv.pointwise.bias, groups=4)
+    cat = cat.clamp_min(0)
+    pooled = cat.mean((2, 3))
+    first, last = conv.attention[0], conv.attention[2]
+    alpha = last(first(pooled).clamp_min(0)).sigmoid()
+    weighed = cat * (alpha + pooled)[:, :, None, None]
+    wanted = conv.shortcut(x) + F.conv2d(weighed, conv.project.weight, conv.project.bias)
+    torch.testing.assert_close(conv(x), wanted, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("normalise", ["unit", "density"])
 @pytest.mark.parametrize("shape", SHAPES[:-1])
 def test_pixel_kernels_are_equation_3(shape, normalise):
     given = draw(shape, images=1, channels=2)

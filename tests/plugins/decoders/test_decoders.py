@@ -3,6 +3,7 @@
 Decoders that belong to one method are tested with it, and by the contracts of all counters.
 """
 
+import math
 from math import ceil
 
 import pytest
@@ -137,6 +138,37 @@ def test_gfd_starts_near_a_plain_fpn():
     fpn = f3 + double(f4 + double(f5))
     error = (gfd(features) - fpn).square().mean().sqrt()
     assert error < 0.3 * fpn.std()
+
+
+def test_gfd_is_its_gates_and_its_enhancement_written_out():
+    torch.manual_seed(0)
+    gfd = GFD(SHAPES[1:], lambda i, o: nn.Conv2d(i, o, 1), channels=16, stride=8).double()
+    with torch.no_grad():  # away from the start, where gates are one half and nothing is lifted
+        gfd.gates[0].gate.weight.mul_(30)
+        gfd.attention.evidence.weight.mul_(30)
+        gfd.attention.log_sigma.add_(0.2)
+        gfd.attention.lift.fill_(1.7)
+    f4, f5 = (f.double() for f in maps(64, 80)[1:])
+    coarse = gfd.coarse_conv(gfd.laterals[0](f5))
+    coarse = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    fine, gate = gfd.laterals[1](f4), gfd.gates[0]
+    hidden = (gate.fine(fine) + gate.coarse(coarse)).clamp_min(0)
+    g = 1 / (1 + (-gate.gate(hidden)).exp())
+    assert g.std() > 0.1
+    fused = gfd.fused_convs[0](2 * g * fine + 2 * (1 - g) * coarse)
+    evidence = gfd.attention.evidence(fused)
+
+    def smooth(width, sigma):
+        away = torch.arange(width) - width // 2
+        taps = (-(away[:, None] ** 2 + away**2) / (2 * sigma**2)).exp()[None, None].double()
+        ones = torch.ones_like(evidence)
+        total, mass = (nn.functional.conv2d(m, taps, padding="same") for m in (evidence, ones))
+        return total / mass
+
+    near, far = (0.8 * math.exp(0.2), 2.5 * math.exp(0.2))
+    centre, surround = smooth(5, near), smooth(9, far)
+    wanted = fused * 2 / (1 + (-(centre + 1.7 * (centre - surround))).exp())
+    torch.testing.assert_close(gfd([f4, f5]), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_gfd_attention_lifts_what_stands_out_over_its_surroundings():

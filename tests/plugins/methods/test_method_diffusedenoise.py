@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from cellbench.data.whole_images import WholeImages
 from cellbench.engine.evaluation import infer
 from cellbench.errors import PartError
-from cellbench.models.batch import Batch
+from cellbench.models.batch import Batch, Images
 from cellbench.models.counter import ValidationSet
 from cellbench.models.parts import Backbone, Decoder, FeatureShape
 from cellbench.structures import CellSample, no_points
@@ -96,6 +98,48 @@ def test_the_count_branch_does_not_look_into_padding():
     other = fine.clone()
     other[..., 4:, :] = 99.0
     assert branch([coarse, fine], inside).equal(branch([coarse, other], inside))
+
+
+def test_the_loss_is_the_error_of_velocities_and_of_counts_written_out():
+    counter = tiny(noises=2, count_weight=0.1)
+    sizes, cells = torch.tensor([[32, 16], [20, 12]]), [3, 1]
+    points = [torch.rand(n, 2) * 12 for n in cells]
+    said, counts = torch.randn(2, 1, 16, 16), torch.tensor([2.0, 0.5])
+    seen = []
+
+    def denoise(noisy, time, conditions):
+        seen.append((noisy, time))
+        return said, []
+
+    counter.denoiser.forward = denoise
+    counter.counter.forward = lambda maps, inside: counts
+    images = Images(torch.zeros(2, 3, 32, 32), sizes, 1.0, ["a", "b"])
+    torch.manual_seed(5)
+    terms = counter.loss(Batch(images, points))
+    torch.manual_seed(5)
+    squares = []
+    for noisy, time in seen:
+        times, noise = torch.randint(1000, (2,)), torch.randn(2, 1, 16, 16)
+        torch.testing.assert_close(time, times / 1000)
+        for image, (width, height) in enumerate(sizes.tolist()):
+            kept = math.prod(1 - (1e-4 + 0.0199 * t / 999) for t in range(int(times[image]) + 1))
+            dots = (points[image] / 2).long().tolist()
+            for y, x in np.ndindex(16, 16):
+                squared = [(x - j) ** 2 + (y - i) ** 2 for j, i in dots]
+                far = all(max(abs(x - j), abs(y - i)) > 2 for j, i in dots)
+                clean = -1.0 if far else 2 * math.exp(-min(squared) / 0.5) - 1
+                if 2 * x >= width or 2 * y >= height:
+                    assert noisy[image, 0, y, x] == 0
+                    continue
+                grain = float(noise[image, 0, y, x])
+                mixed = kept**0.5 * clean + (1 - kept) ** 0.5 * grain
+                assert float(noisy[image, 0, y, x]) == pytest.approx(mixed, abs=1e-4)
+                velocity = kept**0.5 * grain - (1 - kept) ** 0.5 * clean
+                squares.append((float(said[image, 0, y, x]) - velocity) ** 2)
+    per_square = [3 * 64**2 / (32 * 16), 64**2 / (20 * 12)]
+    missed = np.mean([abs(w - c) for w, c in zip(per_square, counts.tolist(), strict=True)])
+    assert float(terms["loss_denoise"]) == pytest.approx(np.mean(squares), rel=1e-4)
+    assert float(terms["loss_count"]) == pytest.approx(0.1 * missed, rel=1e-5)
 
 
 def test_sampling_never_reads_the_truth():

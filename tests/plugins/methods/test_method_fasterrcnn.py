@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from cellbench.errors import PartError
 from cellbench.models.batch import Batch
@@ -61,6 +62,26 @@ def anchor_sides(counter, scale):
 
 def test_no_points_have_no_boxes(counter):
     assert counter.pseudo_boxes(torch.zeros(0, 2), 1.0).shape == (0, 4)
+
+
+def test_what_the_docstring_does_not_name_is_as_torchvision_has_it(counter):
+    trunk = torch.nn.Conv2d(3, 8, 1)
+    trunk.out_channels = 8
+    theirs = torchvision.models.detection.FasterRCNN(trunk, num_classes=2)
+    first, second = counter.proposer, counter.judge
+    assert first.nms_thresh == theirs.rpn.nms_thresh
+    assert first.score_thresh == theirs.rpn.score_thresh
+    assert first.min_size == theirs.rpn.min_size
+    assert first.proposal_matcher.low_threshold == theirs.rpn.proposal_matcher.low_threshold
+    assert first.proposal_matcher.allow_low_quality_matches
+    assert first.fg_bg_sampler.positive_fraction == theirs.rpn.fg_bg_sampler.positive_fraction
+    assert second.box_coder.weights == theirs.roi_heads.box_coder.weights
+    assert second.box_roi_pool.sampling_ratio == theirs.roi_heads.box_roi_pool.sampling_ratio
+    own, other = (heads.proposal_matcher for heads in (second, theirs.roi_heads))
+    assert own.high_threshold == own.low_threshold == other.high_threshold
+    assert own.allow_low_quality_matches == other.allow_low_quality_matches
+    share = theirs.roi_heads.fg_bg_sampler.positive_fraction
+    assert second.fg_bg_sampler.positive_fraction == share
 
 
 def test_more_than_a_hundred_cells_can_be_detected():

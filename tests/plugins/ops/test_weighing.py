@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -67,6 +68,33 @@ def test_a_reward_made_by_hand(before, weight, goal, last, wanted):
         top=TOP, last=torch.tensor([last]),
     )  # fmt: skip
     assert found.item() == wanted
+
+
+def test_the_released_code_rewards_eight_of_all_allowed_actions_otherwise():
+    """It takes for the best action one of all eight, also one that leaves the class range."""
+    before, action = (x.flatten() for x in np.indices((TOP + 1, ACTIONS)))
+    after = before + np.array([*WEIGHTS, 0])[action]
+    before, action, after = (x[(after >= 0) & (after <= TOP)] for x in (before, action, after))
+    differ, tried = [], 0
+    for goal in range(TOP + 1):
+        each = abs(before[:, None] + np.array(WEIGHTS) - goal)
+        falls = abs(after - goal) < abs(before - goal)
+        best = falls & (action == each.argmin(1))
+        walk = np.where(best, 3, np.where(falls, 1, -1))
+        walk[after > 1.5 * goal] = np.where(best, -1, -3)[after > 1.5 * goal]
+        released = np.where(action == END, np.where(before == goal, 5, -5), walk)
+        found = rewards(
+            torch.from_numpy(before), torch.from_numpy(action),
+            torch.full((len(before),), goal), top=TOP, last=torch.zeros(len(before)).bool(),
+        ).numpy()  # fmt: skip
+        tried += len(before)
+        other = (released != found).nonzero()[0]
+        differ += [(int(before[i]), WEIGHTS[action[i]], goal) for i in other]
+    assert tried == 27_189
+    assert sorted(differ) == [
+        (4, -2, 0), (8, -5, 0), (9, -5, 0), (9, -5, 1),
+        (47, 5, 55), (47, 5, 56), (48, 5, 56), (52, 2, 56),
+    ]  # fmt: skip
 
 
 def test_allowed_actions_never_leave_the_class_range():
