@@ -2,7 +2,8 @@
 
 The code as released and the system with everything connected, trained as in `v1` and scored on
 augmented crops of their training images, on which the checkpoint is chosen too. Their runs under
-`v1` are those of the grid of methods.
+`v1` are those of the grid of methods. Differs: crops are those of each set's recipe (see
+`cellbench/engine/released.py`).
 """
 
 title = "Scored on crops of the training images"
