@@ -1,4 +1,7 @@
-"""The paper's Table 3, as its text and figures read: what KHM, MDGC and all parts together add."""
+"""The paper's Table 3, as its text and figures read: what KHM, MDGC and all parts together add.
+
+The paper does not say whether its row +MDGC has KHM too; here it has not.
+"""
 
 title = "Table 3: model ablation on ADI"
 
