@@ -1,4 +1,8 @@
-"""Count-ception, its map read without batch-norm; countception_published has the paper's recipe."""
+"""Count-ception, its map read without batch-norm; countception_published has the paper's recipe.
+
+Differs: AdamW with a cosine, clipped gradients and averaged weights instead of Adam at one rate;
+crops, flipped, turned and jittered, instead of whole images as they are.
+"""
 
 _base_ = "../recipes/wide_crops.py"
 

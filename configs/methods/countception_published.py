@@ -1,7 +1,8 @@
 """Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
 
-Differs: crops and the number of steps are those of the data set's file, not 1000 epochs of two
-whole images, and kernels start with the gain of a LeakyReLU.
+Differs: crops, what is done to them, scale (ADI: 1.5), batch and number of steps are those of the
+data set's file, not 1000 epochs of two whole images as they are; kernels start with the gain of a
+LeakyReLU; batch-norm normalises, which the authors' code does not (see `CountCeption`).
 """
 
 _base_ = "countception.py"

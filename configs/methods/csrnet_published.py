@@ -1,10 +1,10 @@
 """CSRNet as its authors train it: a summed squared error and SGD at 1e-7 on whole images.
 
-Differs: crops as the set's file has them instead of whole images one by one, and as many steps as
-it says instead of 400 epochs; the momentum is Nesterov's, biases do not decay, and the last
-convolution starts at the readout's prior. The squared error is halved, as in the paper and not in
-the released code, and averaged over the images of a batch. The map's values are those of the
-target, without a scale.
+Differs: crops as the set's file has them, flipped, turned and jittered, instead of whole images one
+by one as they are, and as many steps as it says instead of 400 epochs, each with every image four
+times; the momentum is Nesterov's, biases do not decay, and the last convolution starts at the
+readout's prior. The squared error is halved, as in the paper and not in the released code, and
+averaged over the images of a batch. The map's values are those of the target, without a scale.
 """
 
 _base_ = ["csrnet.py"]

@@ -2,7 +2,8 @@
 
 Differs: VGG's first two stages keep ImageNet's filters; the map is a softplus, since a ReLU that
 answers nothing has no mass to move; the transport weighs less, since in crops with few cells its
-gradient, squared px over the count, is many times that of the count.
+gradient, squared px over the count, is many times that of the count; AdamW with a cosine, clipped
+gradients and averaged weights instead of Adam; crops are turned and jittered too.
 """
 
 _base_ = "../recipes/wide_crops.py"

@@ -1,4 +1,8 @@
-"""FCRN-A: the fully convolutional regression network without a skip."""
+"""FCRN-A: the fully convolutional regression network without a skip.
+
+Differs: Gaussians of 2 px and more (the authors' code: 1 px); AdamW with a cosine, clipped
+gradients and averaged weights. fcrn_published is nearer to the authors' code.
+"""
 
 method = dict(
     name="FCRN",

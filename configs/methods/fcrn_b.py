@@ -1,4 +1,7 @@
-"""FCRN-B: fewer pools and larger kernels than A, as public reimplementations build it."""
+"""FCRN-B: fewer pools and larger kernels than A, as public reimplementations build it.
+
+Differs: as fcrn; the authors' code has no FCRN-B, so its own recipe is not known.
+"""
 
 _base_ = "fcrn.py"
 

@@ -1,9 +1,11 @@
-"""FCRN-A as its authors' code compiles it: SGD with momentum, narrow Gaussians.
+"""FCRN-A as its authors' code compiles it: SGD with momentum, narrow Gaussians on ADI and VGG.
 
 Differs: their code then drives the rate through 1e-3, 1e-4 and 1e-5 again and again; here it falls
 once, from the 1e-2 that the network is compiled with. The decay is that of their larger variant
-(A-v2) and of another public reimplementation, and spares biases. Crops, batch and number of steps
-are those of the data set's file.
+(A-v2) and of another public reimplementation, and spares biases. Gaussians are 1 px wide as theirs,
+but on MBM and DCC 5 and 4 px as in `fcrn.py`, whose `per_dataset` comes last; theirs knows VGG
+alone. Crops, batch and number of steps are those of the data set's file, on VGG crops and batch of
+`fcrn.py`.
 """
 
 _base_ = "fcrn.py"

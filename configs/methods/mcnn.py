@@ -1,4 +1,9 @@
-"""MCNN with batch-norm and all columns trained at once; see mcnn_published for the paper."""
+"""MCNN with batch-norm and all columns trained at once; see mcnn_published for the paper.
+
+Differs: AdamW with a cosine, clipped gradients and averaged weights instead of Adam at one rate; a
+linear output; crops, flipped, turned and jittered as the set's file has them, on VGG as `fcrn.py`
+has.
+"""
 
 _base_ = "fcrn.py"
 

@@ -1,10 +1,11 @@
 """MCNN as its public reimplementations train it: no normalisation, N(0, 0.01), a final ReLU.
 
 Differs: rates and decay are those of C-3-Framework, which trains on whole images one by one for
-3000 epochs; crops, batch and number of steps are those of the set's file. Biases do not decay, the
-last convolution starts at the readout's prior, and deviations grow with the set's cells (theirs: 4
-px). A value of the map stands for 4 x 4 px there, each compared with a hundred times the target:
-the scale of the sum is 100 / 16, and so is ours.
+3000 epochs and flips them; crops, what is done to them, batch and number of steps are those of the
+set's file, on VGG crops and batch of `fcrn.py`. Biases do not decay, the last convolution starts at
+the readout's prior, and deviations grow with the set's cells (theirs: 4 px). A value of the map
+stands for 4 x 4 px there, each compared with a hundred times the target: the scale of the sum is
+100 / 16, and so is ours.
 """
 
 _base_ = ["mcnn.py"]

@@ -1,6 +1,7 @@
 """OrdinalEntropy: CSRNet's network and recipe, and the regulariser.
 
-Differs: as csrnet. The weight of the regulariser in the paper's counting experiment is not known.
+Differs: as csrnet; the regulariser sees every cell of the map, not every fourth. Its weight in the
+paper's counting experiment is not known.
 """
 
 _base_ = ["csrnet.py"]

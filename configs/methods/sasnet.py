@@ -1,8 +1,9 @@
 """SASNet, trained by AdamW in minutes.
 
-Differs: no training code was released, so loss and optimiser are guesses anyway: squared error
-and an approximation of its region loss, Adam's rate raised from 1e-5, which teaches it little in
-minutes; VGG's first two stages keep ImageNet's filters.
+Differs: no training code was released, so loss and optimiser are guesses anyway: squared error and
+an approximation of its region loss, Adam's rate raised from 1e-5, which teaches it little in
+minutes, clipped gradients and averaged weights; VGG's first two stages keep ImageNet's filters;
+Gaussians are wider than the released 4 px on MBM and DCC.
 """
 
 method = dict(

@@ -1,4 +1,7 @@
-"""SAU-Net: a U-Net of 32 to 256 channels with self-attention at its coarsest map."""
+"""SAU-Net: a U-Net of 32 to 256 channels with self-attention at its coarsest map.
+
+Differs: trained as fcrn; see `SAUNet`.
+"""
 
 _base_ = "fcrn.py"
 

@@ -1,7 +1,8 @@
 """SAU-Net with what its authors publish: batch-norm from whole images, a ReLU at the end.
 
-Differs: one rate that falls once, instead of restarts after 50, 150 and 350 steps, and the steps,
-crops and batch of the data set's file; theirs are almost whole images, 75 at a time.
+Differs: one rate that falls once, instead of restarts after 50 and 150 of 350 steps, and the steps,
+crops and batch of the data set's file, on VGG crops and batch of `fcrn.py`; theirs are almost whole
+images, 75 at a time, 15 on MBM. The decay is a thousandth of theirs (see `SAUNet`).
 """
 
 _base_ = "saunet.py"

@@ -1,4 +1,7 @@
-"""SFCN in the form of the released code: ResNet-101 up to its third stage, kept at stride 8."""
+"""SFCN in the form of the released code: ResNet-101 up to its third stage, kept at stride 8.
+
+Differs: trained as sfcn; ResNet's stem and first stage keep ImageNet's filters and statistics.
+"""
 
 _base_ = ["sfcn.py"]
 

@@ -1,4 +1,7 @@
-"""U-Net with 64 channels at every level, regressing a density map; trained as FCRN is."""
+"""U-Net with 64 channels at every level, regressing a density map; trained as FCRN is.
+
+Differs: as fcrn.
+"""
 
 _base_ = "fcrn.py"
 

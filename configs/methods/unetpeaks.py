@@ -4,6 +4,9 @@ A map of stride 1 from filters that are not pretrained, so that a step takes a t
 two cores. Every place of the map is a proposal; one is matched to each cell and trained to score
 high, all others to score low. Noise, and a ground at any level, stay below the threshold, where the
 sum of a density map adds them up.
+
+Differs: no paper has this method. The U-Net is narrower than Xie's, and how DLA-Count trains its
+peaks is not published (see `PeakHead`).
 """
 
 method = dict(

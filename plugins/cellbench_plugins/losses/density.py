@@ -20,7 +20,8 @@ class DensityMSE(DensityLoss):
     averaged over the images ("sum"). `loss_count` is the absolute error of the sum of the map,
     in cells, averaged over the images. Both are 0 for a batch without a cell of the map.
 
-    Source: MCNN, Zhang et al., CVPR 2016, Eq. 1 ("sum"); FCRN, Xie et al., 2018, section 3.
+    Source: MCNN, Zhang et al., CVPR 2016, Eq. 1 ("sum", with a weight of 0.5); FCRN, Xie et al.,
+        2018, section 3.
     """
 
     def __init__(

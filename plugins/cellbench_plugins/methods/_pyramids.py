@@ -73,6 +73,8 @@ class SelfAttention(nn.Module):
     never exists: 600x600 px at stride 8 are 5625 places and would need 127 MB an image.
 
     Source: SAU-Net, Guo et al., 2019; Wang et al., "Non-local Neural Networks", arXiv:1711.07971.
+
+    Differs: queries and keys start with a deviation of C^-0.75; theirs is C^-0.5 (Glorot).
     """
 
     def __init__(self, channels: int, *, pair_dropout: float = 0.0, dropout: float = 0.0) -> None:

@@ -120,10 +120,13 @@ class CountCeption(DensityCounter):
         2.3 +- 0.4 (50 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50); VGG's by a
         public table too, the others not verified here.
 
-    Differs: by default the last layer has neither batch-norm nor LeakyReLU (`last_norm`): behind
-        a batch-norm the mean of a batch's map is always the same, whatever the number of cells.
-        The paper shows places of cells, and does not say how they are found. Pixels have
-        ImageNet's mean and deviation; the authors' code takes them raw, 0 to 255.
+    Differs: batch-norm normalises, as in the public PyTorch port. The authors' Theano code takes
+        the training loss of the network's evaluation form too, whose means and deviations stay at
+        0 and 1: there it only scales and shifts. By default the last layer has neither batch-norm
+        nor LeakyReLU (`last_norm`): behind a batch-norm that normalises, the mean of a batch's
+        map is nearly the same whatever the number of cells. The paper shows places of cells, and
+        does not say how they are found. Pixels have ImageNet's mean and deviation; the authors'
+        code takes them raw, 0 to 255.
     """
 
     answers: ClassVar[Mapping[str, str]] = {

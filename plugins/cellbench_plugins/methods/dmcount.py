@@ -198,5 +198,7 @@ class DMCount(DensityCounter):
         arXiv:2009.13077. Published for cells, by DLA-Count's Table 2: MAE ADI 9.4, MBM 2.6, VGG
         6.0, DCC 2.6.
 
-    Differs: VGG-16, whose weights are at hand; see `DMCountLoss` and the two configs.
+    Differs: VGG-16, whose weights are at hand; a dot counts in the place of the map that it lies
+        in, where the authors' code first rounds it to the next px; see `DMCountLoss` and the two
+        configs.
     """

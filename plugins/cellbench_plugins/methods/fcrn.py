@@ -19,6 +19,9 @@ class FCRNA(Backbone):
 
     Source: FCRN-A of Xie, Noble & Zisserman, 2018, section 3.2; batch-norm as in the authors'
         later code.
+
+    Differs: the paper upsamples bilinearly; repeated places before a convolution are the later
+        code's too. Batch-norm and orthogonal weights have PyTorch's constants, not Keras's.
     """
 
     def __init__(self) -> None:
@@ -132,7 +135,8 @@ class FCRN(DensityCounter):
     Differs: the last 1x1 convolution has a bias, and starts at a prior; the authors' code has none.
         Crops with flips and quarter turns, which keep the count, instead of whole images rotated
         and zoomed by any amount, which doesn't; AdamW with a cosine instead of SGD in steps (see
-        the configs).
+        the configs). Pixels have ImageNet's mean and deviation, a channel each, and not one of
+        both for all pixels of the set.
     """
 
 

@@ -61,8 +61,11 @@ class MCNN(DensityCounter):
         VGG 20.9, DCC 5.4.
 
     Differs: RGB input with ImageNet's mean and deviation instead of raw grey values; all columns
-        are trained together from the start; the target is made at stride 4, where the paper's
-        code resizes it and loses count; see `MCNNColumns` and the two configs for the recipe.
+        are trained together from the start; Gaussians of one deviation a set, where the paper's
+        follow the nearest cells. The authors' code is not public. Of two public
+        reimplementations both end in a ReLU, which `mcnn_published` alone has, and one resizes
+        its target to stride 4 and loses count, where ours is made at it. See `MCNNColumns` and
+        the two configs for the recipe.
     """
 
 

@@ -29,8 +29,9 @@ class OrdinalEntropyLoss(DensityLoss):
     Differs: continuous densities would make nearly every cell a level of its own, so that
         nothing were tight and all pairs of cells had to be compared: hence `levels`. A place that
         is alone in its level counts in the tightness, with a distance of 0, where the authors'
-        code leaves it out of the mean. They add both terms with weight 1 to a summed squared
-        error; the weight of the paper for counting is not known.
+        code leaves it out of the mean. By default every cell of the map is taken, where they take
+        every fourth along each axis (`downsample`). They add both terms with weight 1 to a summed
+        squared error; the weight of the paper for counting is not known.
     """
 
     def __init__(

@@ -146,7 +146,8 @@ class PGCNet(DensityCounter):
         ReLU, where theirs has one. Dropout leaves channels out of what was attended; theirs stands
         on the attention's weights, where it leaves out whole places. Maps are trained at one scale
         (theirs: 1000 on MBM, 300 on DCC, 100 on ADI and VGG). The target's deviation is not known
-        to us.
+        to us. Pixels have ImageNet's mean and deviation; theirs are 0 to 1. Kernels are drawn as
+        He et al. do and the last convolution starts at a prior; theirs start as PyTorch has it.
     """
 
 

@@ -34,7 +34,8 @@ class ScaleSelection(Decoder):
     Differs: maps are doubled with the places of their cells kept; the released code puts the
         corners of both maps on each other (`upsample_bilinear`). A patch that the image does not
         fill, at its right and bottom, is pooled over what the padded map has of it; the released
-        code cuts any map into equal parts.
+        code cuts any map into equal parts. New weights are drawn as He et al. do, and each
+        level's map starts at `level`; how the authors start them is not released.
     """
 
     ends_in_map = True

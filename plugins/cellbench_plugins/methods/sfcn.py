@@ -114,4 +114,5 @@ class SFCN(DensityCounter):
     Differs: the released code repeats each value of the map 8 x 8 times and compares it with a
         target of stride 1, which has the gradient of comparing the map with the sums of the
         target over 8 x 8 px: that is what is done here. No training on synthetic crowds first.
+        Pixels have ImageNet's mean and deviation, not the data set's.
     """

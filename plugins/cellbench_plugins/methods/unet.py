@@ -92,7 +92,10 @@ class UNet(DensityCounter):
         Ronneberger et al., arXiv:1505.04597. It has no row of its own in DLA-Count's Table 2.
 
     Differs: the finest level of the way up has two convolutions, as the others and as another
-        public reimplementation have it, where Xie's has one; the last 1x1 convolution has a bias.
+        public reimplementation have it, where Xie's has one; the last 1x1 convolution has a bias,
+        and starts at a prior. Kernels are drawn as He et al. do, not orthogonal, and batch-norm
+        has PyTorch's constants, not Keras's. Pixels have ImageNet's mean and deviation, a channel
+        each, and not one of both for all pixels of the set.
         AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and quarter
         turns, which keep the count, instead of whole images zoomed and rotated by any amount, which
         doesn't.

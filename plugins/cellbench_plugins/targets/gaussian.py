@@ -30,8 +30,8 @@ class GaussianDensity(DensityTarget):
     Differs: papers blur a map of single pixels and resize it to the network's stride, which keeps
         the count only roughly. In a crop the neighbours outside it are not known. Adaptive
         deviations have no limits in the papers, and in CSRNet's code a lone cell has a quarter of
-        the image's mean side. Public code for crowds cuts Gaussians of deviation 4 to 15 px, which
-        is truncate=1.9, and moves their middle where a border cuts them.
+        the image's mean side. Public code for crowds cuts Gaussians of a deviation of 4 px to
+        15 x 15 px, which is truncate=1.875, and moves their middle where a border cuts them.
     """
 
     def __init__(
