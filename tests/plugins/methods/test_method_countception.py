@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from written_out import convolved, leaves, normalised, unsettled
 
 from cellbench.config.sources import config_folders, load_file
 from cellbench.metrics.localisation import detect
@@ -12,7 +14,7 @@ from cellbench.models.counter import ValidationSet
 from cellbench.models.parts import DensityOutput
 from cellbench.models.peaks import local_maxima
 from cellbench.structures import CellSample
-from cellbench_plugins.methods.countception import MapL1, spots
+from cellbench_plugins.methods.countception import CountCeptionTrunk, MapL1, spots
 from cellbench_plugins.targets.redundant import RedundantCount
 
 
@@ -39,6 +41,27 @@ def test_its_parameters_are_those_of_the_published_layers():
     last = {"countception": 64 + 1, "countception_published": convolution(64, 1, 1)}
     for name, own in last.items():
         assert sum(p.numel() for p in build(name).parameters()) == wanted + own
+
+
+def test_the_trunk_computes_what_its_layers_do_one_after_another():
+    torch.manual_seed(0)
+    trunk, x = unsettled(CountCeptionTrunk()), torch.rand(1, 3, 2, 4)
+    (found,) = trunk(x)
+    layers = iter(leaves(trunk))
+
+    def single(x, **options):
+        x = convolved(x, next(layers), **options)
+        return F.leaky_relu(normalised(x, next(layers)), 0.01)
+
+    def pair(x):
+        return torch.cat([single(x), single(x)], dim=1)
+
+    x = pair(pair(single(x, padding=32)))
+    x = pair(pair(pair(pair(single(x, padding=0)))))
+    expected = single(single(single(x, padding=0)))
+    assert next(layers, None) is None
+    assert found.shape == (1, 64, 2 + 32, 4 + 32)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def exact_map(points, width, height):

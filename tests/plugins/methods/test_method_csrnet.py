@@ -7,7 +7,7 @@ from torch import nn
 from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
-from cellbench.models.parts import FeatureShape
+from cellbench.models.parts import DensityOutput, FeatureShape
 from cellbench_plugins.methods.csrnet import DilatedBackEnd
 
 CONFIGS = config_folders()[-1] / "methods"
@@ -52,3 +52,14 @@ def test_a_stride_that_the_backbone_has_not_is_named():
 
 def test_without_a_stride_the_coarsest_map_is_read():
     assert DilatedBackEnd([FeatureShape(8, 4), FeatureShape(8, 8)], None).shape.stride == 8
+
+
+def test_the_published_loss_is_half_the_squared_distance_of_the_maps_of_an_image():
+    """The paper's 1 / 2N, in cells: the map has no scale."""
+    made = build_counter(load_file(CONFIGS / "csrnet_published.py")["model"], load_weights=False)
+    torch.manual_seed(0)
+    density, target = torch.rand(2, 3, 1, 4, 6)
+    output = DensityOutput(density, density, 8, made.readout.scale)
+    terms = made.criterion(output, target, torch.ones_like(target, dtype=torch.bool), None)
+    expected = sum((a - b).square().sum() for a, b in zip(density, target, strict=True)) / (2 * 3)
+    torch.testing.assert_close(sum(terms.values()), expected)

@@ -88,6 +88,23 @@ def test_a_map_that_is_the_dots_has_no_loss():
     assert all(abs(float(term)) < 1e-4 for term in terms.values())
 
 
+def test_count_and_distance_are_the_papers_averaged_over_the_images():
+    torch.manual_seed(0)
+    points = [torch.rand(5, 2) * 32, torch.rand(2, 2) * 32]
+    density = torch.rand(2, 1, 4, 4)
+    terms = DMCountLoss(count_weight=1, variation_weight=0.01)(*case(points, density, 32, 32))
+    count = distance = 0.0
+    for own, places in zip(density[:, 0], points, strict=True):
+        dots = torch.zeros(4, 4)
+        for x, y in places:
+            dots[int(y // 8), int(x // 8)] += 1
+        count += abs(float(own.sum()) - len(places)) / 2
+        unlike = (own / own.sum() - dots / len(places)).abs().sum()
+        distance += 0.01 * len(places) * float(unlike) / 2
+    assert float(terms["loss_count"]) == pytest.approx(count, rel=1e-5)
+    assert float(terms["loss_variation"]) == pytest.approx(distance, rel=1e-5)
+
+
 def test_padding_pulls_nothing_and_changes_nothing():
     torch.manual_seed(1)
     points = [torch.rand(5, 2) * 24, torch.rand(3, 2) * 24]

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from written_out import conv_norm_relu, doubled, leaves, unsettled
 
 from cellbench.config.sources import find_config, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.parts import FeatureShape
-from cellbench_plugins.methods.fcrn import FCRNA, FCRNBMap
+from cellbench_plugins.methods.fcrn import FCRNA, FCRNB, FCRNBMap
 
 
 def made(name):
@@ -45,6 +47,24 @@ def test_the_map_has_the_resolution_of_the_image_and_starts_at_the_prior(name):
     density = counter.estimate(images).density.detach()
     assert density.shape == (1, 1, 32, 64)
     assert float(density.mean()) == pytest.approx(2e-3, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("build", "pools_behind", "doublings_before"),
+    [(FCRNA, (0, 1, 2), (4, 5, 6)), (FCRNB, (1, 3), (5,))],
+)
+def test_pools_and_doublings_stand_where_the_figure_has_them(build, pools_behind, doublings_before):
+    torch.manual_seed(0)
+    network, pixels = unsettled(build()), torch.rand(1, 3, 16, 24)
+    layers = leaves(network)
+    expected = pixels
+    for index in range(len(layers) // 2):
+        if index in doublings_before:
+            expected = doubled(expected)
+        expected = conv_norm_relu(expected, *layers[2 * index : 2 * index + 2])
+        if index in pools_behind:
+            expected = F.max_pool2d(expected, 2)
+    torch.testing.assert_close(network(pixels)[0], expected)
 
 
 def test_a_comes_back_from_stride_8_without_a_skip():

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cellbench.errors import PartError
 from cellbench.models.parts import DensityOutput
@@ -45,6 +46,21 @@ def test_it_is_the_papers_sums_over_levels():
     wanted = [by_loop(features[i], densities[i], 7) for i in range(2)]
     assert float(diversity) == pytest.approx(sum(d for d, _ in wanted) / 2, rel=1e-4)
     assert float(tightness) == pytest.approx(sum(t for _, t in wanted) / 2, rel=1e-4)
+
+
+def test_downsampled_maps_are_those_of_nearest_interpolation():
+    """As the authors' code takes features and densities."""
+    torch.manual_seed(0)
+    features, target = torch.randn(2, 5, 16, 24), torch.rand(2, 1, 16, 24)
+
+    def terms(features, target, downsample):
+        output = DensityOutput(target, features, 8)
+        everywhere = torch.ones_like(target, dtype=torch.bool)
+        found = OrdinalEntropyLoss(downsample=downsample)(output, target, everywhere, None)
+        return found["loss_diversity"], found["loss_tightness"]
+
+    small = [F.interpolate(maps, size=(4, 6), mode="nearest") for maps in (features, target)]
+    torch.testing.assert_close(terms(features, target, 4), terms(*small, 1))
 
 
 def test_places_that_are_not_taken_count_for_nothing():

@@ -2,13 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from written_out import conv_norm_relu, convolved, leaves, unsettled
 
 from cellbench.config.compose import merge
 from cellbench.config.sources import find_config, load_file
 from cellbench.errors import PartError
 from cellbench.models.build import build_counter
 from cellbench.models.parts import FeatureShape
-from cellbench_plugins.methods.pgcnet import PGCNetDecoder, attend_channels, control
+from cellbench_plugins.methods.pgcnet import (
+    PGCNetDecoder,
+    PGCNetEncoder,
+    attend_channels,
+    control,
+)
 
 
 def made(**changes):
@@ -38,6 +45,30 @@ def test_going_forward_nothing_changes_going_back_the_gradient_is_multiplied():
     assert out.equal(features)
     out.square().sum().backward()
     torch.testing.assert_close(features.grad, 0.4 * 2 * features.detach())
+
+
+def test_it_computes_what_its_levels_do_one_after_another():
+    torch.manual_seed(0)
+    encoder = unsettled(PGCNetEncoder(channels=(4, 8, 16)))
+    decoder = unsettled(PGCNetDecoder(encoder.shapes, conv=None))
+    pixels = torch.rand(1, 3, 16, 24)
+
+    def lowered(x, layer):
+        return convolved(x, layer, stride=2, padding=0, groups=x.shape[1])
+
+    def raised(x, grow, mix):
+        x = F.conv_transpose2d(x, grow.weight, grow.bias, stride=2, groups=x.shape[1])
+        return convolved(x, mix)
+
+    first = conv_norm_relu(pixels, *leaves(encoder.levels[0]))
+    second = conv_norm_relu(lowered(first, encoder.downs[1]), *leaves(encoder.levels[1]))
+    third = conv_norm_relu(lowered(second, encoder.downs[2]), *leaves(encoder.levels[2]))
+    x = raised(decoder.attention(third), *leaves(decoder.ups[0]))
+    x = conv_norm_relu(torch.cat([second, x], dim=1), *leaves(decoder.levels[0]))
+    finest = conv_norm_relu(first, *leaves(decoder.extra))
+    x = torch.cat([finest, raised(x, *leaves(decoder.ups[1]))], dim=1)
+    expected = conv_norm_relu(attend_channels(x), *leaves(decoder.levels[1]))
+    torch.testing.assert_close(decoder(encoder(pixels)), expected)
 
 
 def skip_gradients(gradient):

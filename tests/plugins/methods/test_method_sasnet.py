@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
+from written_out import conv_norm_relu, convolved, leaves, unsettled
 
 from cellbench.config.sources import config_folders, load_file
 from cellbench.errors import PartError
@@ -34,6 +36,28 @@ def test_it_has_the_parameters_of_its_layers():
         total += 4 * outputs + 1
         total += outputs * half + half + half + 1
     assert sum(p.numel() for p in made.parameters()) == total
+
+
+def test_the_map_is_the_blend_of_five_levels_by_their_confidences_in_each_patch():
+    torch.manual_seed(0)
+    decoder, maps = unsettled(ScaleSelection(SHAPES, None)), features(32, 64)
+    densities, confidences, below = [], [], None
+    for index in reversed(range(5)):
+        x = maps[index]
+        if below is not None:
+            x = torch.cat([F.interpolate(below, scale_factor=2, mode="bilinear"), x], dim=1)
+        for layer in leaves(decoder.steps[index]):
+            x = F.relu(convolved(x, layer))
+        below, head = x, decoder.densities[index]
+        branches = [conv_norm_relu(x, *leaves(branch)) for branch in head.branches]
+        density = F.relu(convolved(torch.cat([*branches, x], dim=1), head.density))
+        densities.append(F.interpolate(density, size=(32, 64)))
+        first, last = leaves(decoder.confidences[index])
+        patches = F.adaptive_avg_pool2d(x, (1, 2))  # of 32 px
+        confidences.append(convolved(F.relu(convolved(patches, first)), last))
+    weights = F.interpolate(torch.cat(confidences, dim=1).sigmoid(), size=(32, 64)).softmax(dim=1)
+    expected = (weights * torch.cat(densities, dim=1)).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(decoder(maps), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_level_weighs_more_than_e_times_another():

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from written_out import convolved, leaves, normalised, unsettled
 
 from cellbench.config.compose import merge
 from cellbench.config.sources import find_config, load_file
@@ -14,6 +16,7 @@ from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
 from cellbench.structures import CellSample
 from cellbench_plugins.methods._pyramids import SelfAttention
+from cellbench_plugins.methods.saunet import SAUNetDecoder, SAUNetEncoder
 
 
 def made(**changes):
@@ -35,6 +38,26 @@ def test_it_has_as_many_parameters_as_its_layers():
     counter = made()
     found = sum(p.numel() for p in counter.parameters())
     assert found == encoder + decoder + attention + 32 + 1
+
+
+def test_each_convolution_is_followed_by_a_relu_and_then_by_batch_norm():
+    torch.manual_seed(0)
+    encoder = unsettled(SAUNetEncoder(channels=(4, 8)))
+    decoder = unsettled(SAUNetDecoder(encoder.shapes, conv=None))
+    pixels = torch.rand(1, 3, 16, 24)
+
+    def level(x, *layers):
+        for conv, norm in zip(layers[::2], layers[1::2], strict=True):
+            x = normalised(F.relu(convolved(x, conv)), norm)
+        return x
+
+    finer = level(pixels, *leaves(encoder.levels[0]))
+    coarser = level(F.max_pool2d(finer, 2), *leaves(encoder.levels[1]))
+    grow, norm = leaves(decoder.ups[0])
+    raised = F.conv_transpose2d(decoder.attention(coarser), grow.weight, grow.bias, stride=2)
+    joined = torch.cat([finer, normalised(F.relu(raised), norm)], dim=1)
+    expected = level(joined, *leaves(decoder.levels[0]))
+    torch.testing.assert_close(decoder(encoder(pixels)), expected)
 
 
 def test_attention_is_the_softmax_of_unscaled_products_over_all_places():

@@ -87,6 +87,24 @@ def test_after_both_passes_every_place_knows_of_every_other():
     assert (x.grad > 0).all()
 
 
+def test_messages_go_down_and_up_and_then_right_and_left_through_kernels_across_their_way():
+    torch.manual_seed(0)
+    encoder = SpatialEncoder([FeatureShape(8, 8)], None, channels=6, reach=3)
+    for passing in (encoder.rows, encoder.columns):
+        torch.nn.init.normal_(passing.conv.weight, std=0.3)
+    features = torch.rand(1, 8, 5, 7)
+    expected = encoder.layers(features)
+    for axis, passing, kernel in ((2, encoder.rows, (1, 3)), (3, encoder.columns, (3, 1))):
+        weight = passing.conv.weight.reshape(6, 6, *kernel)
+        lines = list(expected.split(1, dim=axis))
+        there = [(i - 1, i) for i in range(1, len(lines))]
+        for sender, receiver in [*there, *((b, a) for a, b in reversed(there))]:
+            message = F.conv2d(lines[sender], weight, passing.conv.bias, padding="same")
+            lines[receiver] = lines[receiver] + message.relu()
+        expected = torch.cat(lines, dim=axis)
+    torch.testing.assert_close(encoder([features]), expected)
+
+
 def test_a_single_row_has_nobody_to_hear():
     x = torch.randn(1, 4, 1, 6)
     torch.testing.assert_close(MessagePassing(4, reach=3)(x), x)

@@ -1,7 +1,11 @@
 """U-Net: its levels, its skips, and what fits in their place."""
 
+from itertools import pairwise
+
 import pytest
 import torch
+import torch.nn.functional as F
+from written_out import conv_norm_relu, doubled, leaves, unsettled
 
 from cellbench.config.compose import merge
 from cellbench.config.sources import find_config, load_file
@@ -22,6 +26,30 @@ def test_it_has_as_many_parameters_as_its_layers():
     norms = 14 * 2 * 64
     counter = made()
     assert sum(p.numel() for p in counter.parameters()) == convolutions + norms + 64 + 1
+
+
+def test_the_one_of_peaks_is_narrower_and_reads_scores_at_stride_1():
+    counter = build_counter(load_file(find_config("methods/unetpeaks.py"))["model"])
+    down = [*pairwise([3, 24, 24, 32, 32, 48, 48, 64, 64])]
+    up = [(64 + 48, 24), (24, 24), (24 + 32, 24), (24, 24), (24 + 24, 24), (24, 24)]
+    layers = sum(9 * a * b + 2 * b for a, b in [*down, *up])
+    assert sum(p.numel() for p in counter.parameters()) == layers + 24 + 1
+    assert counter.head.stride == 1
+
+
+def test_it_computes_what_its_levels_do_one_after_another():
+    torch.manual_seed(0)
+    encoder = unsettled(UNetEncoder(channels=(4, 6, 8)))
+    decoder = unsettled(UNetDecoder(encoder.shapes, conv=None, channels=5))
+    pixels = torch.rand(1, 3, 16, 24)
+    first = conv_norm_relu(pixels, *leaves(encoder.levels[0]))
+    second = conv_norm_relu(F.max_pool2d(first, 2), *leaves(encoder.levels[1]))
+    third = conv_norm_relu(F.max_pool2d(second, 2), *leaves(encoder.levels[2]))
+    x = torch.cat([second, doubled(third)], dim=1)
+    x = conv_norm_relu(x, *leaves(decoder.levels[0]))
+    x = torch.cat([first, doubled(x)], dim=1)
+    expected = conv_norm_relu(x, *leaves(decoder.levels[1]))
+    torch.testing.assert_close(decoder(encoder(pixels)), expected)
 
 
 def test_levels_halve_and_the_decoder_comes_back():

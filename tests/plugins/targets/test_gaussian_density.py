@@ -73,6 +73,15 @@ def test_beyond_the_truncation_there_is_nothing():
     assert rows.max() == columns.max() == 37
 
 
+def test_cut_to_15_px_it_is_the_kernel_of_public_code_for_crowds():
+    # 15 x 15 samples of a Gaussian of 4 px, divided by their sum
+    samples = np.exp(-(np.arange(-7, 8) ** 2) / (2 * 4.0**2))
+    kernel = np.outer(samples, samples) / samples.sum() ** 2
+    found = made([(16.5, 16.5)], (33, 33), sigma=4.0, truncate=1.875)
+    assert (np.delete(found, np.s_[9:24], axis=0) == 0).all()
+    np.testing.assert_allclose(found[9:24, 9:24], kernel, rtol=0.02)
+
+
 def test_the_deviation_is_in_px_of_the_original_image():
     half = made([(16.0, 16.0)], (32, 32), scale=0.5, sigma=4.0)
     np.testing.assert_allclose(half, made([(16.0, 16.0)], (32, 32), sigma=2.0), atol=1e-9)
