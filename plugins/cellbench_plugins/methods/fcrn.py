@@ -130,7 +130,8 @@ class FCRN(DensityCounter):
 
     Source: Xie, Noble & Zisserman, "Microscopy cell counting and detection with fully
         convolutional regression networks", 2018. Published for cells, by DLA-Count's Table 2,
-        which does not say which of the two: MAE ADI 20.6, MBM 2.8, VGG 17.7, DCC 5.6.
+        which does not say which of the two: MAE ADI 20.6, MBM 2.8, VGG 17.7, DCC 5.6. Count-ception
+        quotes 2.9 from the paper itself for VGG.
 
     Differs: the last 1x1 convolution has a bias, and starts at a prior; the authors' code has none.
         Crops with flips and quarter turns, which keep the count, instead of whole images rotated
