@@ -182,7 +182,7 @@ def feed(counter: CellCounter, batch: Batch) -> None:
         depth, lengths = counter.targets(points, (width // grid, height // grid), 1.0)
         counter.net = _Answer((torch.logit(depth, eps=1e-6)[None, None], lengths[None]))
     elif isinstance(counter, FasterRCNN):
-        boxes = counter.pseudo_boxes(points, 1.0)
+        boxes = counter.pseudo_boxes(points, 1.0, torch.tensor([width, height]))
         counter._maps = lambda images: {}
         counter.proposer = _Answer(([boxes], {}))
         counter.judge.box_roi_pool = _Answer(boxes)

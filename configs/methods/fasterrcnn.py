@@ -13,6 +13,10 @@ method = dict(
     source="Faster R-CNN, arXiv:1506.01497",
 )
 
+# 2: boxes of cells on the border end there. In recipe 1 they reached over it, where no proposal can
+# follow, and many were learned as ground: 48 to 63 % of these were found, 88 to 92 % of all others.
+recipe = 2
+
 model = dict(
     type="FasterRCNN",
     backbone=dict(type="VGG16", batch_norm=True, strides=[4, 8], frozen_stages=2),

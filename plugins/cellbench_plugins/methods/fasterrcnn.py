@@ -33,10 +33,11 @@ class FasterRCNN(ScoredCounter):
     """Detects cells as boxes in two stages: proposals of a small network, then their verdicts.
 
     Points carry no extent, so a box is a square around its point whose side is `box_share` times
-    the distance to the nearest neighbour, within `least_box_px` and `most_box_px`. A feature
-    pyramid joins the trunk's maps; each of its levels has square anchors of its own sizes. The
-    centre of a detection is the cell's point, its score the verdict's probability; the least
-    score that counts is chosen on validation.
+    the distance to the nearest neighbour, within `least_box_px` and `most_box_px`, cut at the
+    border of the image. A feature pyramid joins the trunk's maps; each of its levels has square
+    anchors of its own sizes. The centre of a detection is the cell's point, of one that the border
+    cuts that of the square which it is a part of; its score is the verdict's probability, and the
+    least that counts is chosen on validation.
 
     Source: Ren et al., "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal
         Networks", arXiv:1506.01497; Lin et al., "Feature Pyramid Networks for Object Detection",
@@ -49,10 +50,9 @@ class FasterRCNN(ScoredCounter):
         alone would floor the error, and of 1000 proposals are lifted to `most_detections`; scores
         are cut at 0.02 (0.05) before the threshold is chosen, and of detections that overlap by 0.4
         (0.5) one stays. Of a training image `samples` anchors and proposals are judged (64;
-        published 256 and 512) out of at most four times as many proposals (2000). Pseudo-boxes may
-        reach over the border of the image, where proposals and detections end, as torchvision's
-        do. The pyramid has the levels of the trunk alone and no pool behind them. Images are not
-        resized to 800 px: a set's `input_scale` says what the network sees.
+        published 256 and 512) out of at most four times as many proposals (2000). The pyramid has
+        the levels of the trunk alone and no pool behind them. Images are not resized to 800 px: a
+        set's `input_scale` says what the network sees.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
@@ -161,7 +161,10 @@ class FasterRCNN(ScoredCounter):
         """Scores and boxes of both stages, with unit weights."""
         targets = [
             {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64).to(boxes.device)}
-            for boxes in (self.pseudo_boxes(p, batch.images.scale) for p in batch.points)
+            for boxes in (
+                self.pseudo_boxes(points, batch.images.scale, size)
+                for points, size in zip(batch.points, batch.images.sizes, strict=True)
+            )
         ]
         maps = self._maps(batch.images)
         with full_precision(batch.images.pixels.device):
@@ -175,20 +178,23 @@ class FasterRCNN(ScoredCounter):
             "loss_box": second["loss_box_reg"],
         }
 
-    def pseudo_boxes(self, points: Tensor, scale: float) -> Tensor:
-        """Squares around points.
+    def pseudo_boxes(self, points: Tensor, scale: float, size: Tensor) -> Tensor:
+        """What lies inside the image of squares around points.
+
+        The stages cut their proposals at the border: a cell whose box reached over it had none
+        that overlapped enough, and was learned as ground.
 
         Args:
             points: (A, 2) float, (x, y) px of the network input.
             scale: input px per px of the original image.
+            size: (2,), width and height of the image, px of the network input.
 
         Returns:
-            (A, 4) float, (left, top, right, bottom) px of the network input; they may reach over
-            the border of the image, as cells do.
+            (A, 4) float, (left, top, right, bottom) px of the network input.
         """
         least, most = (0.5 * side * scale for side in self.box_range_px)
         half = cell_radii(points, share=0.5 * self.box_share, least_px=least, most_px=most)[:, None]
-        return torch.cat([points - half, points + half], dim=1)
+        return torch.cat([(points - half).clamp(min=0), torch.minimum(points + half, size)], dim=1)
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
@@ -200,8 +206,8 @@ class FasterRCNN(ScoredCounter):
             found, _ = self.judge(maps, boxes, pictures.image_sizes)
         predictions = []
         for row, one in enumerate(found):
-            corners = one["boxes"]
-            points = original_points(0.5 * (corners[:, :2] + corners[:, 2:]), images, row)
+            centres = centres_of_squares(one["boxes"], images.sizes[row])
+            points = original_points(centres, images, row)
             predictions.append(scored(points, one["scores"].cpu().numpy()))
         return predictions
 
@@ -209,6 +215,28 @@ class FasterRCNN(ScoredCounter):
         """The pyramid's levels by name, float32, finest first."""
         maps = {str(index): m for index, m in enumerate(self.backbone(images.pixels))}
         return {name: m.float() for name, m in self.pyramid(maps).items()}
+
+
+def centres_of_squares(boxes: Tensor, size: Tensor) -> Tensor:
+    """The centres of squares of which the border of an image may have cut a part.
+
+    A box that ends at the border along one axis is as wide as it is high, seen from its other end.
+
+    Args:
+        boxes: (A, 4) float, (left, top, right, bottom) px, inside the image.
+        size: (2,), width and height of the image, px.
+
+    Returns:
+        (A, 2) float, (x, y) px, inside the image.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    half = 0.5 * (high - low).amax(dim=1, keepdim=True)
+    middle = 0.5 * (low + high)
+    # A box that the image holds is no exact square either: only what is cut is completed.
+    from_high = torch.where(low <= 0, torch.minimum(high - half, middle), middle)
+    from_low = torch.where(high >= size, torch.maximum(low + half, middle), middle)
+    centres = torch.where(low <= 0, from_high, from_low)
+    return torch.minimum(centres.clamp(min=0), size.to(centres.dtype))
 
 
 class SquareAnchors(nn.Module):

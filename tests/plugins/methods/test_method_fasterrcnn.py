@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torchvision.ops import clip_boxes_to_image
 
 from cellbench.errors import PartError
 from cellbench.models.batch import Batch
 from cellbench.models.build import build_counter
+from cellbench_plugins.methods.fasterrcnn import centres_of_squares
 
 MODEL = {
     "type": "FasterRCNN",
@@ -34,7 +36,7 @@ def images(counter, side, scale=1.0):
 
 def test_boxes_are_squares_around_the_points_as_wide_as_the_cells_are_apart(counter):
     points = torch.tensor([[10.0, 10.0], [18.0, 10.0], [60.0, 50.0], [60.5, 50.0]])
-    boxes = counter.pseudo_boxes(points, 1.0)
+    boxes = counter.pseudo_boxes(points, 1.0, torch.tensor([64, 64]))
     sides = boxes[:, 2:] - boxes[:, :2]
     torch.testing.assert_close(0.5 * (boxes[:, :2] + boxes[:, 2:]), points)
     torch.testing.assert_close(sides[:, 0], torch.tensor([7.2, 7.2, 4.0, 4.0]))
@@ -43,8 +45,10 @@ def test_boxes_are_squares_around_the_points_as_wide_as_the_cells_are_apart(coun
 
 def test_an_enlarged_image_has_enlarged_boxes_and_anchors(counter):
     points = torch.tensor([[10.0, 10.0], [18.0, 10.0], [60.0, 50.0]])
+    size = torch.tensor([64, 64])
     torch.testing.assert_close(
-        counter.pseudo_boxes(2 * points, 2.0), 2 * counter.pseudo_boxes(points, 1.0)
+        counter.pseudo_boxes(2 * points, 2.0, 2 * size),
+        2 * counter.pseudo_boxes(points, 1.0, size),
     )
     assert anchor_sides(counter, scale=2.0) == {12.0, 24.0}
     assert anchor_sides(counter, scale=1.0) == {6.0, 12.0}
@@ -61,7 +65,28 @@ def anchor_sides(counter, scale):
 
 
 def test_no_points_have_no_boxes(counter):
-    assert counter.pseudo_boxes(torch.zeros(0, 2), 1.0).shape == (0, 4)
+    none = counter.pseudo_boxes(torch.zeros(0, 2), 1.0, torch.tensor([64, 64]))
+    assert none.shape == (0, 4)
+    assert centres_of_squares(none, torch.tensor([64, 64])).shape == (0, 2)
+
+
+def test_a_cell_on_the_border_has_a_box_inside_and_is_read_back_at_its_place(counter):
+    size = torch.tensor([60, 40])
+    # the middle of each border, half a pixel from one, beside one, and inside
+    sides = [[0, 20], [60, 20], [30, 0], [30, 40], [0.5, 10], [59, 30], [30, 20]]
+    corners = [[0, 0], [60, 40], [60, 0], [1, 39]]
+    points = torch.tensor(sides + corners, dtype=torch.float32)
+    boxes = counter.pseudo_boxes(points, 1.0, size)
+    assert bool((boxes >= 0).all())
+    assert bool((boxes[:, 2:] <= size).all())
+    # no proposal that torchvision clips can overlap a box better than the box itself
+    torch.testing.assert_close(clip_boxes_to_image(boxes, (40, 60)), boxes)
+    centres = centres_of_squares(boxes, size)
+    torch.testing.assert_close(centres[: len(sides)], points[: len(sides)])
+    # in a corner both sides are cut, and nothing tells by how much: a quarter of the box at most
+    assert float((centres - points).abs().max()) <= counter.box_range_px[1] / 4
+    assert bool((centres >= 0).all())
+    assert bool((centres <= size).all())
 
 
 def test_what_the_docstring_does_not_name_is_as_torchvision_has_it(counter):
