@@ -15,6 +15,7 @@ from spoiled_networks import Between, reading
 
 from cellbench.config.compose import resolve
 from cellbench.engine.devices import Processes, agree
+from cellbench.engine.evaluation import infer
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.stages import enter_stage, learning_parameters
@@ -106,6 +107,30 @@ def test_captured_steps_move_the_weights_as_eager_ones_do(method, device):
         for number in range(3):
             step(data_of(seed=number), seed=number)
         assert (step.captured is not None) == (device.type == "cuda" and not eager)
+        after.append(weights(counter))
+    assert moved_apart(*after, before) < MOVED
+
+
+def count_pictures(counter, sides):
+    """Count pictures of many sizes, and fill what they leave free with what is no number."""
+    for side in sides:
+        data = {"arrays": [picture(side, side)[0]], "scale": 1.0, "image_ids": [str(side)]}
+        infer(counter, [(data, [])], precision="float32")
+    for numbers in (2**power for power in range(6, 22)):
+        [torch.full((numbers,), torch.nan, device=counter.device) for _ in range(20)]
+
+
+@pytest.mark.usefixtures("full_float32")
+@pytest.mark.parametrize("method", ["dla", "saunet", "countception"])
+def test_a_captured_step_reads_nothing_that_counting_in_between_gives_up(method, device):
+    after = []
+    for eager in (False, True):
+        counter, step = started(method, device, eager=eager)
+        before = weights(counter)
+        for number in range(3):
+            step(data_of(seed=number), seed=number)
+            if number == 0 and not eager:
+                count_pictures(counter, range(64, 128, 2))
         after.append(weights(counter))
     assert moved_apart(*after, before) < MOVED
 

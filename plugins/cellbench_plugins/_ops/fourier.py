@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -207,13 +207,15 @@ def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...
     return torch.matmul(back, both).unflatten(2, (count, -1))
 
 
-@lru_cache(maxsize=64)
+@cache
 def _waves(
     period: int, frequencies: int, places: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """(2 f, places): cosines, then minus sines, of the frequencies from 0.
 
-    Made on the CPU in float64 and kept on the device: a copy in every step would wait.
+    Made on the CPU in float64 and kept on the device: a copy in every step would wait. All are
+    kept, at most 10 MB: a CUDA graph reads the memory of those it was captured with, whatever is
+    transformed meanwhile.
     """
     with torch.inference_mode(False):  # what is made in evaluation serves training too
         turns = torch.outer(torch.arange(frequencies), torch.arange(places)) % period

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cellbench_plugins._ops.fourier import TILE, fourier_conv2d
+from cellbench_plugins._ops.fourier import TILE, _waves, fourier_conv2d
 
 shapes = pytest.mark.parametrize(
     ("size", "kernel"),
@@ -58,3 +58,14 @@ def test_float32_is_as_exact_as_a_network_needs():
 def test_a_kernel_larger_than_the_map_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         fourier_conv2d(torch.zeros(1, 1, 5, 20), torch.zeros(1, 1, 6, 6))
+
+
+def test_what_a_captured_step_reads_stays_however_many_sizes_are_counted_after():
+    # a replayed graph asks for nothing, so that its own would be the first to be given up
+    def waves(period):
+        return _waves(period, 2, 2, torch.float32, torch.device("cpu"))
+
+    kept = waves(8)
+    others = [waves(period) for period in range(10, 410, 2)]
+    assert len({id(other) for other in others}) == 200
+    assert waves(8) is kept
