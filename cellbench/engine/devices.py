@@ -36,8 +36,34 @@ def choose_device(wanted: str) -> torch.device:
         raise UserError(
             f"--device {wanted} is no device; it is auto, cpu, cuda or cuda:N."
         ) from None
-    if device.type != "cuda":
+    if device.type == "cpu":
         return device
+    if device.type == "cuda":
+        device = torch.device("cuda", _gpu_number(wanted, device))
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device.index)
+        # The first kernel that is launched: torch also sees GPUs that it has no kernels for.
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        name = f"GPU {device.index}" if device.type == "cuda" else f"--device {wanted}"
+        reason = (str(error).splitlines() or [""])[0].partition(". ")[0].rstrip(".")
+        raise UserError(
+            f"{name} cannot be used ({reason}); take another one or --device cpu."
+        ) from None
+    return device
+
+
+def _gpu_number(wanted: str, device: torch.device) -> int:
+    """Which of the GPUs that torch sees a device is.
+
+    Args:
+        wanted: as the user has it, for messages.
+        device: of type "cuda"; without an index each process of torchrun has its own.
+
+    Raises:
+        UserError: it is not there, or for one process of several.
+    """
     if device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
         raise UserError(
             f"--device {wanted} is one GPU for all processes of torchrun; leave it out, and each "
@@ -54,14 +80,7 @@ def choose_device(wanted: str) -> torch.device:
         raise UserError(
             f"--device {wanted} is not there: torch sees {gpus} GPUs; take --device cpu."
         )
-    try:
-        torch.cuda.set_device(number)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"GPU {number} cannot be used ({reason}); take another one or --device cpu."
-        ) from None
-    return torch.device("cuda", number)
+    return number
 
 
 @cache

@@ -42,7 +42,7 @@ def test_autocast_on_a_cpu_computes_in_the_precision_that_was_chosen():
         assert layer(x).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu?"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu?", "meta", "hpu"])
 def test_a_device_that_is_not_there_is_one_sentence(name):
     with pytest.raises(UserError, match="--device"):
         choose_device(name)
@@ -51,10 +51,11 @@ def test_a_device_that_is_not_there_is_one_sentence(name):
 @pytest.fixture
 def two_gpus(monkeypatch):
     """As a machine with two GPUs answers; the numbers of those that were made the current one."""
-    chosen = []
+    chosen, ones = [], torch.ones
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: ones(*shape))
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     return chosen
@@ -92,6 +93,19 @@ def test_a_gpu_that_cannot_be_had_is_one_sentence(two_gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", busy)
     with pytest.raises(UserError, match=r"GPU 1 cannot be used \(.* unavailable\); take another"):
         choose_device("cuda:1")
+
+
+def test_a_gpu_that_torch_has_no_kernels_for_is_one_sentence(two_gpus, monkeypatch):
+    # one older than what this torch was built for: it is seen, and fails at the first kernel
+    def too_old(*shape, device):
+        raise RuntimeError(
+            "CUDA error: no kernel image is available for execution on the device\n"
+            "CUDA kernel errors might be asynchronously reported"
+        )
+
+    monkeypatch.setattr(torch, "ones", too_old)
+    with pytest.raises(UserError, match=r"GPU 0 cannot be used \(.*no kernel image .* device\);"):
+        choose_device("auto")
 
 
 def test_a_gpu_that_torch_cannot_take_is_not_passed_over_silently(monkeypatch, tmp_path, caplog):
