@@ -3,9 +3,10 @@
 import re
 
 # What the libraries say when memory is all, on a GPU and elsewhere, and what is said of it here.
+# PyTorch asks NVML who has the GPU's memory once it has none, and in containers fails at that.
 LACK_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|MemoryError|[Cc]annot allocate memory|can't allocate memory"
-    r"|STATUS_ALLOC_FAILED|memory of this machine is all"
+    r"|ALLOC(?:ATION)?_FAILED|NVML_SUCCESS == |memory of this machine is all"
 )
 
 

@@ -153,7 +153,7 @@ _NO_MEMORY = "the memory of this machine is all; end other programs and try agai
 
 def _explain_lack_of_memory(said: str) -> str:
     """What PyTorch says at length, as a sentence."""
-    if re.search(r"CU(DA|DNN|BLAS)", said) is None:
+    if re.search(r"CU(DA|DNN|BLAS|FFT)|NVML", said) is None:
         return _NO_MEMORY
     wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", said)
     more = f" for {wanted[1]} more" if wanted else ""

@@ -85,6 +85,13 @@ SAID = {
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`": (
         "the GPU is out of memory; end what else uses it"
     ),
+    "cuFFT error: CUFFT_ALLOC_FAILED": "the GPU is out of memory; end what else uses it",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED": (
+        "the GPU is out of memory; end what else uses it"
+    ),
+    'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "c10/cuda/CUDACachingAllocator.cpp":1014': (
+        "the GPU is out of memory; end what else uses it"
+    ),
     "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried": (
         "the memory of this machine is all; end other programs"
     ),
