@@ -56,7 +56,8 @@ def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
         UserError: the device is not there, or a transform of whole images is none.
     """
     config, device = found.experiment.config, choose_device(found.request.device)
-    if device.type == "cuda":  # of runs before this one in the process
+    if device.type == "cuda":  # of runs before this one in the process, and what they have left
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     images: AnnotatedImages = found.stored
     if config.data.prepare:

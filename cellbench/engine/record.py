@@ -44,6 +44,8 @@ def parameter_count(counter: CellCounter) -> int:
 def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
     """Multiply-adds of one prediction, times two, in 1e9; None where it cannot be counted.
 
+    The prediction is in float32, for which a GPU may lack the memory that bfloat16 did with.
+
     Args:
         counter: the method.
         data: a batch of whole images; its first image is counted.
@@ -56,6 +58,8 @@ def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counted:
             counter.infer(counter.data_preprocessor(one)["images"])
+    except torch.OutOfMemoryError:  # at the end of a run, which would be lost
+        return None
     finally:
         counter.train(training)
     total = counted.get_total_flops()
