@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from cellbench_plugins._ops import gaussian_tiles
 
@@ -49,8 +50,8 @@ def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKern
         radii: of the supports, px.
         unit: normalise to unit sum.
     """
-    fake = type(rows) is not Tensor
-    if not rows.is_cuda or fake or not rows.numel() or not torch.cuda.is_available():
+    watched = type(rows) is not Tensor or _get_current_dispatch_mode() is not None
+    if not rows.is_cuda or watched or not rows.numel() or not torch.cuda.is_available():
         return gaussian_tiles
     key = (rows.device, rows.dtype, rows.shape[-1], radii, unit)
     if key not in _tried:

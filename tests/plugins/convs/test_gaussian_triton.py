@@ -142,9 +142,9 @@ def test_a_cpu_never_asks_for_triton(monkeypatch):
     assert pixel_kernels(torch.zeros(1, 2, 2, 3), (1,), True) is gaussian_tiles
 
 
-def test_a_map_that_triton_does_not_take_leaves_it_to_others_and_a_failure_does_not(monkeypatch):
-    from cellbench_plugins._ops import gaussian_triton
-
+@pytest.fixture
+def chosen(monkeypatch):
+    """Which kernels a map on a GPU gets; Triton's work there but for float16."""
     answers = {torch.float64: None, torch.float16: False}
     monkeypatch.setattr(gaussian_choice, "works", lambda _, dtype, *more: answers.get(dtype, True))
     monkeypatch.setattr(gaussian_choice, "_tried", {})
@@ -152,15 +152,31 @@ def test_a_map_that_triton_does_not_take_leaves_it_to_others_and_a_failure_does_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
 
-    def chosen(dtype, channels):
+    def kernels(dtype, channels):
         shape = (1, 2, 2, channels)
         rows = SimpleNamespace(
             is_cuda=True, numel=lambda: 12, device="cuda:0", dtype=dtype, shape=shape
         )
         return pixel_kernels(rows, (1,), True)
 
+    return kernels
+
+
+def test_a_map_that_triton_does_not_take_leaves_it_to_others_and_a_failure_does_not(chosen):
+    from cellbench_plugins._ops import gaussian_triton
+
     assert chosen(torch.float64, 3) is gaussian_tiles
     assert chosen(torch.float32, 3) is gaussian_triton
     assert chosen(torch.float16, 3) is gaussian_tiles
     assert chosen(torch.float32, 4) is gaussian_tiles
     assert chosen(torch.float32, 3) is gaussian_triton  # as it was tried
+
+
+def test_flops_are_counted_of_the_same_operators_on_every_device(chosen):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from cellbench_plugins._ops import gaussian_triton
+
+    with FlopCounterMode(display=False):
+        assert chosen(torch.float32, 3) is gaussian_tiles
+    assert chosen(torch.float32, 3) is gaussian_triton
