@@ -13,7 +13,7 @@ from cellbench.data.splits import FOLDS, HALF, make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
-from cellbench.errors import UserError
+from cellbench.errors import LACK_OF_MEMORY, RunError, UserError
 from cellbench.recommending.candidates import Candidate
 from cellbench.recommending.evidence import absolute_errors
 
@@ -111,8 +111,13 @@ class FoldRunner:
         )
         try:
             outcome = run(request, Display(say=self.say), started=started)
-        except UserError as error:
+        except (UserError, RunError) as error:
             raced.out = str(error)
+            return
+        except (RuntimeError, MemoryError) as error:  # of a GPU, and of this process
+            if not LACK_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+                raise
+            raced.out = "The memory of this machine does not suffice for it."
             return
         record = outcome.record or {}
         stored = open_set(self.dataset)

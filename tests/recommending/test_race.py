@@ -1,5 +1,6 @@
 """Which methods go on, which are given up, and which is chosen, with trainings made up."""
 
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +152,33 @@ def test_a_fold_that_was_finished_before_costs_what_its_record_says(monkeypatch)
     one = Raced(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
     FoldRunner("adi-sim", "cpu", None, print).run(one, 0)
     assert one.seconds == [66.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (RunError("The loss was nan at step 7"), "The loss was nan"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "memory .* not suffice"),
+        (MemoryError(), "memory .* not suffice"),
+    ],
+)
+def test_a_method_that_fails_on_a_fold_is_out_and_the_others_go_on(monkeypatch, error, why):
+    def fails(*given, **named):
+        raise error
+
+    monkeypatch.setattr("cellbench.engine.run.run", fails)
+    one = Raced(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
+    FoldRunner("adi-sim", "cpu", None, print).run(one, 0)
+    assert re.search(why, one.out)
+
+
+def test_a_mistake_in_a_method_is_not_taken_for_one_that_fails(monkeypatch):
+    def wrong(*given, **named):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("cellbench.engine.run.run", wrong)
+    with pytest.raises(RuntimeError, match="shapes"):
+        FoldRunner("adi-sim", "cpu", None, print).run(Raced(Candidate("DLA", "dla")), 0)
 
 
 def test_no_method_at_all_is_one_sentence_with_the_reason():
