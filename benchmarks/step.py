@@ -237,11 +237,11 @@ def inference(
     pixels = counter.data_preprocessor(dict(data))["images"].pixels
 
     def ours() -> object:
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.no_grad(), autocast(device, precision):
             return folded.predict(folded.data_preprocessor(dict(data))["images"])
 
     def forward() -> object:
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.no_grad(), autocast(device, precision):
             return bare(pixels)
 
     return ours, forward

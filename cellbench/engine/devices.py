@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 
 import torch
@@ -172,6 +173,10 @@ class Processes:
 
 ALONE = Processes()
 
+# The first process validates and scores alone. NCCL's watchdog would end those that wait for it
+# after ten minutes; one that died is torchrun's to notice, which ends the others.
+_LONGEST_WAIT = timedelta(days=1)
+
 
 def join_processes(device: torch.device) -> Processes:
     """Join the process group if torchrun started this process, else stand alone."""
@@ -179,10 +184,13 @@ def join_processes(device: torch.device) -> Processes:
     if world == 1:
         return ALONE
     if not torch.distributed.is_initialized():
-        if device.type == "cuda":  # bound to it: NCCL would guess by the rank among all machines
-            torch.distributed.init_process_group("nccl", device_id=device)
-        else:
-            torch.distributed.init_process_group("gloo")
+        on_gpu = device.type == "cuda"
+        torch.distributed.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            timeout=_LONGEST_WAIT,
+            # bound to it: NCCL would guess by the rank among all machines
+            device_id=device if on_gpu else None,
+        )
     return Processes(torch.distributed.get_rank(), world)
 
 

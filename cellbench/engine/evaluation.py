@@ -57,7 +57,8 @@ def infer(
     candidates: list[Prediction] = []
     truth: list[CellSample] = []
     try:
-        with torch.inference_mode(), autocast(counter.device, precision):
+        # Not in inference mode, where autocast would cast all weights anew for every batch.
+        with torch.no_grad(), autocast(counter.device, precision):
             counter.begin_inference()
             network = fold_batch_norms(counter) if fold else counter
             for data, samples in images:

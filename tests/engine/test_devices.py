@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -145,7 +146,12 @@ def test_the_processes_of_torchrun_are_bound_to_their_gpus(two_gpus, monkeypatch
     )
     for name in ("auto", "cpu"):
         assert join_processes(choose_device(name)) == Processes(3, 4)
-    assert joined == [(("nccl",), {"device_id": torch.device("cuda", 1)}), (("gloo",), {})]
+    (first, nccl), (second, gloo) = joined
+    assert (first, second) == (("nccl",), ("gloo",))
+    assert nccl["device_id"] == torch.device("cuda", 1)
+    assert gloo["device_id"] is None
+    # longer than the longest validation, which the first process does alone
+    assert min(nccl["timeout"], gloo["timeout"]) >= timedelta(hours=12)
 
 
 MAPPED = """

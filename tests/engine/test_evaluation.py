@@ -49,6 +49,14 @@ def test_a_counter_that_fails_is_left_in_the_mode_it_was_in(counter, monkeypatch
     assert counter.training
 
 
+def test_weights_are_cast_once_for_all_batches(counter):
+    shape = list(counter.trunk[0].weight.shape)
+    with torch.profiler.profile(record_shapes=True) as seen:
+        infer(counter, whole(*IDS[:6]), precision="bfloat16")
+    casts = [e for e in seen.events() if e.name == "aten::_to_copy" and e.input_shapes[0] == shape]
+    assert len(casts) == 1
+
+
 class Told(CellCounter):
     """Counts what it is told to; its threshold is taken off each count."""
 
