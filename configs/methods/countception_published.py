@@ -1,18 +1,20 @@
-"""Count-ception with batch-norm and LeakyReLU behind its last layer, at the authors' rate.
+"""Count-ception as its authors train it: norms that only scale and shift, Adam at 5e-5.
 
-Differs: crops, what is done to them, scale (ADI: 1.5), batch and number of steps are those of the
-data set's file, not 1000 epochs of two whole images as they are; kernels start with the gain of a
-LeakyReLU; batch-norm normalises, which the authors' code does not (see `CountCeption`).
+Differs: crops, what is done to them, batch and number of steps are those of the data set's file,
+not 1000 epochs of two whole images as they are; kernels start with the gain of a LeakyReLU.
 """
 
 _base_ = "countception.py"
 
 method = dict(name="CountCeption-published", title="Count-ception, published recipe")
 
-model = dict(last_norm=True)
+# 3: batch-norms do not normalise, as in the authors' code, and ADI is seen at its own size.
+recipe = 3
+
+model = dict(backbone=dict(normalise=False), last_norm=True, normalise=False)
 
 optimizer = dict(type="Adam", lr=5e-5, weight_decay=0.0, clip_norm=None)
 
 schedule = dict(policy="constant", warmup=0.0, ema=None)
 
-per_dataset = dict(_delete_=True)
+per_dataset = dict(_delete_=True, adi=dict(data=dict(input_scale=1.0)))

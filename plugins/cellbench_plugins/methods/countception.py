@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,13 @@ _LARGE = 10
 
 
 class _Conv(nn.Module):
-    """Convolution, batch-norm, LeakyReLU."""
+    """Convolution, batch-norm, LeakyReLU; a norm that does not normalise scales and shifts."""
 
-    def __init__(self, inside: int, outside: int, kernel: int, *, padding: int = 0) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: int, *, padding: int = 0, normalise: bool = True
+    ) -> None:
         super().__init__()
+        self.normalise = normalise
         self.conv = nn.Conv2d(inside, outside, kernel, padding=padding, bias=False)
         self.norm = nn.BatchNorm2d(outside)
         gain = nn.init.calculate_gain("leaky_relu", _SLOPE)
@@ -41,14 +45,21 @@ class _Conv(nn.Module):
         x = fourier_conv2d(x, self.conv.weight) if self.large else self.conv(x)
         return F.leaky_relu(self.norm(x), _SLOPE)
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes; in evaluation mode a norm's statistics stay at 0 and 1."""
+        super().train(mode)
+        if not self.normalise:
+            self.norm.eval()
+        return self
+
 
 class _Simple(nn.Module):
     """1x1 and 3x3 convolutions side by side."""
 
-    def __init__(self, inside: int, narrow: int, wide: int) -> None:
+    def __init__(self, inside: int, narrow: int, wide: int, *, normalise: bool) -> None:
         super().__init__()
-        self.narrow = _Conv(inside, narrow, 1)
-        self.wide = _Conv(inside, wide, 3, padding=1)
+        self.narrow = _Conv(inside, narrow, 1, normalise=normalise)
+        self.wide = _Conv(inside, wide, 3, padding=1, normalise=normalise)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.narrow(x), self.wide(x)], dim=1)
@@ -69,22 +80,28 @@ class CountCeptionTrunk(Backbone):
         would remove.
     """
 
-    def __init__(self) -> None:
-        """Build the layers up to the 64 features that the map is read from."""
+    def __init__(self, *, normalise: bool = True) -> None:
+        """Build the layers up to the 64 features that the map is read from.
+
+        Args:
+            normalise: by the moments of each batch; else batch-norms only scale and shift.
+        """
         super().__init__()
+        conv = partial(_Conv, normalise=normalise)
+        simple = partial(_Simple, normalise=normalise)
         self.shapes = (FeatureShape(64, 1),)
         self.layers = nn.Sequential(
-            _Conv(3, 64, 3, padding=_WINDOW),
-            _Simple(64, 16, 16),
-            _Simple(32, 16, 32),
-            _Conv(48, 16, 14),
-            _Simple(16, 112, 48),
-            _Simple(160, 64, 32),
-            _Simple(96, 40, 40),
-            _Simple(80, 32, 96),
-            _Conv(128, 32, 18),
-            _Conv(32, 64, 1),
-            _Conv(64, 64, 1),
+            conv(3, 64, 3, padding=_WINDOW),
+            simple(64, 16, 16),
+            simple(32, 16, 32),
+            conv(48, 16, 14),
+            simple(16, 112, 48),
+            simple(160, 64, 32),
+            simple(96, 40, 40),
+            simple(80, 32, 96),
+            conv(128, 32, 18),
+            conv(32, 64, 1),
+            conv(64, 64, 1),
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -120,13 +137,13 @@ class CountCeption(DensityCounter):
         2.3 +- 0.4 (50 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50); VGG's by a
         public table too, the others not verified here.
 
-    Differs: batch-norm normalises, as in the public PyTorch port. The authors' Theano code takes
-        the training loss of the network's evaluation form too, whose means and deviations stay at
-        0 and 1: there it only scales and shifts. By default the last layer has neither batch-norm
-        nor LeakyReLU (`last_norm`): behind a batch-norm that normalises, the mean of a batch's
-        map is nearly the same whatever the number of cells. The paper shows places of cells, and
-        does not say how they are found. Pixels have ImageNet's mean and deviation; the authors'
-        code takes them raw, 0 to 255.
+    Differs: by default batch-norm normalises, as in the public PyTorch port. The authors' Theano
+        code takes the training loss of the network's evaluation form too, whose means and
+        deviations stay at 0 and 1: there it only scales and shifts (`normalise=False` of trunk and
+        counter). By default the last layer has neither batch-norm nor LeakyReLU (`last_norm`):
+        behind a batch-norm that normalises, the mean of a batch's map is nearly the same whatever
+        the number of cells. The paper shows places of cells, and does not say how they are found.
+        Pixels have ImageNet's mean and deviation; the authors' code takes them raw, 0 to 255.
     """
 
     answers: ClassVar[Mapping[str, str]] = {
@@ -144,6 +161,7 @@ class CountCeption(DensityCounter):
         scale: float = 1.0,
         prior: float = 2e-3,
         last_norm: bool = False,
+        normalise: bool = True,
         spot_px: float = 1.5,
         noise: float = 0.005,
         threshold: float = 0.2,
@@ -161,6 +179,7 @@ class CountCeption(DensityCounter):
             scale: the map is trained at so many times its size.
             prior: cells per square px of the network input, before training.
             last_norm: read the map as published: 1x1 convolution, batch-norm, LeakyReLU.
+            normalise: whether that batch-norm does; see `CountCeptionTrunk`.
             spot_px: sigma of the spots, px of the network input.
             noise: of the map, relative to the largest gain of a window; the Wiener filter
                 answers for no frequency that lies below it.
@@ -173,7 +192,8 @@ class CountCeption(DensityCounter):
         shape = backbone.shapes[0]
         last: nn.Module | None = None
         if last_norm:
-            last, shape = _Conv(shape.channels, 1, 1), FeatureShape(1, shape.stride)
+            last = _Conv(shape.channels, 1, 1, normalise=normalise)
+            shape = FeatureShape(1, shape.stride)
         super().__init__(
             backbone=backbone,
             target=target,

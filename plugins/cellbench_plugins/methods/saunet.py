@@ -109,7 +109,7 @@ class SAUNet(DensityCounter):
         PyTorch's, 1e-5, not TensorFlow's, 1e-3. Kernels are drawn as He et al. do, not Glorot, and
         the last convolution starts at a prior. PyTorch's AdamW multiplies the decay of 1e-3 by
         the learning rate and spares biases and norms here; theirs takes 1e-3 of everything at
-        each step, at the cosine's height: 500 to 1000 times as much.
+        each step, at the cosine's height, 500 times as much (`saunet_published` has it so).
     """
 
     def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:

@@ -43,6 +43,18 @@ def test_its_parameters_are_those_of_the_published_layers():
         assert sum(p.numel() for p in build(name).parameters()) == wanted + own
 
 
+def test_the_published_recipe_trains_with_norms_that_never_normalise():
+    pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for name, alike in (("countception_published", True), ("countception", False)):
+        counter = build(name).train()
+        together = counter.network(pixels)[0]
+        alone = torch.cat([counter.network(one)[0] for one in pixels.split(1)])
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-6) is alike
+        norms = [m for m in counter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert all(not norm.running_mean.any() for norm in norms) is alike
+        assert all(norm.weight.requires_grad for norm in norms)
+
+
 def test_the_trunk_computes_what_its_layers_do_one_after_another():
     torch.manual_seed(0)
     trunk, x = unsettled(CountCeptionTrunk()), torch.rand(1, 3, 2, 4)
