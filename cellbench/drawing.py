@@ -101,7 +101,6 @@ def density_overlay(
     pixels: NDArray[np.generic],
     density: NDArray[np.floating],
     *,
-    scale: float | None = None,
     caption: str | None = None,
 ) -> Image.Image:
     """Draw a density map over its image, with the sum in the legend.
@@ -109,10 +108,9 @@ def density_overlay(
     Args:
         pixels: (H, W, 3) or (H, W) uint8.
         density: (h, w) of any stride; its cells tile the image. Negative values count as none.
-        scale: as for `overlay`.
         caption: a line above the legend.
     """
-    base, _ = _enlarged(pixels, scale)
+    base, _ = _enlarged(pixels, None)
     values = np.nan_to_num(np.asarray(density, dtype=np.float32)).clip(min=0)
     top = float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
     strength = np.rint((values / top).clip(max=1.0) * 200).astype(np.uint8)

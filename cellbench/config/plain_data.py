@@ -35,37 +35,22 @@ def read_data(path: Path) -> dict[str, Any]:
         raise UserError(f"The config {path} cannot be read ({reason}).") from None
     except UnicodeDecodeError:
         raise UserError(f"The config {path} is not UTF-8 text; save it as that.") from None
-    return parse_data(text, path.suffix, str(path))
-
-
-def parse_data(text: str, suffix: str, name: str) -> dict[str, Any]:
-    """The values in the text of a YAML or JSON config.
-
-    Args:
-        text: of the file.
-        suffix: one of `config_files.DATA_SUFFIXES`.
-        name: of the file, for messages.
-
-    Raises:
-        UserError: as `read_data`.
-    """
-    if len(text) > LARGEST_BYTES:
-        raise UserError(f"{name} is no config: it has more than {LARGEST_BYTES} characters.")
+    is_json = path.suffix == ".json"
     try:
-        values = json.loads(text) if suffix == ".json" else yaml.load(text, Loader=_PlainLoader)
+        values = json.loads(text) if is_json else yaml.load(text, Loader=_PlainLoader)
     except yaml.constructor.ConstructorError as error:
         raise UserError(
-            f"{name} holds more than plain values ({' '.join(str(error.problem).split())[:200]}); "
+            f"{path} holds more than plain values ({' '.join(str(error.problem).split())[:200]}); "
             "tags and aliases of YAML are not followed: write a .py config for more."
         ) from None
     except (RecursionError, MemoryError):
-        raise UserError(f"{name} is nested more than {DEEPEST} deep, as no config is.") from None
+        raise UserError(f"{path} is nested more than {DEEPEST} deep, as no config is.") from None
     except Exception as error:  # damage shows in any way
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{name} cannot be read as a config ({reason}).") from None
+        raise UserError(f"{path} cannot be read as a config ({reason}).") from None
     if not isinstance(values, dict):
-        raise UserError(f"{name} holds no keys with values, as a config does.")
-    check_plain(values, name)
+        raise UserError(f"{path} holds no keys with values, as a config does.")
+    check_plain(values, str(path))
     return values
 
 

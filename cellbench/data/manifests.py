@@ -241,14 +241,12 @@ class Comparison:
         found: names of those that are there byte by byte.
         changed: names that are there with other bytes.
         missing: names that are not there under their name or any other.
-        unknown: files given that are none of the published ones.
     """
 
     total: int
     found: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    unknown: tuple[Path, ...] = ()
 
 
 def compare_with_published(published: Published, files: Iterable[Path]) -> Comparison:
@@ -262,7 +260,7 @@ def compare_with_published(published: Published, files: Iterable[Path]) -> Compa
     hashes = set(given.values())
     found = {name for name, digest in published.files.items() if digest in hashes}
     ours = set(published.files.values())
-    unknown = tuple(sorted(path for path, digest in given.items() if digest not in ours))
+    unknown = [path for path, digest in given.items() if digest not in ours]
     # ADI's pictures and annotations have the same file names, in two folders.
     names = {"/".join(path.parts[-deep:]) for path in unknown for deep in (1, 2, 3)}
     lost = [name for name in published.files if name not in found]
@@ -271,5 +269,4 @@ def compare_with_published(published: Published, files: Iterable[Path]) -> Compa
         found=tuple(sorted(found)),
         changed=tuple(sorted(name for name in lost if name in names)),
         missing=tuple(sorted(name for name in lost if name not in names)),
-        unknown=unknown,
     )

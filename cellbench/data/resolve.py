@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from cellbench.data.contracts import DataSet
 from cellbench.data.named_dataset import find_dataset
-from cellbench.data.set_writer import Progress
 from cellbench.data.simulated import simulate_set
 from cellbench.data.stored_set import StoredSet, find_set, how_to_get
 from cellbench.errors import UserError
@@ -15,37 +14,31 @@ def resolve_set(
     name: str,
     *,
     strict: bool,
-    offline: bool = False,
-    allow_simulator: bool = True,
     say: Callable[[str], None],
-    progress: Progress | None = None,
 ) -> StoredSet:
     """Find a set: on disk, else downloaded, else its simulator under the simulator's own name.
 
     Args:
         name: of a data set, or of a simulator, which is then drawn and no stand-in.
         strict: whether to stop where the simulator would stand in.
-        offline: whether to leave the network alone.
-        allow_simulator: whether anything may stand in; False is as strict.
         say: takes the sentences that tell the user what is used instead.
-        progress: called after every image that is imported or drawn.
 
     Raises:
         UserError: unknown name; or the set cannot be had and nothing may stand in, with the
             command that mends it.
     """
     if name in SIMULATORS:
-        return simulate_set(name, progress=progress)
+        return simulate_set(name)
     stored = find_set(name)
     if stored is not None:
         return stored
     dataset = find_dataset(name)
-    failure = None if offline else _fetch(dataset)
+    failure = _fetch(dataset)
     stored = find_set(name)
     if stored is not None:
         say(f"{dataset.title} was downloaded.")
         return stored
-    if strict or not allow_simulator or not dataset.simulator:
+    if strict or not dataset.simulator:
         raise failure or UserError(f"{name} is not on disk; {how_to_get(name)}.")
     if failure is not None:
         say(str(failure))
@@ -53,7 +46,7 @@ def resolve_set(
         f"{dataset.title} is not on disk: the simulator {dataset.simulator} stands in, and its "
         f"scores are no scores on {dataset.title}; {how_to_get(name)}."
     )
-    return simulate_set(dataset.simulator, progress=progress)
+    return simulate_set(dataset.simulator)
 
 
 def _fetch(dataset: DataSet) -> UserError | None:

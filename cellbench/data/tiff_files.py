@@ -299,9 +299,7 @@ def check_segment(head: bytes, most: int) -> None:
     from PIL import Image
 
     try:
-        width, height = Image.open(
-            io.BytesIO(head), formats=("JPEG", "JPEG2000", "WEBP", "PNG")
-        ).size
+        width, height = Image.open(io.BytesIO(head), formats=_SEGMENT_FORMATS).size
     except Exception as error:
         raise CannotDecodeError("a tile that is no picture") from error
     if width * height > most:

@@ -107,19 +107,18 @@ def read_json(path: str | Path, *, most: int = MAX_JSON_BYTES) -> Any:
     return parse_json(read_file(path, most=most))
 
 
-def read_fields(path: str | Path, kind: type[_Fields], *, most: int = MAX_SMALL_BYTES) -> _Fields:
+def read_fields(path: str | Path, kind: type[_Fields]) -> _Fields:
     """Read a dataclass of numbers, texts and None from a JSON object.
 
     Args:
         path: of the file.
         kind: the dataclass; a field of floats takes whole numbers too.
-        most: bytes.
 
     Raises:
-        OSError: see `read_file`.
+        OSError: see `read_file`; or it has more than `MAX_SMALL_BYTES`.
         ValueError: see `parse_json`; or a field is unknown, missing or of another type.
     """
-    document = read_json(path, most=most)
+    document = read_json(path, most=MAX_SMALL_BYTES)
     if type(document) is not dict:
         raise ValueError("it holds no JSON object")
     hints = get_type_hints(kind)

@@ -26,17 +26,13 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path, *, most: int | None = None) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Args:
-        path: of a regular file.
-        most: bytes; `limits.FILE` by default.
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a regular file's bytes, in hexadecimal.
 
     Raises:
-        OSError: it is of another kind, is larger, or cannot be read.
+        OSError: it is of another kind, is larger than `limits.FILE`, or cannot be read.
     """
-    with open_file(path, most=FILE.size if most is None else most) as stream:
+    with open_file(path, most=FILE.size) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

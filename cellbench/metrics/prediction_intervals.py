@@ -66,11 +66,6 @@ def count_intervals(
     return CountIntervals(level, len(t), float(scores[rank - 1]))
 
 
-def fewest_images(level: float) -> int:
-    """How many pictures with known counts a level takes."""
-    return ceil(level / (1 - level) - 1e-9)
-
-
 def spread(counts: Values) -> Values:
     """What counting noise would be, cells: the root of the count, one cell at least."""
     scale: Values = np.sqrt(np.maximum(counts, 0.0) + 1.0)

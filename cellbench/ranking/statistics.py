@@ -118,10 +118,9 @@ def mean_over_images(values: Floats) -> list[float | None]:
 
 
 @lru_cache(maxsize=8)
-def cluster_weights(clusters: int, resamples: int, seed: int) -> Floats:
+def _cluster_weights(clusters: int, resamples: int) -> Floats:
     """How often each cluster is in each resample, (resamples, clusters); kept, so read-only."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, clusters, size=(resamples, clusters))
+    drawn = np.random.default_rng(0).integers(0, clusters, size=(resamples, clusters))
     drawn += clusters * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * clusters)
     weights = counts.reshape(resamples, clusters).astype(np.float64)
@@ -130,7 +129,7 @@ def cluster_weights(clusters: int, resamples: int, seed: int) -> Floats:
 
 
 def resampled_means(
-    values: Floats, clusters: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+    values: Floats, clusters: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Floats:
     """The mean of every row under the same resamples of whole clusters.
 
@@ -138,7 +137,6 @@ def resampled_means(
         values: (E, N), NaN where a row has no score of an image.
         clusters: (N,) names.
         resamples: how many.
-        seed: of the resampling.
 
     Returns:
         (resamples, E); NaN where a resample has no image of a row; (resamples, 0) without rows.
@@ -146,7 +144,7 @@ def resampled_means(
     sums, counts = _by_cluster(values, clusters)
     if not sums.size:
         return np.full((resamples, len(values)), np.nan)
-    weights = cluster_weights(sums.shape[1], resamples, seed)
+    weights = _cluster_weights(sums.shape[1], resamples)
     total = weights @ sums.T
     if (counts == counts[0]).all():
         drawn = np.broadcast_to((weights @ counts[0])[:, None], total.shape)
@@ -223,27 +221,19 @@ def _interval(drawn: Floats, clusters: int, level: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def rank_intervals(
-    values: Floats,
-    clusters: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> list[tuple[int, int]]:
-    """Between which ranks every row lies in most resamples; the least mean is rank 1.
+def rank_intervals(values: Floats, clusters: Sequence[str]) -> list[tuple[int, int]]:
+    """Between which ranks every row lies in 95 % of resamples; the least mean is rank 1.
 
     Args:
         values: (E, N), scores of the same images in all rows.
         clusters: (N,) names.
-        resamples: how many, at most: with hundreds of rows fewer will do.
-        level: share of resamples inside.
 
     Returns:
         (best, worst); equal means share the better rank.
     """
     if not values.size or len(values) == 1:
         return [(1, len(values))] * len(values)
-    resamples = max(200, min(resamples, _MOST_RANKS // len(values)))
+    resamples = max(200, min(RESAMPLES, _MOST_RANKS // len(values)))  # fewer do for many rows
     drawn = resampled_means(values, clusters, resamples=resamples)
     order = np.argsort(drawn, axis=1)
     ordered = np.take_along_axis(drawn, order, axis=1)
@@ -255,7 +245,7 @@ def rank_intervals(
     ranks = np.empty(drawn.shape, dtype=np.int32)
     np.put_along_axis(ranks, order, np.maximum.accumulate(first, axis=1), axis=1)
     ranks.sort(axis=0)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     best = ranks[int(np.floor(tail * (resamples - 1)))] + 1
     worst = ranks[int(np.ceil((1 - tail) * (resamples - 1)))] + 1
     return list(zip(best.tolist(), worst.tolist(), strict=True))

@@ -111,11 +111,11 @@ def draw_density(
         groups = np.array_split(known[np.argsort(density[known], kind="stable")], 6)
         groups = [group for group in groups if len(group)]
         x = [density[group].mean() for group in groups]
-        axes.plot(x, [row[group].mean() for group in groups], label=name, **_style(index, True))
+        axes.plot(x, [row[group].mean() for group in groups], label=name, **_style(index))
     axes.set_xlabel(f"{label}, mean of a sixth of the images")
     axes.set_ylabel("MAE, cells")
     axes.set_ylim(bottom=0)
-    _legend(figure, axes, len(part.cells))
+    _legend(axes, len(part.cells))
     return _save(figure, folder, f"density-{stem_of(part)}")
 
 
@@ -137,11 +137,11 @@ def draw_f1(
     figure, axes = _one(part, "F1 over the match radius")
     for index, (curve, name) in enumerate(zip(curves, part.labels(), strict=True)):
         if curve:
-            axes.plot(*zip(*curve, strict=True), label=name, **_style(index, True))
+            axes.plot(*zip(*curve, strict=True), label=name, **_style(index))
     axes.set_xlabel("match radius, px of the original image")
     axes.set_ylabel("F1")
     axes.set_ylim(0, 1)
-    _legend(figure, axes, len(part.cells))
+    _legend(axes, len(part.cells))
     return _save(figure, folder, f"f1-{stem_of(part)}")
 
 
@@ -220,17 +220,17 @@ def _one(part: GridResults, what: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _style(index: int, marked: bool) -> dict[str, Any]:
+def _style(index: int) -> dict[str, Any]:
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
-        "marker": _MARKS[index % len(_MARKS)] if marked else None,
+        "marker": _MARKS[index % len(_MARKS)],
         "markersize": 4,
         "linewidth": 1.3,
     }
 
 
-def _legend(figure: Figure, axes: Any, lines: int) -> None:
+def _legend(axes: Any, lines: int) -> None:
     """Beside the plot where it would cover it."""
     if lines > 5:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

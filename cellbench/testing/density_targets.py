@@ -36,9 +36,9 @@ def a_target_sums_to_its_points_everywhere(subject: PartSubject, *, margin_px: i
         torch.testing.assert_close(sums, wanted, rtol=0, atol=1e-4)
 
 
-def _dots(seed: int, number: int = 40, size: int = 64) -> Tensor:
+def _dots(seed: int, number: int = 40) -> Tensor:
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.integers(0, size, (number, 2)).astype(np.float32) + 0.5)
+    return torch.from_numpy(rng.integers(0, 64, (number, 2)).astype(np.float32) + 0.5)
 
 
 def _maps(

@@ -11,7 +11,7 @@ is done on the host behind one copy, such as matching, is run too.
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
 from typing import Any
@@ -37,6 +37,7 @@ from cellbench.plugin_index import entries
 from cellbench.testing.contract_claim import CannotCheckError, require
 
 DEVICE = torch.device("cuda", 0)
+_SIDE = 32  # of its images, px
 # What fake tensors raise where a number would have to be known.
 READS = (DataDependentOutputException, DynamicOutputShapeException)
 
@@ -107,26 +108,25 @@ def _moved(value: Tensor) -> Tensor:
     return fake
 
 
-def fake_images(side: int = 32, number: int = 2, *, sizes_are_known: bool = False) -> Images:
-    """Square images; the network input is twice as fine as the originals.
+def fake_images(*, sizes_are_known: bool = False) -> Images:
+    """Two square images; the network input is twice as fine as the originals.
 
     Where sizes are known, `tolist` gives them: to read them waits, but is no error.
     """
-    pixels = torch.empty(number, 3, side, side, device=DEVICE)
+    pixels = torch.empty(2, 3, _SIDE, _SIDE, device=DEVICE)
     pixels = pixels.to(memory_format=torch.channels_last)
-    sizes: Any = torch.empty(number, 2, dtype=torch.int64, device=DEVICE)
+    sizes: Any = torch.empty(2, 2, dtype=torch.int64, device=DEVICE)
     if sizes_are_known:
-        sizes.numbers = [[side, side]] * number
-    return Images(pixels, sizes, 2.0, [str(row) for row in range(number)])
+        sizes.numbers = [[_SIDE, _SIDE]] * 2
+    return Images(pixels, sizes, 2.0, ["0", "1"])
 
 
-def fake_batch(side: int = 32, cells: Sequence[int] = (20, 7)) -> Batch:
-    """A batch with so many cells an image, which are known on the host too."""
-    images = fake_images(side, len(cells))
+def fake_batch() -> Batch:
+    """Two images with their cells, which are known on the host too."""
     rng = np.random.default_rng(0)
-    on_host = [rng.uniform(0, side, (n, 2)).astype(np.float32) for n in cells]
-    points = [torch.empty(n, 2, device=DEVICE) for n in cells]
-    return Batch(images, points, on_host)
+    on_host = [rng.uniform(0, _SIDE, (cells, 2)).astype(np.float32) for cells in (20, 7)]
+    points = [torch.empty(own.shape, device=DEVICE) for own in on_host]
+    return Batch(fake_images(), points, on_host)
 
 
 def backward(loss: Tensor) -> None:

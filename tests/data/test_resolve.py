@@ -71,10 +71,9 @@ def test_the_simulator_stands_in_under_its_own_name_with_a_banner(said):
     assert "cellbench data import toy --from DIR" in banner
 
 
-@pytest.mark.parametrize("options", [{"strict": True}, {"strict": False, "allow_simulator": False}])
-def test_strict_stops_and_names_the_command_that_mends_it(said, options):
+def test_strict_stops_and_names_the_command_that_mends_it(said):
     with pytest.raises(UserError, match="cellbench data import toy --from DIR"):
-        resolve_set("toy", say=said.append, **options)
+        resolve_set("toy", strict=True, say=said.append)
     assert said == []
 
 
@@ -106,11 +105,6 @@ def test_a_failed_download_is_said_before_the_banner(said, monkeypatch):
         resolve_set("toy", strict=True, say=said.append)
 
 
-def test_offline_never_tries(said, monkeypatch):
-    offered(monkeypatch, lambda dataset: pytest.fail("tried to download"))
-    assert resolve_set("toy", strict=False, offline=True, say=said.append).name == "toy-sim"
-
-
 def test_an_unknown_name_offers_near_ones(said):
     with pytest.raises(UserError, match="did you mean 'toy'"):
         resolve_set("toyy", strict=False, say=said.append)
@@ -124,5 +118,5 @@ def test_a_simulator_has_the_protocol_of_what_it_stands_for(said):
 def test_a_set_without_simulator_is_asked_for_with_the_command_that_brings_it(said, monkeypatch):
     monkeypatch.setattr(ToySet, "simulator", "")
     with pytest.raises(UserError, match="toy is not on disk; `cellbench data import toy"):
-        resolve_set("toy", strict=False, offline=True, say=said.append)
+        resolve_set("toy", strict=False, say=said.append)
     assert said == []

@@ -19,8 +19,6 @@ from cellbench.data.point_conventions import MASK_PIXELS
 from cellbench.errors import UserError
 from cellbench.structures import no_points
 
-PROGRAM = "a dot picture or a mask"
-
 DOTS = "Each marked pixel is one cell."
 MARKS = "Each mark of {pixels} pixels is one cell."
 OBJECTS = "Each object is one cell; two that touch would be one."

@@ -13,7 +13,7 @@ from cellbench.reports.site.experiment_pages import (
     write_experiment_page,
     write_method_page,
 )
-from cellbench.reports.site.image_pages import pictures_of, write_image_pages
+from cellbench.reports.site.image_pages import is_public, pictures_of, write_image_pages
 from cellbench.reports.site.kept_results import pairs_of, rows_by_split
 from cellbench.reports.site.overview_page import write_overview
 from cellbench.reports.site.page_writer import PageWriter
@@ -53,8 +53,6 @@ def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) 
     Raises:
         UserError: records cannot be read, or the folder holds something else or cannot be written.
     """
-    from cellbench.reports.site.image_pages import is_public
-
     writer = PageWriter.open(out)
     results = read_results(stores)
     private: list[str] = []

@@ -36,7 +36,7 @@ def raw(tmp_path):
 def test_it_is_there_without_data_or_network(home):
     assert is_on_disk("nuclei")
     said = []
-    stored = resolve_set("nuclei", strict=True, offline=True, say=said.append)
+    stored = resolve_set("nuclei", strict=True, say=said.append)
     counts = np.array([entry.count for entry in stored.manifest.entries])
     assert len(stored) == 334
     assert (round(counts.mean(), 1), round(counts.std(), 1)) == (28.6, 21.3)
