@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 import cellbench
-from cellbench.counting.count_tables import Counted, CountTables
+from cellbench.counting.count_rows import Counted
+from cellbench.counting.count_tables import CountTables
 from cellbench.counting.trained_counter import load_counter
 from cellbench.records.trained_runs import find_trained
 from cellbench.structures import Prediction

@@ -111,14 +111,8 @@ def count_agreement(counts: str | Path = "counts") -> "Agreement":
     Raises:
         UserError: the folder holds no counts, or a file in it is damaged.
     """
-    from cellbench.counting.annotator_agreement import agreement
-    from cellbench.counting.corrections import CorrectionLog, annotators_of
+    from cellbench.counting.annotator_agreement import agreement, open_logs
     from cellbench.counting.counted_folder import read_counted
 
-    folder = Path(counts)
-    counted = read_counted(folder)
-    logs = {
-        name or "corrected": CorrectionLog.open(folder, name, counted.hashes)
-        for name in annotators_of(folder)
-    }
-    return agreement(counted, logs)
+    counted = read_counted(Path(counts))
+    return agreement(counted, open_logs(counted))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellbench.counting.corrections import CorrectionLog, apply_changes
+from cellbench.counting.corrections import CorrectionLog, annotators_of, apply_changes
 from cellbench.counting.counted_folder import CountedFolder
 from cellbench.metrics.counting import bland_altman
 
@@ -49,6 +49,18 @@ class Agreement:
     counters: tuple[str, ...]
     counts: Mapping[str, tuple[float | None, ...]]
     pairs: tuple[PairAgreement, ...]
+
+
+def open_logs(counted: CountedFolder) -> dict[str, CorrectionLog]:
+    """The changes of everybody who corrected a folder; "corrected" made those without a name.
+
+    Raises:
+        UserError: a file of them is damaged.
+    """
+    return {
+        name or "corrected": CorrectionLog.open(counted.folder, name, counted.hashes)
+        for name in annotators_of(counted.folder)
+    }
 
 
 def agreement(counted: CountedFolder, logs: Mapping[str, CorrectionLog]) -> Agreement:

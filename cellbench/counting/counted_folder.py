@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.counting.corrections import CorrectedPicture
+from cellbench.counting.count_rows import POINT_HEAD
 from cellbench.counting.count_tables import COUNTS, METHOD, POINTS
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import AS_THEY_COME, ReadOptions
@@ -20,7 +21,6 @@ from cellbench.files.reading import read_file, read_json
 
 _COUNT_COLUMNS = ("image", "count", "width_px", "height_px", "points", "sha256")
 _OPTIONAL = ("um_per_px", "low90", "high90")
-_POINT_COLUMNS = ("image", "x_px", "y_px", "score")
 _LARGEST_SIDE_PX = 2**26
 
 
@@ -107,7 +107,7 @@ def read_counted(folder: Path) -> CountedFolder:
     if len(cells) < len(lines):
         raise UserError(f"{folder / COUNTS} lists a picture twice; count it again.")
     wanted = any(line["points"] for _, line in lines)
-    for number, line in _table(folder / POINTS, _POINT_COLUMNS) if wanted else []:
+    for number, line in _table(folder / POINTS, POINT_HEAD) if wanted else []:
         if line["image"] in cells:
             where = f"Line {number} of {folder / POINTS}"
             score = _number(line["score"], where) if line["score"] else math.nan

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cellbench.counting.count_tables import Counted
+from cellbench.counting.count_rows import Counted
 from cellbench.data.splits import EVERYTHING, holds_out
 from cellbench.ranking.clusters import cluster_names, cluster_word
 from cellbench.records.expected_error import cross_validated_error

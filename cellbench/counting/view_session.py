@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.counting.annotator_agreement import agreement
+from cellbench.counting.annotator_agreement import agreement, open_logs
 from cellbench.counting.corrected_set import moved_file
 from cellbench.counting.corrected_tables import write_corrected_tables
 from cellbench.counting.corrections import (
@@ -16,7 +16,6 @@ from cellbench.counting.corrections import (
     REMOVED,
     CorrectedPicture,
     CorrectionLog,
-    annotators_of,
     apply_changes,
 )
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
@@ -201,12 +200,7 @@ class ViewSession:
     def agreement(self) -> dict[str, Any]:
         """How far the method and all people of the folder agree."""
         with self._lock:
-            logs = {
-                name or "corrected": CorrectionLog.open(
-                    self.counted.folder, name, self.counted.hashes
-                )
-                for name in annotators_of(self.counted.folder)
-            }
+            logs = open_logs(self.counted)
         found = agreement(self.counted, logs)
         return {
             "counters": found.counters,
@@ -225,8 +219,9 @@ class ViewSession:
         picture = self._picture(index)
         with self._lock:
             if index not in self._tiles:
+                path = moved_file(picture, self._folder)
                 self._tiles[index] = PictureTiles(
-                    self._path(picture), sha256=picture.sha256, reading=self.counted.reading
+                    path, sha256=picture.sha256, reading=self.counted.reading
                 )
                 while len(self._tiles) > _OPEN_PICTURES:
                     self._tiles.popitem(last=False)
@@ -283,10 +278,6 @@ class ViewSession:
         if stamp is None or stamp != self._regions_stamp:
             self._regions = read_regions(self.counted.folder)
             self._regions_stamp = stamp
-
-    def _path(self, picture: CountedPicture) -> Path:
-        """Where the picture is: where it was counted, else by its name in the folder given."""
-        return moved_file(picture, self._folder)
 
 
 def _density(picture: CountedPicture, cells: float, area_px: float) -> float | None:

@@ -7,10 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cellbench.data.images import TooLarge
-from cellbench.files.limits import PICTURE
-from cellbench.files.reading import megabytes
-
 
 class CannotDecodeError(Exception):
     """A reader has no decoder for a file; another one may have."""
@@ -63,18 +59,3 @@ class Raster(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close what is open."""
-
-
-def too_large(name: str, size: tuple[int, int], needed: int, format_: str) -> None:
-    """Refuse a picture that would take more memory than one may.
-
-    Raises:
-        TooLarge: it would.
-    """
-    if needed > PICTURE.size:
-        raise TooLarge(
-            f"{name} has {size[0]}x{size[1]} px and would take {megabytes(needed)} of memory, more "
-            f"than the {megabytes(PICTURE.size)} of one picture; cut it into tiles, or "
-            f"{PICTURE.mend}.",
-            format_,
-        )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from cellbench.data.decoded import Decoded, Raster, too_large
-from cellbench.data.images import check_png_sums, open_header, png_chunks
+from cellbench.data.decoded import Decoded, Raster
+from cellbench.data.images import check_memory, check_png_sums, open_header, png_chunks
 from cellbench.errors import UserError
 
 _ORIENTATION = 0x0112
@@ -60,7 +60,7 @@ class PlainRaster(Raster):
             check_png_sums(self._stream)
         deep = None if self.axes else _deep_colour(self._stream, image)
         if deep is not None:
-            too_large(self.name, self.size, self.size[0] * self.size[1] * 32, image.format or "")
+            check_memory(self.name, self.size, self.size[0] * self.size[1] * 32, image.format or "")
             return _split(_decode_deep(self._stream, deep))
         if self.axes:
             image.seek(index.get("I", 0))

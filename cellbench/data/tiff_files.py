@@ -8,7 +8,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.decoded import CannotDecodeError, Decoded, Raster, too_large
+from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
+from cellbench.data.images import check_memory
 from cellbench.data.photometric import coloured, from_cmyk, greatest, inverted
 from cellbench.data.pixel_sizes import tiff_pixel_size
 from cellbench.data.tiff_series import channel_names, main_series
@@ -177,7 +178,7 @@ class TiffRaster(Raster):
     def _refuse_large(self, numbers: int) -> None:
         width, height = self.size
         stored = numbers * np.dtype(self.page.dtype).itemsize
-        too_large(self.name, (width, height), width * height * 12 + 2 * stored, "TIFF")
+        check_memory(self.name, (width, height), width * height * 12 + 2 * stored, "TIFF")
 
     def _check_kind(self) -> None:
         page, name = self.page, self.page.photometric.name

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.data.decoded import Decoded, Raster, too_large
+from cellbench.data.decoded import Decoded, Raster
+from cellbench.data.images import check_memory
 from cellbench.errors import UserError
 
 # First bytes, title, and the extra whose packages read it.
@@ -94,7 +95,7 @@ class VendorRaster(Raster):
             self._image.set_scene(self._image.scenes[index["I"]])
         dims = self._image.dims
         samples = 3 if self.colour else 1
-        too_large(self.name, self.size, int(dims.Y) * int(dims.X) * samples * 20, "vendor")
+        check_memory(self.name, self.size, int(dims.Y) * int(dims.X) * samples * 20, "vendor")
         wanted = {letter: index.get(letter, 0) for letter in "TCZ"}
         order = "YXS" if self.colour else "YX"
         values = np.asarray(self._image.get_image_dask_data(order, **wanted).compute())

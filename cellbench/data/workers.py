@@ -30,7 +30,7 @@ _CORES_EACH = 4
 _NO_POOL = (BrokenProcessPool, PicklingError, AttributeError, TypeError, OSError)
 
 
-def choose_workers(wanted: int | None, *, on_gpu: bool, cores: int | None = None) -> int:
+def choose_workers(wanted: int | None, *, on_gpu: bool) -> int:
     """How many processes prepare batches.
 
     Args:
@@ -38,11 +38,10 @@ def choose_workers(wanted: int | None, *, on_gpu: bool, cores: int | None = None
             serves; beside a GPU Python's lock would have that thread and the training wait for
             each other, so that processes serve where there are cores for them.
         on_gpu: where the network is.
-        cores: that this run may use; None looks for them.
     """
     if wanted is not None or not on_gpu:
         return wanted or 0
-    return min(_MOST, (cores or cores_of_run()) // _CORES_EACH)
+    return min(_MOST, cores_of_run() // _CORES_EACH)
 
 
 def cores_of_run() -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cellbench.counting.count_tables import Counted
+from cellbench.counting.count_rows import Counted
 from cellbench.counting.doubt_sentences import expected_error_text, sum_text, table_doubts
 from cellbench.ranking.statistics import intervals
 from cellbench.records.kept_models import find_model

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cellbench.data import workers
 from cellbench.data.workers import by_processes, choose_workers, cores_of_run
 from cellbench.errors import UserError
 
@@ -124,8 +125,9 @@ def test_a_worker_process_does_not_load_torch():
         (None, True, 64, 4), (0, True, 64, 0), (3, False, 1, 3),
     ],
 )  # fmt: skip
-def test_processes_are_chosen_by_device_and_cores(wanted, on_gpu, cores, expected):
-    assert choose_workers(wanted, on_gpu=on_gpu, cores=cores) == expected
+def test_processes_are_chosen_by_device_and_cores(wanted, on_gpu, cores, expected, monkeypatch):
+    monkeypatch.setattr(workers, "cores_of_run", lambda: cores)
+    assert choose_workers(wanted, on_gpu=on_gpu) == expected
 
 
 def test_a_run_of_several_counts_its_share_of_the_cores(monkeypatch):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbench import paths
-from cellbench.data.images import decode_image
+from cellbench.data.kept_pictures import keep_picture
 from cellbench.data.manifests import OwnFacts
 from cellbench.data.own_sets.contradictions import (
     check_agreement,
@@ -30,8 +29,6 @@ from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
-from cellbench.files.limits import FILE
-from cellbench.files.reading import read_file
 from cellbench.files.writing import safe_id
 from cellbench.registry import DATASETS, SIMULATORS
 from cellbench.structures import Points, no_points
@@ -282,12 +279,10 @@ def keep_set(
     *,
     force: bool = False,
     beside: Mapping[str, bytes] | None = None,
-    progress: Progress | None = None,
 ) -> StoredSet:
     """Keep an understood folder as a set in `$CELLBENCH_HOME`, with its config.
 
-    The bytes of a plain 8-bit picture are kept unchanged; of another one (16 bits, a plane of a
-    stack, turned by its orientation) the pixels as they were read are.
+    Of its pictures see `keep_picture`.
 
     Raises:
         UserError: a set of the name is there; a picture is gone; the disk is full.
@@ -304,35 +299,18 @@ def keep_set(
             paths.SET_CONFIG: (json.dumps(config, indent=1) + "\n").encode("ascii"),
         },
         force=force,
-        progress=progress,
-        total=len(folder.pictures),
     )
 
 
 def _items(folder: UnderstoodFolder) -> Iterator[NewItem]:
     for picture in folder.pictures:
-        try:
-            data = read_file(picture.path, most=FILE.size)
-        except OSError as error:
-            raise UserError(
-                f"{picture.path} cannot be read ({error.strerror}); see its rights."
-            ) from error
-        pixels = read_whole(picture.path, folder.options).pixels
-        plain = _is_decoded_to(data, pixels, picture.path)
+        kept = keep_picture(picture.path, folder.options)
         yield NewItem(
             image_id=picture.image_id,
-            picture=data if plain else pixels,
-            suffix=picture.path.suffix.lower() if plain else ".png",
-            size=picture.size,
+            picture=kept.picture,
+            suffix=kept.suffix,
+            size=kept.size,
             points=picture.points,
             count=picture.count if folder.facts.counts_only else None,
             group=picture.group,
         )
-
-
-def _is_decoded_to(data: bytes, pixels: NDArray[np.uint8], path: Path) -> bool:
-    """Whether a set that holds the file's bytes would give these pixels."""
-    try:
-        return np.array_equal(decode_image(data, name=str(path)), pixels)
-    except UserError:  # only the reader of pictures as they come has its format
-        return False

@@ -300,7 +300,7 @@ def test_a_killed_import_leaves_no_set(folder, pictures, home, monkeypatch):
     (folder / understood.pictures[-1].path.name).unlink()
     from cellbench.data.own_sets.own_import import keep_set
 
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="does not exist"):
         keep_set(understood)
     assert own_sets() == []
 
