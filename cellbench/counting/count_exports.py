@@ -5,12 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cellbench.counting.count_rows import Counted
 from cellbench.counting.count_tables import CountTables
 from cellbench.counting.point_exports import WRITERS
-from cellbench.data.large import LargePicture, open_picture
+from cellbench.data.large import LargePicture, Pixels, open_picture
 from cellbench.data.planes import FIRST_PLANE, StackPlane
 from cellbench.data.reader import ReadOptions, plane_of
 from cellbench.files.writing import write_atomically
@@ -58,7 +57,9 @@ class Exporter:
         for name, found in tables.found(lacking).items():
             self.write(tables.done[name], found, known[name])
 
-    def write(self, counted: Counted, found: Prediction, path: Path, pixels: Any = None) -> None:
+    def write(
+        self, counted: Counted, found: Prediction, path: Path, pixels: Pixels | None = None
+    ) -> None:
         """Write the files of a picture; none for a method without points.
 
         Args:

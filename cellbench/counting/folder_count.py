@@ -32,7 +32,7 @@ from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
-from cellbench.data.large import LargePicture, full_size, open_picture
+from cellbench.data.large import LargePicture, OpenedPicture, Pixels, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.data.pipeline import look_ahead
 from cellbench.data.reader import RULE
@@ -271,7 +271,7 @@ def _count_new(
     # From the errors on pictures that the method was not trained on.
     intervals = count_intervals(*held_out_counts(run.record, run.weights.parent))
 
-    def read(name: str) -> tuple[str, Any]:
+    def read(name: str) -> tuple[str, OpenedPicture | UserError]:
         try:
             factor = counter.input_scale * scale
             picture = open_picture(files[name], request.reading, factor=factor)
@@ -281,7 +281,7 @@ def _count_new(
             looks.append(measure_appearance(picture.pixels))
         return name, picture
 
-    def write(counted: Counted, found: Prediction, path: Path, pixels: Any) -> None:
+    def write(counted: Counted, found: Prediction, path: Path, pixels: Pixels) -> None:
         exporter.write(counted, tables.add(counted, found), path, pixels)
 
     with display.task("counting", sum(areas.values())) as advance, write_behind() as begin:

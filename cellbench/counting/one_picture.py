@@ -1,12 +1,12 @@
 """One picture: its cells, and its line in the table."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellbench.counting.count_rows import Counted
-from cellbench.data.large import LargePicture
+from cellbench.data.large import LargePicture, OpenedPicture
 from cellbench.engine.work_progress import Advance
 from cellbench.errors import UserError
 from cellbench.files.limits import PICTURE
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def count_picture(
-    counter: "TrainedCounter", picture: Any, name: str, scale: float, advance: Advance
+    counter: "TrainedCounter", picture: OpenedPicture, name: str, scale: float, advance: Advance
 ) -> Prediction:
     """Count the cells of a picture.
 
@@ -52,7 +52,7 @@ def count_picture(
 def line_of(
     name: str,
     sha256: str,
-    picture: Any,
+    picture: OpenedPicture,
     found: Prediction,
     um_per_px: float | None,
     intervals: CountIntervals | None,
@@ -67,8 +67,9 @@ def line_of(
         um_per_px: edge of a pixel, micrometres; what the file states where it is None.
         intervals: that a count gets; None for none.
     """
-    step = getattr(picture.pixels, "downsample", 1.0)
-    height, width = (round(edge * step) for edge in picture.pixels.shape[:2])
+    pixels = picture.pixels
+    step = pixels.downsample if isinstance(pixels, LargePicture) else 1.0
+    height, width = (round(edge * step) for edge in pixels.shape[:2])
     notes, size_um = list(picture.notes), picture.pixel_size_um
     edge = um_per_px
     if size_um is not None:

@@ -2,13 +2,12 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellbench.data.large import open_picture
+from cellbench.data.large import Pixels, open_picture
 from cellbench.data.reader import AS_THEY_COME, ReadOptions
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
@@ -47,7 +46,7 @@ class PictureTiles:
             ) from error
         if not same:
             raise UserError(f"{path} has changed since it was counted; count it again.")
-        self._pixels: Any = open_picture(path, reading).pixels
+        self._pixels = open_picture(path, reading).pixels
         self.size = (int(self._pixels.shape[1]), int(self._pixels.shape[0]))
         self._copy: NDArray[np.uint8] | None = None
 
@@ -61,10 +60,10 @@ class PictureTiles:
         left, top = column * across, row * across
         if not (0 <= level < MOST_LEVELS and 0 <= left < self.size[0] and 0 <= top < self.size[1]):
             raise UserError(f"There is no tile {level}/{column}/{row}.")
+        source: Pixels = self._pixels
+        scale = 1
         if level >= _COPIED_LEVEL:
             source, scale = self._small(), 1 << _COPIED_LEVEL
-        else:
-            source, scale = self._pixels, 1
         part = source[
             top // scale : (top + across) // scale, left // scale : (left + across) // scale, :
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from cellbench.config.part_options import check_foreign_parts
 from cellbench.counting.tiles import Tile, part_of_sum, release_freed_memory, tiles
 from cellbench.data.contracts import Picture, Transform
+from cellbench.data.large import Pixels
 from cellbench.data.pipeline import prepared_pixels
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine.assembly import make_transform
@@ -47,7 +49,7 @@ class TrainedCounter:
 
     def count(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: Pixels,
         *,
         scale: float = 1.0,
         name: str = "",
@@ -62,7 +64,7 @@ class TrainedCounter:
         proportion to the picture's area in px of such images.
 
         Args:
-            pixels: (H, W, 3) uint8 RGB.
+            pixels: (H, W, 3) uint8 RGB; a large picture only where there are no transforms.
             scale: px that a cell should have per px that it has: 2 where the picture's cells are
                 half as wide as those that the method was trained on.
             name: of the picture, for messages.
@@ -74,7 +76,9 @@ class TrainedCounter:
         Raises:
             UserError: the picture is too large for a method that gives a number and no places.
         """
-        prepared = prepared_pixels(Picture(pixels, no_points()), self.transforms)
+        # Resampling asks a large picture for its shape and for windows, as it does an array.
+        whole = Picture(cast(NDArray[np.uint8], pixels), no_points())
+        prepared = prepared_pixels(whole, self.transforms)
         factor = self.input_scale * scale
         height, width = (scaled_length(edge, factor) for edge in pixels.shape[:2])
         grid = tiles((width, height))

@@ -35,7 +35,7 @@ def known_summary(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     kept = record.get("training_pictures")
     if is_summary(kept):
-        return dict(kept)  # type: ignore[arg-type]
+        return dict(kept)
     name = record["dataset"]
     try:
         if not is_on_disk(name):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +186,7 @@ def counter_of(
 def _of_picture(counted: CountedFolder, picture: CountedPicture, path: Path, count: Count) -> float:
     if not path.is_file() or sha256_file(path) != picture.sha256:
         raise UserError(f"{path} is gone or has changed since it was counted.")
-    pixels: Any = open_picture(path, counted.reading).pixels
+    pixels = open_picture(path, counted.reading).pixels
     if isinstance(pixels, LargePicture):
         pixels.close()
         raise UserError("it is read in tiles, and cannot be turned.")

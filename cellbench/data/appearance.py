@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def width_of(look: Appearance, polarity: int) -> float | None:
     return look.bright_px if polarity == 1 else look.dark_px
 
 
-def is_summary(value: Any) -> bool:
+def is_summary(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a record's entry is a summary as `training_summary` makes it."""
 
     def three(numbers: Any) -> bool:

@@ -15,7 +15,6 @@ from cellbench.data.planes import choose_planes, sample_of
 from cellbench.data.reader import (
     AS_THEY_COME,
     ReadOptions,
-    ReadPicture,
     choice_of_planes,
     finite,
     picture_number,
@@ -221,18 +220,22 @@ def _read_layout(page: Any) -> _Layout:
     )
 
 
+Pixels = NDArray[np.uint8] | LargePicture
+"""(H, W, 3) uint8 RGB, in memory or read part by part."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedPicture:
     """A picture in memory, or what reads it part by part.
 
     Attributes:
-        pixels: as `ReadPicture.pixels`, or a `LargePicture`; (H, W, 3).
+        pixels: (H, W, 3) uint8 RGB.
         range: the numbers that became 0 and 255.
         pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
         notes: what was decided, in words.
     """
 
-    pixels: NDArray[np.uint8] | LargePicture
+    pixels: Pixels
     range: tuple[float, float]
     pixel_size_um: tuple[float, float] | None
     notes: tuple[str, ...]
@@ -240,7 +243,7 @@ class OpenedPicture:
 
 def open_picture(
     path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
-) -> OpenedPicture | ReadPicture:
+) -> OpenedPicture:
     """Read a picture or, where it does not fit, prepare to read it part by part.
 
     Args:
@@ -255,7 +258,8 @@ def open_picture(
     if needs_openslide(path):
         return _in_parts(Slide(path, options, factor=factor))
     try:
-        return read_whole(path, options)
+        read = read_whole(path, options)
+        return OpenedPicture(read.pixels, read.range, read.pixel_size_um, read.notes)
     except TooLarge as error:
         if error.format != "TIFF":
             raise

@@ -31,6 +31,7 @@ from cellbench.engine.training import TrainingStep
 from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
+from cellbench.models.counter import CellCounter
 
 # The part of the measuring time that steps may take.
 _STEPS_SHARE = 0.75
@@ -264,7 +265,7 @@ def count_pixels(images: Labelled) -> list[int]:
     return [array.shape[0] * array.shape[1] for data, _ in images for array in data["arrays"]]
 
 
-def _copied(prepared: Prepared, training: Training) -> Any:
+def _copied(prepared: Prepared, training: Training) -> CellCounter:
     """A counter of the same weights, for trial steps."""
     try:
         return copy.deepcopy(training.counter)

@@ -1,7 +1,7 @@
 """What counters share whose candidates have scores: one threshold, chosen on validation."""
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -87,8 +87,7 @@ def original_points(points: Tensor, images: Images, row: int) -> NDArray[np.floa
     """
     edge = images.sizes[row].to(points.dtype) / images.scale
     last = torch.nextafter(edge, torch.zeros_like(edge))  # half-open
-    moved: Any = (points / images.scale).clamp_min(0).minimum(last)
-    return moved.float().cpu().numpy()
+    return (points / images.scale).clamp_min(0).minimum(last).float().cpu().numpy()
 
 
 def full_precision(device: torch.device) -> torch.autocast:
