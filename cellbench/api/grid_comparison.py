@@ -142,7 +142,7 @@ def compare(
 
     if isinstance(datasets, str):  # as --datasets takes it
         datasets = [name.strip() for name in datasets.split(",")]
-    wish = GridOverrides(
+    grid_overrides = GridOverrides(
         datasets=tuple(datasets),
         splits=_whole("splits", splits),
         seeds=_whole("seeds", seeds),
@@ -156,7 +156,7 @@ def compare(
     return Comparison(
         run_grid(
             grid,
-            wish,
+            grid_overrides,
             paths.store(store).absolute(),
             where,
             dry_run=dry_run,

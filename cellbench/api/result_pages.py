@@ -74,13 +74,13 @@ def report(
     from cellbench.sweeps.grid_run import finished_part
     from cellbench.sweeps.plan import make_plan
 
-    wish = GridOverrides(
+    grid_overrides = GridOverrides(
         datasets=tuple(datasets),
         splits=tuple(splits),
         seeds=tuple(seeds),
         protocol=protocol or "",
     )
-    plan = make_plan(load_grid(grid), wish, paths.store(store).absolute())
+    plan = make_plan(load_grid(grid), grid_overrides, paths.store(store).absolute())
     parts = [
         ReportPart(part.grid.name, part.grid.title, part.grid.layout, finished_part(part).done)
         for part in plan.parts

@@ -1,6 +1,7 @@
 """Looking at counts in a browser, and correcting them."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,16 +66,15 @@ def view(
     folder = Path(counts)
     counted = read_counted(folder)
     name = log_name(annotator)
-    try:
-        with writing(folder / name, elsewhere="--out of count"):
-            lock = locked(folder / f".{name}.lock", wait=False)
-            lock.__enter__()
-    except Busy as busy:
-        raise UserError(
-            f"Another viewer of {folder} is open; close it, or give your changes a name with "
-            f"--annotator{busy.hint}."
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            with writing(folder / name, elsewhere="--out of count"):
+                stack.enter_context(locked(folder / f".{name}.lock", wait=False))
+        except Busy as busy:
+            raise UserError(
+                f"Another viewer of {folder} is open; close it, or give your changes a name with "
+                f"--annotator{busy.hint}."
+            ) from None
         place, order = None if pictures is None else Path(pictures), ""
         if next_useful:
             from cellbench.counting.corrected_set import moved_file
@@ -98,8 +98,6 @@ def view(
         with ViewServer(session, port=port) as server:
             ready(server)
             server.serve_forever()
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def count_agreement(counts: str | Path = "counts") -> "Agreement":

@@ -1,7 +1,5 @@
 """`cellbench data fetch`: download published data sets."""
 
-from types import TracebackType
-
 import click
 from rich.console import Console
 from rich.progress import (
@@ -83,12 +81,7 @@ class _Bars:
     def __enter__(self) -> "_Bars":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop()
 
     def bytes(self, done: int, total: int | None) -> None:

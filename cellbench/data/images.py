@@ -60,9 +60,20 @@ class TooLarge(UserError):
         format: of its file, as Pillow calls it.
     """
 
-    def __init__(self, message: str, format_: str) -> None:
-        """Keep the format."""
-        super().__init__(message)
+    def __init__(self, name: str, size: tuple[int, int], needed: int, format_: str) -> None:
+        """Say so.
+
+        Args:
+            name: of the file.
+            size: (width, height), px.
+            needed: bytes.
+            format_: see `format`.
+        """
+        super().__init__(
+            f"{name} has {size[0]}x{size[1]} px and would take {megabytes(needed)} of memory, more "
+            f"than the {megabytes(PICTURE.size)} of one picture; cut it into tiles, or "
+            f"{PICTURE.mend}."
+        )
         self.format = format_
 
 
@@ -181,27 +192,6 @@ def open_header(stream: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def check_memory(name: str, size: tuple[int, int], needed: int, format_: str) -> None:
-    """Refuse a picture that would take more memory than one may.
-
-    Args:
-        name: of its file, for the message.
-        size: (width, height), px.
-        needed: bytes.
-        format_: of its file, see `TooLarge`.
-
-    Raises:
-        TooLarge: it would.
-    """
-    if needed > PICTURE.size:
-        raise TooLarge(
-            f"{name} has {size[0]}x{size[1]} px and would take {megabytes(needed)} of memory, more "
-            f"than the {megabytes(PICTURE.size)} of one picture; cut it into tiles, or "
-            f"{PICTURE.mend}.",
-            format_,
-        )
-
-
 def _check_size(image: Image.Image, name: str, *, plain: bool, scans: int) -> None:
     width, height = image.size
     pixels = width * height
@@ -209,7 +199,8 @@ def _check_size(image: Image.Image, name: str, *, plain: bool, scans: int) -> No
         raise UserError(f"{name} has no pixels ({width}x{height}); get a fresh copy of it.")
     buffers = _COEFFICIENTS if scans > 1 else _WHOLE_BUFFERS.get(image.format or "", 0)
     needed = pixels * max(_USED, _STORED.get(image.mode, 4) + 3 + buffers)
-    check_memory(name, image.size, needed, image.format or "")
+    if needed > PICTURE.size:
+        raise TooLarge(name, image.size, needed, image.format or "")
     if scans > _MOST_SCANS or scans * pixels > _MOST_SCANNED_PIXELS:
         raise UserError(
             f"{name} is a JPEG of {width}x{height} px in {scans} scans, which would take minutes "

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from cellbench.data.decoded import Decoded, Raster
-from cellbench.data.images import check_memory, check_png_sums, open_header, png_chunks
+from cellbench.data.images import TooLarge, check_png_sums, open_header, png_chunks
 from cellbench.errors import UserError
+from cellbench.files.limits import PICTURE
 
 _ORIENTATION = 0x0112
 _MOST_FRAMES = 2000
@@ -60,7 +61,9 @@ class PlainRaster(Raster):
             check_png_sums(self._stream)
         deep = None if self.axes else _deep_colour(self._stream, image)
         if deep is not None:
-            check_memory(self.name, self.size, self.size[0] * self.size[1] * 32, image.format or "")
+            needed = self.size[0] * self.size[1] * 32
+            if needed > PICTURE.size:
+                raise TooLarge(self.name, self.size, needed, image.format or "")
             return _split(_decode_deep(self._stream, deep))
         if self.axes:
             image.seek(index.get("I", 0))

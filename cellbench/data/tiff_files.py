@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
-from cellbench.data.images import check_memory
+from cellbench.data.images import TooLarge
 from cellbench.data.photometric import coloured, from_cmyk, greatest, inverted
 from cellbench.data.pixel_sizes import tiff_pixel_size
 from cellbench.data.tiff_series import channel_names, main_series
 from cellbench.errors import UserError
+from cellbench.files.limits import PICTURE
 
 # Samples of a pixel by photometric interpretation; others are none that can be counted.
 _SAMPLES = {
@@ -178,7 +179,9 @@ class TiffRaster(Raster):
     def _refuse_large(self, numbers: int) -> None:
         width, height = self.size
         stored = numbers * np.dtype(self.page.dtype).itemsize
-        check_memory(self.name, (width, height), width * height * 12 + 2 * stored, "TIFF")
+        needed = width * height * 12 + 2 * stored
+        if needed > PICTURE.size:
+            raise TooLarge(self.name, (width, height), needed, "TIFF")
 
     def _check_kind(self) -> None:
         page, name = self.page, self.page.photometric.name

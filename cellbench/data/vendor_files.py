@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cellbench.data.decoded import Decoded, Raster
-from cellbench.data.images import check_memory
+from cellbench.data.images import TooLarge
 from cellbench.errors import UserError
+from cellbench.files.limits import PICTURE
 
 # First bytes, title, and the extra whose packages read it.
 _READ = {
@@ -95,7 +96,9 @@ class VendorRaster(Raster):
             self._image.set_scene(self._image.scenes[index["I"]])
         dims = self._image.dims
         samples = 3 if self.colour else 1
-        check_memory(self.name, self.size, int(dims.Y) * int(dims.X) * samples * 20, "vendor")
+        needed = int(dims.Y) * int(dims.X) * samples * 20
+        if needed > PICTURE.size:
+            raise TooLarge(self.name, self.size, needed, "vendor")
         wanted = {letter: index.get(letter, 0) for letter in "TCZ"}
         order = "YXS" if self.colour else "YX"
         values = np.asarray(self._image.get_image_dask_data(order, **wanted).compute())

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
         scale = config.data.input_scale
         images = PreparedImages(images, [make_transform(o, scale) for o in config.data.prepare])
     return Prepared(
-        **{entry.name: getattr(found, entry.name) for entry in fields(FoundRun)},
+        **vars(found),
         device=device,
         precision=precision,
         processes=join_processes(device),

@@ -12,11 +12,10 @@ from torch import nn
 from cellbench.errors import RunError, UserError
 from cellbench.files.locks import HELD
 from cellbench.files.writing import sync
-from cellbench.records.run_files import WEIGHTS
+from cellbench.records.run_files import PLAN
 
 LAST = "last.pth"
 FORMAT = 2  # of a checkpoint; 1 was that of mmengine's Runner
-BEST = WEIGHTS
 
 
 def replace_file(temporary: Path, final: Path) -> None:
@@ -101,7 +100,7 @@ def clear(folder: Path, *, resume: bool, say: Callable[[str], None]) -> None:
     elif resume:
         return
     for path in folder.iterdir():
-        if path.name in ("lock", f"lock{HELD}", "plan.json"):
+        if path.name in ("lock", f"lock{HELD}", PLAN):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -15,7 +15,7 @@ from cellbench.experiment import Experiment
 from cellbench.files.writing import write_atomically
 from cellbench.records.finished import Finished
 from cellbench.records.record_file import read_record, records_folder
-from cellbench.records.run_files import RECORD, WEIGHTS
+from cellbench.records.run_files import PLAN, RECORD, WEIGHTS
 from cellbench.records.trained_runs import weights_match_record
 
 
@@ -144,7 +144,7 @@ def find_finished(found: FoundRun) -> Outcome | None:
         known = weights["sha256"] in finished.weights_files.values()
     folder = replace(found.experiment, weights=weights["sha256"]).folder(found.store)
     if found.experiment.config.schedule.budget_s is not None:
-        planned = request.resume and (folder / "plan.json").is_file()
+        planned = request.resume and (folder / PLAN).is_file()
         known = known and planned and weights_match_record(folder / WEIGHTS, record)
     return finished_outcome(record, file, folder) if known else None
 

@@ -30,6 +30,7 @@ from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
 from cellbench.files.locks import hold
 from cellbench.records.record_file import find_record, read_record
+from cellbench.records.run_files import WEIGHTS
 
 
 def run(
@@ -99,7 +100,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
             display.stop()
         if not main:
             return Outcome(folder, state.best_mae)
-        checkpoints.load_weights(counter, folder / checkpoints.BEST)
+        checkpoints.load_weights(counter, folder / WEIGHTS)
         if training.validation is None:
             _choose_on_training(prepared, training, state)
         if request.no_test:
@@ -123,7 +124,7 @@ def _choose_on_training(prepared: Prepared, training: Training, state: TrainingS
         precision=training.precision,
         fold=prepared.fold,
     )
-    checkpoints.save_weights(training.counter, training.folder / checkpoints.BEST)
+    checkpoints.save_weights(training.counter, training.folder / WEIGHTS)
     mae = state.best_mae
     state.keep_choices(found)
     state.best_mae = mae  # of validation images there are none

@@ -12,6 +12,7 @@ from cellbench.engine.stages import spans
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.files.writing import write_atomically
 from cellbench.models.counter import Stage
+from cellbench.records.run_files import PLAN
 
 ONE_STAGE = (Stage("training"),)
 
@@ -156,7 +157,7 @@ def read_plan(
 ) -> Plan | None:
     """The plan that an earlier start of this run fixed; None if it did not get there."""
     try:
-        kept = read_json(folder / "plan.json", most=MAX_SMALL_BYTES)
+        kept = read_json(folder / PLAN, most=MAX_SMALL_BYTES)
         iterations, looks = kept["iterations"], kept["validations"]
         took = kept["measured"]
         took = StepTimings(**took | {"stage_s": tuple(took.get("stage_s", ()))})
@@ -187,4 +188,4 @@ def keep_plan(folder: Path, plan: Plan, timings: StepTimings) -> None:
         "validations": len(plan.validate_after),
         "measured": asdict(timings),
     }
-    write_atomically(folder / "plan.json", json.dumps(kept).encode())
+    write_atomically(folder / PLAN, json.dumps(kept).encode())

@@ -16,7 +16,6 @@ from cellbench.data.seeds import step_seed
 from cellbench.engine.average import WeightAverage
 from cellbench.engine.capture import Halves, capture
 from cellbench.engine.checkpoints import (
-    BEST,
     LAST,
     load_checkpoint,
     save_checkpoint,
@@ -32,6 +31,7 @@ from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Show
 from cellbench.models.batch import Batch
 from cellbench.models.counter import CellCounter, total_loss
+from cellbench.records.run_files import WEIGHTS
 
 # Seconds between checkpoints; when one is written has no influence on what is computed.
 CHECKPOINT_EVERY_S = 45.0
@@ -231,7 +231,7 @@ def keep_fit(training: Training, started: float) -> TrainingState:
     if training.validation is not None:
         state.keep_choices(training.validate())
     if training.processes.rank == 0:
-        save_weights(training.counter, training.folder / BEST)
+        save_weights(training.counter, training.folder / WEIGHTS)
     state.seconds = time.monotonic() - started
     return state
 
@@ -265,7 +265,7 @@ def _select(
                 state.keep_choices(found)
         if better:
             state.best_step = state.step
-            save_weights(counter, training.folder / BEST)
+            save_weights(counter, training.folder / WEIGHTS)
     state.curve.append(point)
     _log(training, " ".join(f"{key} {value:.6g}" for key, value in point.items()))
 

@@ -15,7 +15,6 @@ from cellbench.config.part_options import check_foreign_parts
 from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
-from cellbench.engine import checkpoints
 from cellbench.engine.assembly import (
     Prepared,
     make_training,
@@ -35,6 +34,7 @@ from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.kept_weights import load_kept, state_of
 from cellbench.records.point_lists import PointLists, read_points
 from cellbench.records.record_file import read_record
+from cellbench.records.run_files import WEIGHTS
 from cellbench.records.trained_runs import (
     recorded_config,
     scored_sha256,
@@ -114,7 +114,7 @@ def verify_record(
     state_of(config.model)  # refuses what no machine could make
     recorded = read_points(path, record)
     prepared = prepare_recorded(record, config, store, device, display)
-    weights = prepared.experiment.folder(store) / checkpoints.BEST
+    weights = prepared.experiment.folder(store) / WEIGHTS
     if train or not weights_match_record(weights, record):
         display.say(_before_training(record, weights, asked=train))
         images, metrics, points = _train(record, prepared, display)

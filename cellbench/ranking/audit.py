@@ -23,7 +23,7 @@ from cellbench.metrics.localisation import Detection, detect_over_radii, pool
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.ranking.tables import csv_cell
-from cellbench.records.model import Image, Record
+from cellbench.records.model import Record
 from cellbench.records.point_lists import STEP_PX, read_points
 from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.store import check_place, record_stamps
@@ -286,7 +286,8 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
         counts = correction.correct(
             [image.raw or 0.0 for image in record.images], [x * y for x, y in sizes]
         )
-        off = [i.id for i, n in zip(record.images, counts, strict=True) if not _near(i, n)]
+        pairs = zip(record.images, counts, strict=True)
+        off = [image.id for image, count in pairs if not _close(image.prediction, count)]
         if off:
             yield f"its counts of {_some(off)} are not the raw ones with its correction"
 
@@ -301,10 +302,6 @@ def _passes_fit(record: Record, parts: Split) -> bool:
         return False
     steps = -(-len(parts.train) * crops // batch)
     return _close(record.epochs, round(record.iterations / steps, 3))
-
-
-def _near(image: Image, count: float) -> bool:
-    return math.isclose(image.prediction, count, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
 
 
 def _close(a: Any, b: Any) -> bool:

@@ -15,7 +15,7 @@ from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.hashes import is_intact
 from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import find_record, read_record
-from cellbench.records.run_files import RECORD, WEIGHTS
+from cellbench.records.run_files import PLAN, RECORD, WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def weights_match_record(weights: Path, record: Mapping[str, Any]) -> bool:
     """Whether weights are there and of a training of the recorded length."""
     if not weights.is_file():
         return False
-    plan = weights.with_name("plan.json")
+    plan = weights.with_name(PLAN)
     if not plan.is_file():
         return True
     try:

@@ -202,9 +202,8 @@ class Heartbeat:
 def host_id() -> str:
     """The scope in which a pid is unique: host, boot and namespace."""
     parts = [platform.node() or "unknown"]
-    for file in ("/proc/sys/kernel/random/boot_id",):
-        with suppress(OSError):
-            parts.append(Path(file).read_text().strip())
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
