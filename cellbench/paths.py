@@ -10,6 +10,7 @@ from pathlib import Path
 SET_CONFIG = "data.json"
 """Config of a set of the user's own, in its folder; its `data`, which the user may change."""
 PEOPLE = "people.json"
+"""What each of several people counted in its pictures, where an import kept that."""
 LONGEST_SET_NAME = 100
 """Characters of a set's name: files that are named after it add to it, and 255 are the most."""
 

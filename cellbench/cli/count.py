@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cellbench.counting.folder_count import FolderCount
 
+# The keys of `point_exports.WRITERS`, which takes longer to import than --help may.
 PROGRAMS = ("napari", "qupath", "imagej", "cellcounter", "coco")
 _DEFAULT_USED = (
     "Counted with {name}, which comes with cellbench and finds bright nuclei on a dark ground; for "

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from cellbench import plugin_index
 from cellbench.annotations import parameters_of
+from cellbench.config.schema import shown
 from cellbench.errors import PartError, UserError
 from cellbench.registry import REGISTRIES
 
@@ -92,7 +93,7 @@ def _part(node: Any, place: _Place, role: str) -> None:
         return
     if not isinstance(node, Mapping):
         raise UserError(
-            f"{place.source} sets {place.path} = {_shown(node)}, where a {role} is wanted: a dict "
+            f"{place.source} sets {place.path} = {shown(node)}, where a {role} is wanted: a dict "
             "with a 'type'."
         )
     name = node.get("type")
@@ -122,7 +123,7 @@ def _options(part: Any, owner: str, options: Mapping[str, Any], place: _Place) -
             )
         if key in local:
             raise UserError(
-                f"{at.source} sets {at.path} = {_shown(value)}, but {owner} takes {key!r} only "
+                f"{at.source} sets {at.path} = {shown(value)}, but {owner} takes {key!r} only "
                 "from the user of this machine (in a .py config, by --set, or as the part says), "
                 "never from a record, a run folder or a config in YAML or JSON."
             )
@@ -139,7 +140,7 @@ def _options(part: Any, owner: str, options: Mapping[str, Any], place: _Place) -
 def _value(value: Any, option: _Option, at: _Place) -> None:
     """Check what stands in an option that is no part."""
     if isinstance(value, str) and value not in option.texts:
-        raise UserError(f"{at.source} sets {at.path} = {_shown(value)}, but {_allowed(option)}")
+        raise UserError(f"{at.source} sets {at.path} = {shown(value)}, but {_allowed(option)}")
     if isinstance(value, list | tuple):
         for index, child in enumerate(value):
             _value(child, option, at.inner(index))
@@ -154,7 +155,7 @@ def _value(value: Any, option: _Option, at: _Place) -> None:
                 continue
             if not (isinstance(key, str) and (key.isidentifier() or key in option.texts)):
                 raise UserError(
-                    f"{at.source} sets {at.path} with the key {_shown(key)}, but {_allowed(option)}"
+                    f"{at.source} sets {at.path} with the key {shown(key)}, but {_allowed(option)}"
                 )
             _value(child, option, at.inner(key))
 
@@ -189,8 +190,3 @@ def _classes(annotation: Any) -> tuple[type, ...]:
         for child in children
         if inspect.isclass(child) and child.__module__ not in _PLAIN_MODULES
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."

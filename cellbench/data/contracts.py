@@ -191,6 +191,7 @@ class Picture:
         pixels: (H, W, 3) uint8 in 0..255, or float32 in 0..1.
         points: (N, 2) float32, (x, y) px of `pixels`.
         scale: px of `pixels` per px of the original image, where one scale serves both axes.
+        notes: numbers by which a transform tells what it drew.
     """
 
     pixels: NDArray[np.generic]

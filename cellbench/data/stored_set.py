@@ -4,8 +4,7 @@
 
 or, of a set that may be passed on, the same folder inside the package of its plugin.
 
-A set is written into a temporary sibling folder that gets its name at the end, so that a process
-that is killed leaves no set or a whole one. What is read is checked against the manifest.
+What is read is checked against the manifest; `cellbench.data.set_writer` writes.
 """
 
 import errno

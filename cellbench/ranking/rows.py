@@ -74,8 +74,8 @@ class Row:
         game1: cells.
         game2: cells.
         game3: cells.
-        shared: how far it errs where other methods do (see `agreement`), -1 to 1; None where too
-            few are ranked beside it.
+        shared: how far it errs where other methods do (see `shared_errors`), -1 to 1; None where
+            too few are ranked beside it.
         parameters: of the method; None in rows from papers.
         gflops: of one image.
         images_per_s: at inference.

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from cellbench.config.run_length import duration_text
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import writing
@@ -198,7 +199,8 @@ def _watch(
             _tell_where(process)
             _end(process, grace_s=5.0, first=signal.SIGTERM)
             at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
-            return End.HUNG, f"it showed no progress for {_spoken(task.stall_timeout_s)} at {at}"
+            silent = duration_text(task.stall_timeout_s)
+            return End.HUNG, f"it showed no progress for {silent} at {at}"
 
 
 def _ends_within(process: RunProcess, seconds: float) -> bool:
@@ -263,7 +265,3 @@ def _tell_where(process: RunProcess) -> None:
         with suppress(OSError):
             process.send_signal(signal.SIGUSR1)
         time.sleep(0.5)
-
-
-def _spoken(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:g} s"

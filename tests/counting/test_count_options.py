@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from cellbench import count
+from cellbench.cli.count import PROGRAMS
 from cellbench.counting.count_options import check_number, check_range
 from cellbench.counting.count_tables import CountTables
+from cellbench.counting.point_exports import WRITERS
 from cellbench.data.pixel_sizes import SCALES
 from cellbench.errors import UserError
 
@@ -59,3 +61,7 @@ def test_a_whole_number_is_the_same_setting_as_a_fraction(tmp_path):
     CountTables(tmp_path, {"run_id": "a", "scale": 2}, {})
     (tmp_path / "counts.csv").write_text((tmp_path / "counts.csv").read_text() + "x\n")
     assert CountTables(tmp_path, {"run_id": "a", "scale": 2.0}, {}).done == {}
+
+
+def test_the_command_offers_every_program_that_points_are_written_for():
+    assert tuple(WRITERS) == PROGRAMS
