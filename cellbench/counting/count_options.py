@@ -6,6 +6,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from cellbench.config.schema import shown
 from cellbench.counting.point_exports import WRITERS
 from cellbench.errors import UserError
 
@@ -25,7 +26,7 @@ def check_number(option: str, value: Any, ends: tuple[float, float]) -> float:
         return float(value)
     raise UserError(
         f"{option}: a number of at least {ends[0]:g} and at most {ends[1]:g} is wanted here, not "
-        f"{_shown(value)}."
+        f"{shown(value)}."
     )
 
 
@@ -41,7 +42,7 @@ def check_range(value: Any) -> tuple[float, float] | None:
         ends = list(value)
         if len(ends) == 2 and all(_is_number(end) and math.isfinite(end) for end in ends):
             return float(ends[0]), float(ends[1])
-    raise UserError(f"--range: two finite numbers are wanted here, not {_shown(value)}.")
+    raise UserError(f"--range: two finite numbers are wanted here, not {shown(value)}.")
 
 
 def check_text(option: str, value: Any) -> None:
@@ -51,7 +52,7 @@ def check_text(option: str, value: Any) -> None:
         UserError: it is empty, or no text.
     """
     if not isinstance(value, str | Path):
-        raise UserError(f"{option}: text is wanted here, not {_shown(value)}.")
+        raise UserError(f"{option}: text is wanted here, not {shown(value)}.")
     if value == "":
         raise UserError(
             f"{option} is empty, as a variable of the shell is that was not set; give a value."
@@ -67,7 +68,7 @@ def check_programs(value: Any) -> Sequence[str]:
     named = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
     for one in named:
         if not isinstance(one, str) or one not in WRITERS:
-            raise UserError(f"--also: {_shown(one)} is none of {', '.join(WRITERS)}; name these.")
+            raise UserError(f"--also: {shown(one)} is none of {', '.join(WRITERS)}; name these.")
     return named
 
 
@@ -81,7 +82,7 @@ def check_pictures(value: Any) -> list[str | Path]:
         value = [value]
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise UserError(
-            f"A path of a picture or a folder, or a list of them, is wanted, not {_shown(value)}."
+            f"A path of a picture or a folder, or a list of them, is wanted, not {shown(value)}."
         )
     paths = list(value)
     for path in paths:
@@ -91,7 +92,3 @@ def check_pictures(value: Any) -> list[str | Path]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:60]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cellbench.data.contracts import DataSet, RawItem, ReadPoints
+from cellbench.data.import_notes import ImportNotes
 from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files
 from cellbench.data.named_dataset import find_dataset
@@ -80,7 +81,7 @@ def import_set(
         raise UserError(f"{source} cannot be read ({error.strerror}); see its rights.") from error
     _check_items(dataset, items, source)
 
-    notes = _Notes()
+    notes = ImportNotes("images")
     published = _compare(dataset, items, notes)
     notes.add(*_duplicates(items))
     stored = write_set(
@@ -96,29 +97,14 @@ def import_set(
     return ImportReport(stored, float(counts.mean()), float(counts.std()), published, stored.notes)
 
 
-class _Notes:
-    """Notes collected while the set is written, without repetitions."""
-
-    def __init__(self) -> None:
-        self._sentences: dict[str, int] = {}
-
-    def add(self, *sentences: str) -> None:
-        for sentence in sentences:
-            self._sentences[sentence] = self._sentences.get(sentence, 0) + 1
-
-    def __iter__(self) -> Iterator[str]:
-        for sentence, times in self._sentences.items():
-            yield sentence if times == 1 else f"{sentence} ({times} images)"
-
-
 def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> None:
     if not items:
         raise UserError(f"{source} holds no image of {dataset.name}; {dataset.instructions}")
     alone = [item.image.name for item in items if item.annotation is None]
     if alone:
         raise UserError(
-            f"{_count(alone, 'image')} of {dataset.name} without annotation: {first(alone)}; "
-            "put the missing files beside the others, nothing was imported."
+            f"{len(alone)} image{'s' * (len(alone) > 1)} of {dataset.name} without annotation: "
+            f"{first(alone)}; put the missing files beside the others, nothing was imported."
         )
     # A raw copy may come from anywhere: a link must not bring a file from elsewhere in.
     root = source.resolve()
@@ -137,7 +123,9 @@ def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> No
                 ) from error
 
 
-def _compare(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> tuple[int, int] | None:
+def _compare(
+    dataset: DataSet, items: Sequence[RawItem], notes: ImportNotes
+) -> tuple[int, int] | None:
     published = published_files(dataset)
     if published is None:
         notes.add(
@@ -177,7 +165,9 @@ def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
         seen.clear()
 
 
-def _read_items(dataset: DataSet, items: Sequence[RawItem], notes: _Notes) -> Iterator[NewItem]:
+def _read_items(
+    dataset: DataSet, items: Sequence[RawItem], notes: ImportNotes
+) -> Iterator[NewItem]:
     counts = []
     for item in items:
         kept = _kept(dataset, item)  # a picture cut short is found here, not later
@@ -206,7 +196,9 @@ def _kept(dataset: DataSet, item: RawItem) -> KeptPicture:
     return KeptPicture(pixels, ".png", (pixels.shape[1], pixels.shape[0]), ())
 
 
-def _check_points(item: RawItem, read: ReadPoints, size: tuple[int, int], notes: _Notes) -> None:
+def _check_points(
+    item: RawItem, read: ReadPoints, size: tuple[int, int], notes: ImportNotes
+) -> None:
     points = read.points
     outside = (points < 0).any(axis=1) | (points >= np.array(size, np.float32)).any(axis=1)
     if outside.any():
@@ -237,7 +229,3 @@ def _unusual(dataset: DataSet, counts: Sequence[int]) -> Iterator[str]:
             f"{mean:.1f} ± {sd:.1f} cells an image are not the {expected:.1f} ± {spread:.1f} of "
             f"{dataset.title} as distributed."
         )
-
-
-def _count(names: Sequence[str], noun: str) -> str:
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"

@@ -231,12 +231,12 @@ def test_packed_points_come_back_to_half_a_step():
     assert packed_points(np.zeros((0, 2)), 0.125) == ""
 
 
-def test_errata_are_those_below_a_head_that_names_the_set():
-    text = "# Errata\n\nHow.\n\n## adi\n\n- One\n  goes on.\n- Two.\n\n## vgg\n\nThree.\n"
-    assert errata_of(text, "adi") == ["One\n  goes on.", "Two."]
-    assert errata_of(text, "vgg") == ["Three."]
-    assert errata_of(text, "mbm") == []
-    assert errata_of("## all sets\n\nFour.\n" + text, "vgg") == ["Three.", "Four."]
+def test_errata_of_a_set_come_before_those_of_all_sets():
+    known = {"adi": "- **One**\n  goes on.\n- Two.", "vgg": "### Head\n\nThree."}
+    assert errata_of([known], "adi") == ["One\n  goes on.", "Two."]
+    assert errata_of([known], "vgg") == ["Three."]
+    assert errata_of([known], "mbm") == []
+    assert errata_of([{"all sets": "Four."}, known], "vgg") == ["Three.", "Four."]
 
 
 def test_a_store_without_records_has_a_page_that_says_so(tmp_path):

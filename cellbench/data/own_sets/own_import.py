@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from cellbench import paths
+from cellbench.data.import_notes import ImportNotes, as_unicode
 from cellbench.data.kept_pictures import keep_picture
 from cellbench.data.manifests import OwnFacts
 from cellbench.data.own_sets.contradictions import (
@@ -88,20 +89,6 @@ class UnderstoodFolder:
         return len({picture.group for picture in self.pictures if picture.group is not None})
 
 
-@dataclass
-class _Notes:
-    sentences: Counter[str] = field(default_factory=Counter)
-
-    def add(self, *sentences: str) -> None:
-        self.sentences.update(dict.fromkeys(map(as_unicode, sentences), 1))
-
-    def all(self) -> tuple[str, ...]:
-        return tuple(
-            sentence if times == 1 else f"{sentence} ({times} pictures)"
-            for sentence, times in self.sentences.items()
-        )
-
-
 def understand_folder(
     name: str,
     source: Path,
@@ -137,7 +124,7 @@ def understand_folder(
     source = Path(source).expanduser()
     annotations = None if annotations is None else Path(annotations).expanduser()
     files = find_files(source, annotations)
-    notes = _Notes()
+    notes = ImportNotes("pictures")
     grouped: dict[Path, str] = {}
     if group is not None:
         tables = [p for p in (*files.annotations, *files.others) if p.suffix.lower() == ".csv"]
@@ -171,11 +158,6 @@ def understand_folder(
     return replace(folder, options=options)
 
 
-def as_unicode(text: str) -> str:
-    """Text without the bytes of a file's name that are no Unicode, which a manifest cannot hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def check_name(name: str) -> None:
     """Refuse a name that another set has, or that a simulator could.
 
@@ -201,7 +183,7 @@ def _read_picture(
     found: FoundAnnotation,
     points: Points | None,
     placement: Placement,
-    notes: _Notes,
+    notes: ImportNotes,
 ) -> UnderstoodPicture:
     read = read_whole(path, options)
     pixels = read.pixels
@@ -229,7 +211,7 @@ def _checked(
     um_per_px: float | None,
     placement: Placement,
     chosen: dict[Path, FoundAnnotation],
-    notes: _Notes,
+    notes: ImportNotes,
 ) -> UnderstoodFolder:
     """Facts about all pictures together.
 
@@ -270,7 +252,7 @@ def _checked(
         pictures=tuple(sorted(pictures, key=lambda picture: picture.image_id)),
         facts=OwnFacts(listed, measured.spacing_px, um_per_px, all(counted)),
         measured=measured,
-        notes=notes.all(),
+        notes=tuple(notes),
     )
 
 

@@ -99,8 +99,8 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
             paired.unread[file] = f"{file} is a workbook; save its sheet as CSV."
     if orphans:
         raise UserError(
-            f"{_count(orphans, 'annotation has', 'annotations have')} no picture in {files.root}: "
-            f"{first(orphans)}; put the picture there or take the annotation out."
+            f"{len(orphans)} annotation{' has' if len(orphans) == 1 else 's have'} no picture in "
+            f"{files.root}: {first(orphans)}; put the picture there or take the annotation out."
         )
     for picture in files.pictures:
         if picture in found:
@@ -277,7 +277,3 @@ def first(names: Sequence[str]) -> str:
     """The first names of a list, and how many more there are."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def _count(names: Sequence[str], one: str, many: str) -> str:
-    return f"{len(names)} {one if len(names) == 1 else many}"

@@ -1,13 +1,14 @@
 """The page of a set: its protocol, its methods, its images by how hard they are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
+from cellbench.ranking.errata import ALL_SETS
 from cellbench.ranking.people import people_rows
 from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
@@ -133,16 +134,17 @@ def smallest_difference(table: SetTable) -> str:
     )
 
 
-def errata_of(text: str, dataset: str) -> list[str]:
-    """The paragraphs of an errata page (Markdown) for a set, then those for all sets."""
-    own: list[str] = []
-    common: list[str] = []
-    into: list[str] | None = None
-    for part in re.split(r"\n\s*\n|\n(?=#|[-*] )", text):
-        part = part.strip()
-        if part.startswith("#"):
-            named = re.search(rf"\b{re.escape(dataset)}\b", part, re.IGNORECASE) is not None
-            into = own if named else common if "all sets" in part else None
-        elif into is not None and part:
-            into.append(re.sub(r"^[-*]\s+|[`*]", "", part))
-    return own + common
+def errata_of(stores: Sequence[Mapping[str, str]], dataset: str) -> list[str]:
+    """What is known to be wrong in a set, then in all sets, a text for each paragraph.
+
+    Args:
+        stores: of each what `read_errata` found.
+        dataset: name.
+    """
+    bodies = [known.get(name, "") for name in (dataset, ALL_SETS) for known in stores]
+    parts = re.split(r"\n\s*\n|\n(?=#|[-*] )", "\n\n".join(bodies))
+    return [
+        re.sub(r"^[-*]\s+|[`*]", "", part.strip())
+        for part in parts
+        if part.strip() and not part.startswith("#")
+    ]

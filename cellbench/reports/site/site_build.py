@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellbench.errors import UserError
-from cellbench.files.reading import read_file
+from cellbench.ranking.errata import read_errata
 from cellbench.ranking.published import published_file, read_published
 from cellbench.reports.site.comparison_page import MOST_COMPARED, write_comparison_page
 from cellbench.reports.site.experiment_pages import (
@@ -19,8 +19,6 @@ from cellbench.reports.site.overview_page import write_overview
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import read_results
 from cellbench.reports.site.set_page import errata_of, write_set_page
-
-_MOST_ERRATA_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,10 @@ def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) 
     writer = PageWriter.open(out)
     results = read_results(stores)
     private: list[str] = []
-    errata = _errata(stores)
+    try:
+        errata = [read_errata(store) for store in stores]
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
     for table in results.tables:
         compared = table.ranked[:MOST_COMPARED]
         pairs = pairs_of(table, compared) if len(compared) > 1 else []
@@ -83,18 +84,3 @@ def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) 
         problems=results.problems,
         private=tuple(dict.fromkeys(private)),
     )
-
-
-def _errata(stores: Sequence[Path]) -> str:
-    """The text of leaderboards/errata.md of the stores; empty where there is none."""
-    texts = []
-    for store in stores:
-        path = store / "leaderboards" / "errata.md"
-        if not path.is_file():
-            continue
-        try:
-            texts.append(read_file(path, most=_MOST_ERRATA_BYTES).decode("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            raise UserError(f"{path} cannot be read ({reason}).") from error
-    return "\n\n".join(texts)
