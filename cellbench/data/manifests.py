@@ -16,6 +16,7 @@ from cellbench.files.reading import read_json
 from cellbench.files.writing import sha256_file
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 # Some 200,000 images.
 MAX_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")

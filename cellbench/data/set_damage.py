@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cellbench.data.manifests import MANIFEST
 from cellbench.data.set_writer import Progress
 from cellbench.data.stored_set import StoredSet
 from cellbench.files.writing import sha256_file
@@ -27,7 +28,7 @@ def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Dama
     Returns:
         The changed, missing and extra files, sorted; empty if all is well.
     """
-    expected = {"manifest.json": ""}
+    expected = {MANIFEST: ""}
     if stored.manifest.own is not None:
         expected[SET_CONFIG] = ""  # the user may change it
         if (stored.folder / PEOPLE).is_file():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.images import encode_png
-from cellbench.data.manifests import Entry, Manifest, OwnFacts
+from cellbench.data.manifests import MANIFEST, Entry, Manifest, OwnFacts
 from cellbench.data.points import format_count, format_points
 from cellbench.data.stored_set import StoredSet, is_on_disk, own_folder
 from cellbench.errors import UserError
@@ -102,7 +102,7 @@ def write_set(
                 own=own,
             )
             with writing(target):
-                _put(temporary / "manifest.json", manifest.to_json().encode("ascii"))
+                _put(temporary / MANIFEST, manifest.to_json().encode("ascii"))
                 for file, data in (beside or {}).items():
                     _put(temporary / file, data)
                 if target.exists():  # an old set of the name goes away first, as a whole too

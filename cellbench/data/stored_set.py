@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cellbench import paths
 from cellbench.data.contracts import DataSet
 from cellbench.data.images import decode_image
-from cellbench.data.manifests import Entry, Manifest, read_manifest
+from cellbench.data.manifests import MANIFEST, Entry, Manifest, read_manifest
 from cellbench.data.points import parse_points, read_count
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE, POINTS, Limit
@@ -178,7 +178,7 @@ def own_manifest(name: str) -> Manifest | None:
     """
     if not _NAME.fullmatch(name):
         return None
-    path = own_folder(name) / "manifest.json"
+    path = own_folder(name) / MANIFEST
     if not path.is_file():
         return None
     manifest = read_manifest(path)
@@ -238,7 +238,7 @@ def how_to_get(name: str) -> str:
 
 def _manifest_path(name: str) -> Path:
     """The manifest of the user's copy; without one, that of the copy that the plugin ships."""
-    own = own_folder(name) / "manifest.json"
+    own = own_folder(name) / MANIFEST
     if own.is_file() or name not in DATASETS:
         return own
     try:
@@ -247,7 +247,7 @@ def _manifest_path(name: str) -> Path:
         return own
     if dataset.shipped is None:
         return own
-    return Path(inspect.getfile(dataset)).parent / dataset.shipped / "manifest.json"
+    return Path(inspect.getfile(dataset)).parent / dataset.shipped / MANIFEST
 
 
 def own_folder(name: str) -> Path:

@@ -125,6 +125,4 @@ def _choose_on_training(prepared: Prepared, training: Training, state: TrainingS
         fold=prepared.fold,
     )
     checkpoints.save_weights(training.counter, training.folder / WEIGHTS)
-    mae = state.best_mae
     state.keep_choices(found)
-    state.best_mae = mae  # of validation images there are none

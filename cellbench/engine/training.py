@@ -229,7 +229,9 @@ def keep_fit(training: Training, started: float) -> TrainingState:
     """
     state = TrainingState()
     if training.validation is not None:
-        state.keep_choices(training.validate())
+        found = training.validate()
+        state.keep_choices(found)
+        state.best_mae = found.mae
     if training.processes.rank == 0:
         save_weights(training.counter, training.folder / WEIGHTS)
     state.seconds = time.monotonic() - started
@@ -263,6 +265,7 @@ def _select(
             better = state.best_mae is None or (counted and not state.best_mae <= found.mae)
             if better:
                 state.keep_choices(found)
+                state.best_mae = found.mae
         if better:
             state.best_step = state.step
             save_weights(counter, training.folder / WEIGHTS)

@@ -96,8 +96,8 @@ class TrainingState:
     seconds: float = 0.0
 
     def keep_choices(self, found: Validation) -> None:
-        """Take over what the validation images chose for the weights that are kept."""
-        self.best_mae, self.thresholds = found.mae, found.thresholds
+        """Take over what images chose for the weights that are kept; not their error."""
+        self.thresholds = found.thresholds
         self.calibration = None if found.calibration is None else found.calibration.plain()
 
     @property

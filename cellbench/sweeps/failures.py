@@ -10,6 +10,7 @@ from pathlib import Path
 from cellbench.errors import LACK_OF_MEMORY
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import write_atomically
+from cellbench.sweeps.task_files import LOG
 
 _NAME = "failure.json"
 _TAIL = 20_000
@@ -47,7 +48,7 @@ def write_failure(folder: Path, *, run: str, reason: str, command: str, seconds:
     failure = Failure(
         run=run,
         reason=reason,
-        log=str(folder / "log.txt"),
+        log=str(folder / LOG),
         command=command,
         when=datetime.now(UTC).isoformat(timespec="milliseconds"),
         seconds=round(seconds, 1),

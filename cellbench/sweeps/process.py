@@ -25,6 +25,7 @@ from cellbench.sweeps.fork_client import LOST, ForkServer
 from cellbench.sweeps.launch import RunProcess, launch
 from cellbench.sweeps.pulse import Pulse
 from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
+from cellbench.sweeps.task_files import CONFIG, LOG, PROGRESS
 from cellbench.sweeps.tasks import Task
 
 _POLL_S = 0.5
@@ -105,9 +106,9 @@ def supervise(
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             end_orphan(folder)
-            (folder / "config.py").write_text(task.config, encoding="utf-8")
-            (folder / "progress.json").unlink(missing_ok=True)
-            log = (folder / "log.txt").open("ab")
+            (folder / CONFIG).write_text(task.config, encoding="utf-8")
+            (folder / PROGRESS).unlink(missing_ok=True)
+            log = (folder / LOG).open("ab")
         with log:
             for source in (server, None):
                 process = _start(task, folder, log, stop, source)
@@ -134,7 +135,7 @@ def supervise(
 
 def _record(folder: Path) -> str | None:
     """The record that a run reports to have written, if it is there."""
-    last = read_progress(folder / "progress.json")
+    last = read_progress(folder / PROGRESS)
     if last is None or last.record is None or not Path(last.record).is_file():
         return None
     return last.record

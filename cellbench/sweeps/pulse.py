@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellbench.sweeps.reporting import Progress, read_progress
+from cellbench.sweeps.task_files import LOG, PROGRESS
 
 # Of the time that it is watched; a process that waits for nothing uses less.
 _WORKS = 0.01
@@ -28,7 +29,7 @@ class Pulse:
             timeout_s: without a sign of life for so long it hangs.
         """
         self.pid = pid
-        self.log, self.report = folder / "log.txt", folder / "progress.json"
+        self.log, self.report = folder / LOG, folder / PROGRESS
         self.timeout_s = timeout_s
         self.progress: Progress | None = None
         self._written = -1

@@ -22,6 +22,7 @@ from cellbench.sweeps.process import End, Ending
 from cellbench.sweeps.ray_work import NEWS_S, Board, import_ray, work
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import cores
+from cellbench.sweeps.task_files import LOG
 from cellbench.sweeps.tasks import Task
 
 # Workers and nodes that a run may lose before it counts as failed.
@@ -214,7 +215,7 @@ def _received(ending: Ending, task: Task) -> Ending:
     if not ending.files:
         return ending
     if ending.record is None:
-        write_atomically(Path(task.folder) / "log.txt", ending.files["log.txt"])
+        write_atomically(Path(task.folder) / LOG, ending.files[LOG])
         return replace(ending, files={})
     name = Path(ending.record).name
     folder = records_folder(Path(task.store)) / task.dataset

@@ -14,6 +14,7 @@ from cellbench.sweeps.claims import host_id
 from cellbench.sweeps.failures import end_of
 from cellbench.sweeps.process import End, Ending, Stop, supervise
 from cellbench.sweeps.reporting import Progress
+from cellbench.sweeps.task_files import LOG
 from cellbench.sweeps.tasks import Task
 
 # How often a worker tells its news, and hears whether it is to stop.
@@ -119,9 +120,9 @@ def _packed(ending: Ending, task: Task) -> Ending:
     """With the files that the head has to have: the record's, or the end of the log."""
     if ending.record is None:
         host = host_id().partition(" ")[0]
-        log = end_of(Path(task.folder) / "log.txt").encode()
+        log = end_of(Path(task.folder) / LOG).encode()
         reason = f"{ending.reason} (on {host}, in {task.folder})"
-        return replace(ending, reason=reason, files={"log.txt": log})
+        return replace(ending, reason=reason, files={LOG: log})
     record = Path(ending.record)
     files = {p.name: p.read_bytes() for p in record.parent.glob(f"{record.stem}.*")}
     return replace(ending, files=files)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellbench.config.run_length import trained_by_steps
 from cellbench.config.schema import ResolvedConfig
+from cellbench.sweeps.task_files import CONFIG, PROGRESS
 
 if TYPE_CHECKING:
     from cellbench.sweeps.plan import PlannedRun
@@ -56,14 +57,14 @@ class Task:
         """The command line without the program."""
         folder = Path(self.folder)
         return [
-            str(folder / "config.py"),
+            str(folder / CONFIG),
             "--split", str(self.split),
             "--seed", str(self.seed),
             "--protocol", self.protocol,
             "--device", self.device,
             "--strict",
             "--store", self.store,
-            "--report", str(folder / "progress.json"),
+            "--report", str(folder / PROGRESS),
             "--with-parent",
             *([] if self.epochs is None else ["--epochs", str(self.epochs)]),
         ]  # fmt: skip
