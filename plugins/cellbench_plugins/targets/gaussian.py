@@ -81,15 +81,19 @@ class GaussianDensity(DensityTarget):
     ) -> Tensor:
         """Make the (B, 1, rows, columns) maps; each sums to the number of its points."""
         maps = sizes.new_zeros((len(points), 1, *grid), dtype=torch.float32)
-        # lengths stay on the device: to read them there would wait for the network's answer
-        for own, cells, lengths in zip(maps, points, sizes.double(), strict=True):
-            if not len(cells):
-                continue
-            cells = cells.to(maps.device, torch.float64)
-            sigma = self.deviations(cells, scale=scale)
-            along_x = self._shares(cells[:, 0], sigma, lengths[0], grid[1], stride)
-            along_y = self._shares(cells[:, 1], sigma, lengths[1], grid[0], stride)
-            own[0] = along_y.T @ along_x
+        counts = [len(own) for own in points]
+        if not sum(counts):
+            return maps
+        # All cells of the batch at once: on a GPU launches take the time, not arithmetic. Lengths
+        # stay on the device: to read them there would wait for the network's answer.
+        cells = torch.cat(list(points)).to(maps.device, torch.float64)
+        pairs = zip(sizes.double(), counts, strict=True)
+        lengths = torch.cat([length.expand(n, 2) for length, n in pairs])
+        sigma = torch.cat([self.deviations(own, scale=scale) for own in cells.split(counts)])
+        along_x = self._shares(cells[:, 0], sigma, lengths[:, 0], grid[1], stride)
+        along_y = self._shares(cells[:, 1], sigma, lengths[:, 1], grid[0], stride)
+        for own, x, y in zip(maps, along_x.split(counts), along_y.split(counts), strict=True):
+            torch.mm(y.T, x, out=own[0])
         return maps
 
     def deviations(self, cells: Tensor, *, scale: float) -> Tensor:
@@ -104,12 +108,21 @@ class GaussianDensity(DensityTarget):
         return (self.adaptive * mean).clamp(self.least * scale, self.most * scale)
 
     def _shares(
-        self, centres: Tensor, sigma: Tensor, length: Tensor, cells: int, stride: int
+        self, centres: Tensor, sigma: Tensor, lengths: Tensor, cells: int, stride: int
     ) -> Tensor:
-        """What each of A Gaussians gives to each cell of an axis, (A, cells), rows sum to 1."""
-        centres = centres.clamp_min(0).minimum(length)[:, None]
+        """What each of A Gaussians gives to each cell of an axis, (A, cells), rows sum to 1.
+
+        Args:
+            centres: (A,) px of the network input, as are the next two.
+            sigma: (A,) their deviations.
+            lengths: (A,) of the images that they are in.
+            cells: number of them.
+            stride: px of a cell.
+        """
+        lengths = lengths[:, None]
+        centres = centres[:, None].clamp_min(0).minimum(lengths)
         edges = torch.arange(cells + 1, device=centres.device, dtype=centres.dtype) * stride
-        away = (edges.minimum(length) - centres) / sigma[:, None]
+        away = (edges.minimum(lengths) - centres) / sigma[:, None]
         away = away.clamp(-self.truncate, self.truncate)
         shares = torch.erf(away / math.sqrt(2)).diff(dim=1)
         shares = shares / shares.sum(dim=1, keepdim=True)
