@@ -4,7 +4,7 @@ Points are `(x, y)` float32 in pixels; pixel column j covers [j, j+1), so a dot 
 column j) is the point (j + 0.5, i + 0.5). NumPy only: results and tables never need torch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +51,9 @@ class Prediction:
         scores: (N,) float32 in [0, 1], one a point; None if the method has none.
         density: (H, W) float32 map that sums to the count; None if the method has none. Its
             cells tile the image evenly, whatever its stride.
-        extras: what a method wants to keep beside (class counts, uncertainties).
     """
 
     count: float
     points: Points | None = None
     scores: NDArray[np.float32] | None = None
     density: NDArray[np.float32] | None = None
-    extras: dict[str, float] = field(default_factory=dict)

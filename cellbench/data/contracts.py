@@ -72,7 +72,6 @@ class DataSet(ABC):
         summary: one line for `cellbench data list`.
         images: number of images as distributed; None where any number may come.
         count: mean and standard deviation of cells an image, as distributed; None if not known.
-        image_size: "150x150", for people.
         parts: sizes of train, validation and test under v1; a test of None is the set's own.
             Without sizes 60, 20 and 20 % of the images are taken, whole groups at a time.
         by_group: whether `parts` counts groups of images, which no split divides.
@@ -93,7 +92,6 @@ class DataSet(ABC):
     summary: ClassVar[str] = ""
     images: ClassVar[int | None] = None
     count: ClassVar[tuple[float, float] | None] = None
-    image_size: ClassVar[str] = ""
     parts: ClassVar[tuple[int, int, int | None] | None] = None
     by_group: ClassVar[bool] = False
     folds_below: ClassVar[int] = 0

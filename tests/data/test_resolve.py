@@ -18,7 +18,6 @@ class ToySet(DataSet):
     summary = ""
     images = 3
     count = (0.0, 0.0)
-    image_size = "8x8"
     parts = (1, 1, 1)
     instructions = "ask its authors."
     simulator = "toy-sim"

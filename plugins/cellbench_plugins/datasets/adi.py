@@ -32,7 +32,6 @@ class Adi(DottedSet):
     summary = "human adipocytes, packed, stained walls"
     images = 200
     count = (155.1, 35.9)
-    image_size = "150x150"
     parts = (50, 50, 100)
     archives = (Archive("https://github.com/ieee8023/countception/raw/master/adipocyte_data.zip"),)
     instructions = (

@@ -38,7 +38,6 @@ class Dcc(DottedSet):
     summary = "phase contrast, several kinds of cells and sizes"
     images = 177
     count = (34.1, 21.8)
-    image_size = "306x322 to 798x788"
     parts = (70, 30, None)
     instructions = (
         "its raw copy is trainval/ and test/ with *cell.* beside *dots.*, in the Google Drive "

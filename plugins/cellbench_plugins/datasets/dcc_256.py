@@ -32,7 +32,6 @@ class Dcc256(DataSet):
     title = "DCC, 256 px"
     summary = "DCC resized to squares; never ranked with dcc"
     images = 176
-    image_size = "256x256"
     parts = (70, 30, 76)
     instructions = "its copy is DCC.hdf5, with the arrays imgs and counts, from SAU-Net's authors."
 

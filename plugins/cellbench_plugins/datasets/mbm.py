@@ -33,7 +33,6 @@ class Mbm(DottedSet):
     summary = "bone marrow, H&E nuclei, eight donors"
     images = 44
     count = (126.2, 33.1)
-    image_size = "600x600"
     parts = (15, 15, 14)
     archives = (Archive("https://github.com/ieee8023/countception/raw/master/MBM_data.zip"),)
     instructions = (

@@ -35,7 +35,6 @@ class Nuclei(DataSet):
     summary = "fluorescence, nuclei of many sizes and brightnesses"
     images = 334
     count = (28.6, 21.3)
-    image_size = "256x256"
     parts = (70, 28, 42)
     by_group = True
     shipped = Path("shipped/nuclei")

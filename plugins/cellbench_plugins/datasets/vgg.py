@@ -33,7 +33,6 @@ class Vgg(DottedSet):
     summary = "synthetic fluorescence, blurred and overlapping"
     images = 200
     count = (176.0, 61.2)
-    image_size = "256x256"
     parts = (64, 36, 100)
     archives = (
         Archive("https://www.robots.ox.ac.uk/~vgg/research/counting/cells.zip"),
