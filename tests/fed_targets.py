@@ -174,9 +174,9 @@ def feed(counter: CellCounter, batch: Batch) -> None:
         grid = tuple((side + reach) // counter.readout.stride for side in (height, width))
         counter.network = lambda pixels: (counter.wanted(batch, grid), torch.zeros(1))
     elif isinstance(counter, Cellpose):
-        flow, labels = counter.targets(points, (width, height), 1.0)
+        flow, labels = counter.targets([points], (width, height), 1.0)
         logits = torch.where(labels > 0, SURE, -SURE)
-        counter.net = _Answer(torch.cat([_FLOW_SCALE * flow, logits[None]])[None])
+        counter.net = _Answer(torch.cat([_FLOW_SCALE * flow, logits[:, None]], dim=1))
     elif isinstance(counter, StarDist):
         grid = counter.grid
         depth, lengths = counter.targets(points, (width // grid, height // grid), 1.0)

@@ -4,6 +4,8 @@ Labels are (H, W) int64 maps, 0 for background. Flows are (2, H, W) float32, (x,
 (x, y) counts from the middle of the first pixel here, as rows of an array do.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,22 @@ _GROWTH_STEPS = 5
 
 
 def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
+    """The flows of one image, see `flow_targets_of_batch`.
+
+    Args:
+        labels: (H, W) int64.
+        sources: (N, 2) int64, (row, column) of the source of cell n + 1.
+        steps: of the diffusion.
+
+    Returns:
+        (2, H, W) float32.
+    """
+    return flow_targets_of_batch(labels[None], [sources], steps=[steps])[0]
+
+
+def flow_targets_of_batch(
+    labels: Tensor, sources: Sequence[Tensor], *, steps: Sequence[int]
+) -> Tensor:
     """Directions in which heat flows back to the middle of its cell.
 
     Every step adds heat at each cell's source and spreads it evenly over a pixel and its eight
@@ -27,51 +45,73 @@ def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
     flow is the gradient of the logarithm of 1 + the heat, at unit length.
 
     Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation",
-        Nature Methods 18 (2021), "Creation of spatial flows"; all cells diffuse at once here.
+        Nature Methods 18 (2021), "Creation of spatial flows"; all cells of all images diffuse at
+        once here.
 
     Differs: the logarithm is that of the releases before version 3; later ones take the gradient of
         the heat itself, whose directions are within a degree or two of these for most pixels.
 
     Args:
-        labels: (H, W) int64.
-        sources: (N, 2) int64, (row, column) of the source of cell n + 1; ignored where that
-            pixel belongs to another cell or lies outside.
-        steps: of the diffusion. The releases take twice the sum of height and width of a cell, and
-            4 or 8 more; `Cellpose` takes half as many.
+        labels: (B, H, W) int64.
+        sources: per image (N, 2) int64, (row, column) of the source of cell n + 1; ignored where
+            that pixel belongs to another cell or lies outside.
+        steps: of the diffusion, per image. The releases take twice the sum of height and width of
+            a cell, and 4 or 8 more; `Cellpose` takes half as many.
 
     Returns:
-        (2, H, W) float32; zero outside of cells and where the heat has no slope.
+        (B, 2, H, W) float32; zero outside of cells and where the heat has no slope.
     """
-    height, width = labels.shape
-    flow = torch.zeros(2, height, width, device=labels.device)
-    own = labels.flatten().nonzero().squeeze(1)
+    number, height, width = labels.shape
+    flow = torch.zeros(number, 2, height * width, device=labels.device)
+    flat = labels.flatten()
+    own = flat.nonzero().squeeze(1)
     if not len(own):
-        return flow
+        return flow.view(number, 2, height, width)
     # Cells only: pixel p of them has its neighbours in `neighbours[:, p]`, or the extra place at
     # the end, which stays cold.
-    place = torch.full((height * width,), len(own), device=labels.device)
+    place = torch.full((len(flat),), len(own), device=labels.device)
     place[own] = torch.arange(len(own), device=labels.device)
-    y, x = own // width, own % width
+    image, inner = own // (height * width), own % (height * width)
+    y, x = inner // width, inner % width
     neighbours = torch.empty(len(_AROUND), len(own), dtype=torch.int64, device=labels.device)
-    flat = labels.flatten()
     for row, (dy, dx) in enumerate(_AROUND):
         inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        there = ((y + dy) * width + x + dx).where(inside, own)
+        there = (own + dy * width + dx).where(inside, own)
         same = inside & (flat[there] == flat[own])
         neighbours[row] = place[there].masked_fill(~same, len(own))
-    hot = _source_places(labels, sources, place)
-    heat = torch.zeros(len(own) + 1, dtype=torch.float64, device=labels.device)
-    for _ in range(steps):
-        heat[hot] += 1
-        spread = heat[neighbours[0]]
-        for row in range(1, len(_AROUND)):
-            spread += heat[neighbours[row]]
-        heat[:-1] = spread / len(_AROUND)
+    hot = torch.cat(
+        [
+            _source_places(labels[index], each, place[index * height * width :])
+            for index, each in enumerate(sources)
+        ]
+    )
+    heat = _diffused(neighbours, hot, torch.tensor(steps).to(labels.device)[image], steps)
     warmth = heat.log1p()
     left, right, up, down = (neighbours[_AROUND.index(s)] for s in _STEPS)
     slope = torch.stack([warmth[right] - warmth[left], warmth[down] - warmth[up]])
-    flow.view(2, -1)[:, own] = (slope / slope.norm(dim=0).clamp_min(1e-20)).float()
-    return flow
+    flow[image, :, inner] = (slope / slope.norm(dim=0).clamp_min(1e-20)).float().T
+    return flow.view(number, 2, height, width)
+
+
+def _diffused(neighbours: Tensor, hot: Tensor, steps_of: Tensor, steps: Sequence[int]) -> Tensor:
+    """Heat of the pixels of cells, and of the cold place behind them, float64.
+
+    Args:
+        neighbours: (9, P) int64, rows of heat.
+        hot: rows of the sources.
+        steps_of: (P,) int64, steps of the image of each pixel.
+        steps: the same of each image, on the host.
+    """
+    heat = torch.zeros(len(steps_of) + 1, dtype=torch.float64, device=steps_of.device)
+    for step in range(max(steps)):
+        everywhere = step < min(steps)
+        heat[hot] += 1 if everywhere else (steps_of[hot] > step).double()
+        spread = heat[neighbours[0]]
+        for row in range(1, len(_AROUND)):
+            spread += heat[neighbours[row]]
+        spread /= len(_AROUND)
+        heat[:-1] = spread if everywhere else spread.where(steps_of > step, heat[:-1])
+    return heat
 
 
 # Left, right, up and down, as (row, column).

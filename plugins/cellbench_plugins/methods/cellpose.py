@@ -18,7 +18,12 @@ from cellbench.models.scored import (
 )
 from cellbench.registry import COUNTERS
 from cellbench.structures import Prediction
-from cellbench_plugins._ops.flows import flow_errors, flow_targets, follow_flows, masks_from_ends
+from cellbench_plugins._ops.flows import (
+    flow_errors,
+    flow_targets_of_batch,
+    follow_flows,
+    masks_from_ends,
+)
 from cellbench_plugins._ops.pseudo_masks import cell_radii, disc_labels
 
 # What the net says of the flow is 5 times the flow, as published.
@@ -124,11 +129,8 @@ class Cellpose(ScoredCounter):
         with full_precision(output.device):
             flow, logits = output[:, :2].float(), output[:, 2].float()
             height, width = logits.shape[1:]
-            targets = [
-                self.targets(points, (width, height), batch.images.scale) for points in batch.points
-            ]
-            wanted = torch.stack([flow for flow, _ in targets])
-            cells = torch.stack([labels > 0 for _, labels in targets])
+            wanted, labels = self.targets(batch.points, (width, height), batch.images.scale)
+            cells = labels > 0
             valid = _valid(batch.images, logits)
             pixels = valid.sum()
             squared = (flow - _FLOW_SCALE * wanted).square().mean(1)
@@ -139,23 +141,29 @@ class Cellpose(ScoredCounter):
             }
 
     @torch.no_grad()
-    def targets(self, points: Tensor, size: tuple[int, int], scale: float) -> tuple[Tensor, Tensor]:
-        """What the net should answer for an image.
+    def targets(
+        self, points: Sequence[Tensor], size: tuple[int, int], scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """What the net should answer for images of one size.
 
         Args:
-            points: (A, 2) float, (x, y) px of the network input.
+            points: per image (A, 2) float, (x, y) px of the network input.
             size: (width, height) px of the network input.
             scale: input px per px of the original image.
 
         Returns:
-            (2, h, w) flow of unit length, 0 outside of cells; (h, w) int64 labels of the cells.
+            (B, 2, h, w) flow of unit length, 0 outside of cells; (B, h, w) int64 labels of the
+            cells.
         """
         least, most = (radius * scale for radius in self.radius_range_px)
-        radii = cell_radii(points, share=self.radius_share, least_px=least, most_px=most)
-        labels = disc_labels(points, radii, size=size)
-        sources = points.floor().long().flip(1)
-        steps = 2 * (2 * math.ceil(float(radii.max())) + 1) if len(radii) else 0
-        return flow_targets(labels, sources, steps=steps), labels
+        labels, sources, steps = [], [], []
+        for own in points:
+            radii = cell_radii(own, share=self.radius_share, least_px=least, most_px=most)
+            labels.append(disc_labels(own, radii, size=size))
+            sources.append(own.floor().long().flip(1))
+            steps.append(2 * (2 * math.ceil(float(radii.max())) + 1) if len(radii) else 0)
+        together = torch.stack(labels)
+        return flow_targets_of_batch(together, sources, steps=steps), together
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:

@@ -22,7 +22,7 @@ def counter_with(**options):
 
 def answer(counter, points, *, turned=(), size=(64, 64)):
     """What comes of a net that says what it should, but for cells whose flow is turned round."""
-    flow, labels = counter.targets(points, size, 1.0)
+    (flow,), (labels,) = counter.targets([points], size, 1.0)
     for cell in turned:
         flow[:, labels == cell + 1] *= -1
     logits = torch.where(labels > 0, 6.0, -6.0)
@@ -99,7 +99,7 @@ def test_the_loss_is_half_the_squared_error_of_five_flows_and_the_entropy_of_cel
     terms = counter.loss(Batch(images, points))
     squares, entropies = [], []
     for own, cells, (width, height) in zip(output, points, sizes.tolist(), strict=True):
-        flow, labels = counter.targets(cells, (24, 16), 1.0)
+        (flow,), (labels,) = counter.targets([cells], (24, 16), 1.0)
         for y in range(height):
             for x in range(width):
                 away = own[:2, y, x] - 5 * flow[:, y, x]
@@ -132,8 +132,8 @@ def test_masks_below_the_least_size_are_dropped():
 
 
 def test_an_image_without_cells_has_empty_targets_and_no_masks():
-    flow, labels = counter_with().targets(torch.zeros(0, 2), (8, 6), 1.0)
-    assert flow.shape == (2, 6, 8)
+    flow, labels = counter_with().targets([torch.zeros(0, 2)], (8, 6), 1.0)
+    assert flow.shape == (1, 2, 6, 8)
     assert not labels.any()
     assert answer(counter_with(), torch.zeros(0, 2)).count == 0
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from cellbench_plugins._ops.flows import flow_errors, flow_targets, follow_flows, masks_from_ends
+from cellbench_plugins._ops.flows import (
+    flow_errors,
+    flow_targets,
+    flow_targets_of_batch,
+    follow_flows,
+    masks_from_ends,
+)
 from cellbench_plugins._ops.pseudo_masks import disc_labels
 
 
@@ -105,6 +111,18 @@ def test_diffused_flows_are_those_of_a_loop_over_pixels(seed):
     found = flow_targets(labels, sources_of(points), steps=12)
     expected = diffuse(labels.numpy(), sources_of(points).tolist(), 12)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_images_of_a_batch_diffuse_each_for_itself_and_for_its_own_time():
+    made = [cells(seed, number) for seed, number in ((0, 8), (1, 1), (2, 12))]
+    labels = [labels for _, labels in made] + [torch.zeros_like(made[0][1])]
+    sources = [sources_of(points) for points, _ in made] + [torch.zeros(0, 2).long()]
+    steps = [12, 3, 20, 0]
+    together = flow_targets_of_batch(torch.stack(labels), sources, steps=steps)
+    for found, own, places, number in zip(together, labels, sources, steps, strict=True):
+        expected = diffuse(own.numpy(), places.tolist(), number)
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+        assert torch.equal(found, flow_targets(own, places, steps=number))
 
 
 def test_the_logarithm_of_the_heat_hardly_turns_the_flow():
