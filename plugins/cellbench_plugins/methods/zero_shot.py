@@ -130,8 +130,7 @@ class CellposeZeroShot(ZeroShotCounter):
     Source: Stringer et al., Nature Methods 18 (2021); Stringer & Pachitariu, "Cellpose3", Nature
         Methods 22 (2025); Pachitariu et al., "Cellpose-SAM", bioRxiv 2025.
 
-    Differs: it sees images as all methods do, at the set's `input_scale` and prepared (MBM's at
-        half their size, their stain normalised), before release 4 as the mean of their colours.
+    Differs: before release 4 it sees images as the mean of their colours.
     """
 
     tool = "cellpose"
@@ -169,9 +168,6 @@ class StarDistZeroShot(ZeroShotCounter):
 
     Source: Schmidt et al., arXiv:1806.03535; Weigert & Schmidt, "Nuclei instance segmentation and
         classification in histopathology images with StarDist", arXiv:2203.02284.
-
-    Differs: it sees images as all methods do, at the set's `input_scale` and prepared (MBM's at
-        half their size, their stain normalised).
     """
 
     tool = "stardist"
