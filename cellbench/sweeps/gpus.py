@@ -76,7 +76,7 @@ class Share:
 
     Attributes:
         gpu: which.
-        runs: at least 1.
+        runs: 0 where others hold its memory and another GPU has room.
         reason: one sentence; empty where the user has set the number.
     """
 
@@ -118,11 +118,32 @@ def share_gpus(
     """
     if runs_per_gpu is not None:
         return [Share(gpu, runs_per_gpu) for gpu in gpus]
-    return [_share(gpu, demand, cores // len(gpus), -(-demand.runs // len(gpus))) for gpu in gpus]
+    # Where none has room for a run, one is tried on each.
+    roomy = [gpu for gpu in gpus if gpu.free_mb is None or _fits(gpu.free_mb, demand)] or gpus
+    parts = cores // len(roomy), -(-demand.runs // len(roomy))
+    return [_share(gpu, demand, *parts) if gpu in roomy else _full(gpu, demand) for gpu in gpus]
+
+
+def _fits(free_mb: float, demand: Demand) -> int:
+    return int(_USED * free_mb / demand.need_mb)
+
+
+def _title(gpu: Gpu) -> str:
+    return f"GPU {gpu.name} ({gpu.product})" if gpu.product else f"GPU {gpu.name}"
+
+
+def _full(gpu: Gpu, demand: Demand) -> Share:
+    free, need = _gb(gpu.free_mb or 0.0), _gb(demand.need_mb)
+    return Share(
+        gpu,
+        0,
+        f"No run on {_title(gpu)}: {free} GB are free, too little for one ({need} GB each, "
+        f"{demand.source}); --runs-per-gpu N has N run on every GPU.",
+    )
 
 
 def _share(gpu: Gpu, demand: Demand, cores: int, runs: int) -> Share:
-    title = f"GPU {gpu.name} ({gpu.product})" if gpu.product else f"GPU {gpu.name}"
+    title = _title(gpu)
     if gpu.free_mb is None:
         return Share(
             gpu,
@@ -130,7 +151,7 @@ def _share(gpu: Gpu, demand: Demand, cores: int, runs: int) -> Share:
             f"1 run at a time on {title}: how much of its memory is free is not known; "
             "--runs-per-gpu N sets another number.",
         )
-    fits = int(_USED * gpu.free_mb / demand.need_mb)
+    fits = _fits(gpu.free_mb, demand)
     count = max(1, min(fits, cores, runs, MEASURED_RUNS))
     return Share(
         gpu,

@@ -12,6 +12,7 @@ from cellbench.sweeps import gpus
 from cellbench.sweeps.demand import demand_of
 from cellbench.sweeps.gpus import Demand, Gpu, share_gpus, visible_gpus
 from cellbench.sweeps.plan import State
+from cellbench.sweeps.slots import make_slots
 
 H200 = Gpu("0", "NVIDIA H200", 143000.0)
 LISTED = """\
@@ -76,6 +77,28 @@ def test_several_gpus_part_cores_and_runs():
     assert [share.runs for share in found] == [2, 2]
     found = share_gpus([H200, small], runs_per_gpu=7, demand=demand, cores=4)
     assert [(share.runs, share.reason) for share in found] == [(7, ""), (7, "")]
+
+
+def test_gpus_that_others_have_filled_are_left_to_them_where_one_has_room():
+    full, unknown = Gpu("3", "NVIDIA H200", 2000.0), Gpu("MIG-1")
+    demand = Demand(runs=10, peak_mb=2000.0, records=1)
+
+    def runs(*gpus, **changes):
+        options = {"runs_per_gpu": None, "demand": demand, "cores": 16, **changes}
+        return share_gpus(gpus, **options)
+
+    left, taken = runs(full, H200)
+    # cores and runs are for those that take some
+    assert (left.runs, taken.runs) == (0, 10)
+    assert left.reason == (
+        "No run on GPU 3 (NVIDIA H200): 2.0 GB are free, too little for one (3.0 GB each, by 1 "
+        "record); --runs-per-gpu N has N run on every GPU."
+    )
+    slots = make_slots(device="auto", jobs=None, shares=[left, taken])
+    assert {slot.gpu for slot in slots} == {"0"}
+    assert [share.runs for share in runs(full, unknown)] == [0, 1]
+    assert [share.runs for share in runs(full, full)] == [1, 1]
+    assert [share.runs for share in runs(full, H200, runs_per_gpu=2)] == [2, 2]
 
 
 def test_the_gpus_are_those_that_a_run_would_see(driver, monkeypatch):
