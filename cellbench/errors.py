@@ -10,6 +10,11 @@ LACK_OF_MEMORY = re.compile(
 )
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory, of a GPU or of this process."""
+    return LACK_OF_MEMORY.search(f"{type(error).__name__}: {error}") is not None
+
+
 class UserError(Exception):
     """A mistake that the user can mend.
 

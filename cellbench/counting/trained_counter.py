@@ -17,7 +17,7 @@ from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine.assembly import make_transform
 from cellbench.engine.devices import choose_device, choose_precision, keep_freed_memory
 from cellbench.engine.evaluation import infer
-from cellbench.errors import UserError
+from cellbench.errors import UserError, lacks_memory
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
@@ -74,7 +74,8 @@ class TrainedCounter:
             Points in px of the picture as it was given; no density.
 
         Raises:
-            UserError: the picture is too large for a method that gives a number and no places.
+            UserError: the picture is too large for a method that gives a number and no places, or
+                there is not the memory for it.
         """
         # Resampling asks a large picture for its shape and for windows, as it does an array.
         whole = Picture(cast(NDArray[np.uint8], pixels), no_points())
@@ -92,7 +93,12 @@ class TrainedCounter:
             )
             array = resample(prepared, box=box, size=(len(x.read), len(y.read)))
             data = {"arrays": [array], "scale": factor, "image_ids": [name]}
-            (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
+            try:
+                (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+                raise UserError(self._too_little_memory(name)) from None
             found = self.network.select(candidates)
             parts.append(found if len(grid) == 1 else core_of(found, x, y, factor, name))
             if len(grid) > 1:
@@ -108,6 +114,14 @@ class TrainedCounter:
             count=total.count,
             points=np.concatenate(points) if points else None,
             scores=np.concatenate(scores) if scores else None,
+        )
+
+    def _too_little_memory(self, name: str) -> str:
+        if self.network.device.type == "cpu":
+            return f"There is not the memory to count {name or 'it'}; end other programs."
+        return (
+            f"The GPU has not the memory to count {name or 'it'}; end what else uses it, or take "
+            "--device cpu."
         )
 
 

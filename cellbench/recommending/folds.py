@@ -13,7 +13,7 @@ from cellbench.data.splits import FOLDS, HALF, make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
-from cellbench.errors import LACK_OF_MEMORY, RunError, UserError
+from cellbench.errors import RunError, UserError, lacks_memory
 from cellbench.recommending.candidates import Candidate
 from cellbench.recommending.evidence import absolute_errors
 
@@ -115,7 +115,7 @@ class FoldRunner:
             raced.out = str(error)
             return
         except (RuntimeError, MemoryError) as error:  # of a GPU, and of this process
-            if not LACK_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+            if not lacks_memory(error):
                 raise
             raced.out = "The memory of this machine does not suffice for it."
             return

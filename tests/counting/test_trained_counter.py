@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -168,6 +169,20 @@ def test_a_number_without_places_cannot_be_cut(in_tiles):
     in_tiles()
     with pytest.raises(UserError, match="photo is too large to be processed whole"):
         counter.count(PIXELS, name="photo")
+
+
+def test_a_picture_without_the_memory_for_it_is_one_sentence_and_the_next_is_counted(monkeypatch):
+    counter = trained({"type": "MeanCount"})
+    one = np.zeros((8, 8, 3), np.uint8)
+    for error in (torch.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+        with monkeypatch.context() as patch:
+            patch.setattr(counter.network, "infer", Mock(side_effect=error))
+            with pytest.raises(UserError, match="not the memory to count photo; end"):
+                counter.count(one, name="photo")
+        assert counter.count(one).count >= 0
+    monkeypatch.setattr(counter.network, "infer", Mock(side_effect=RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        counter.count(one)
 
 
 def test_scale_enlarges_what_the_network_sees_and_not_the_points():
