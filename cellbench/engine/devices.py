@@ -109,13 +109,17 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         without AVX-512 a bfloat16 convolution is emulated, 15 times slower than float32
         (measured on AVX2), so that auto never takes it there.
     """
-    if wanted != "auto":
-        return wanted
+    chosen, native = wanted, False
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
-        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
-    return "float32"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and torch.backends.mkldnn.is_available():
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if wanted == "auto":
+        chosen = "bfloat16" if native else "float32"
+    if device.type == "cuda":
+        # TF32, which convolutions would take for float32, has 10 of its 23 bits.
+        torch.backends.cudnn.allow_tf32 = chosen != "float32"
+    return chosen
 
 
 # Numbers of glibc's malloc.h: freed memory at the top that is kept, and the most buffers that may

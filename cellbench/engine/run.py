@@ -68,7 +68,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
     request, main = prepared.request, prepared.processes.rank == 0
     with ExitStack() as stack:
         if prepared.processes.world > 1:
-            stack.callback(leave_processes)
+            stack.push(leave_processes)
         keep_freed_memory(prepared.device)
         counter = start_counter(prepared, display.say)
         experiment = replace(prepared.experiment, weights=counter.weights_info.sha256)

@@ -216,6 +216,14 @@ def test_a_group_is_joined_once_and_left(group, monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
+def test_a_process_that_fails_does_not_wait_for_the_others_to_leave_the_group(group):
+    # as NCCL would: the others may be in a step, which this process will not make
+    leave_processes(RuntimeError, RuntimeError(), None)
+    assert torch.distributed.is_initialized()
+    leave_processes(None, None, None)
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a second process is forked")
 def test_two_processes_wait_for_each_other_and_agree(monkeypatch, tmp_path):

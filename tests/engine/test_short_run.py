@@ -17,7 +17,7 @@ from cellbench.engine.devices import Processes
 from cellbench.engine.request import Request, find_finished, find_run
 from cellbench.engine.run import run
 from cellbench.engine.work_progress import Display
-from cellbench.errors import UserError
+from cellbench.errors import RunError, UserError
 from cellbench.files.locks import hold
 from cellbench.records.record_file import same_result
 
@@ -115,7 +115,7 @@ def test_while_another_process_is_at_a_run_it_is_not_started(bench):
 
 def test_of_several_processes_the_second_writes_no_record_and_leaves_the_group(bench, monkeypatch):
     said, done = [], run_module.TrainingState(best_mae=3.5)
-    monkeypatch.setattr(run_module, "leave_processes", lambda: said.append("left"))
+    monkeypatch.setattr(run_module, "leave_processes", lambda kind, *error: said.append(kind))
     monkeypatch.setattr(run_module, "wait_for_main", lambda: said.append("waited"))
     # what is trained together is a claim of test_training.py
     monkeypatch.setattr(run_module, "run_training", lambda training, plan, show: done)
@@ -123,8 +123,16 @@ def test_of_several_processes_the_second_writes_no_record_and_leaves_the_group(b
     second = dataclasses.replace(prepared, processes=Processes(1, 2))
     outcome = run_module.run_prepared(second, Display(), 0.0)
     assert (outcome.record, outcome.validation_mae) == (None, 3.5)
-    assert said == ["waited", "left"]
+    assert said == ["waited", None]
     assert not list(bench.rglob("*.json"))
+
+    def failed(training, plan, show):
+        raise RunError("The loss was nan.")
+
+    monkeypatch.setattr(run_module, "run_training", failed)
+    with pytest.raises(RunError):
+        run_module.run_prepared(second, Display(), 0.0)
+    assert said[2:] == ["waited", RunError]
 
 
 def test_without_validation_images_thresholds_come_from_training_images(bench, monkeypatch):
