@@ -98,7 +98,7 @@ def _say_why_no_gpu() -> None:
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """The number format of the forward pass.
+    """The number format of the forward pass; on a GPU float32 is made what it says, as on a CPU.
 
     Args:
         wanted: "auto", "float32" or "bfloat16".
@@ -212,7 +212,16 @@ def agree(number: int, device: torch.device) -> int:
     return int(shared)
 
 
-def leave_processes() -> None:
-    """Leave the process group that `join_processes` joined."""
-    if torch.distributed.is_initialized():
+def leave_processes(kind: type[BaseException] | None = None, *error: object) -> None:
+    """Leave the process group that `join_processes` joined, at the end of a context.
+
+    After an error the group stays: NCCL leaves it together with the others, which may be waiting
+    for this process in a step, so that all would wait and the error never be seen. torchrun ends
+    the others once this process has ended.
+
+    Args:
+        kind: of the error that ends the context; None without one.
+        error: the rest of what a context's end is given.
+    """
+    if kind is None and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -267,6 +267,17 @@ def test_a_gpu_computes_in_bfloat16_where_it_does_not_emulate_it(monkeypatch, na
     assert choose_precision("auto", torch.device("cuda", 0)) == chosen
 
 
+def test_float32_on_a_gpu_is_float32_for_all_who_compute_in_it(monkeypatch):
+    # a run, a verification and a count of pictures: they choose the precision, and nothing else
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    choose_precision("float32", torch.device("cpu"))
+    assert torch.backends.cudnn.allow_tf32
+    choose_precision("float32", torch.device("cuda", 0))
+    assert not torch.backends.cudnn.allow_tf32
+    choose_precision("bfloat16", torch.device("cuda", 0))
+    assert torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(("there", "chosen"), [(True, "bfloat16"), (False, "float32")])
 def test_a_cpu_computes_in_bfloat16_where_onednn_is_there_to_do_it(monkeypatch, there, chosen):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
