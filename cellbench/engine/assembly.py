@@ -1,5 +1,6 @@
 """From a request to what trains: the counter as a run starts with it, its images, its weights."""
 
+import gc
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,10 +59,11 @@ def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
     config, device = found.experiment.config, choose_device(found.request.device)
     precision = choose_precision(config.schedule.precision, device)
     if device.type == "cuda":  # of runs before this one in the process, and what they have left
+        # The first optimiser of a process has PyTorch import its compiler, which keeps the frames
+        # of that run, and all that lives in them, for the collector.
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        # float32 is what it says, as on a CPU: TF32 has 10 of its 23 bits
-        torch.backends.cudnn.allow_tf32 = precision != "float32"
     images: AnnotatedImages = found.stored
     if config.data.prepare:
         scale = config.data.input_scale

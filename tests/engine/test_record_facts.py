@@ -1,6 +1,7 @@
 import os
 import platform
 import subprocess
+import weakref
 
 import pytest
 import torch
@@ -139,8 +140,12 @@ def test_of_a_gpu_the_memory_counts_that_other_runs_cannot_have(monkeypatch):
 def test_the_peak_of_a_run_on_a_gpu_is_not_that_of_one_before(monkeypatch, simulated_home):
     monkeypatch.setenv("CELLBENCH_HOME", str(simulated_home))
     forgotten, gpu = [], torch.device("cuda", 1)
+    before = torch.nn.Linear(1, 1)
+    before.circle = before  # as the frames of a run are that PyTorch keeps
+    lives = weakref.ref(before)
+    del before
     # memory that a run has left for the next one is reserved, and would be of its peak
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: forgotten.append("left"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: forgotten.append(lives() or "left"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
     monkeypatch.setattr(assembly, "choose_device", lambda wanted: gpu)
     request = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", device="cuda:1")
