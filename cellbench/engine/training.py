@@ -291,7 +291,16 @@ def _resume(
 def _data_parallel(counter: CellCounter) -> nn.Module:
     """The counter, its gradients averaged over the processes of torchrun."""
     unused = bool(counter.untrained) or len(counter.stages) > 1
-    return nn.parallel.DistributedDataParallel(counter, find_unused_parameters=unused)
+    # No backend sends 16-bit integers: a memory, which has some, each process keeps for itself.
+    kept = [
+        name
+        for path, module in counter.named_modules()
+        if any(buffer.dtype == torch.int16 for buffer in module.buffers(recurse=False))
+        for name, _ in module.named_buffers(path, recurse=False)
+    ]
+    kind = nn.parallel.DistributedDataParallel
+    kind._set_params_and_buffers_to_ignore_for_model(counter, kept)
+    return kind(counter, find_unused_parameters=unused)
 
 
 def _log(training: Training, text: str) -> None:

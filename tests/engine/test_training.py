@@ -217,6 +217,28 @@ def test_a_second_process_trains_on_its_share_and_writes_nothing_but_its_log(tmp
     assert not (folder / "best.safetensors").exists()
 
 
+class Memory(torch.nn.Module):
+    """A part whose buffers belong together; no process group can send one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("goals", torch.zeros(2, dtype=torch.int16))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+
+def test_what_cannot_be_sent_each_process_keeps_for_itself(tmp_path, group):
+    given = training(tmp_path)
+    sent = [*given.counter.buffers()]
+    given.counter.memory = Memory()
+    update = TrainingStep(
+        given.counter, given.config.optimizer, device=torch.device("cpu"), precision="float32",
+        processes=Processes(0, 2),
+    )  # fmt: skip
+    assert update(given.train.batch(0), seed=0).isfinite()
+    found = update._parallel.modules_buffers
+    assert {id(buffer) for buffer in found} == {id(buffer) for buffer in sent}
+
+
 @pytest.mark.parametrize(
     ("device", "allowed", "options", "captures"),
     [

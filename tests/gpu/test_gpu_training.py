@@ -295,3 +295,12 @@ def test_data_parallel_steps_in_a_group_of_one_are_those_without(device):
             step(data_of(seed=number), seed=number)
         after.append(weights(counter))
     assert moved_apart(*after, before) < MOVED
+
+
+@pytest.mark.usefixtures("group")
+def test_a_memory_that_cannot_be_sent_is_trained_with_all_the_same(device):
+    counter, step = started("libranet", device, processes=Processes(0, 2))
+    for stage in counter.stages:
+        counter.begin_step(stage.name, 0.0)
+        assert step(data_of(), seed=0).isfinite()
+    assert counter.memory.filled
