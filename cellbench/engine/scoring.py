@@ -133,6 +133,8 @@ def write_result(
     """
     config, counter = experiment.config, training.counter
     whole = config.whole_epochs
+    # Before GFLOPs are counted, in float32 and one image at a time, which a run does not need.
+    peak_memory_mb = record.peak_memory_mb(prepared.device)
     content = {
         "run_id": experiment.id,
         "method": config.method.name,
@@ -172,7 +174,7 @@ def write_result(
             "step_s": round(state.seconds / experiment.iterations, 4),
             "test_s": round(scored.seconds, 3),
             "images_per_s": round(len(scored.truth) / scored.seconds, 3),
-            "peak_memory_mb": record.peak_memory_mb(prepared.device),
+            "peak_memory_mb": peak_memory_mb,
         },
         "environment": record.environment(
             prepared.device, prepared.precision, prepared.processes, fold=prepared.fold
