@@ -159,7 +159,8 @@ def _explain_lack_of_memory(said: str) -> str:
     more = f" for {wanted[1]} more" if wanted else ""
     return (
         f"the GPU is out of memory{more}; end what else uses it, train with smaller batches "
-        "(--set data.batch_size=N), or take --device cpu."
+        "(--set data.batch_size=N), see large images smaller (--set data.input_scale=F), or take "
+        "--device cpu."
     )
 
 

@@ -147,13 +147,17 @@ def make_transform(options: Any, input_scale: float) -> Any:
 
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
     """Images as they are scored: whole, at the set's scale."""
+    batch_pixels = BATCH_PIXELS  # a CPU's caches hold few
+    if prepared.device.type == "cuda":
+        # A GPU has few launches with many. A network of stride 1 keeps about 1 kB a pixel, so that
+        # 2 megapixels are 2 GB of the memory that runs may share, and an eighth of a small GPU's.
+        memory = torch.cuda.get_device_properties(prepared.device).total_memory
+        batch_pixels = min(1 << 21, memory >> 13)
     return WholeImages(
         prepared.images,
         image_ids,
         input_scale=prepared.experiment.config.data.input_scale,
-        # A CPU's caches hold few px; a GPU has few launches with many. A network of stride 1 keeps
-        # about 1 kB a pixel, so that 2 megapixels are 2 GB of the memory that runs may share.
-        batch_pixels=1 << 21 if prepared.device.type == "cuda" else BATCH_PIXELS,
+        batch_pixels=batch_pixels,
     )
 
 

@@ -90,8 +90,14 @@ def test_prepared_images_are_what_every_part_sees(prepared):
     np.testing.assert_array_equal(data["arrays"][0], wanted)
 
 
-@pytest.mark.parametrize(("device", "batches"), [("cpu", 4), ("cuda", 1)])
-def test_a_gpu_is_given_more_images_at_once(prepared, device, batches):
+@pytest.mark.parametrize(
+    ("device", "gigabytes", "batches"), [("cpu", 0, 4), ("cuda", 80, 1), ("cuda", 4, 2)]
+)
+def test_a_gpu_is_given_as_many_images_at_once_as_its_memory_holds(
+    prepared, monkeypatch, device, gigabytes, batches
+):
+    facts = SimpleNamespace(total_memory=gigabytes << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
     known = dataclasses.replace(prepared(), device=torch.device(device), images=Large())
     assert len(list(whole_images(known, list(Large.ids)))) == batches
 
