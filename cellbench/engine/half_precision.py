@@ -7,6 +7,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from cellbench.engine.record import environment
 from cellbench.engine.verify import prepare_recorded, score_kept
 from cellbench.engine.work_progress import Display
 from cellbench.files.writing import sha256_file, write_atomically
@@ -47,7 +48,12 @@ def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, A
         store = Path(temporary)
         prepared = prepare_recorded(record, run.config, store, "cpu", display)
         scored, calibration = score_kept(prepared, weights, content)
-        content |= {"images": scored.scores.images, "metrics": scored.scores.metrics}
+        here = (prepared.device, prepared.precision, prepared.processes)
+        content |= {
+            "images": scored.scores.images,
+            "metrics": scored.scores.metrics,
+            "environment": environment(*here, fold=prepared.fold),
+        }
         if calibration is not None:
             content["calibration"] = calibration.plain()
         file = write_record(store, content, points=scored.points)

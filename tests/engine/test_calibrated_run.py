@@ -4,6 +4,7 @@
 after three steps, so that an offset is chosen.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -73,7 +74,10 @@ def test_another_correction_than_the_validation_images_ask_for_is_found(finished
 def test_weights_in_half_precision_have_a_correction_of_their_own(finished, tmp_path):
     _, outcome = finished
     trained = find_trained(str(outcome.folder), None)
+    on_a_gpu = {"environment": trained.record["environment"] | {"device": "cuda"}}
+    trained = dataclasses.replace(trained, record=trained.record | on_a_gpu)
     record = keep_in_half(trained, tmp_path, Display())
+    assert record["environment"]["device"] == "cpu", "they are scored here"
     raw = {image["raw"] for image in record["images"]}
     assert raw != {image["raw"] for image in outcome.record["images"]}, "nothing was rounded"
     # with the offset of the other weights the counts would differ by what was rounded
