@@ -86,6 +86,8 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
     )
     wish = GridOverrides(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
     plan = make_plan(load_grid(str(grid)), wish, folder)
+    if problem := next((each.problem for each in plan.sets if each.problem), ""):
+        raise SystemExit(problem)
     slots = slots_for(number, given.device)
     began = time.monotonic()
     server = None
