@@ -9,7 +9,7 @@ import numpy as np
 
 from cellbench.counting.annotator_agreement import agreement, open_logs
 from cellbench.counting.corrected_set import moved_file
-from cellbench.counting.corrected_tables import write_corrected_tables
+from cellbench.counting.corrected_tables import table_name, write_corrected_tables
 from cellbench.counting.corrections import (
     ADDED,
     CHECKED,
@@ -84,6 +84,7 @@ class ViewSession:
             "method": plain(self.counted.method),
             "annotator": self.annotator,
             "ordered_by": self.ordered_by,
+            "table": table_name("counts", self.annotator) if self._log.file.exists() else "",
             "dense": any(picture.um_per_px is not None for picture in self.counted.pictures),
             "pictures": pictures,
             "total_method": sum(each["method"] for each in pictures),

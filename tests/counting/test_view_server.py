@@ -94,7 +94,10 @@ def test_corrected_counts_are_a_table_after_every_change(server, counts):
     file = counts / "counts-corrected.csv"
     server.session.write_tables()
     assert not file.exists()  # nobody has corrected anything
-    ask(server, "POST", "change/0", [["added", 5, 6], ["added", 7, 8], ["removed", 600.0, 300.0]])
+    assert not json.loads(ask(server, "GET", "overview")[1])["table"]
+    changes = [["added", 5, 6], ["added", 7, 8], ["removed", 600.0, 300.0]]
+    _, content = ask(server, "POST", "change/0", changes)
+    assert json.loads(content)["overview"]["table"] == file.name
     (line,) = table(file)
     (method,) = table(counts / "counts.csv")
     assert {key: line[key] for key in ("image", "width_px", "height_px", "sha256")} == {

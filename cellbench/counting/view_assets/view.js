@@ -86,6 +86,7 @@ function draw() {
     ["Pictures looked through", `${overview.seen} of ${overview.pictures.length}`],
     ["Mean |method − person|", number(overview.mae, 2)],
     ["Mean method − person", signed(overview.bias)],
+    ...(overview.table ? [["All corrected counts are in", overview.table]] : []),
   ]);
   rows(get("regions"), picture.regions.map((r) => {
     const remove = document.createElement("button");
