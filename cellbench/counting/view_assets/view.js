@@ -86,8 +86,8 @@ function draw() {
     ["Pictures looked through", `${overview.seen} of ${overview.pictures.length}`],
     ["Mean |method − person|", number(overview.mae, 2)],
     ["Mean method − person", signed(overview.bias)],
-    ...(overview.table ? [["All corrected counts are in", overview.table]] : []),
   ]);
+  get("table").textContent = overview.table && `The corrected counts of all pictures are kept in ${overview.table}.`;
   rows(get("regions"), picture.regions.map((r) => {
     const remove = document.createElement("button");
     remove.type = "button";
