@@ -95,6 +95,8 @@ def view(
                 "corrections are kept, and do not hold for what is there now."
             )
         session.write_tables()  # of what was corrected before there were any, or counted since
+        if session.unwritten and display is not None:
+            display.say(session.unwritten)
         with ViewServer(session, port=port) as server:
             ready(server)
             server.serve_forever()

@@ -42,6 +42,9 @@ class ViewSession:
     """The pictures of a counted folder, and what one person changes in them.
 
     Every change is on disk when its method returns. Methods may be called by several threads.
+
+    Attributes:
+        unwritten: why the tables of `write_tables` do not follow the changes; empty where they do.
     """
 
     def __init__(
@@ -70,6 +73,9 @@ class ViewSession:
         self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
         self._regions: dict[str, list[Region]] = {}
         self._regions_stamp: tuple[int, int] | None = None
+        # By picture, with the regions and changes that it holds for.
+        self._measurements: dict[str, tuple[Any, list[dict[str, Any]]]] = {}
+        self.unwritten = ""
         self._read_regions()
         self._lock = threading.RLock()
         self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
@@ -92,6 +98,7 @@ class ViewSession:
             "seen": len(seen),
             "mae": float(np.abs(off).mean()) if off else None,
             "bias": float(np.mean(off)) if off else None,
+            "unwritten": self.unwritten,
         }
 
     @property
@@ -123,7 +130,7 @@ class ViewSession:
                 "kept": done.kept.astype(int).tolist(),
                 "added": done.added.tolist(),
                 "counts": self._counts(picture),
-                "regions": self._measured(picture, done),
+                "regions": self._measured(picture),
                 "undo": bool(self._log.of(picture.name, picture.sha256)),
             }
 
@@ -156,21 +163,28 @@ class ViewSession:
     def write_tables(self) -> None:
         """Write the corrected counts and the regions as tables, where anything was corrected.
 
-        Raises:
-            UserError: the disk cannot be written.
+        The change that they follow is on disk already. Where they cannot be written (a disk is
+        full, a spreadsheet holds them open) it stands nevertheless, and `unwritten` says so.
         """
         with self._lock:
-            self._read_regions()
-            if not self._log.file.exists() and not self._regions:
-                return
-            counts = [(picture, self._counts(picture)) for picture in self.counted.pictures]
-            regions = [
-                (picture, region)
-                for picture in self.counted.pictures
-                if picture.name in self._regions
-                for region in self._measured(picture, self._done(picture))
-            ]
-            write_corrected_tables(self.counted.folder, self.annotator, counts, regions)
+            try:
+                self._write_tables()
+                self.unwritten = ""
+            except UserError as error:
+                self.unwritten = f"Your changes are kept. {error}"
+
+    def _write_tables(self) -> None:
+        self._read_regions()
+        if not self._log.file.exists() and not self._regions:
+            return
+        counts = [(picture, self._counts(picture)) for picture in self.counted.pictures]
+        regions = [
+            (picture, region)
+            for picture in self.counted.pictures
+            if picture.name in self._regions
+            for region in self._measured(picture)
+        ]
+        write_corrected_tables(self.counted.folder, self.annotator, counts, regions)
 
     def change_regions(self, index: int, change: Any) -> None:
         """Draw regions of a picture, or take some away; those that others drew meanwhile stay.
@@ -251,10 +265,21 @@ class ViewSession:
             "corrected_per_mm2": _density(picture, corrected, area_px),
         }
 
-    def _measured(self, picture: CountedPicture, done: CorrectedPicture) -> list[dict[str, Any]]:
+    def _measured(self, picture: CountedPicture) -> list[dict[str, Any]]:
+        """The regions of a picture with their cells, areas and densities.
+
+        They are measured once for the same regions and changes: lines drawn by hand have hundreds
+        of corners, and the tables have the regions of all pictures after every change.
+        """
+        own = self._regions.get(picture.name, [])
+        of = (own, self._log.of(picture.name, picture.sha256))
+        known = self._measurements.get(picture.name)
+        if known is not None and known[0] == of:
+            return known[1]
+        done = self._done(picture)
         cells = np.concatenate([picture.places[done.kept], done.added])
         found = []
-        for region in self._regions.get(picture.name, ()):
+        for region in own:
             inside = int(region.holds(cells).sum())
             method = int(region.holds(picture.places).sum())
             found.append(
@@ -267,6 +292,7 @@ class ViewSession:
                     "per_mm2": _density(picture, inside, region.area_px),
                 }
             )
+        self._measurements[picture.name] = (of, found)
         return found
 
     def _read_regions(self) -> None:

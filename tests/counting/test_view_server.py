@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cellbench.counting.corrections import CorrectionLog, annotators_of
 from cellbench.counting.count_rows import shown_name
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture, read_counted
 from cellbench.counting.picture_tiles import TILE_PX, PictureTiles
+from cellbench.counting.regions_file import Region
 from cellbench.counting.view_server import ViewServer
 from cellbench.counting.view_session import ViewSession
 from cellbench.counting.written_files import is_table
@@ -126,6 +128,45 @@ def test_drawn_regions_are_a_table_that_follows_the_changes(server, counts):
     assert float(line["per_mm2"]) == pytest.approx(1 / (40_000 * 0.25e-6))
     ask(server, "POST", "regions/0", {"removed": [region]})
     assert table(file) == []
+
+
+def test_a_change_stands_where_its_tables_cannot_be_written(server, counts):
+    """A table may be open in a spreadsheet, or the disk full: a second click would add a second."""
+    file = counts / "counts-corrected.csv"
+    file.mkdir()
+    answer, content = ask(server, "POST", "change/0", [["added", 5, 6]])
+    seen = json.loads(content)
+    assert answer.status == 200
+    assert seen["picture"]["added"] == [[5, 6]]
+    assert seen["overview"]["unwritten"].startswith("Your changes are kept.")
+    assert file.name in seen["overview"]["unwritten"]
+    said = []
+    display = SimpleNamespace(say=said.append)
+    view(counts, display=display, ready=lambda server: setattr(server, "serve_forever", int))
+    assert said == [seen["overview"]["unwritten"]]
+    file.rmdir()
+    _, content = ask(server, "POST", "change/0", [["added", 7, 8]])
+    assert json.loads(content)["overview"]["unwritten"] == ""
+    assert [line["count"] for line in table(file)] == ["5"]
+
+
+def test_a_change_measures_no_region_of_another_picture_anew(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in paths:
+        Image.fromarray(np.zeros((40, 60), np.uint8)).save(path)
+    counts = write_counts(tmp_path / "counts", {p: (np.array([[5.0, 5.0]]), [0.5]) for p in paths})
+    session = ViewSession(read_counted(counts))
+    square = {"name": "r", "corners": [[0, 0], [20, 0], [20, 20], [0, 20]]}
+    for index in (0, 1):
+        session.change_regions(index, {"added": [square]})
+    measured = []
+    holds = Region.holds
+    monkeypatch.setattr(Region, "holds", lambda *given: measured.append(1) or holds(*given))
+    session.change(0, [["added", 6, 6]])
+    assert [line["count"] for line in table(counts / "regions-corrected.csv")] == ["2", "1"]
+    assert len(measured) == 2  # of one region: the cells after the changes, and the method's
+    session.change_regions(1, {"removed": [square]})
+    assert [line["count"] for line in table(counts / "regions-corrected.csv")] == ["2"]
 
 
 def test_each_person_has_tables_and_a_viewer_makes_them_anew(counts):

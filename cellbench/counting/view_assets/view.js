@@ -27,8 +27,8 @@ function act(path, body) {
   busy = busy.then(async () => {
     try {
       const answer = await ask(path, body);
-      get("message").textContent = "";
       overview = answer.overview;
+      get("message").textContent = overview.unwritten;
       if (answer.picture.index === index) picture = answer.picture;
       draw();
     } catch (error) { get("message").textContent = error.message; }
@@ -116,7 +116,7 @@ async function open(number) {
   if (turn !== turns) return; // another one was asked for since
   if (next === null) { wanted = index; get("pictures").value = index; return; }
   [index, picture] = [number, next];
-  get("message").textContent = "";
+  get("message").textContent = overview.unwritten;
   get("pictures").value = index;
   // Not Math.min(...), which takes no more than some 100,000 numbers.
   const least = picture.scores.reduce((low, s) => (s >= 0 && s < low ? s : low), Infinity);
