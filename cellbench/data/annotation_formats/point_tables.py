@@ -148,9 +148,14 @@ def _count_columns(header: Sequence[str]) -> tuple[int, int] | None:
 
 def _counts(table: Table, notes: tuple[str, ...]) -> list[FileAnnotation] | None:
     """The counts of pictures; None where the table is of something else."""
-    columns = _count_columns(table.header or [])
+    header = table.header or []
+    columns = _count_columns(header)
     if columns is None:
         return None
+    if {"region", "area_px"} <= set(header):  # of `count --roi` and `view`
+        raise UserError(
+            f"{table.path} has the counts of regions, and not of whole pictures; take it out."
+        )
     picture, count = columns
     found = []
     for at, fields in table.rows:

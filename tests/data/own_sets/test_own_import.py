@@ -11,6 +11,7 @@ from annotation_samples import FORMATS, WHOLE_PIXELS, copy_pictures, nuclei_pict
 from PIL import Image
 
 from cellbench import count, import_own, run, verify
+from cellbench.counting.corrected_tables import REGIONS_HEAD
 from cellbench.data.named_dataset import find_dataset
 from cellbench.data.own_sets.own_import import understand_folder
 from cellbench.data.set_damage import verify_set
@@ -217,6 +218,16 @@ def test_a_cell_of_a_table_of_counts_that_is_no_count_is_named(
     with pytest.raises(UserError) as refusal:
         import_own("mine", folder, annotations=table if apart else None)
     assert str(refusal.value).startswith(f"{table}, line 4: {cell!r} is no number of cells; write")
+
+
+def test_counts_of_regions_are_not_taken_for_those_of_pictures(folder, pictures, home):
+    """As `view` writes them: a picture has the line of each region that was drawn in it."""
+    table = folder / "regions-corrected.csv"
+    lines = [f"{name}.png,{region},3,,2,400" for name in pictures for region in ("a", "b")]
+    table.write_text("\n".join([",".join(REGIONS_HEAD), *lines]))
+    with pytest.raises(UserError, match="counts of regions, and not of whole pictures"):
+        import_own("mine", folder)
+    assert own_sets() == []
 
 
 def test_a_table_that_names_the_pictures_is_never_passed_over(folder, pictures, home):
