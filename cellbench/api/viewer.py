@@ -75,7 +75,7 @@ def view(
                 f"Another viewer of {folder} is open; close it, or give your changes a name with "
                 f"--annotator{busy.hint}."
             ) from None
-        place, order = None if pictures is None else Path(pictures), ""
+        place, shown, order = None if pictures is None else Path(pictures), counted, ""
         if next_useful:
             from cellbench.counting.corrected_set import moved_file
             from cellbench.counting.useful_pictures import counter_of, order_by_use
@@ -87,8 +87,10 @@ def view(
                 place_of=lambda picture: moved_file(picture, place),
                 display=display,
             )
-            counted, order = found.counted, found.by
-        session = ViewSession(counted, annotator=annotator, pictures=place, ordered_by=order)
+            shown, order = found.counted, found.by
+        session = ViewSession(
+            shown, annotator=annotator, pictures=place, ordered_by=order, table=counted
+        )
         if session.outdated and display is not None:
             display.say(
                 f"{session.outdated} pictures have changed since they were corrected: their "

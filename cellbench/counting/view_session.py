@@ -54,6 +54,7 @@ class ViewSession:
         annotator: str = "",
         pictures: Path | None = None,
         ordered_by: str = "",
+        table: CountedFolder | None = None,
     ) -> None:
         """Open the corrections of a person.
 
@@ -62,6 +63,7 @@ class ViewSession:
             annotator: name of the person's file; "" for corrected.csv.
             pictures: folder that holds the pictures, where they are not where they were counted.
             ordered_by: what the pictures are ordered by, the largest first; "" for the table.
+            table: the pictures in the order of `counts.csv`, where they are ordered by something.
 
         Raises:
             UserError: a file of the folder is damaged.
@@ -70,6 +72,7 @@ class ViewSession:
         self.annotator = annotator
         self.ordered_by = ordered_by
         self._folder = pictures
+        self._rows = (table or counted).pictures
         self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
         self._regions: dict[str, list[Region]] = {}
         self._regions_stamp: tuple[int, int] | None = None
@@ -177,10 +180,10 @@ class ViewSession:
         self._read_regions()
         if not self._log.file.exists() and not self._regions:
             return
-        counts = [(picture, self._counts(picture)) for picture in self.counted.pictures]
+        counts = [(picture, self._counts(picture)) for picture in self._rows]
         regions = [
             (picture, region)
-            for picture in self.counted.pictures
+            for picture in self._rows
             if picture.name in self._regions
             for region in self._measured(picture)
         ]

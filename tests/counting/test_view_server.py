@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,6 +168,26 @@ def test_a_change_measures_no_region_of_another_picture_anew(tmp_path, monkeypat
     assert len(measured) == 2  # of one region: the cells after the changes, and the method's
     session.change_regions(1, {"removed": [square]})
     assert [line["count"] for line in table(counts / "regions-corrected.csv")] == ["2"]
+
+
+def test_tables_keep_the_order_of_the_count_whatever_is_shown_first(tmp_path):
+    """People lay the columns of two tables side by side."""
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for path in paths:
+        Image.fromarray(np.zeros((40, 60), np.uint8)).save(path)
+    counts = write_counts(tmp_path / "counts", {p: (np.array([[5.0, 5.0]]), [0.5]) for p in paths})
+    counted = read_counted(counts)
+    shown = replace(counted, pictures=counted.pictures[::-1])
+    session = ViewSession(shown, ordered_by="use", table=counted)
+    session.change(0, [["added", 6, 6]])
+    session.change_regions(2, {"added": [{"name": "r", "corners": [[0, 0], [20, 0], [20, 20]]}]})
+    session.change_regions(0, {"added": [{"name": "r", "corners": [[0, 0], [20, 0], [20, 20]]}]})
+    lines = table(counts / "counts-corrected.csv")
+    method = table(counts / "counts.csv")
+    assert [line["image"] for line in lines] == [line["image"] for line in method]
+    assert [line["count"] for line in lines] == ["1", "1", "2"]
+    regions = table(counts / "regions-corrected.csv")
+    assert [line["image"] for line in regions] == [method[0]["image"], method[2]["image"]]
 
 
 def test_each_person_has_tables_and_a_viewer_makes_them_anew(counts):
