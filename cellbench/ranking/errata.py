@@ -27,7 +27,7 @@ def read_errata(store: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     text = read_file(path, most=MAX_BYTES).decode("utf-8", "replace")
-    parts = re.split(r"^## +(.+?) *$", text, flags=re.MULTILINE)
+    parts = re.split(r"^## +(.+?)\s*$", text, flags=re.MULTILINE)
     return {
         name.casefold(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)
     }

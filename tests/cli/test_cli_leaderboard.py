@@ -225,6 +225,9 @@ def test_errata_are_read_by_set(tmp_path):
     text = "# Errata\nAll.\n## All sets\n- One.\n\n### Not a set\n- Two.\n## vgg\n"
     (tmp_path / "leaderboards/errata.md").write_text(text)
     assert read_errata(tmp_path) == {"all sets": "- One.\n\n### Not a set\n- Two.", "vgg": ""}
+    of_windows = text.replace("\n", "\r\n").encode()
+    (tmp_path / "leaderboards/errata.md").write_bytes(of_windows)
+    assert list(read_errata(tmp_path)) == ["all sets", "vgg"]
 
 
 def test_every_section_of_our_errata_is_of_a_set_and_holds_something():
