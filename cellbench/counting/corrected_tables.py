@@ -40,7 +40,7 @@ def write_corrected_tables(
         counts: every picture with its `corrected` and `method` count, their densities and whether
             it was `checked`.
         regions: of every region its picture, its `name`, and its `cells` after and before
-            (`method`) the changes, with its area and density.
+            (`method`) the changes, None where they are not known, with its area and density.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -65,9 +65,9 @@ def write_corrected_tables(
             (
                 picture.name,
                 csv_cell(own["name"]),
-                own["cells"],
+                _number(own["cells"]),
                 _number(own["per_mm2"]),
-                own["method"],
+                _number(own["method"]),
                 _number(own["area_px"]),
             )
             for picture, own in regions

@@ -89,11 +89,12 @@ class ViewSession:
             pictures = [self._counts(picture) for picture in self.counted.pictures]
         seen = [each for each in pictures if each["checked"]]
         off = [each["method"] - each["corrected"] for each in seen]
+        kept = self._log.file.exists() and not self.unwritten
         return {
             "method": plain(self.counted.method),
             "annotator": self.annotator,
             "ordered_by": self.ordered_by,
-            "table": table_name("counts", self.annotator) if self._log.file.exists() else "",
+            "table": table_name("counts", self.annotator) if kept else "",
             "dense": any(picture.um_per_px is not None for picture in self.counted.pictures),
             "pictures": pictures,
             "total_method": sum(each["method"] for each in pictures),
@@ -271,6 +272,8 @@ class ViewSession:
     def _measured(self, picture: CountedPicture) -> list[dict[str, Any]]:
         """The regions of a picture with their cells, areas and densities.
 
+        Of a method without places nobody knows the cells of a region until some are added.
+
         They are measured once for the same regions and changes: lines drawn by hand have hundreds
         of corners, and the tables have the regions of all pictures after every change.
         """
@@ -279,12 +282,12 @@ class ViewSession:
         known = self._measurements.get(picture.name)
         if known is not None and known[0] == of:
             return known[1]
-        done = self._done(picture)
+        done, placed = self._done(picture), picture.points is not None
         cells = np.concatenate([picture.places[done.kept], done.added])
         found = []
         for region in own:
-            inside = int(region.holds(cells).sum())
-            method = int(region.holds(picture.places).sum())
+            inside = int(region.holds(cells).sum()) if placed or len(done.added) else None
+            method = int(region.holds(picture.places).sum()) if placed else None
             found.append(
                 {
                     "name": plain(region.name),
@@ -310,10 +313,10 @@ class ViewSession:
             self._regions_stamp = stamp
 
 
-def _density(picture: CountedPicture, cells: float, area_px: float) -> float | None:
-    """Cells a square millimetre; None where the size of a pixel is not known."""
+def _density(picture: CountedPicture, cells: float | None, area_px: float) -> float | None:
+    """Cells a square millimetre; None where they or the size of a pixel are not known."""
     um = picture.um_per_px
-    return None if um is None or not area_px else cells / (area_px * um**2) * 1e6
+    return None if cells is None or um is None or not area_px else cells / (area_px * um**2) * 1e6
 
 
 def _checked(changes: Any, picture: CountedPicture) -> list[tuple[str, float, float]]:

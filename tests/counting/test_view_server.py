@@ -141,6 +141,7 @@ def test_a_change_stands_where_its_tables_cannot_be_written(server, counts):
     assert seen["picture"]["added"] == [[5, 6]]
     assert seen["overview"]["unwritten"].startswith("Your changes are kept.")
     assert file.name in seen["overview"]["unwritten"]
+    assert seen["overview"]["table"] == ""
     said = []
     display = SimpleNamespace(say=said.append)
     view(counts, display=display, ready=lambda server: setattr(server, "serve_forever", int))
@@ -188,6 +189,19 @@ def test_tables_keep_the_order_of_the_count_whatever_is_shown_first(tmp_path):
     assert [line["count"] for line in lines] == ["1", "1", "2"]
     regions = table(counts / "regions-corrected.csv")
     assert [line["image"] for line in regions] == [method[0]["image"], method[2]["image"]]
+
+
+def test_a_method_without_places_has_no_number_of_cells_of_a_region(counts):
+    counted = read_counted(counts)
+    picture = replace(counted.pictures[0], points=None, scores=np.zeros(0, np.float32))
+    session = ViewSession(replace(counted, pictures=(picture,)))
+    square = {"name": "r", "corners": [[0, 0], [20, 0], [20, 20], [0, 20]]}
+    session.change_regions(0, {"added": [square]})
+    (line,) = table(counts / "regions-corrected.csv")
+    assert (line["count"], line["per_mm2"], line["method_count"]) == ("", "", "")
+    session.change(0, [["added", 5, 6]])
+    (line,) = table(counts / "regions-corrected.csv")
+    assert (line["count"], line["method_count"]) == ("1", "")
 
 
 def test_each_person_has_tables_and_a_viewer_makes_them_anew(counts):

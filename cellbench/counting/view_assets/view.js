@@ -94,7 +94,7 @@ function draw() {
     remove.textContent = "×";
     remove.setAttribute("aria-label", "Delete " + r.name);
     remove.addEventListener("click", () => saveRegions([], [r]));
-    return [r.name, String(r.cells), String(r.method), r.area_px.toFixed(0), number(r.per_mm2), remove];
+    return [r.name, number(r.cells, 0), number(r.method, 0), r.area_px.toFixed(0), number(r.per_mm2), remove];
   }));
   const order = overview.ordered_by ? `, by ${overview.ordered_by}` : "";
   get("where").textContent = `${index + 1} of ${overview.pictures.length}${order}`;
