@@ -8,7 +8,7 @@ _base_ = "countception.py"
 
 method = dict(name="CountCeption-published", title="Count-ception, published recipe")
 
-# 3: batch-norms do not normalise, as in the authors' code, and ADI is seen at its own size.
+# 3: batch-norms do not normalise, as in the authors' code; ADI and MBM are seen as they come.
 recipe = 3
 
 model = dict(backbone=dict(normalise=False), last_norm=True, normalise=False)
@@ -17,4 +17,5 @@ optimizer = dict(type="Adam", lr=5e-5, weight_decay=0.0, clip_norm=None)
 
 schedule = dict(policy="constant", warmup=0.0, ema=None)
 
-per_dataset = dict(_delete_=True, adi=dict(data=dict(input_scale=1.0)))
+_as_it_comes = dict(data=dict(input_scale=1.0, prepare=[]))
+per_dataset = dict(_delete_=True, adi=_as_it_comes, mbm=_as_it_comes)

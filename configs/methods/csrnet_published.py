@@ -7,7 +7,7 @@ readout's prior. The squared error is halved, as in the paper and not in the rel
 averaged over the images of a batch. The map's values are those of the target, without a scale.
 Their rate of 1e-7 is for sums over images of some 768x1024 px: a crop of 64 px has 1/192 of the
 places, and half of the error 1/384 of the gradient, with which ten steps changed nothing; the rate
-is 384 times theirs.
+is 384 times theirs, also where crops are larger.
 """
 
 _base_ = ["csrnet.py"]

@@ -232,10 +232,11 @@ def centres_of_squares(boxes: Tensor, size: Tensor) -> Tensor:
     low, high = boxes[:, :2], boxes[:, 2:]
     half = 0.5 * (high - low).amax(dim=1, keepdim=True)
     middle = 0.5 * (low + high)
-    # A box that the image holds is no exact square either: only what is cut is completed.
-    from_high = torch.where(low <= 0, torch.minimum(high - half, middle), middle)
-    from_low = torch.where(high >= size, torch.maximum(low + half, middle), middle)
-    centres = torch.where(low <= 0, from_high, from_low)
+    # A box that the image holds is no exact square either: only what is cut is completed, and of
+    # what is cut at both ends nothing tells more than the middle.
+    cut_low, cut_high = low <= 0, high >= size
+    centres = torch.where(cut_low & ~cut_high, torch.minimum(high - half, middle), middle)
+    centres = torch.where(cut_high & ~cut_low, torch.maximum(low + half, middle), centres)
     return torch.minimum(centres.clamp(min=0), size.to(centres.dtype))
 
 

@@ -87,6 +87,9 @@ def test_a_cell_on_the_border_has_a_box_inside_and_is_read_back_at_its_place(cou
     assert float((centres - points).abs().max()) <= counter.box_range_px[1] / 4
     assert bool((centres >= 0).all())
     assert bool((centres <= size).all())
+    # an image narrower than a box cuts it at both ends
+    narrow = centres_of_squares(torch.tensor([[0.0, 10.0, 6.0, 30.0]]), torch.tensor([6, 40]))
+    assert narrow.tolist() == [[3.0, 20.0]]
 
 
 def test_what_the_docstring_does_not_name_is_as_torchvision_has_it(counter):
