@@ -67,8 +67,9 @@ def known_targets(monkeypatch):
         return Transport(rows.double(), columns.double(), rows.double().sum(1))
 
     def flows(self, points, size, scale):
-        width, height = size
-        return points.new_zeros(2, height, width), points.new_zeros(height, width).long()
+        shape = (size[1], size[0])
+        made = points[0].new_zeros(len(points), 2, *shape)
+        return made, points[0].new_zeros(len(points), *shape).long()
 
     def stars(self, points, size, scale):
         width, height = size
