@@ -76,7 +76,8 @@ class ViewSession:
         self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
         self._regions: dict[str, list[Region]] = {}
         self._regions_stamp: tuple[int, int] | None = None
-        # By picture, with the regions and changes that it holds for.
+        # By picture, each with what it holds for: changes, and regions too.
+        self._known_counts: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._measurements: dict[str, tuple[Any, list[dict[str, Any]]]] = {}
         self.unwritten = ""
         self._read_regions()
@@ -256,11 +257,18 @@ class ViewSession:
         return apply_changes(picture.places, self._log.of(picture.name, picture.sha256))
 
     def _counts(self, picture: CountedPicture) -> dict[str, Any]:
-        """The counts of the method and the person; of an untouched picture they are the same."""
+        """The counts of the method and the person; of an untouched picture they are the same.
+
+        Counted once for the same changes: after each one the tables and the page have all pictures.
+        """
+        changes = self._log.of(picture.name, picture.sha256)
+        known = self._known_counts.get(picture.name)
+        if known is not None and known[0] == changes:
+            return known[1]
         done = self._done(picture)
         corrected = picture.corrected_count(done)
         area_px = picture.size[0] * picture.size[1]
-        return {
+        counts = {
             "name": plain(picture.name),
             "method": picture.count,
             "corrected": corrected,
@@ -268,6 +276,8 @@ class ViewSession:
             "method_per_mm2": _density(picture, picture.count, area_px),
             "corrected_per_mm2": _density(picture, corrected, area_px),
         }
+        self._known_counts[picture.name] = (changes, counts)
+        return counts
 
     def _measured(self, picture: CountedPicture) -> list[dict[str, Any]]:
         """The regions of a picture with their cells, areas and densities.
