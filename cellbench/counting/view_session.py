@@ -10,14 +10,7 @@ import numpy as np
 from cellbench.counting.annotator_agreement import agreement, open_logs
 from cellbench.counting.corrected_set import moved_file
 from cellbench.counting.corrected_tables import table_name, write_corrected_tables
-from cellbench.counting.corrections import (
-    ADDED,
-    CHECKED,
-    REMOVED,
-    CorrectedPicture,
-    CorrectionLog,
-    apply_changes,
-)
+from cellbench.counting.corrections import CorrectedPicture, CorrectionLog, apply_changes
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.counting.picture_tiles import PictureTiles
 from cellbench.counting.regions_file import (
@@ -28,14 +21,12 @@ from cellbench.counting.regions_file import (
     with_changes,
     write_regions,
 )
+from cellbench.counting.sent_changes import changes_of
 from cellbench.errors import UserError
 from cellbench.files.locks import locked
 from cellbench.ranking.tables import plain
 
 _OPEN_PICTURES = 2
-_MOST_CHANGES = 200_000
-# How far over the border of its picture a cell of the table may lie, px.
-_OVER_PX = 2**20
 
 
 class ViewSession:
@@ -151,7 +142,7 @@ class ViewSession:
         """
         picture = self._picture(index)
         with self._lock:
-            self._log.add(picture.name, _checked(changes, picture), picture.sha256)
+            self._log.add(picture.name, changes_of(changes, picture.size), picture.sha256)
             self.write_tables()
 
     def undo(self, index: int) -> None:
@@ -327,31 +318,3 @@ def _density(picture: CountedPicture, cells: float | None, area_px: float) -> fl
     """Cells a square millimetre; None where they or the size of a pixel are not known."""
     um = picture.um_per_px
     return None if cells is None or um is None or not area_px else cells / (area_px * um**2) * 1e6
-
-
-def _checked(changes: Any, picture: CountedPicture) -> list[tuple[str, float, float]]:
-    """Changes from JSON.
-
-    Raises:
-        UserError: they are no changes of places in the picture.
-    """
-    if not isinstance(changes, list) or len(changes) > _MOST_CHANGES:
-        raise UserError(f"One action takes a list of up to {_MOST_CHANGES} changes.")
-    found = []
-    width, height = picture.size
-    for each in changes:
-        match each:
-            case [str(kind), int() | float() as x, int() | float() as y] if kind in (
-                ADDED,
-                REMOVED,
-            ):
-                # A table may hold a cell over the border, which can be taken away like others.
-                over = 0 if kind == ADDED else _OVER_PX
-                if not (-over <= x <= width + over and -over <= y <= height + over):
-                    raise UserError(f"The place {x}, {y} is outside the picture.")
-                found.append((kind, float(x), float(y)))
-            case [str(kind), *_] if kind == CHECKED:
-                found.append((CHECKED, 0.0, 0.0))
-            case _:
-                raise UserError("A change is one of added, removed and checked, with x and y.")
-    return found

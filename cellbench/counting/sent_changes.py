@@ -1,0 +1,42 @@
+"""The changes of a picture as the page of a viewer sends them: checked before they are kept."""
+
+from typing import Any
+
+from cellbench.counting.corrections import ADDED, CHECKED, REMOVED
+from cellbench.errors import UserError
+
+_MOST_CHANGES = 200_000
+# How far over the border of its picture a cell of the table may lie, px.
+_OVER_PX = 2**20
+
+
+def changes_of(sent: Any, size: tuple[int, int]) -> list[tuple[str, float, float]]:
+    """Kind, x and y of each change.
+
+    Args:
+        sent: what the page sent, from JSON.
+        size: of the picture, (width, height) px.
+
+    Raises:
+        UserError: they are no changes of places in the picture.
+    """
+    if not isinstance(sent, list) or len(sent) > _MOST_CHANGES:
+        raise UserError(f"One action takes a list of up to {_MOST_CHANGES} changes.")
+    found = []
+    width, height = size
+    for each in sent:
+        match each:
+            case [str(kind), int() | float() as x, int() | float() as y] if kind in (
+                ADDED,
+                REMOVED,
+            ):
+                # A table may hold a cell over the border, which can be taken away like others.
+                over = 0 if kind == ADDED else _OVER_PX
+                if not (-over <= x <= width + over and -over <= y <= height + over):
+                    raise UserError(f"The place {x}, {y} is outside the picture.")
+                found.append((kind, float(x), float(y)))
+            case [str(kind), *_] if kind == CHECKED:
+                found.append((CHECKED, 0.0, 0.0))
+            case _:
+                raise UserError("A change is one of added, removed and checked, with x and y.")
+    return found
