@@ -1,1 +1,1 @@
-"""Annotations as people keep them: one file a format, each a function from a file to its cells."""
+"""Readers of annotation files, one module per format."""

@@ -1,8 +1,8 @@
-"""Pictures as annotations: a pixel for each cell, marks of one shape, or whole objects.
+"""Reader of dot images and masks: one pixel, one mark or one object per cell.
 
-What a picture is follows from its pixels alone: a single pixel is a cell, even beside another; an
-object of several pixels is one cell, whatever its size. Marks or objects that have grown together
-hide cells, and such a picture is refused.
+The kind of an image follows from its pixels alone: a single pixel is a cell, even beside another;
+an object of several pixels is one cell, whatever its size. Marks or objects that touch hide cells,
+and such an image is rejected.
 """
 
 from pathlib import Path
@@ -24,19 +24,20 @@ MARKS = "Each mark of {pixels} pixels is one cell."
 OBJECTS = "Each object is one cell; two that touch would be one."
 LABELS = "Each label of the mask is one cell."
 
-# An object is made of several if it has more pixels than most, and fills its convex hull worse.
+# Objects that touch are larger than the median by this factor, and less solid than this.
 _MUCH_LARGER = 1.4
 _SOLID = 0.9
+# Greatest share of the objects that may touch.
 _MOST_JOINED = 0.02
-# Share of the pixels that dots of one pixel may take.
+# Greatest share of the pixels that dots of one pixel may cover.
 _MOST_MARKED = 0.2
 
 
 def read_annotation_picture(path: Path) -> list[FileAnnotation]:
-    """Read the cells of a dot picture or mask.
+    """Read the cells of a dot image or mask.
 
     Raises:
-        UserError: it cannot be read, is a photograph, or its marks have grown together.
+        UserError: the file cannot be read, is a photograph, or its marks touch.
     """
     pixels, format_ = read_native(path)
     labels = _labels(pixels, path)
@@ -72,37 +73,40 @@ def read_annotation_picture(path: Path) -> list[FileAnnotation]:
 
 
 def _labels(pixels: NDArray[np.generic], path: Path) -> NDArray[np.int64]:
-    """The numbers of an annotation with 0 as the ground; (H, W)."""
+    """Return the labels of an annotation image, (H, W), 0 for the background."""
     if pixels.ndim == 3:
         same = (pixels == pixels[:, :, :1]).all()
         red, green, blue = (pixels[:, :, index].astype(np.int64) for index in range(3))
         if same:
-            return _grey(red, path)
-        # Noise of a few levels beside dots in one channel, as in JPEG, is no colour.
+            return _zero_background(red, path)
+        # Noise of a few levels beside dots in one channel, as in JPEG, is not a label.
         if len(np.unique(red << 16 | green << 8 | blue)) > LARGEST_MARK and _two_levels(
             strongest := pixels.max(axis=2).astype(np.int64)
         ):
             return (strongest > strongest.max() // 2).astype(np.int64)
-        return _grey(red << 16 | green << 8 | blue, path)
+        return _zero_background(red << 16 | green << 8 | blue, path)
     if pixels.dtype.kind == "f":
         whole = np.nan_to_num(pixels, nan=0.0, posinf=0.5, neginf=0.5)
         if (whole != np.rint(whole)).any() or np.abs(whole).max() > 2**31:
             raise UserError(f"{path} holds fractions; a mask has a whole number for each object.")
-        return _grey(whole.astype(np.int64), path)
-    return _grey(pixels.astype(np.int64), path)
+        return _zero_background(whole.astype(np.int64), path)
+    return _zero_background(pixels.astype(np.int64), path)
 
 
 def _two_levels(values: NDArray[np.int64]) -> bool:
-    """Whether all values are near the least or the greatest."""
+    """Return whether all values are near 0 or the maximum, which is 64 or more."""
     top = int(values.max())
     return top >= 64 and bool(((values <= 0.2 * top) | (values >= 0.8 * top)).all())
 
 
-def _grey(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
-    """Values with the ground at 0: of two values see `ground_of`, of many 0 as it is."""
+def _zero_background(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """Return labels of single-channel values, with 0 for the background.
+
+    Of two values see `ground_of`; of more it is 0, else the most frequent one.
+    """
     known, counts = np.unique(values, return_counts=True)
     if len(known) == 1:
-        # A mask without objects is all 0 or, of a blank page, all of one grey.
+        # A mask without objects is all 0 or, if made of a blank page, one grey.
         return np.zeros_like(values)
     if len(known) > 2 and _two_levels(values):
         values = (values > int(values.max()) // 2).astype(np.int64)
@@ -114,20 +118,20 @@ def _grey(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
 
 
 def _pieces(labels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
-    """Connected pieces of equal labels, numbered from 1, diagonal neighbours included."""
+    """Return the 8-connected components of equal labels, numbered from 1, and their number."""
     values = np.unique(labels[labels != 0])
     if len(values) == 1:
         found, number = label(labels != 0, structure=EIGHT)
         return np.asarray(found, dtype=np.int32), int(number)
-    # Neighbours of different labels are parted by labelling each value in its own box.
+    # Each value is labelled in its own box, so that touching labels stay separate.
     compact = np.searchsorted(values, labels) + 1
     compact[labels == 0] = 0
     pieces, many = np.zeros(labels.shape, dtype=np.int32), 0
     for index, box in enumerate(find_objects(compact), start=1):
         if box is None:
             continue
-        own, number = label(compact[box] == index, structure=EIGHT)
-        pieces[box] = np.where(own > 0, own + many, pieces[box])
+        found, number = label(compact[box] == index, structure=EIGHT)
+        pieces[box] = np.where(found > 0, found + many, pieces[box])
         many += int(number)
         if many > MOST_CELLS:
             break
@@ -135,10 +139,10 @@ def _pieces(labels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
 
 
 def _mark_or_object(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: Path) -> str:
-    """What the pieces of one value are.
+    """Return the note that states whether pieces of one value are marks or objects.
 
     Raises:
-        UserError: some of them are several that touch.
+        UserError: some of them touch.
     """
     sizes, counts = np.unique(areas, return_counts=True)
     common = int(sizes[counts.argmax()])
@@ -160,7 +164,7 @@ def _mark_or_object(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: P
 
 
 def _joined(pieces: NDArray[np.int32], areas: NDArray[np.int64]) -> int:
-    """How many objects are much larger than most and not convex."""
+    """Return the number of objects that are much larger than most and not convex."""
     large = np.nonzero(areas > _MUCH_LARGER * np.median(areas))[0] + 1
     boxes = find_objects(pieces)
     return sum(solidity(pieces[boxes[k - 1]] == k) < _SOLID for k in large.tolist())

@@ -1,4 +1,4 @@
-"""Cell Counter, a plugin of ImageJ: XML of markers, one file a picture."""
+"""Reader of markers of ImageJ's Cell Counter: one XML file per image."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ NOTE = "Cell Counter has the centres of pixels at whole numbers: 0.5 was added."
 
 
 def read_cell_counter(path: Path) -> list[FileAnnotation]:
-    """Read all markers, of all types together.
+    """Read the markers of all types as cells.
 
     Raises:
-        UserError: it is no such file, or has markers on several slices of a stack.
+        UserError: the file is not in this format, or has markers on several slices of a stack.
     """
     root = read_xml(path, PROGRAM)
     with reading(path, PROGRAM):
@@ -30,12 +30,12 @@ def read_cell_counter(path: Path) -> list[FileAnnotation]:
             raise ValueError(f"its root is called {root.tag[:40]!r}")
         places, types, slices = [], set(), set()
         for kind in root.iter("Marker_Type"):
-            named = (kind.findtext("Name") or kind.findtext("Type") or "").strip()
+            type_name = (kind.findtext("Name") or kind.findtext("Type") or "").strip()
             for marker in kind.iter("Marker"):
                 x, y = (number(marker.findtext(name)) for name in ("MarkerX", "MarkerY"))
                 places.append((x, y))
                 slices.add(number(marker.findtext("MarkerZ", "1")))
-                types.add(named[:40])
+                types.add(type_name[:40])
         refuse_slices(path, len(slices), "markers")
         picture = root.findtext("Image_Properties/Image_Filename")
         notes = (NOTE,) if places else ()

@@ -1,4 +1,4 @@
-"""Cellpose: the masks in a `_seg.npy`."""
+"""Reader of Cellpose masks in a `_seg.npy` file."""
 
 import errno
 from pathlib import Path
@@ -13,15 +13,15 @@ from cellbench.files.reading import read_file
 
 PROGRAM = "Cellpose"
 
-# It holds the picture, the masks and three flows, some 40 bytes a pixel.
+# The file holds the image, the masks and three flows, some 40 bytes a pixel.
 _MOST_BYTES = 512 * 2**20
 
 
 def read_cellpose(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each mask.
+    """Read one cell per mask.
 
     Raises:
-        UserError: it is no such file, or holds anything but arrays, numbers and texts.
+        UserError: the file is not in this format, or holds anything but arrays, numbers and texts.
     """
     try:
         data = read_file(path, most=_MOST_BYTES)

@@ -1,4 +1,4 @@
-"""COCO: one JSON file of many pictures; keypoints, outlines or boxes."""
+"""Reader of COCO: one JSON file for many images, with keypoints, outlines or boxes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ _NOTES = {
 
 
 def is_coco(document: Any) -> bool:
-    """Whether a JSON document has COCO's two tables."""
+    """Return whether a JSON document has the lists `images` and `annotations`."""
     return (
         isinstance(document, Mapping)
         and isinstance(document.get("images"), list)
@@ -35,10 +35,10 @@ def is_coco(document: Any) -> bool:
 
 
 def read_coco(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each annotation: its visible keypoints' mean, else its outline, else its box.
+    """Read one cell per annotation: mean of its visible keypoints, else its outline, else its box.
 
     Raises:
-        UserError: it is no such file, or an annotation is of no image.
+        UserError: the file is not in this format, or an annotation refers to an unlisted image.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -89,13 +89,13 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _place(one: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
-    """The position of an annotation's cell, and the key that it was read from."""
+    """Return the (x, y) position of an annotation's cell, and its key in `_NOTES`."""
     keypoints = one.get("keypoints") or []
     triples = [keypoints[at : at + 3] for at in range(0, len(keypoints), 3)]
-    seen = [triple for triple in triples if number(triple[2]) > 0]
-    if seen:
-        x = sum(number(triple[0]) for triple in seen) / len(seen)
-        y = sum(number(triple[1]) for triple in seen) / len(seen)
+    visible = [triple for triple in triples if number(triple[2]) > 0]
+    if visible:
+        x = sum(number(triple[0]) for triple in visible) / len(visible)
+        y = sum(number(triple[1]) for triple in visible) / len(visible)
         shift = COCO_KEYPOINT.shift_px
         return (x + shift, y + shift), "keypoint"
     shift = COCO_AREA.shift_px

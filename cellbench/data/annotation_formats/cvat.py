@@ -1,4 +1,4 @@
-"""CVAT: XML of many pictures, "CVAT for images"."""
+"""Reader of "CVAT for images": one XML file for many images."""
 
 from itertools import accumulate
 from pathlib import Path
@@ -24,10 +24,10 @@ PROGRAM = "CVAT"
 
 
 def read_cvat(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each point, box, ellipse, polygon and mask of each picture.
+    """Read one cell per point, box, ellipse, polygon and mask of each image.
 
     Raises:
-        UserError: it is no such file, holds tracks of a video, or shapes that are no cells.
+        UserError: the file is not in this format, holds tracks of a video, or a shape is no cell.
     """
     root = read_xml(path, PROGRAM)
     with reading(path, PROGRAM):
@@ -76,7 +76,10 @@ def _cells(shape: "Element") -> list[tuple[float, float]]:
 
 
 def _middle_of_mask(shape: "Element") -> tuple[float, float]:
-    """The mean of the pixels of a mask: lengths of runs outside and inside, row by row in a box."""
+    """Compute the centroid of a run-length-encoded mask.
+
+    Lengths of runs outside and inside the mask alternate, row by row in its box.
+    """
     left, top, width, height = (
         int(number(shape.attrib[key])) for key in ("left", "top", "width", "height")
     )
@@ -96,9 +99,9 @@ def _middle_of_mask(shape: "Element") -> tuple[float, float]:
 
 
 def _sums(pixels: int, width: int) -> tuple[int, int]:
-    """The sums of the columns and of the rows of so many pixels from the start of a box.
+    """Compute the sums of the column and of the row indices of a box's first `pixels` pixels.
 
-    In closed form: a box may state any size, and no pixel is looked at alone.
+    In closed form, without a loop over pixels: a box may state any size.
     """
     full, rest = divmod(pixels, width)
     rows = width * (full * (full - 1) // 2) + full * rest

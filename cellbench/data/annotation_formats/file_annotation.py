@@ -1,4 +1,4 @@
-"""What an annotation file states of a picture, and how such files are opened."""
+"""Content of an annotation file, and helpers shared by its readers."""
 
 import errno
 import math
@@ -18,23 +18,23 @@ from cellbench.structures import Points, no_points
 Unit = Literal["px", "px or um", "um", "share"]
 
 MOST_CELLS = 2_000_000
-"""Cells in one file."""
+"""Greatest number of cells in one file."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileAnnotation:
-    """What a file states of one picture.
+    """Annotation of one image, as a file states it.
 
     Attributes:
-        points: (N, 2) float32, (x, y) px, the corner of the picture at (0, 0); None if the file
-            states a number of cells alone.
+        points: (N, 2) float32, (x, y) in `unit`, the corner of the image at (0, 0); None if the
+            file states only a number of cells.
         count: that number; None with points.
-        picture: name that the file gives of its picture; None if it goes by its own name.
-        size: (width, height) in px that it gives of the picture; None if it gives none.
+        picture: image name that the file states; None to match by the file's own name.
+        size: (width, height) of the image in px; None if the file states none.
         unit: of the points; an ImageJ table is in px or in micrometres and does not state which,
-            and a share is of the width and the height of the picture.
+            and a share is of the width and the height of the image.
         shift_px: half pixel to add to points that are converted from micrometres.
-        notes: what was assumed, one sentence each.
+        notes: assumptions, one sentence each.
     """
 
     points: Points | None
@@ -47,15 +47,15 @@ class FileAnnotation:
 
     @property
     def cells(self) -> int:
-        """The number of cells."""
+        """Number of cells."""
         return (self.count or 0) if self.points is None else len(self.points)
 
 
 def read_annotation_bytes(path: Path) -> bytes:
-    """The bytes of an annotation file.
+    """Read the bytes of an annotation file.
 
     Raises:
-        UserError: it is no regular file, too large or cannot be read.
+        UserError: it is not a regular file, is too large or cannot be read.
     """
     try:
         return read_file(path, most=ANNOTATION.size)
@@ -65,10 +65,10 @@ def read_annotation_bytes(path: Path) -> bytes:
 
 
 def read_annotation_json(path: Path) -> Any:
-    """The values of a JSON file.
+    """Parse an annotation file as JSON.
 
     Raises:
-        UserError: it is no JSON, or nested too deeply.
+        UserError: it is not JSON, or is nested too deeply.
     """
     data = read_annotation_bytes(path).removeprefix(b"\xef\xbb\xbf")
     try:
@@ -80,11 +80,11 @@ def read_annotation_json(path: Path) -> Any:
 
 @contextmanager
 def reading(path: Path, program: str) -> Iterator[None]:
-    """Turn what a parser raises on a damaged file into one sentence.
+    """Convert any error of a parser on a damaged file into a `UserError` of one sentence.
 
     Args:
         path: of the file.
-        program: whose format it is in.
+        program: whose format is read.
     """
     try:
         yield
@@ -99,7 +99,7 @@ def reading(path: Path, program: str) -> Iterator[None]:
 
 
 def points_array(places: Sequence[Sequence[float]], path: Path, shift_px: float = 0.0) -> Points:
-    """Points from numbers of a file.
+    """Convert the coordinates in a file to points.
 
     Args:
         places: (x, y) each.
@@ -110,7 +110,7 @@ def points_array(places: Sequence[Sequence[float]], path: Path, shift_px: float 
         (N, 2) float32; (0, 2) for none.
 
     Raises:
-        UserError: a coordinate is not finite or no number, or there are more than `MOST_CELLS`.
+        UserError: a coordinate is not a finite number, or there are more than `MOST_CELLS`.
     """
     if len(places) > MOST_CELLS:
         raise UserError(f"{path} has {len(places)} cells, more than {MOST_CELLS}; divide it.")
@@ -125,10 +125,10 @@ def points_array(places: Sequence[Sequence[float]], path: Path, shift_px: float 
 
 
 def number(value: Any) -> float:
-    """A finite number of a JSON or XML file.
+    """Parse a finite number of a JSON or XML file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not one.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{str(value)[:40]!r} is no number")
@@ -141,10 +141,10 @@ def number(value: Any) -> float:
 
 
 def edge(value: Any) -> int:
-    """A whole number of px, 1 to 2**31.
+    """Parse a whole number of px, 1 to 2**31 - 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not one.
     """
     found = number(value)
     if found != int(found) or not 0 < found < 2**31:
@@ -153,11 +153,11 @@ def edge(value: Any) -> int:
 
 
 def together(names: Sequence[str], what: str) -> tuple[str, ...]:
-    """The note that cells of several classes are counted together; none for one class.
+    """Return the note that several classes are counted together; empty for fewer than two.
 
     Args:
         names: of the classes, in any order.
-        what: classes are called, in the plural.
+        what: plural noun for the classes, for the note.
     """
     known = sorted({name for name in names if name})
     if len(known) < 2:
@@ -167,15 +167,15 @@ def together(names: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def refuse_slices(path: Path, slices: int, what: str = "marks") -> None:
-    """Refuse what lies on several slices of a stack, which are several pictures.
+    """Reject annotations on several slices of a stack, which are several images.
 
     Args:
         path: of the file.
-        slices: how many there are.
-        what: lies on them, in the plural.
+        slices: number of slices with annotations.
+        what: plural noun for the annotations, for the message.
 
     Raises:
-        UserError: there is more than one.
+        UserError: there is more than one slice.
     """
     if slices > 1:
         raise UserError(

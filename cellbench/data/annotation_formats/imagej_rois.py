@@ -1,4 +1,4 @@
-"""ImageJ: a `.roi` file, or a `.zip` of them as the ROI Manager saves it."""
+"""Reader of ImageJ ROIs: a `.roi` file, or a `.zip` of them from the ROI Manager."""
 
 import io
 import zipfile
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "ImageJ"
 
-# Of an archive from anywhere; a multi-point selection of 100,000 cells has 1 MB.
+# Limits of an untrusted archive; a multi-point selection of 100,000 cells has 1 MB.
 _MOST_ROIS = 200_000
 _MOST_ROI_BYTES = 32 * 2**20
 _MOST_BYTES = 256 * 2**20
@@ -37,8 +37,8 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
     """Read the points of all point selections, and the centroids of all areas.
 
     Raises:
-        UserError: it is damaged or too large, holds a line, which is no cell, or marks on several
-            slices of a stack.
+        UserError: the file is damaged or too large, holds a line, which is no cell, or has marks
+            on several slices of a stack.
     """
     data = read_annotation_bytes(path)
     with reading(path, PROGRAM):
@@ -58,26 +58,26 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
             if roi.counters is not None:
                 classes |= {str(int(one)) for one in np.unique(np.asarray(roi.counters))}
     refuse_slices(path, len(slices))
-    marks = (*notes, *together(sorted(classes), "counters"))
-    return [FileAnnotation(points_array(places, path), notes=marks)]
+    all_notes = (*notes, *together(sorted(classes), "counters"))
+    return [FileAnnotation(points_array(places, path), notes=all_notes)]
 
 
 def members_of(data: bytes, path: Path) -> list[bytes]:
-    """The ROI files of an archive."""
+    """Read the ROI files in an archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]
         if not listed and archive.infolist():
             raise UserError(f"{path} holds no .roi file; save the ROI Manager's list again.")
         if len(listed) > _MOST_ROIS:
             raise UserError(f"{path} holds {len(listed)} ROIs, more than {_MOST_ROIS}; divide it.")
-        found, left = [], _MOST_BYTES
+        found, remaining = [], _MOST_BYTES
         for one in listed:
-            if one.file_size > min(_MOST_ROI_BYTES, left):
+            if one.file_size > min(_MOST_ROI_BYTES, remaining):
                 raise UserError(f"{path} unpacks to more than ROIs have; save the list again.")
             with archive.open(one) as stream:
-                found.append(stream.read(min(_MOST_ROI_BYTES, left) + 1))
-            left -= len(found[-1])
-            if left < 0:
+                found.append(stream.read(min(_MOST_ROI_BYTES, remaining) + 1))
+            remaining -= len(found[-1])
+            if remaining < 0:
                 raise UserError(f"{path} unpacks to more than ROIs have; save the list again.")
     return found
 
@@ -106,18 +106,21 @@ def _cells(roi: "ImagejRoi", path: Path) -> tuple[list[tuple[float, float]], str
 
 
 def bounds_of(roi: "ImagejRoi") -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a rectangle or oval; its whole numbers are cut off."""
+    """Return left, top, right and bottom of a rectangle or oval.
+
+    Its subpixel fields are used if it has them, since its integer fields are truncated.
+    """
     if roi.subpixelrect:
         return roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
     return float(roi.left), float(roi.top), float(roi.right), float(roi.bottom)
 
 
 def _slices(roi: "ImagejRoi") -> set[int]:
-    """The slices of a stack that a selection lies on; none where it lies on all of them."""
+    """Return the slices of a stack that a selection lies on; empty if it lies on all of them."""
     if roi.counter_positions is not None:
         found = {int(at) for at in np.unique(np.asarray(roi.counter_positions))} - {0}
         if found:
             return found
-    # Of a stack of several axes each has its own; channels of one field are one picture.
+    # Hyperstacks store slice and frame separately; channels of one field are one image.
     place = max(roi.position, 0) or (max(roi.t_position, 0) << 32 | max(roi.z_position, 0))
     return {place} - {0}

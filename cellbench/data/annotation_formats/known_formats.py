@@ -1,4 +1,4 @@
-"""Which format a file is in, by its name and its first values."""
+"""Known annotation formats, and the format of a file by its suffix and content."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ Reader = Callable[[Path], list[FileAnnotation]]
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFormat:
-    """A format of annotations.
+    """Annotation format and its reader.
 
     Attributes:
-        name: for people.
-        read: the cells of a file in it.
-        marks: 2 for places that somebody marked, 1 for outlines and masks, 0 for numbers alone:
-            of two annotations that agree the higher is taken.
+        name: shown to users.
+        read: function from a file to its annotations, one per image.
+        marks: priority, the higher is taken of two annotations that agree: 2 for points that
+            somebody marked, 1 for outlines and masks.
     """
 
     name: str
@@ -69,19 +69,19 @@ _BY_SUFFIX = {
     ".geojson": QUPATH,
 }
 SUFFIXES = frozenset({*_BY_SUFFIX, ".json", ".xml"})
-"""What files of annotations are called that are no pictures, in lower case."""
+"""Suffixes of annotation files other than images, in lower case."""
 
 
 def is_named_as_annotation(path: Path) -> bool:
-    """Whether a file is called what annotations are called; pictures and hidden files are none."""
+    """Return whether a file has one of `SUFFIXES` and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def format_of(path: Path) -> AnnotationFormat:
-    """The format of a file; the first values of JSON and XML are read for it.
+    """Detect the format of a file from its suffix and, where that is not enough, its content.
 
     Raises:
-        UserError: it is in none that is known.
+        UserError: the format is unknown.
     """
     suffix = path.suffix.lower()
     if suffix == ".txt" and yolo.is_yolo(path):

@@ -1,4 +1,4 @@
-"""Objects in an array of labels: each label is one cell, placed in the middle of its pixels."""
+"""Positions of cells in a label mask: each label is one cell, in the middle of its pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ from cellbench.structures import Points, no_points
 
 
 def label_points(labels: NDArray[np.integer]) -> Points:
-    """The middle of every label.
+    """Compute the position of every label.
 
     Args:
-        labels: (H, W), 0 for the ground.
+        labels: (H, W), 0 for the background.
 
     Returns:
         (N, 2) float32, (x, y) px in the order of the labels: the mean of an object's pixels, or
-        where that is outside it (a crescent) its pixel nearest to it; (0, 2) without labels.
+        the nearest of them if the mean is outside it (a crescent); (0, 2) without labels.
     """
     values, compact = np.unique(labels, return_inverse=True)
     compact = compact.reshape(labels.shape).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Label Studio: JSON of tasks, whose marks are in percent of the sides of their picture."""
+"""Reader of Label Studio's tasks in JSON, with coordinates in percent of the image's sides."""
 
 import math
 import re
@@ -23,12 +23,12 @@ from cellbench.errors import UserError
 PROGRAM = "Label Studio"
 
 _OUTLINES = "Each box or outline of Label Studio is one cell, at its middle."
-# What it puts before the name of a file that is uploaded.
+# Prefix that Label Studio adds to the name of an uploaded file.
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 
 
 def is_label_studio(document: Any) -> bool:
-    """Whether a JSON document is a list of tasks with annotations."""
+    """Return whether a JSON document is a list of tasks with annotations."""
     return (
         isinstance(document, list)
         and bool(document)
@@ -42,11 +42,11 @@ def is_label_studio(document: Any) -> bool:
 
 
 def read_label_studio(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each keypoint, and for each box, ellipse and polygon at its middle.
+    """Read one cell per keypoint, and per box, ellipse and polygon at its middle.
 
     Raises:
-        UserError: it is no such file, a picture has annotations of several people or is shown
-            turned, or it holds marks that are no cells.
+        UserError: the file is not in this format, an image has annotations of several people or
+            is shown rotated, or a mark is no cell.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -56,15 +56,15 @@ def read_label_studio(path: Path) -> list[FileAnnotation]:
 
 
 def uploaded_name(name: str) -> str:
-    """The name of a file before Label Studio took it."""
+    """Return the name that a file had before its upload to Label Studio."""
     return _UPLOAD.sub("", name)
 
 
 def _task(task: Mapping[str, Any], path: Path) -> list[FileAnnotation]:
-    """The annotation of a task; none where nobody has done it."""
-    places = [v for v in task["data"].values() if isinstance(v, str)]
-    named = [unquote(place.split("?")[0]) for place in places]
-    picture = next((name for name in named if is_named_as_picture(Path(name))), None)
+    """Return the annotation of a task; empty if nobody has completed it."""
+    links = [v for v in task["data"].values() if isinstance(v, str)]
+    names = [unquote(link.split("?")[0]) for link in links]
+    picture = next((name for name in names if is_named_as_picture(Path(name))), None)
     if picture is None:
         raise ValueError("a task names no picture")
     done = [one for one in task["annotations"] if not one.get("was_cancelled")]
@@ -95,12 +95,12 @@ def _task(task: Mapping[str, Any], path: Path) -> list[FileAnnotation]:
 
 
 def _place(kind: str, value: Mapping[str, Any], aspect: float) -> tuple[float, float]:
-    """The middle of a mark in percent of the sides.
+    """Compute the middle of a mark in percent of the sides.
 
     Args:
         kind: of the mark.
         value: its numbers.
-        aspect: width over height of the picture: a box is turned in px, about its first corner.
+        aspect: width over height of the image: a box is rotated in px, about its first corner.
     """
     if kind.startswith("polygon"):
         return polygon_centroid([[(number(x), number(y)) for x, y in value["points"]]])

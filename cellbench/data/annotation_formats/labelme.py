@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file beside each picture."""
+"""Reader of LabelMe: one JSON file beside each image."""
 
 import re
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ PROGRAM = "LabelMe"
 
 
 def is_labelme(document: Any) -> bool:
-    """Whether a JSON document is of LabelMe."""
+    """Return whether a JSON document has LabelMe's list of shapes."""
     return isinstance(document, Mapping) and isinstance(document.get("shapes"), list)
 
 
 def read_labelme(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each shape: its point, or the middle of its outline.
+    """Read one cell per shape: its point, or the middle of its outline.
 
     Raises:
-        UserError: it is no such file, or holds a line.
+        UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -48,11 +48,11 @@ def read_labelme(path: Path) -> list[FileAnnotation]:
         notes = together(sorted(classes), "labels")
         if outlines:
             notes += ("Each outline of LabelMe is one cell, at its middle.",)
-        named = document.get("imagePath")
+        image_path = document.get("imagePath")
         return [
             FileAnnotation(
                 points_array(places, path, LABELME.shift_px),
-                picture=re.split(r"[/\\]", named)[-1] if isinstance(named, str) else None,
+                picture=re.split(r"[/\\]", image_path)[-1] if isinstance(image_path, str) else None,
                 size=size,
                 notes=notes,
             )
@@ -67,7 +67,7 @@ def _middle(kind: str, corners: list[tuple[float, float]]) -> tuple[float, float
     if kind == "rectangle" and len(corners) in (2, 4):
         xs, ys = zip(*corners, strict=True)
         return (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
-    if kind == "mask" and len(corners) == 2:  # its first and its last pixel
+    if kind == "mask" and len(corners) == 2:  # first and last pixel of its box
         (left, top), (right, bottom) = corners
         return (left + right + 1) / 2, (top + bottom + 1) / 2
     if kind == "circle" and len(corners) == 2:

@@ -1,4 +1,4 @@
-"""Which of two values of a mask is the ground between the cells."""
+"""Background value of a mask with two values."""
 
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,28 @@ from scipy.ndimage import find_objects, label
 from cellbench.errors import UserError
 
 EIGHT = np.ones((3, 3), dtype=np.int8)
-# Pixels of a mark that people draw for a dot: a cross of 5, a square of 9 or 25.
+# Pixels of the largest mark that people draw for a dot: a cross has 5, a square 9 or 25.
 LARGEST_MARK = 25
-# Gaps between discs that touch fill up to 0.75 of their convex hull, and most cells more.
+# Gaps between touching discs fill up to 0.75 of their convex hull, and most cells more.
 _SOLID = 0.8
-# A piece that reaches over so much of both edges of a mask is its ground or its walls.
+# A piece that spans this share of both edges of a mask is its background or its walls.
 _WHOLE = 0.95
 _MOST_HULLS = 200
 
 
 def ground_of(values: NDArray[np.int64], path: Path) -> int:
-    """The value of the ground, of two.
+    """Return the background value of a mask.
 
-    It is the more frequent one, as 0 of most masks and the paper of marks on white are, unless the
-    other one forms large pieces: then both are tried as cells, for cells may cover most of a mask.
-    Cells are solid, and none of them reaches over the whole mask.
+    It is the more frequent value (0 in most masks, the paper of marks on white), unless the other
+    one forms large pieces: then both are tested as cells, for cells may cover most of a mask.
+    Cells are solid, and none of them spans the whole mask.
 
     Args:
-        values: (H, W), of two values.
+        values: (H, W), with two distinct values.
         path: of the mask, for messages.
 
     Raises:
-        UserError: neither is cells, both are, or cells have the value 0 that the ground has.
+        UserError: neither value forms cells, both do, or the cells have the background's value 0.
     """
     known, counts = np.unique(values, return_counts=True)
     often, rare = int(known[counts.argmax()]), int(known[1 - counts.argmax()])
@@ -39,29 +39,29 @@ def ground_of(values: NDArray[np.int64], path: Path) -> int:
     areas = np.bincount(pieces.ravel())[1:]
     if areas[areas > LARGEST_MARK].sum() <= areas.sum() / 2:
         return often  # dots and marks
-    if often == 0 and not _reaches_over(pieces):
+    if often == 0 and not _any_spans_mask(pieces):
         return often
     others, many_others = label(values == often, structure=EIGHT)
-    if rare == 0 and _reaches_over(pieces) and not _reaches_over(others):
-        return rare  # as nearly always, and it lies around the pieces of the other value
+    if rare == 0 and _any_spans_mask(pieces) and not _any_spans_mask(others):
+        return rare  # 0 as nearly always, and it surrounds the pieces of the other value
     rare_are_cells, often_are_cells = _are_cells(pieces), _are_cells(others)
     if often == 0 and not often_are_cells:
         return often
     if often != 0 and rare_are_cells != often_are_cells:
         return often if rare_are_cells else rare
     raise UserError(
-        f"{path} has {many} pieces of {_named(rare)} and {many_others} of {_named(often)}, and "
+        f"{path} has {many} pieces of {_as_text(rare)} and {many_others} of {_as_text(often)}, and "
         "either may be the ground; save it with 0 between the cells and a number for each cell."
     )
 
 
-def _named(value: int) -> str:
+def _as_text(value: int) -> str:
     return f"#{value:06x}" if value > 0xFFFF else str(value)
 
 
 def _are_cells(pieces: NDArray[Any]) -> bool:
-    """Whether pieces of a mask look like cells: solid, and none reaches over the whole."""
-    if _reaches_over(pieces):
+    """Return whether pieces have the shape of cells: solid, and none spans the whole mask."""
+    if _any_spans_mask(pieces):
         return False
     areas = np.bincount(pieces.ravel())[1:]
     large = np.nonzero(areas > LARGEST_MARK)[0] + 1
@@ -72,12 +72,12 @@ def _are_cells(pieces: NDArray[Any]) -> bool:
     return bool(np.median([solidity(pieces[boxes[k - 1]] == k) for k in some]) >= _SOLID)
 
 
-def _reaches_over(pieces: NDArray[Any]) -> bool:
-    """Whether any piece reaches over both edges of the mask."""
+def _any_spans_mask(pieces: NDArray[Any]) -> bool:
+    """Return whether any piece spans both edges of the mask."""
     return any(
         all(
-            own.stop - own.start >= _WHOLE * length
-            for own, length in zip(box, pieces.shape, strict=True)
+            side.stop - side.start >= _WHOLE * length
+            for side, length in zip(box, pieces.shape, strict=True)
         )
         for box in find_objects(pieces)
         if box is not None
@@ -85,7 +85,7 @@ def _reaches_over(pieces: NDArray[Any]) -> bool:
 
 
 def solidity(mask: NDArray[np.bool_]) -> float:
-    """Area of an object over that of its convex hull, both with the corners of its pixels."""
+    """Compute the ratio of an object's area to that of the convex hull of its pixels' corners."""
     from scipy.spatial import ConvexHull, QhullError
 
     rows, columns = np.nonzero(mask)

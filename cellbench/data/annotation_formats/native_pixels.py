@@ -1,4 +1,4 @@
-"""The numbers of a picture as they are stored, as annotations need them: no colours, no scaling."""
+"""Stored pixel values of annotation images, without colour conversion or scaling."""
 
 import errno
 from pathlib import Path
@@ -12,22 +12,22 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import open_file
 
-# A mask is taken apart by labels, which takes some 40 bytes a pixel.
+# Labelling a mask takes some 40 bytes a pixel.
 MOST_PIXELS = 40_000_000
 
 
 def read_native(path: Path) -> tuple[NDArray[np.generic], str]:
-    """Read the stored numbers of a picture.
+    """Read the stored values of an image.
 
     Args:
         path: of a file in one of `cellbench.data.images.FORMATS`, of one page.
 
     Returns:
-        (H, W) of any integer or floating type, indices where the picture has a palette, or
-        (H, W, 3) uint8; and the format. Pixels that are transparent are 0.
+        (H, W) of any integer or floating type, indices where the image has a palette, or
+        (H, W, 3) uint8; and the file format. Transparent pixels are 0.
 
     Raises:
-        UserError: it cannot be read, is too large, or has several pages.
+        UserError: the file cannot be read, is too large, or has several pages.
     """
     try:
         stream = open_file(path, most=FILE.size)
@@ -41,7 +41,7 @@ def read_native(path: Path) -> tuple[NDArray[np.generic], str]:
             too_large = image.width * image.height > MOST_PIXELS
             if pages == 1 and not too_large:
                 image.load()
-                return _numbers(image), image.format or ""
+                return _stored_values(image), image.format or ""
         except Exception as error:  # decoders raise nearly anything on hostile bytes
             reason = " ".join(str(error).split()).rstrip(".")[:100] or type(error).__name__
             raise UserError(
@@ -55,7 +55,7 @@ def read_native(path: Path) -> tuple[NDArray[np.generic], str]:
     )
 
 
-def _numbers(image: Image.Image) -> NDArray[np.generic]:
+def _stored_values(image: Image.Image) -> NDArray[np.generic]:
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
     if image.mode in ("L", "P", "I", "F") or image.mode.startswith("I;16"):
@@ -67,6 +67,6 @@ def _numbers(image: Image.Image) -> NDArray[np.generic]:
         pixels = np.array(image)
         pixels[pixels[:, :, 3] == 0] = 0
         if len(np.unique(pixels[:, :, 3])) > 1 and not pixels[:, :, :3].any():
-            return pixels[:, :, 3]  # black marks on a transparent ground
+            return pixels[:, :, 3]  # black marks on a transparent background
         return pixels[:, :, :3]
     return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Pascal VOC, as LabelImg writes it: XML of boxes, one file a picture."""
+"""Reader of Pascal VOC boxes, as LabelImg writes them: one XML file per image."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ _NOTE = "Each box of Pascal VOC is one cell, at its middle."
 
 
 def read_pascal_voc(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each object, in the middle of its box.
+    """Read one cell per object, in the middle of its box.
 
     Raises:
-        UserError: it is no such file, or an object has no box.
+        UserError: the file is not in this format, or an object has no box.
     """
     root = read_xml(path, PROGRAM)
     with reading(path, PROGRAM):
@@ -36,11 +36,11 @@ def read_pascal_voc(path: Path) -> list[FileAnnotation]:
             places.append(((left + right) / 2, (top + bottom) / 2))
             classes.add((one.findtext("name") or "").strip()[:40])
         width, height = root.findtext("size/width"), root.findtext("size/height")
-        named = (root.findtext("filename") or "").strip()
+        file_name = (root.findtext("filename") or "").strip()
         return [
             FileAnnotation(
                 points_array(places, path),
-                picture=named or None,
+                picture=file_name or None,
                 size=(edge(width), edge(height)) if number(width or 0) and height else None,
                 notes=((_NOTE,) if places else ()) + together(sorted(classes), "classes"),
             )

@@ -1,4 +1,4 @@
-"""Tables of cells: `x y` text, ImageJ's Results.csv and multi-points, napari's points, counts."""
+"""Reader of tables: `x y` text, ImageJ's Results.csv and multi-points, napari's points, counts."""
 
 import re
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ COMMAS = "Decimal commas were read as points."
 
 
 def read_table(path: Path) -> list[FileAnnotation]:
-    """Read a table of points, or of counts where it has a column for pictures and none for x.
+    """Read a table of points, or of counts if it has columns for images and counts, none for x.
 
-    A table with a column that names pictures (ImageJ's Label too) is of them all; one without is
-    of one picture.
+    A column of image names (ImageJ's Label too) assigns each line to its image; a table without
+    one is of one image.
 
     Raises:
-        UserError: it is no text, a line does not fit, which is named, or it has points on several
-            slices of a stack.
+        UserError: the file is not text, a line cannot be parsed (the message states which), or
+            points lie on several slices of a stack.
     """
     table = parse_table(path)
     notes: tuple[str, ...] = (COMMAS,) if table.commas else ()
@@ -71,22 +71,22 @@ def read_table(path: Path) -> list[FileAnnotation]:
     if not pictures and columns.picture is None:
         pictures[None], shifts[None] = [], []
     if columns.convention is TEXT and columns.unit == "px" and whole and table.rows:
-        shifts = {name: [PIXEL_INDICES.shift_px] * len(own) for name, own in shifts.items()}
+        shifts = {name: [PIXEL_INDICES.shift_px] * len(old) for name, old in shifts.items()}
         notes += (WHOLE_NUMBERS,)
-    elif any(any(own) for own in shifts.values()):
+    elif any(map(any, shifts.values())):
         notes += (PROGRAM_POINTS.format(program=columns.program),)
     if columns.kind is not None:
         notes += together([fields[columns.kind] for _, fields in table.rows], "classes")
     found = []
     for name, places in pictures.items():
-        own = max(shifts[name], default=0.0)
+        shift = max(shifts[name], default=0.0)
         moved = [(x + s, y + s) for (x, y), s in zip(places, shifts[name], strict=True)]
         found.append(
             FileAnnotation(
                 points_array(moved, path),
                 picture=name,
                 unit=columns.unit,
-                shift_px=own,
+                shift_px=shift,
                 notes=notes,
             )
         )
@@ -94,10 +94,10 @@ def read_table(path: Path) -> list[FileAnnotation]:
 
 
 def named_pictures(path: Path) -> list[str]:
-    """The pictures that a table of counts or of cells names, also where a line of it does not fit.
+    """Return the image names in a table of counts or cells, skipping lines that cannot be parsed.
 
     Returns:
-        Names as they are written; none for another file, such as a table of groups.
+        Names as written; empty for another file, such as a table of groups.
     """
     try:
         lines, separator = numbered_lines(path)
@@ -109,7 +109,7 @@ def named_pictures(path: Path) -> list[str]:
         try:
             fields = fields_of(line, separator, path, at)
             if at == lines[0][0]:
-                column = _names_beside([field.casefold() for field in fields])
+                column = _name_column([field.casefold() for field in fields])
             elif column is not None and column < len(fields):
                 found.append(_picture(fields[column], path, at))
         except UserError:
@@ -117,8 +117,8 @@ def named_pictures(path: Path) -> list[str]:
     return found
 
 
-def _names_beside(header: Sequence[str]) -> int | None:
-    """The column that names pictures beside counts or places; None where there is none."""
+def _name_column(header: Sequence[str]) -> int | None:
+    """Return the column of image names beside counts or coordinates; None if there is none."""
     counted = _count_columns(header)
     if counted is not None:
         return counted[0]
@@ -126,10 +126,10 @@ def _names_beside(header: Sequence[str]) -> int | None:
 
 
 def _count_columns(header: Sequence[str]) -> tuple[int, int] | None:
-    """The columns of pictures and of their counts; None where the table is of something else.
+    """Return the columns of image names and counts; None for a table of something else.
 
-    ImageJ's Summary has the picture in its column Slice, and CellProfiler's table of images has
-    `FileName_DNA` and `Count_Nuclei`, which are taken where each is the only one.
+    ImageJ's Summary has the image in its column Slice. CellProfiler's table of images has columns
+    such as `FileName_DNA` and `Count_Nuclei`, used if each is the only one of its kind.
     """
     if has_places(header):
         return None
@@ -147,12 +147,12 @@ def _count_columns(header: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _counts(table: Table, notes: tuple[str, ...]) -> list[FileAnnotation] | None:
-    """The counts of pictures; None where the table is of something else."""
+    """Return the counts of images; None for a table of something else."""
     header = table.header or []
     columns = _count_columns(header)
     if columns is None:
         return None
-    if {"region", "area_px"} <= set(header):  # of `count --roi` and `view`
+    if {"region", "area_px"} <= set(header):  # written by `count --roi` and `view`
         raise UserError(
             f"{table.path} has the counts of regions, and not of whole pictures; take it out."
         )
@@ -166,7 +166,7 @@ def _counts(table: Table, notes: tuple[str, ...]) -> list[FileAnnotation] | None
 
 
 def _cells(field: str, path: Path, at: int) -> int:
-    """A number of cells."""
+    """Parse a number of cells."""
     try:
         value = number(field)
     except ValueError:
@@ -180,7 +180,7 @@ def _cells(field: str, path: Path, at: int) -> int:
 
 
 def _picture(text: str, path: Path, at: int) -> str:
-    """The picture that a field names: ImageJ's labels go on after a colon, a drive before one."""
+    """Parse an image name: it ends at a colon (ImageJ's labels), but not at that of a drive."""
     drive = found[0] if (found := _DRIVE.match(text)) else ""
     name = (drive + text[len(drive) :].partition(":")[0]).strip()
     if not name:
@@ -196,18 +196,17 @@ def _number(field: str, path: Path, at: int) -> float:
 
 
 def rows_by_picture(path: Path, column: str) -> list[tuple[str, str]] | None:
-    """A column of a table that has one for pictures.
+    """Read a column of a table together with its column of image names.
 
     Args:
         path: of a CSV file.
-        column: its name, in any case.
+        column: name of the column, in any case.
 
     Returns:
-        Name of the picture and text of the column, line by line; None where the table lacks the one
-        or the other.
+        (image name, text of the column) for each line; None if either column is missing.
 
     Raises:
-        UserError: it is no table.
+        UserError: the file is not a table.
     """
     table = parse_table(path)
     header: Sequence[str] = table.header or []

@@ -1,4 +1,4 @@
-"""QuPath: GeoJSON of points, or of outlines that are cells."""
+"""Reader of QuPath's GeoJSON: points, and outlines that are cells."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from cellbench.errors import UserError
 
 PROGRAM = "QuPath"
 
-# What version 0.2 wrote as the id of an object in place of its type.
+# Object types by the ids that version 0.2 wrote instead of them.
 _TYPES_OF_0_2 = {
     "PathAnnotationObject": "annotation",
     "PathDetectionObject": "detection",
@@ -29,12 +29,12 @@ _TYPES_OF_0_2 = {
     "TMACoreObject": "tmacore",
     "PathRootObject": "root",
 }
-# Outlines that the program lays over a picture: whatever is in them, they are no cells.
+# Outlines that QuPath itself lays over an image: they are no cells, whatever they contain.
 _NO_CELLS = {"tile": "tiles", "tmacore": "cores of an array", "root": "outlines of the picture"}
 
 
 def is_qupath(document: Any) -> bool:
-    """Whether a JSON document is GeoJSON: a collection, a list of features, or one of them."""
+    """Return whether a JSON document is GeoJSON: a collection, list, feature or geometry."""
     if isinstance(document, list):
         return bool(document) and all(map(is_qupath, document[:3]))
     if not isinstance(document, Mapping):
@@ -44,14 +44,14 @@ def is_qupath(document: Any) -> bool:
 
 
 def read_qupath(path: Path) -> list[FileAnnotation]:
-    """Read points and outlines.
+    """Read points and outlines as cells.
 
-    A point is a cell, and so is the outline of a detection. An outline that was drawn as an
-    annotation is a cell if there is nothing else, and a region otherwise. Tiles and cores of a
-    tissue array are no cells.
+    A point is a cell, and so is the outline of a detection. An outline drawn as an annotation is a
+    cell if the file has no others, and a region otherwise. Tiles and cores of a tissue array are
+    no cells.
 
     Raises:
-        UserError: it is no GeoJSON, or holds nothing but lines, tiles and the like.
+        UserError: the file is not GeoJSON, or holds nothing but lines, tiles and the like.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -61,7 +61,7 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
         regions: list[tuple[float, float]] = []
         classes: set[str] = set()
         no_cells: Counter[str] = Counter()
-        planes: dict[bool, set[tuple[Any, Any]]] = {False: set(), True: set()}  # by whether regions
+        planes: dict[bool, set[tuple[Any, Any]]] = {False: set(), True: set()}  # keyed by `area`
         for feature in features_of(document):
             geometry, properties = parts_of(feature)
             kind = geometry.get("type")
@@ -72,7 +72,7 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
                 continue
             area = outline and drawn == "annotation"
             (regions if area else marks).extend(found)
-            plane = geometry.get("plane") or {}  # QuPath's own; of the first one it is left out
+            plane = geometry.get("plane") or {}  # QuPath's extension, omitted for the first plane
             planes[area].add((plane.get("z", 0), plane.get("t", 0)))
             if not area:
                 classes.add(class_of(properties)[:40])
@@ -93,10 +93,10 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
 
 
 def features_of(document: Any) -> Iterator[Mapping[str, Any]]:
-    """Every feature of a GeoJSON document; a bare geometry too.
+    """Yield every feature of a GeoJSON document, or its bare geometry.
 
     Raises:
-        ValueError: one is no object.
+        ValueError: a feature is not an object.
     """
     if isinstance(document, Mapping) and document.get("type") == "FeatureCollection":
         document = document["features"]
@@ -107,10 +107,10 @@ def features_of(document: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def parts_of(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Geometry and properties of a feature.
+    """Return the geometry and properties of a feature.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has no geometry.
     """
     if feature.get("type") != "Feature":  # a bare geometry
         return feature, {}
@@ -121,26 +121,26 @@ def parts_of(feature: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str
 
 
 def type_of(feature: Mapping[str, Any]) -> str:
-    """What kind of object a feature is, in lower case: "annotation" where it does not state it."""
+    """Return the object type of a feature in lower case; "annotation" if it states none."""
     _, properties = parts_of(feature)
-    stated = properties.get("objectType", properties.get("object_type"))
-    if not stated:
-        stated = _TYPES_OF_0_2.get(str(feature.get("id")), "annotation")
-    return str(stated).casefold().replace("_", "")
+    object_type = properties.get("objectType", properties.get("object_type"))
+    if not object_type:
+        object_type = _TYPES_OF_0_2.get(str(feature.get("id")), "annotation")
+    return str(object_type).casefold().replace("_", "")
 
 
 def class_of(properties: Mapping[str, Any]) -> str:
-    """Name of an object's class, whose parts newer versions list; empty without one."""
-    named = properties.get("classification")
-    if not isinstance(named, Mapping):
+    """Return the name of an object's class, which newer versions list in parts; empty if none."""
+    classification = properties.get("classification")
+    if not isinstance(classification, Mapping):
         return ""
-    parts = named.get("names")
-    found = ": ".join(map(str, parts)) if isinstance(parts, list) else named.get("name")
-    return str(found or "")
+    parts = classification.get("names")
+    name = ": ".join(map(str, parts)) if isinstance(parts, list) else classification.get("name")
+    return str(name or "")
 
 
 def _cells(geometry: Mapping[str, Any]) -> list[tuple[float, float]] | None:
-    """The cells of a geometry; None for a line."""
+    """Return the cells of a geometry; None for a line."""
     kind, places = geometry.get("type"), geometry.get("coordinates")
     if kind == "Point":
         return [_place(places)]
@@ -156,7 +156,7 @@ def _cells(geometry: Mapping[str, Any]) -> list[tuple[float, float]] | None:
 
 
 def rings_of(places: Any) -> list[list[tuple[float, float]]]:
-    """The closed lines of a polygon: its outline, then its holes.
+    """Return the rings of a polygon: its outline, then its holes.
 
     Raises:
         ValueError: it has none.

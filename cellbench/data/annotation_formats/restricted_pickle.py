@@ -1,8 +1,8 @@
-"""Arrays out of a pickle that anybody may have made, as a program that is started for it.
+"""Restricted loading of arrays from untrusted pickles, in a subprocess.
 
-A pickle can run any code. Here it may name NumPy's array, scalar and dtype and nothing else, and
-even these are made in a process with little memory and time: `masks_in_child` starts this file,
-which imports nothing of cellbench.
+A pickle can run any code. Here it may refer to NumPy's array, scalar and dtype and nothing else,
+and even these are created in a process with limited memory and time: `masks_in_child` starts this
+file, which imports nothing of cellbench.
 """
 
 import importlib
@@ -19,7 +19,7 @@ import numpy as np
 MOST_BYTES = 1 << 30
 MOST_SECONDS = 30
 
-# Where the versions of NumPy have them.
+# Module of `_reconstruct` and `scalar` in the installed version of NumPy.
 _MULTIARRAY = f"numpy.{'core' if np.__version__.startswith('1.') else '_core'}.multiarray"
 _ALLOWED = {
     (module, name)
@@ -34,10 +34,10 @@ _ALLOWED = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Refuses every name but those of NumPy's array, scalar and dtype."""
+    """Unpickler that accepts no names but those of NumPy's array, scalar and dtype."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The one named, if it is allowed.
+        """Return the object of this name if it is allowed.
 
         Raises:
             pickle.UnpicklingError: it is not.
@@ -52,17 +52,17 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def unpickled_masks(data: bytes) -> np.ndarray:
-    """The masks of a Cellpose `_seg.npy`.
+    """Parse the masks of a Cellpose `_seg.npy`.
 
     Args:
-        data: all of the file.
+        data: content of the file.
 
     Returns:
         (H, W) of an integer type.
 
     Raises:
-        ValueError: it is no such file.
-        pickle.UnpicklingError: it names what it may not.
+        ValueError: the data are not in this format.
+        pickle.UnpicklingError: the pickle refers to a name that is not allowed.
     """
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
@@ -86,10 +86,10 @@ def unpickled_masks(data: bytes) -> np.ndarray:
 
 
 def masks_in_child(data: bytes) -> np.ndarray:
-    """As `unpickled_masks`, in a process of its own.
+    """Run `unpickled_masks` in a subprocess with limited memory and time.
 
     Raises:
-        ValueError: the process refused the file, or took too much; says why.
+        ValueError: the subprocess rejected the data or exceeded a limit, as the message states.
     """
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
@@ -111,7 +111,7 @@ def masks_in_child(data: bytes) -> np.ndarray:
 
 
 def _limit_process() -> None:
-    """Limit memory and time, where the system can."""
+    """Limit memory and processor time, on POSIX systems."""
     if os.name != "posix":
         return
     import resource
@@ -132,7 +132,7 @@ def _main() -> int:
     except Exception as error:  # a pickle may fail in any way
         sys.stderr.write(" ".join(str(error).split()) or type(error).__name__)
         return 1
-    found = io.BytesIO()  # a pipe has no place to save to
+    found = io.BytesIO()  # np.save needs a seekable file, which a pipe is not
     np.save(found, masks, allow_pickle=False)
     sys.stdout.buffer.write(found.getvalue())
     return 0

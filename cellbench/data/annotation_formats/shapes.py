@@ -1,4 +1,4 @@
-"""The place of a cell that is drawn as an outline: the centroid of its area."""
+"""Centroids of cells that are drawn as outlines."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def polygon_centroid(rings: Sequence[Sequence[Sequence[float]]]) -> tuple[float, float]:
-    """Centroid of a polygon.
+    """Compute the centroid of a polygon.
 
     Args:
         rings: its outline and then its holes, each (N, 2) numbers, closed or not.
 
     Returns:
-        (x, y); of an outline without area the mean of its corners.
+        (x, y); the mean of the corners if the outline has no area.
 
     Raises:
         ValueError: an outline without corners.
@@ -22,10 +22,10 @@ def polygon_centroid(rings: Sequence[Sequence[Sequence[float]]]) -> tuple[float,
         corners = np.asarray([place[:2] for place in ring], dtype=np.float64).reshape(-1, 2)
         if not len(corners):
             raise ValueError("an outline without corners")
-        own, middle = _area_and_centroid(corners)
-        # Holes count against the outline, in whichever direction they run.
-        share = own if index == 0 else -own
-        area, moment = area + share, moment + share * middle
+        size, middle = _area_and_centroid(corners)
+        # Holes are subtracted from the outline, in whichever direction they run.
+        signed = size if index == 0 else -size
+        area, moment = area + signed, moment + signed * middle
         if index == 0:
             outer = middle
     found = moment / area if area > 0 else outer
@@ -35,7 +35,7 @@ def polygon_centroid(rings: Sequence[Sequence[Sequence[float]]]) -> tuple[float,
 def multipolygon_centroid(
     polygons: Sequence[Sequence[Sequence[Sequence[float]]]],
 ) -> tuple[float, float]:
-    """Centroid of an object in several pieces, weighted by their areas."""
+    """Compute the centroid of an object in several pieces, weighted by their areas."""
     if not polygons:
         raise ValueError("an object without outline")
     weights, middles = [], []
@@ -50,20 +50,20 @@ def multipolygon_centroid(
 
 
 def composite_centroid(rings: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Centroid of pieces with holes, where holes run in the opposite direction of their piece.
+    """Compute the centroid of pieces with holes, where a hole runs opposite to its piece.
 
     Args:
         rings: (N, 2) numbers each, in any order.
 
     Raises:
-        ValueError: there is no corner.
+        ValueError: no ring has a corner.
     """
     area, moment, middles = 0.0, np.zeros(2), []
     for ring in rings:
         corners = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
         if len(corners):
-            own, middle = _area_and_centroid(corners)
-            signed = own if _runs_right(corners) else -own
+            size, middle = _area_and_centroid(corners)
+            signed = size if _is_clockwise(corners) else -size
             area, moment = area + signed, moment + signed * middle
             middles.append(middle)
     if not middles:
@@ -72,19 +72,19 @@ def composite_centroid(rings: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def _runs_right(corners: np.ndarray) -> bool:
+def _is_clockwise(corners: np.ndarray) -> bool:
     at = corners - corners[0]
-    then = np.roll(at, -1, axis=0)
-    return bool((at[:, 0] * then[:, 1] - then[:, 0] * at[:, 1]).sum() > 0)
+    after = np.roll(at, -1, axis=0)
+    return bool((at[:, 0] * after[:, 1] - after[:, 0] * at[:, 1]).sum() > 0)
 
 
 def _area_and_centroid(corners: np.ndarray) -> tuple[float, np.ndarray]:
-    """The shoelace formula; the corners' mean where there is no area."""
+    """Compute area and centroid by the shoelace formula; the corners' mean without area."""
     origin = corners[0]
-    at = corners - origin  # few digits are lost far from the corner of the picture
-    then = np.roll(at, -1, axis=0)
-    cross = at[:, 0] * then[:, 1] - then[:, 0] * at[:, 1]
+    at = corners - origin  # keeps digits of outlines far from the image's corner
+    after = np.roll(at, -1, axis=0)
+    cross = at[:, 0] * after[:, 1] - after[:, 0] * at[:, 1]
     double = float(cross.sum())
     if abs(double) < 1e-9:
         return 0.0, corners.mean(axis=0)
-    return abs(double) / 2, origin + ((at + then) * cross[:, None]).sum(axis=0) / (3 * double)
+    return abs(double) / 2, origin + ((at + after) * cross[:, None]).sum(axis=0) / (3 * double)

@@ -1,4 +1,4 @@
-"""Which columns of a table hold the places of cells, and in which unit."""
+"""Columns of a table that hold the positions of cells, and their unit."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _KINDS = ("classification", "class", "predicted class", "counter")
 # QuPath's measurements and others have `Centroid X µm`.
 _LENGTH = re.compile(r"(?:centroid )?([xy])[ _]?[(\[]?(?:um|µm|μm|micron|microns)[)\]]?")
 _PIXELS = re.compile(r"(?:centroid )?([xy])[ _][(\[]?px[)\]]?")
-# Programs with columns of their own, which are places by their convention.
+# Programs with column names of their own, their point convention, and the column of a 3rd axis.
 _PROGRAMS = (
     ("napari", NAPARI, "axis-2"),
     ("scikit-image", REGION_PROPERTIES, "centroid-2"),
@@ -39,16 +39,16 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a table of points are.
+    """Roles of the columns of a table of points.
 
     Attributes:
-        x: place of the column.
+        x: index of the column.
         y: likewise.
-        convention: of the places.
-        program: that writes so, for people; empty where many do.
-        unit: of the places.
+        convention: of the positions.
+        program: that writes such columns, for messages; empty where many do.
+        unit: of the positions.
         area: column with the area of a selection, which is a point where it is 0.
-        picture: column with the picture's name; None where the file is of one picture.
+        picture: column with the image's name; None if the file is of one image.
         planes: columns with the slices of a stack.
         kind: column with the class of each cell.
     """
@@ -65,7 +65,7 @@ class Columns:
 
 
 def columns_of(table: Table) -> Columns:
-    """Which columns hold a cell.
+    """Select the columns of a table that describe a cell.
 
     Raises:
         UserError: the header names no x and y, or more than one, or it is a table of outlines.
@@ -81,15 +81,15 @@ def columns_of(table: Table) -> Columns:
     for program, convention, depth in _PROGRAMS:
         if {convention.x, convention.y} <= set(header):
             if depth in header:
-                raise _of_a_stack(path, depth)
+                raise _stack_error(path, depth)
             at = (header.index(convention.x), header.index(convention.y))
-            # What scikit-image calls a label is the number of an object.
-            named = picture is not None and header[picture] != "label"
+            # scikit-image's `label` is the number of an object, not an image name.
+            has_names = picture is not None and header[picture] != "label"
             return Columns(
-                *at, convention, program, "px", picture=picture if named else None, kind=kind
+                *at, convention, program, "px", picture=picture if has_names else None, kind=kind
             )
     if "axis-2" in header:
-        raise _of_a_stack(path, "axis-2")
+        raise _stack_error(path, "axis-2")
     names = [found[1] if (found := _PIXELS.fullmatch(name)) else name for name in header]
     lengths = [found[1] if (found := _LENGTH.fullmatch(name)) else name for name in header]
     if names.count("x") == 1 and names.count("y") == 1:
@@ -115,7 +115,7 @@ def columns_of(table: Table) -> Columns:
 
 
 def has_places(header: Sequence[str]) -> bool:
-    """Whether a header names a coordinate."""
+    """Return whether a header has a column of coordinates."""
     known = {"x", *(convention.x for _, convention, _ in _PROGRAMS)}
     return any(
         name in known or _PIXELS.fullmatch(name) or _LENGTH.fullmatch(name) for name in header
@@ -123,25 +123,25 @@ def has_places(header: Sequence[str]) -> bool:
 
 
 def picture_column(header: Sequence[str]) -> int | None:
-    """The column that names pictures; None where there is none."""
+    """Return the column of image names; None if there is none."""
     return next((header.index(name) for name in PICTURE_COLUMNS if name in header), None)
 
 
 def _is_imagej(table: Table, names: Sequence[str]) -> bool:
-    """Whether ImageJ wrote a table: its rows have numbers from 1, those of pandas from 0."""
+    """Return whether ImageJ wrote a table: it numbers rows from 1, pandas from 0."""
     if _IMAGEJ & set(names):
         return True
     return names[0] == "" and not (table.rows and table.rows[0][1][0] == "0")
 
 
 def _names_pictures(table: Table, column: int | None) -> bool:
-    """Whether ImageJ's Label names pictures: it may name selections or kinds of cells too."""
+    """Return whether ImageJ's Label names images: it may name selections or kinds of cells too."""
     if column is None or table.header is None:
         return False
     return all("." in fields[column] for _, fields in table.rows)
 
 
-def _of_a_stack(path: Path, column: str) -> UserError:
+def _stack_error(path: Path, column: str) -> UserError:
     return UserError(
         f"{path} has the points of a stack ({column}); save the plane that is counted as a "
         "picture of its own, with its own points."

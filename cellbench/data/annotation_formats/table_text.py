@@ -1,4 +1,4 @@
-"""The lines and fields of a table, as programs and spreadsheets write them."""
+"""Lines and fields of text tables, as programs and spreadsheets write them."""
 
 import codecs
 import csv
@@ -10,17 +10,20 @@ from cellbench.data.annotation_formats.file_annotation import read_annotation_by
 from cellbench.errors import UserError
 
 PICTURE_COLUMNS = ("image", "picture", "filename", "file_name", "file", "image_name", "label")
-"""What columns are called that name pictures, the surest first."""
+"""Names of columns that hold image names, the surest first."""
 
 _REMARK = re.compile(r"\s+#.*")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-# Spreadsheets say so what separates the fields.
+# Line by which spreadsheets state their field separator.
 _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it is written: its header in lower case, None without one, and numbered rows."""
+    """Text table: its header in lower case (None without one) and its numbered rows.
+
+    `commas` states whether decimal commas were replaced by points.
+    """
 
     path: Path
     header: list[str] | None
@@ -29,10 +32,10 @@ class Table:
 
 
 def numbered_lines(path: Path) -> tuple[list[tuple[int, str]], str | None]:
-    """The numbered lines of a table that hold something, and what separates its fields.
+    """Return the non-empty lines of a table, numbered, and its separator (None: white space).
 
     Raises:
-        UserError: it is no text.
+        UserError: the file is not text.
     """
     written = [
         (at, line.strip(" "))
@@ -44,12 +47,12 @@ def numbered_lines(path: Path) -> tuple[list[tuple[int, str]], str | None]:
         separator, written = stated[1], written[1:]
     lines = [(at, _REMARK.sub("", line).strip(" ")) for at, line in written]
     separator = separator or next((sign for sign in "\t;," if lines and sign in lines[0][1]), None)
-    # In a table of pictures a # may be of a name, such as `well #3.png`.
+    # In a table with image names a # may belong to one, such as `well #3.png`.
     heads = (
         {head.strip(" '\"").casefold() for head in lines[0][1].split(separator)} if lines else ()
     )
-    named = separator and set(PICTURE_COLUMNS) & set(heads)
-    return (written if named else lines), separator
+    has_names = separator and set(PICTURE_COLUMNS) & set(heads)
+    return (written if has_names else lines), separator
 
 
 def _text(path: Path) -> str:
@@ -61,14 +64,14 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         if b"\0" in data:
             raise UserError(f"{path} is no text; write one cell a line in UTF-8.") from None
-        return data.decode("latin-1")  # a micrometre in the header of an older program
+        return data.decode("latin-1")  # such as the micro sign in an older program's header
 
 
 def parse_table(path: Path) -> Table:
-    """The header and the rows of a table; empty columns at its right are left out.
+    """Parse the header and rows of a table; empty columns at its right are dropped.
 
     Raises:
-        UserError: it is no text, or a line has another number of fields than the header.
+        UserError: the file is not text, or a line has not as many fields as the header.
     """
     lines, separator = numbered_lines(path)
     if not lines:
@@ -103,10 +106,10 @@ def parse_table(path: Path) -> Table:
 
 
 def fields_of(line: str, separator: str | None, path: Path, at: int) -> list[str]:
-    """The fields of a line.
+    """Split a line into fields.
 
     Raises:
-        UserError: its quotes cannot be read.
+        UserError: its quotes cannot be parsed.
     """
     if separator is None:
         return line.split()

@@ -1,4 +1,4 @@
-"""VIA, the VGG Image Annotator (versions 1 and 2): JSON of many pictures."""
+"""Reader of VIA (VGG Image Annotator) 1 and 2: one JSON file for many images."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ _AREAS = "Each outline of VIA is one cell, at its middle."
 
 
 def is_via(document: Any) -> bool:
-    """Whether a JSON document is a project of VIA, or the annotations that it exports."""
+    """Return whether a JSON document is a project of VIA, or the annotations that it exports."""
     if not isinstance(document, Mapping):
         return False
     files = document.get("_via_img_metadata", document)
@@ -34,10 +34,10 @@ def is_via(document: Any) -> bool:
 
 
 def read_via(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each region: its point, or the middle of its outline.
+    """Read one cell per region: its point, or the middle of its outline.
 
     Raises:
-        UserError: it is no such file, or holds a line.
+        UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):

@@ -1,4 +1,4 @@
-"""Projects of VIA 3, the VGG Image Annotator: numbers by shape, a list of views of files."""
+"""Reader of projects of VIA 3 (VGG Image Annotator): shapes as lists of numbers, by view."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,27 +17,27 @@ from cellbench.data.point_conventions import VIA_POINT
 PROGRAM = "VIA 3"
 
 _POINT, _RECTANGLE, _CIRCLE, _ELLIPSE, _POLYGON = 1, 2, 3, 4, 7
-_PICTURE = 2  # of the types of a file; others are films and sounds
+_PICTURE = 2  # type of a file; others are video and audio
 
 _WHOLE = "VIA has the centres of pixels at whole numbers: 0.5 was added to its points."
 _AREAS = "Each outline of VIA is one cell, at its middle."
 
 
 def is_via_project(document: Any) -> bool:
-    """Whether a JSON document is a project of VIA 3."""
+    """Return whether a JSON document is a project of VIA 3."""
     return isinstance(document, Mapping) and all(
         isinstance(document.get(key), Mapping) for key in ("project", "file", "view", "metadata")
     )
 
 
 def read_via_project(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each region of a picture: its point, or the middle of its outline.
+    """Read one cell per region of an image: its point, or the middle of its outline.
 
-    Points of a picture on whole numbers all are pixels; others were marked in an enlarged picture
-    and are taken as they are.
+    If all points of an image are whole numbers they are pixel indices; otherwise they were marked
+    in an enlarged image and are used unchanged.
 
     Raises:
-        UserError: it is no such file, or holds a line.
+        UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
     with reading(path, PROGRAM):
@@ -53,7 +53,7 @@ def read_via_project(path: Path) -> list[FileAnnotation]:
 
 
 def _pictures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The views of one picture each, with its name."""
+    """Return the id of every view and the name of its one image."""
     found = []
     for view, one in document["view"].items():
         files = [document["file"][str(key)] for key in one["fid_list"]]

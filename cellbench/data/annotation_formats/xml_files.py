@@ -1,4 +1,4 @@
-"""XML from outside: no entities, no references to other files, a limited size."""
+"""Parsing of untrusted XML: no entities, no references to other files, a limited size."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def read_xml(path: Path, program: str) -> "Element":
-    """The root of an XML file.
+    """Parse an XML file and return its root.
 
     Args:
         path: of the file.
-        program: whose format it should be in.
+        program: whose format is expected, for messages.
 
     Raises:
-        UserError: it is no XML, too large, or declares entities or a document type.
+        UserError: the file is not XML, is too large, or declares entities or a document type.
     """
     data = read_annotation_bytes(path)
     with reading(path, program):

@@ -1,4 +1,4 @@
-"""YOLO: a text for each picture, with a class and shares of the picture's sides in each line."""
+"""Reader of YOLO: one text per image, each line a class and shares of the image's sides."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from cellbench.errors import UserError
 PROGRAM = "YOLO"
 
 _NOTE = "Each box or outline of YOLO is one cell, at its middle."
-# Class, middle, width and height; a prediction has its score behind them.
+# Fields of a box: class, x, y, width and height; a prediction appends its score.
 _BOX = (5, 6)
-# A box may go a little over the border, by the digits that are written.
+# A box may exceed the border a little, by rounding.
 _MOST_SHARE = 1.01
 
 
 def is_yolo(path: Path) -> bool:
-    """Whether a text is of YOLO's shape: every line has a class and four numbers or more."""
+    """Return whether the first 20 lines of a text each have a class and four or more numbers."""
     try:
         lines, separator = numbered_lines(path)
         return bool(lines) and separator is None and all(_numbers(line) for _, line in lines[:20])
@@ -32,10 +32,10 @@ def is_yolo(path: Path) -> bool:
 
 
 def read_yolo(path: Path) -> list[FileAnnotation]:
-    """Read a cell for each line: the middle of its box or outline, in shares of the sides.
+    """Read one cell per line: the middle of its box or outline, in shares of the sides.
 
     Raises:
-        UserError: a line is of another kind, which is named.
+        UserError: a line is in another format; the message states its number.
     """
     places, classes = [], set()
     with reading(path, PROGRAM):
@@ -54,7 +54,7 @@ def read_yolo(path: Path) -> list[FileAnnotation]:
 
 
 def _numbers(line: str) -> list[float]:
-    """What stands behind the class of a line; nothing for another line."""
+    """Parse the numbers after the class of a line; empty for another line."""
     kind, *rest = line.split()
     if not (kind.isascii() and kind.isdecimal()) or len(rest) < _BOX[0] - 1:
         return []
@@ -65,7 +65,7 @@ def _numbers(line: str) -> list[float]:
 
 
 def _places(line: str) -> list[tuple[float, float]]:
-    """The middle of a line's box, or the corners of its outline; none for another line."""
+    """Parse the middle of a line's box, or the corners of its outline; empty for another line."""
     shares = _numbers(line)
     if not all(0 <= share <= _MOST_SHARE for share in shares):
         return []
