@@ -1,1 +1,1 @@
-"""Reading, keeping, splitting and loading annotated images."""
+"""Reading, storing, splitting and loading of annotated images."""

@@ -1,4 +1,4 @@
-"""The appearance of pictures in numbers: width of structures, background and colour."""
+"""Statistics of the appearance of images: width of structures, background and colour."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from cellbench.data.intensities import windows_of
 from cellbench.data.scale_space import Blobs, find_blobs, noise_deviation
 from cellbench.structures import CellSample, Points
 
-# Pictures that a summary is made of, evenly chosen.
+# Greatest number of images in a summary, evenly selected.
 _MOST_PICTURES = 24
 _LEAST_BLOBS = 3
-_LEAST_NOISE = 0.3  # of 255: what rounding makes
+_LEAST_NOISE = 0.3  # of 255: noise of rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """The appearance of a picture.
+    """Statistics of the appearance of an image.
 
     Attributes:
-        bright_px: width of its bright structures, px; None where nothing stands out.
+        bright_px: width of its bright structures, px; None if nothing stands out.
         dark_px: width of its dark structures.
         ground: median grey, 0..1.
         saturation: mean difference of the greatest and the least channel, 0..1.
@@ -35,17 +35,17 @@ class Appearance:
 
 
 class Annotated(Protocol):
-    """Pictures with their annotation."""
+    """Protocol of a set of images with annotations."""
 
     def sample(self, image_id: str, /) -> CellSample:
-        """The annotation of an image."""
+        """Return the annotation of an image."""
 
     def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
-        """The image, (H, W, 3) uint8 RGB."""
+        """Return the pixels of an image, (H, W, 3) uint8 RGB."""
 
 
 def measure_appearance(pixels: NDArray[np.uint8]) -> Appearance:
-    """Measure a picture, a large one in windows.
+    """Measure the appearance of an image, of a large one in windows.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -55,17 +55,20 @@ def measure_appearance(pixels: NDArray[np.uint8]) -> Appearance:
 
 def _of_blobs(pixels: NDArray[np.uint8], bright: Blobs, dark: Blobs) -> Appearance:
     stride = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 250_000)))
-    few = pixels[::stride, ::stride].astype(np.float32) / 255
+    thinned = pixels[::stride, ::stride].astype(np.float32) / 255
     return Appearance(
         structure_width(bright),
         structure_width(dark),
-        float(np.median(few.mean(axis=2))),
-        float((few.max(axis=2) - few.min(axis=2)).mean()),
+        float(np.median(thinned.mean(axis=2))),
+        float((thinned.max(axis=2) - thinned.min(axis=2)).mean()),
     )
 
 
 def structure_width(blobs: Blobs) -> float | None:
-    """Geometric mean of the widths of blobs, weighed by contrast and area; None for hardly any."""
+    """Compute the geometric mean width of blobs, weighted by contrast and area.
+
+    None for fewer than 3 typical blobs.
+    """
     typical = blobs.typical()
     if len(typical.contrast) < _LEAST_BLOBS:
         return None
@@ -74,47 +77,48 @@ def structure_width(blobs: Blobs) -> float | None:
 
 
 def training_summary(stored: Annotated, ids: Sequence[str]) -> dict[str, Any]:
-    """Summarise the pictures that a method is trained on, for its record.
+    """Summarise the appearance of a method's training images, for its record.
 
     Args:
-        stored: their set.
+        stored: set of the images.
         ids: of the training part, at least one.
 
     Returns:
-        JSON-able: number of pictures, width of structures of the cells' polarity, spacing of the
-        annotated cells, ground and saturation as least, median and greatest; None where unknown.
+        JSON-able: number of images, polarity of the cells, width of the structures of that
+        polarity, median spacing of the annotated cells, ground and saturation; of width, ground
+        and saturation least, median and greatest; None where unknown.
     """
     from scipy.spatial import KDTree
 
     chosen = sorted(ids)[:: max(1, -(-len(ids) // _MOST_PICTURES))]
-    looks, near, hits = [], [], {1: 0, -1: 0}
+    appearances, spacings, hits = [], [], {1: 0, -1: 0}
     for image_id in chosen:
         pixels, points = stored.pixels(image_id), stored.sample(image_id).points
         bright, dark = _blobs(pixels)
         for sign, blobs in ((1, bright), (-1, dark)):
-            hits[sign] += _hit(points, blobs.typical())
-        looks.append(_of_blobs(pixels, bright, dark))
+            hits[sign] += _count_inside(points, blobs.typical())
+        appearances.append(_of_blobs(pixels, bright, dark))
         if len(points) > 1:
-            near += np.asarray(KDTree(points).query(points, k=2)[0])[:, 1].tolist()
+            spacings += np.asarray(KDTree(points).query(points, k=2)[0])[:, 1].tolist()
     polarity = 1 if hits[1] >= hits[-1] else -1
-    widths = [width for look in looks if (width := width_of(look, polarity)) is not None]
+    widths = [width for one in appearances if (width := width_of(one, polarity)) is not None]
     return {
         "pictures": len(chosen),
         "polarity": polarity,
         "width_px": _three(widths),
-        "spacing_px": round(float(np.median(near)), 2) if near else None,
-        "ground": _three([look.ground for look in looks]),
-        "saturation": _three([look.saturation for look in looks]),
+        "spacing_px": round(float(np.median(spacings)), 2) if spacings else None,
+        "ground": _three([one.ground for one in appearances]),
+        "saturation": _three([one.saturation for one in appearances]),
     }
 
 
 def width_of(look: Appearance, polarity: int) -> float | None:
-    """Width of the structures that are bright (1) or dark (-1), px."""
+    """Return the width of the bright (1) or dark (-1) structures, px."""
     return look.bright_px if polarity == 1 else look.dark_px
 
 
 def is_summary(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a record's entry is a summary as `training_summary` makes it."""
+    """Return whether a record's entry has the form of `training_summary`."""
 
     def three(numbers: Any) -> bool:
         return (
@@ -132,21 +136,21 @@ def is_summary(value: Any) -> TypeGuard[Mapping[str, Any]]:
 
 
 def _blobs(pixels: NDArray[np.uint8]) -> tuple[Blobs, Blobs]:
-    """Bright and dark blobs of the window of a picture that has most of them."""
+    """Find bright and dark blobs in the window of an image that has most of them."""
     height, width = pixels.shape[:2]
     windows = windows_of(height, width)
     found = []
     for y, x in windows[:: max(1, len(windows) // 3)]:
         part = pixels[y, x].astype(np.float32)
-        # Stains of one channel stand out in the brightest, or on a bright ground in the darkest.
+        # A stain in one channel stands out in the maximum, on a bright background in the minimum.
         plane = part.max(axis=2) if part.mean() < 128 else part.min(axis=2)
         found.append(find_blobs(plane, noise=max(noise_deviation(plane), _LEAST_NOISE)))
     best = max(found, key=lambda pair: len(pair[0].contrast) + len(pair[1].contrast))
     return best
 
 
-def _hit(points: Points, blobs: Blobs) -> int:
-    """How many points lie in a blob."""
+def _count_inside(points: Points, blobs: Blobs) -> int:
+    """Return the number of points that lie in a blob."""
     from scipy.spatial import KDTree
 
     if not len(points) or not len(blobs.points):
@@ -156,7 +160,7 @@ def _hit(points: Points, blobs: Blobs) -> int:
 
 
 def _three(numbers: Sequence[float]) -> list[float] | None:
-    """Least, median and greatest."""
+    """Compute least, median and greatest; None for no numbers."""
     if not len(numbers):
         return None
     return [round(float(q), 4) for q in np.quantile(np.asarray(numbers), [0, 0.5, 1])]

@@ -1,4 +1,4 @@
-"""Unpacks archives that nobody vouches for."""
+"""Safe unpacking of untrusted zip and tar archives."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ from cellbench.errors import UserError
 MAX_BYTES = 4 * 2**30
 MAX_FILES = 100_000
 
-# Images hardly shrink and dot masks shrink a lot, but a whole data set never a hundredfold.
+# Images hardly compress and dot masks compress a lot, but a whole data set never a hundredfold.
 _MAX_RATIO = 100
 _RATIO_FREE_BYTES = 64 * 2**20
 _CHUNK = 2**20
@@ -39,7 +39,7 @@ _DAMAGE = (
 
 @dataclass(slots=True)
 class _Member:
-    """A file inside an archive: its checked relative name and its bytes."""
+    """File inside an archive: its validated relative name and its bytes."""
 
     name: str
     stream: BinaryIO
@@ -47,7 +47,7 @@ class _Member:
 
 @dataclass(slots=True)
 class _Guard:
-    """Counts the sizes that an archive declares and unpacks to, against limits."""
+    """Limits on the files and bytes that an archive declares and unpacks to."""
 
     archive: Path
     max_bytes: int
@@ -59,14 +59,14 @@ class _Guard:
     folders: set[str] = field(default_factory=set)
 
     def refuse(self, why: str) -> UserError:
-        """The error to raise for this archive."""
+        """Return the error to raise for this archive."""
         return UserError(
             f"The archive {self.archive} was not unpacked because it {why}; "
             "get it from its authors, or unpack it yourself and import the folder."
         )
 
     def admit(self, name: str, size: int) -> str | None:
-        """Check the next file; its safe relative name, or None for a system's own litter."""
+        """Validate the next file and return its safe relative name; None for a system file."""
         self.files += 1
         if self.files > self.max_files:
             raise self.refuse(f"holds more than {self.max_files} files")
@@ -75,7 +75,7 @@ class _Guard:
         parts = self._safe_parts(name)
         if parts[0] == "__MACOSX" or parts[-1] in {".DS_Store", "Thumbs.db", "desktop.ini"}:
             return None
-        # Case and accents fold: what differs here may be one file on another disk.
+        # Case and accents are folded: names that differ may be one file on another disk.
         keys = [unicodedata.normalize("NFC", "/".join(parts[: i + 1])).casefold()
                 for i in range(len(parts))]  # fmt: skip
         if keys[-1] in self.names or keys[-1] in self.folders or self.names & set(keys[:-1]):
@@ -84,13 +84,13 @@ class _Guard:
         self.folders.update(keys[:-1])
         return "/".join(parts)
 
-    def wrote(self, count: int) -> None:
-        """Account for bytes that really came out."""
+    def count_written(self, count: int) -> None:
+        """Count unpacked bytes against the limits."""
         self.written += count
         self._check_total(self.written)
 
     def check_name(self, name: str) -> None:
-        """Refuse a folder's name that leads outside."""
+        """Reject a folder's name that leads outside."""
         self._safe_parts(name)
 
     def _check_total(self, total: int) -> None:
@@ -116,18 +116,18 @@ class _Guard:
 def unpack(
     archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
 ) -> list[Path]:
-    """Unpack a zip or a (compressed) tar whole, or not at all.
+    """Unpack a zip or a (compressed) tar completely, or not at all.
 
-    Links, devices, encrypted files, repeated names and names that lead outside are refused; so
-    is what unpacks to too much. Folders of macOS (`__MACOSX`) are left out. The target appears
-    under its name only when all is written: a killed unpacking leaves a hidden sibling, which
+    Links, devices, encrypted files, repeated names, names that lead outside and archives that
+    unpack to too much are rejected. Folders of macOS (`__MACOSX`) are skipped. The target appears
+    under its name only when all is written: an interrupted call leaves a hidden sibling, which
     the next one removes.
 
     Args:
         archive: the file; its kind is read from its content.
-        target: the folder to make; its parent is made too.
+        target: the folder to create; its parent is created too.
         max_bytes: of all files together.
-        max_files: including those left out.
+        max_files: including those skipped.
 
     Returns:
         The files below `target`, sorted.
@@ -169,13 +169,13 @@ def _write(member: _Member, folder: Path, guard: _Guard) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with member.stream, path.open("xb") as out:
         while chunk := member.stream.read(_CHUNK):
-            guard.wrote(len(chunk))
+            guard.count_written(len(chunk))
             out.write(chunk)
     return member.name
 
 
 def _members(archive: Path, guard: _Guard) -> Iterator[_Member]:
-    """The files of an archive, each checked; its kind is read from the first bytes."""
+    """Yield the validated files of an archive, whose kind is read from its first bytes."""
     with archive.open("rb") as file:
         head = file.read(512)
     if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
@@ -214,14 +214,14 @@ def _zip_members(archive: Path, guard: _Guard) -> Iterator[_Member]:
 
 
 def _check_zip_directory(archive: Path, guard: _Guard) -> None:
-    """Refuse a table of contents that alone would fill the memory."""
+    """Reject a table of contents that alone would fill the memory."""
     size = archive.stat().st_size
     with archive.open("rb") as file:
         file.seek(max(0, size - 65_557))
         tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
-        return  # ZipFile says what is wrong.
+        return  # ZipFile reports the damage.
     (length,) = struct.unpack_from("<I", tail, at + 12)
     if length == 0xFFFFFFFF:  # zip64: its own end record lies before the locator
         start = tail.rfind(b"PK\x06\x06", 0, at)
@@ -231,9 +231,9 @@ def _check_zip_directory(archive: Path, guard: _Guard) -> None:
 
 
 class _ShortReads:
-    """A stream with a limit on the size of one read.
+    """Stream with a limit on the size of one read.
 
-    tarfile reads an extended header whole, and its length is the archive's own claim.
+    tarfile reads an extended header whole, with the length that the archive declares.
     """
 
     def __init__(self, stream: BinaryIO, guard: _Guard) -> None:
@@ -264,7 +264,7 @@ def _tar_members(stream: BinaryIO, guard: _Guard) -> Iterator[_Member]:
             content = opened.extractfile(info) if name else None
             if name and content is not None:
                 yield _Member(name, cast(BinaryIO, content))
-    # The checksum of the compression comes last, after the padding.
+    # Read to the end: the checksum of the compression comes last, after the padding.
     padding = 0
     while chunk := stream.read(_CHUNK):
         padding += len(chunk)

@@ -1,4 +1,4 @@
-"""The contracts of data sets, simulators and transforms."""
+"""Base classes of data sets, simulators and transforms, and the records they exchange."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from cellbench.structures import Points
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """One annotated image as its authors distribute it.
+    """Annotated image as its authors distribute it.
 
     Attributes:
         image_id: unique in the set, safe as a file name.
-        image: file of the picture, or the file that holds it with others.
-        annotation: file of the dots; None where the partner is missing.
+        image: file of the image, or of several images.
+        annotation: file of the dots; None if it is missing.
         part: "train" or "test" where the set is distributed in parts.
-        group: what images may share (a donor, a slide), where it is known.
-        index: place of the picture in a file that holds several; None for a file of its own.
+        group: id that related images share (of a donor, a slide); None if unknown.
+        index: position in a file of several images; None for a file of its own.
     """
 
     image_id: str
@@ -35,12 +35,12 @@ class RawItem:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where a raw copy can be downloaded.
+    """Download address of a raw copy.
 
     Attributes:
         url: http or https.
-        sha256: of the archive, where it is known; the per-file manifest decides in any case.
-        size: in bytes, where it is known.
+        sha256: of the archive, if known; the per-file manifest decides in any case.
+        size: in bytes, if known.
     """
 
     url: str
@@ -50,11 +50,11 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class ReadPoints:
-    """What an annotation holds.
+    """Points read from an annotation.
 
     Attributes:
         points: (N, 2) float32, (x, y) px.
-        notes: what was assumed, one sentence each (polarity, half-pixel shift).
+        notes: assumptions, one sentence each (polarity, half-pixel shift).
     """
 
     points: Points
@@ -62,28 +62,28 @@ class ReadPoints:
 
 
 class DataSet(ABC):
-    """A data set: its raw layout and its dots, and of its protocol constants those that it has.
+    """Data set: its raw layout, its annotations, and those protocol constants that it has.
 
-    The match radius stands in the set's config, `configs/datasets/<name>.py`.
+    The match radius is in the set's config, `configs/datasets/<name>.py`.
 
     Attributes:
         name: lower case, the name users type, under which it is registered.
-        title: as the literature writes it; by default its name.
+        title: as in the literature; by default its name.
         summary: one line for `cellbench data list`.
-        images: number of images as distributed; None where any number may come.
-        count: mean and standard deviation of cells an image, as distributed; None if not known.
+        images: number of images as distributed; None if it varies.
+        count: mean and standard deviation of cells per image, as distributed; None if unknown.
         parts: sizes of train, validation and test under v1; a test of None is the set's own.
             Without sizes 60, 20 and 20 % of the images are taken, whole groups at a time.
         by_group: whether `parts` counts groups of images, which no split divides.
         folds_below: of a set without sizes of parts, the number of images below which the five
             splits are folds: each image is in one test part.
-        archives: where to fetch it, tried in order; empty if it cannot be fetched.
+        archives: addresses to fetch it from, tried in order; empty if it cannot be fetched.
         instructions: how to get it where it cannot be fetched; one sentence.
         simulator: registered name of the simulator that stands in for it; empty if none does.
-        manifest: relative name, inside the plugin package, of the shipped per-file SHA-256 list;
-            None where no copy was available to us.
-        shipped: relative name, inside the plugin package, of the set in its canonical form; None
-            where its licence forbids to pass it on.
+        manifest: path, inside the plugin package, of the shipped per-file SHA-256 list; None where
+            no copy was available to us.
+        shipped: path, inside the plugin package, of the set in its canonical form; None where its
+            licence forbids redistribution.
         licence: under which its images may be used; None where its authors state none.
     """
 
@@ -103,7 +103,7 @@ class DataSet(ABC):
     licence: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Title a set by its name where it states no title."""
+        """Use the name as the title of a set that states none."""
         super().__init_subclass__(**options)
         if not hasattr(cls, "title") and hasattr(cls, "name"):
             cls.title = cls.name
@@ -113,7 +113,7 @@ class DataSet(ABC):
         """Find the annotated images below a folder of the raw copy.
 
         Raises:
-            UserError: nothing there looks like this set.
+            UserError: no files of this set are found.
         """
 
     def read_picture(self, item: RawItem) -> NDArray[np.uint8]:
@@ -123,7 +123,7 @@ class DataSet(ABC):
             (H, W, 3) uint8 RGB.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: the image cannot be read.
         """
         raise NotImplementedError
 
@@ -142,11 +142,11 @@ class DataSet(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SimulatedImage:
-    """A generated picture with its exact truth.
+    """Generated image with its exact ground truth.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
-        points: (N, 2) float32, (x, y) px, all inside the picture.
+        points: (N, 2) float32, (x, y) px, all inside the image.
         part: "train" or "test" where the real set is distributed in parts.
         group: donor or slide, where the real set has them.
     """
@@ -158,13 +158,13 @@ class SimulatedImage:
 
 
 class Simulator(ABC):
-    """Draws images with the appearance, sizes and counts of a real set.
+    """Generator of images with the appearance, sizes and counts of a real set.
 
     Attributes:
         name: the real set's with `-sim`.
-        title: for people.
-        images: how many a whole set has.
-        stands_for: name of the real set; protocol constants are taken from it.
+        title: shown to users.
+        images: number of images in a whole set.
+        stands_for: name of the real set, whose protocol constants are used.
     """
 
     name: ClassVar[str]
@@ -177,19 +177,19 @@ class Simulator(ABC):
         """Draw image `index` of a set; the same index and seed give the same pixels."""
 
     def image_id(self, index: int) -> str:
-        """The id of image `index`."""
+        """Return the id of image `index`."""
         return f"{index:04d}"
 
 
 @dataclass(slots=True)
 class Picture:
-    """A decoded image and its points, on their way through the augmentations.
+    """Decoded image and its points, as transforms take and return them.
 
     Attributes:
         pixels: (H, W, 3) uint8 in 0..255, or float32 in 0..1.
         points: (N, 2) float32, (x, y) px of `pixels`.
         scale: px of `pixels` per px of the original image, where one scale serves both axes.
-        notes: numbers by which a transform tells what it drew.
+        notes: random numbers that transforms drew, by name.
     """
 
     pixels: NDArray[np.generic]
@@ -204,13 +204,13 @@ class Picture:
 
 
 class Transform(ABC):
-    """One augmentation: returns a new Picture and leaves its argument alone."""
+    """Augmentation that returns a new `Picture` and leaves its argument unchanged."""
 
     @abstractmethod
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Change pixels and points together.
 
         Args:
-            picture: as decoded, or as the transform before left it.
-            rng: the only source of chance.
+            picture: as decoded, or as the previous transform returned it.
+            rng: the only source of randomness.
         """

@@ -1,4 +1,4 @@
-"""What the readers of file formats share: a raster of planes, and a plane as it was stored."""
+"""Interface of the readers of image formats: a raster of planes, and a decoded plane."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 
 class CannotDecodeError(Exception):
-    """A reader has no decoder for a file; another one may have."""
+    """Error of a reader that has no decoder for a file; another reader may have one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A plane: its numbers with their photometric interpretation undone.
+    """Decoded plane, with its photometric interpretation undone.
 
     Attributes:
-        values: (H, W) grey or (H, W, 3) colour, of any type of numbers; more is brighter.
-        alpha: (H, W) float32 in 0..1; None where all is opaque.
-        premultiplied: whether the numbers are multiplied by alpha.
-        notes: what was decided, in words.
+        values: (H, W) grey or (H, W, 3) colour, of any numeric type; more is brighter.
+        alpha: (H, W) float32 in 0..1; None if all is opaque.
+        premultiplied: whether `values` are multiplied by alpha.
+        notes: decisions made in reading, one phrase each.
     """
 
     values: NDArray[Any]
@@ -30,17 +30,17 @@ class Decoded:
 
 
 class Raster(ABC):
-    """The picture of a file, plane by plane.
+    """Image of a file, read plane by plane.
 
     Attributes:
         name: of the file, for messages.
         size: (width, height) px as stored.
-        axes: length by letter of what is not the plane itself.
+        axes: lengths, by letter, of the axes other than the plane's own.
         colour: whether a plane has red, green and blue.
-        channel_names: of the axis C, where the file has them.
-        pixel_size_um: (x, y) edges of a pixel in micrometres, where the file has them.
+        channel_names: of the axis C, where the file states them.
+        pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
         orientation: of EXIF, 1 to 8.
-        notes: what was decided, in words.
+        notes: decisions made in reading, one phrase each.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Raster(ABC):
 
     @abstractmethod
     def plane(self, index: Mapping[str, int]) -> Decoded:
-        """Decode the plane at an index by letter of `axes`."""
+        """Decode the plane at an index for each letter of `axes`."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open files."""

@@ -1,4 +1,4 @@
-"""Downloads one file over HTTP, and goes on where an earlier attempt was cut off."""
+"""Resumable download of one file over HTTP."""
 
 import errno
 import http.client
@@ -34,30 +34,29 @@ def download(
     answer_s: float | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Download a file; it appears under its name only when it is whole.
+    """Download a file; it appears under its name only when it is complete.
 
-    What has come stays in `<target>.part`, also after a kill, and the next call asks for the
-    rest alone, provided that the server vouches that the file is still the same (ETag or date)
-    or `sha256` is given. A dropped connection is taken up again with growing pauses, until five
-    attempts in a row bring nothing new. A target that has the hash already is returned unread
-    from the net.
+    Received bytes stay in `<target>.part`, also after a kill, and the next call requests only the
+    rest, provided that the server confirms that the file is unchanged (ETag or date) or `sha256`
+    is given. A dropped connection is retried with growing pauses, until five attempts in a row
+    bring no new bytes. A target that has the hash already is returned without a request.
 
     Args:
         url: http or https; a redirect may not lead to anything else, nor from https to http.
-        target: where the file goes; its folder is made.
-        sha256: of the file, in hex, where it is known.
-        size: in bytes, where it is known.
-        max_bytes: a longer file is refused.
+        target: path of the file; its folder is created.
+        sha256: of the file, in hex, if known.
+        size: in bytes, if known.
+        max_bytes: a longer file is rejected.
         timeout_s: seconds without a byte after which a connection counts as dropped.
-        answer_s: seconds until the first byte must have come, all attempts, name look-up and
-            redirects together; `timeout_s` if None.
-        progress: called with the bytes that are here and the total, None where it is unknown.
+        answer_s: seconds until the first byte, including all attempts, name look-up and
+            redirects; `timeout_s` if None.
+        progress: called with the received bytes and the total, None if unknown.
 
     Returns:
         `target`.
 
     Raises:
-        UserError: it cannot be had, is another file than expected, or the disk is full.
+        UserError: the file cannot be downloaded, is not the expected one, or the disk is full.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise UserError(f"{url!r} is no http or https address; import local files instead.")
@@ -85,7 +84,7 @@ def download(
 
 
 class _Part:
-    """The unfinished file and a note on which version of which address it holds."""
+    """Unfinished file, and a note of the address and version that it belongs to."""
 
     def __init__(self, target: Path, url: str, *, trusted: bool) -> None:
         self.target = target
@@ -96,11 +95,11 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Number of received bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def note(self) -> "_Note | None":
-        """What the bytes are part of; None if they must not be continued."""
+        """Read the version of the received bytes; None if they must not be continued."""
         try:
             note = read_fields(self.note_path, _Note)
         except (OSError, ValueError):
@@ -110,29 +109,29 @@ class _Part:
         return None if note.url != self.url or unsure or whole else note
 
     def start(self, note: "_Note") -> None:
-        """Begin anew. The old bytes go first: a kill in between must not join two files."""
+        """Start a new file. Old bytes go first: a kill in between must not join two files."""
         self.path.write_bytes(b"")
         self.note_path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def discard(self) -> None:
-        """Throw away what has come."""
+        """Delete the received bytes and their note."""
         self.path.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Rename the complete file to its target."""
         self.path.replace(self.target)
         self.note_path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """The version of a file, as its server names it.
+    """Version of a file, as its server states it.
 
     Attributes:
-        url: as asked for, before redirects.
+        url: as requested, before redirects.
         validator: a strong ETag or a date, for If-Range; empty if the server gives neither.
-        total: length of the whole file in bytes; None if the server does not say.
+        total: length of the whole file in bytes; None if the server does not state it.
     """
 
     url: str
@@ -142,7 +141,7 @@ class _Note:
 
 @dataclass(slots=True)
 class _Transfer:
-    """One download with its attempts."""
+    """Download of one file, with repeated attempts."""
 
     url: str
     part: _Part
@@ -151,37 +150,37 @@ class _Transfer:
     timeout_s: float
     answer_s: float
     progress: Progress | None
-    heard: bool = False
+    answered: bool = False
 
     def run(self) -> None:
-        """Fetch until the part is whole."""
+        """Download until the part is complete."""
         deadline = time.monotonic() + self.answer_s
         best, fruitless = self.part.size, 0
         while True:
-            left = self.timeout_s if self.heard else deadline - time.monotonic()
+            seconds = self.timeout_s if self.answered else deadline - time.monotonic()
             try:
-                if left <= 0:
+                if seconds <= 0:
                     raise Dropped(f"nothing came within {self.answer_s:g} s")
-                if self._attempt(left):
+                if self._attempt(seconds):
                     return
                 why = "the connection closes before the end"
             except Dropped as error:
                 why = str(error)
                 if isinstance(error, Stale):
                     self.part.discard()
-                if isinstance(error, Unreachable) and not self.heard:
+                if isinstance(error, Unreachable) and not self.answered:
                     raise Failed(why) from error
             fruitless = 0 if self.part.size > best else fruitless + 1
             best = max(best, self.part.size)
             pause = _BACKOFF_S * 2**fruitless
-            late = not self.heard and time.monotonic() + pause > deadline
+            late = not self.answered and time.monotonic() + pause > deadline
             if fruitless >= _RETRIES or late:
                 kept = f", and {self.part.size / 1e6:.1f} MB are kept" if self.part.size else ""
                 raise Failed(f"{why}; try again later{kept}")
             time.sleep(pause)
 
     def _attempt(self, seconds: float) -> bool:
-        """One request; True if the part is whole after it."""
+        """Send one request; return whether the part is complete after it."""
         note = self.part.note()
         offset = self.part.size if note else 0
         if note and note.total is not None and offset == note.total:
@@ -199,7 +198,7 @@ class _Transfer:
             return self._receive(response, chunk, current.total)
 
     def _version(self, response: Any, note: _Note | None, offset: int) -> _Note:
-        """The file that a response holds; raises where it is not the wanted one."""
+        """Return the version of the file in a response; raise if it is not the requested one."""
         headers = response.headers
         if response.status not in {200, 206}:
             raise Failed(f"the server answers {response.status} instead of the file")
@@ -231,11 +230,11 @@ class _Transfer:
             raise OSError(errno.ENOSPC, "the disk is full")
 
     def _receive(self, response: Any, chunk: bytes, total: int | None) -> bool:
-        """Append the body to the part; True if it came to its end."""
+        """Append the body to the part; return whether its end was reached."""
         done = self.part.size
         with self.part.path.open("ab") as out:
             while chunk:
-                self.heard = True
+                self.answered = True
                 done += len(chunk)
                 if done > (self.max_bytes if total is None else total):
                     self.part.discard()

@@ -1,8 +1,8 @@
-"""Equal and nearly equal pictures, within a set and across sets.
+"""Detection of duplicate and near-duplicate images, within a set and across sets.
 
-A picture in the training part and again in the test part, recompressed, brightened, turned or
-mirrored, is a leak. Pictures are compared as small grey thumbnails, whatever their size; what
-looks equal there is compared again at a finer size.
+An image in the training part and again in the test part, recompressed, brightened, rotated or
+mirrored, is a leak. Images are compared as small grey thumbnails, whatever their size; pairs that
+match are compared again at a finer size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,29 +21,29 @@ from cellbench.errors import UserError
 COARSE_PX = 24
 FINE_PX = 96
 
-# Correlation of the greys of two thumbnails. No two pictures of ADI, MBM, VGG or nuclei have more
+# Least correlation of duplicates' grey values. No two images of ADI, MBM, VGG or nuclei have more
 # than 0.52; a copy as JPEG of quality 10, at half the size or under strong noise has more than 0.9.
 ALIKE = 0.8
 
-# Grey levels; a picture that varies less has no content to compare but its exact pixels.
+# Least standard deviation in grey levels; a flatter image has no content to compare.
 _FLAT = 1.0
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-# Thumbnails that are compared with all others in one product of matrices.
+# Number of thumbnails that are compared with all others in one matrix product.
 _BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """Two pictures with the same content.
+    """Pair of images with the same content.
 
     Attributes:
         first: (set, image id).
         second: likewise; another image.
-        correlation: of their greys, 1 for equal pixels.
-        splits: under protocol v1 those that put one of them into the training or validation part
-            and the other into the test part; empty for pictures of two sets.
+        correlation: of their grey values, 1 for equal pixels.
+        splits: those of protocol v1 that put one of them into the training or validation part
+            and the other into the test part; empty for images of two sets.
     """
 
     first: tuple[str, str]
@@ -53,20 +53,20 @@ class Twin:
 
 
 def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> list[Twin]:
-    """Find the pairs of pictures of some sets that have the same content.
+    """Find all pairs of images with the same content, within and across sets.
 
-    All eight turns and mirrorings of a picture are looked for, at any brightness and contrast.
-    Pictures that only overlap are not found.
+    All eight rotations and reflections of an image are compared, at any brightness and contrast.
+    Images that only overlap are not found.
 
     Args:
         sets: on disk.
-        progress: called after every picture that was read.
+        progress: called after every image that was read.
 
     Returns:
-        One twin a pair, in the order of the sets and their ids; none of fewer than two pictures.
+        One `Twin` per pair, in the order of the sets and their ids.
 
     Raises:
-        UserError: a picture cannot be read or has changed.
+        UserError: an image cannot be read or has changed.
     """
     names = [(stored.name, image_id) for stored in sets for image_id in stored.ids]
     owners = {stored.name: stored for stored in sets}
@@ -92,35 +92,35 @@ def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> l
 
 
 def copies_within(stored: StoredSet, other: StoredSet, ids: Sequence[str]) -> list[str]:
-    """The pictures of a set that show what some pictures of another one show.
+    """Find the images of a set whose content some images of another set have too.
 
     Args:
-        stored: on disk.
-        other: on disk.
-        ids: of the pictures of `other`.
+        stored: set on disk.
+        other: set on disk.
+        ids: of the images of `other`.
 
     Returns:
-        Ids of pictures of `stored`, sorted.
+        Ids of images of `stored`, sorted.
 
     Raises:
-        UserError: a picture cannot be read or has changed.
+        UserError: an image cannot be read or has changed.
     """
-    own, known = stored.ids, sorted(ids)
-    if not own or not known:
+    stored_ids, known = stored.ids, sorted(ids)
+    if not stored_ids or not known:
         return []
     coarse, fine = [], []
-    for pixels in (*map(stored.pixels, own), *map(other.pixels, known)):
+    for pixels in (*map(stored.pixels, stored_ids), *map(other.pixels, known)):
         coarse.append(_thumbnail(pixels, COARSE_PX))
         fine.append(_thumbnail(pixels, FINE_PX))
     found = set()
     for i, j in _candidates(np.stack(coarse)):
-        if i < len(own) <= j and _correlation(fine[i], fine[j]) >= ALIKE:
-            found.add(own[i])
+        if i < len(stored_ids) <= j and _correlation(fine[i], fine[j]) >= ALIKE:
+            found.add(stored_ids[i])
     return sorted(found)
 
 
 def _thumbnail(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.float32]:
-    """The greys of (H, W, 3) pixels at (edge, edge), of mean 0 and length 1; 0 if it is flat."""
+    """Compute grey values of (H, W, 3) pixels at (edge, edge), mean 0 and norm 1; 0 if flat."""
     height, width = pixels.shape[:2]
     small = resample(pixels, box=(0, 0, width, height), size=(edge, edge))
     grey = small.astype(np.float32) @ _LUMA
@@ -130,20 +130,20 @@ def _thumbnail(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.float32]:
     return grey / np.linalg.norm(grey)
 
 
-def _turned(thumbnail: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """A thumbnail (..., N, N) in its eight turns and mirrorings."""
+def _orientations(thumbnail: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Yield thumbnails (..., N, N) in their eight rotations and reflections."""
     for mirrored in (thumbnail, np.flip(thumbnail, -1)):
         for quarters in range(4):
             yield np.rot90(mirrored, quarters, axes=(-2, -1))
 
 
 def _candidates(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """The pairs i < j that correlate in one of the eight ways."""
+    """Return the pairs i < j that correlate in one of the eight orientations."""
     count = len(thumbnails)
     flat = thumbnails.reshape(count, COARSE_PX**2)
     found: set[tuple[int, int]] = set()
     for start in range(0, count, _BLOCK):
-        for turned in _turned(thumbnails[start : start + _BLOCK]):
+        for turned in _orientations(thumbnails[start : start + _BLOCK]):
             near = turned.reshape(len(turned), COARSE_PX**2) @ flat.T >= ALIKE  # (block, count)
             for i, j in zip(*np.nonzero(near), strict=True):
                 if start + i != j:
@@ -152,11 +152,11 @@ def _candidates(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return max(float((turned * other).sum()) for turned in _turned(one))
+    return max(float((turned * other).sum()) for turned in _orientations(one))
 
 
 def _test_parts(stored: StoredSet) -> dict[int, set[str]]:
-    """The test part of every split; empty if the set cannot be parted."""
+    """Return the test part of every split; empty if the set cannot be split."""
     try:
         return {split: set(make_split(stored, split=split).test) for split in SPLITS}
     except UserError:

@@ -1,4 +1,4 @@
-"""Fetches a published data set: downloads an archive, unpacks it, imports what it holds."""
+"""Download, unpacking and import of a published data set."""
 
 import os
 import shutil
@@ -31,25 +31,25 @@ def fetch_set(
 ) -> StoredSet:
     """Download, check and store a data set.
 
-    Its archives are tried in order; where one cannot be had or holds something else, the next
-    is. Downloads lie in `$CELLBENCH_HOME/downloads` while they are needed; an unfinished one
-    stays and is gone on with. The files are checked against the shipped manifest on import.
+    Its archives are tried in order, until one can be downloaded and holds the set. Downloads are
+    kept in `$CELLBENCH_HOME/downloads` while they are needed; an unfinished one is kept and
+    resumed. The files are checked against the shipped manifest on import.
 
     Args:
         dataset: the set; one that is on disk already is only opened.
-        url: where to get it, in place of the addresses that the set names.
-            `$CELLBENCH_MIRROR`, the address of a folder, replaces all but the file's name.
-            With `$CELLBENCH_OFFLINE` only an address given here is asked.
+        url: address to use in place of the set's own. `$CELLBENCH_MIRROR`, the address of a
+            folder, replaces all of these but the file's name. With `$CELLBENCH_OFFLINE` only an
+            address given here is requested.
         force: fetch it although it is on disk.
-        progress: called with bytes here and bytes in total (or None), for each archive.
-        import_progress: called with images stored and images in total.
-        timeout_s: without any network this call gives up after so many seconds in all.
+        progress: called with received bytes and total bytes (or None), for each archive.
+        import_progress: called with stored images and total images.
+        timeout_s: total seconds after which this call gives up if there is no network.
 
     Returns:
         The set on disk.
 
     Raises:
-        UserError: it cannot be fetched; the sentence says how to get it otherwise.
+        UserError: it cannot be fetched; the message states how else to get it.
     """
     with only_writer(home() / "downloads", dataset.name):
         if is_on_disk(dataset.name) and not force:
@@ -66,7 +66,7 @@ def fetch_set(
         deadline = time.monotonic() + timeout_s
         reasons = []
         for index, archive in enumerate(archives):
-            # Those that are left share the time, so that a dead network costs it only once.
+            # The remaining archives share the time, so that a dead network costs it only once.
             share = max(0.1, deadline - time.monotonic()) / (len(archives) - index)
             try:
                 _fetch_archive(dataset, archive, force, progress, import_progress, timeout_s, share)
@@ -98,7 +98,7 @@ def _fetch_archive(
     timeout_s: float,
     answer_s: float,
 ) -> None:
-    # The address is part of the name: pieces of two archives never meet in one file.
+    # The address is part of the name: parts of two archives never mix in one file.
     name = f"{dataset.name}-{sha256(archive.url.encode()).hexdigest()[:8]}"
     file = home() / "downloads" / f"{name}.archive"
     folder = file.with_suffix(".unpacked")
@@ -116,13 +116,17 @@ def _fetch_archive(
         _check_published(dataset, archive.url, unpack(file, folder))
         import_set(dataset.name, folder, force=force, progress=import_progress)
     finally:
-        # Stored, the set is complete without it; refused, it would be refused again.
+        # A stored set does not need the archive, and a rejected one would be rejected again.
         shutil.rmtree(folder, ignore_errors=True)
         file.unlink(missing_ok=True)
 
 
 def _check_published(dataset: DataSet, url: str, files: list[Path]) -> None:
-    """Refuse what is not, byte by byte, the set that its authors published."""
+    """Check that all published files of the set are there, byte by byte.
+
+    Raises:
+        UserError: one is missing or has changed.
+    """
     published = published_files(dataset)
     if published is None:
         return

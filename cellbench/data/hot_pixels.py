@@ -1,19 +1,20 @@
-"""Single pixels that no optics make: hot ones of a sensor, and dead ones."""
+"""Removal of single pixels that no optics make: hot and dead ones of a sensor."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# How far beyond the range of nine tenths of the pixels, in widths of it.
+# Least distance from the median, in widths of the range of nine tenths of the pixels.
 _FAR = 20.0
-# Of its height the greatest share that a neighbour may have; behind an objective it is a third.
-_ALONE = 0.1
+# Greatest height of a neighbour, as a share of the pixel's; behind an objective it is a third.
+_ISOLATED = 0.1
+# Greatest share of hot pixels; where more stand out, all are kept.
 _MOST_SHARE = 1e-3
 
 
 def _quantiles(values: NDArray[Any], shares: tuple[float, ...]) -> list[float]:
-    """As `np.quantile`; of bytes from how often each occurs, which takes a tenth of the time."""
+    """Compute quantiles as `np.quantile`; of bytes by a histogram, in a tenth of the time."""
     if values.dtype != np.uint8:
         return [float(value) for value in np.quantile(values, shares)]
     until = np.bincount(values.reshape(-1), minlength=256).cumsum()
@@ -28,13 +29,13 @@ def _quantiles(values: NDArray[Any], shares: tuple[float, ...]) -> list[float]:
 def without_hot_pixels(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Replace single pixels far beyond all others by the median of their neighbours.
 
-    A picture that uses the range of its numbers has none: nothing lies that far beyond it.
+    An image that uses the range of its type has none: no value lies that far away.
 
     Args:
         values: (H, W) or (H, W, 3), finite.
 
     Returns:
-        The numbers, the same array where there is nothing to replace; how many were replaced.
+        The values, as the same array if nothing was replaced; the number of replaced pixels.
     """
     if min(values.shape[:2]) < 3:
         return values, 0
@@ -58,15 +59,15 @@ def without_hot_pixels(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
                 if (down, right) != (0, 0)
             ]
         ).astype(np.float64)
-        own = plane[rows, columns].astype(np.float64) - middle
-        alone = (np.abs(around - middle) <= _ALONE * np.abs(own)).all(axis=0)
-        if alone.any():
+        height = plane[rows, columns].astype(np.float64) - middle
+        isolated = (np.abs(around - middle) <= _ISOLATED * np.abs(height)).all(axis=0)
+        if isolated.any():
             if out is values:
                 out = values.copy()
             target = out if channel is None else out[:, :, channel]
-            median = np.median(around[:, alone], axis=0)
+            median = np.median(around[:, isolated], axis=0)
             if out.dtype.kind in "iu":
                 median = np.rint(median)
-            target[rows[alone], columns[alone]] = median
-            replaced += int(alone.sum())
+            target[rows[isolated], columns[isolated]] = median
+            replaced += int(isolated.sum())
     return out, replaced

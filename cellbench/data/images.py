@@ -1,4 +1,4 @@
-"""Pictures, read so that no sample is clipped, turned or guessed silently."""
+"""Reading of image files, without silent clipping, rotation or guesses."""
 
 import errno
 import io
@@ -17,7 +17,7 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE, PICTURE
 from cellbench.files.reading import megabytes, open_file
 
-# No format that runs a helper program (EPS) or holds layers whose merging is anyone's guess.
+# Without formats that run a helper program (EPS) or hold layers whose merging is undefined.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 
 # fmt: off
@@ -26,24 +26,24 @@ SUFFIXES = frozenset({
     ".pnm", ".jp2", ".j2k", ".jpe", ".jfif", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff",
 })
 # fmt: on
-"""What files of these formats are called, in lower case."""
+"""Suffixes of files in these formats, in lower case."""
 
 
 def is_named_as_picture(path: Path) -> bool:
-    """Whether a file is called what pictures are called; hidden files are none."""
+    """Return whether a file has one of `SUFFIXES` and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-# Pillow knows pixels alone and only warns of most; `_check_size` refuses by what they take.
+# Pillow's limit counts pixels and mostly just warns; `_check_size` counts the memory needed.
 Image.MAX_IMAGE_PIXELS = None
 
-# Bytes of Pillow's memory for a pixel, by mode; every other mode takes 4.
+# Bytes per pixel in Pillow's memory, by mode; every other mode takes 4.
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-# What a picture takes where it is used: as RGB, prepared, and drawn with its cells.
+# Bytes per pixel in use: as RGB, prepared, and drawn with its cells.
 _USED = 12
-# What decoders keep of a whole picture beside its pixels, bytes a pixel.
+# Bytes per pixel that decoders keep of a whole image, beside its pixels.
 _WHOLE_BUFFERS = {"WEBP": 12, "JPEG2000": 16, "GIF": 4, "TIFF": 4}
-# A coefficient of each of up to four components, kept where a JPEG has several scans.
+# Bytes per pixel for coefficients of up to four components, kept if a JPEG has several scans.
 _COEFFICIENTS = 8
 _MOST_SCANS = 100
 _MOST_SCANNED_PIXELS = 1_200_000_000
@@ -54,14 +54,14 @@ _CHUNK = 1 << 20
 
 
 class TooLarge(UserError):
-    """A picture would take more memory than one may.
+    """Error for an image that would take more memory than allowed.
 
     Attributes:
         format: of its file, as Pillow calls it.
     """
 
     def __init__(self, name: str, size: tuple[int, int], needed: int, format_: str) -> None:
-        """Say so.
+        """Compose the message.
 
         Args:
             name: of the file.
@@ -78,17 +78,17 @@ class TooLarge(UserError):
 
 
 def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
-    """Read a picture as RGB.
+    """Read an image as RGB.
 
-    What is decided:
+    Conversions:
         - Grey of more than 8 bits (and floating point) is scaled linearly from its own least and
-          greatest value to 0..255, since 12-bit cameras write 16-bit files and a scaling by the
-          type would leave them 16 levels; a flat picture is black. Colour of 16 bits a channel
+          greatest value to 0..255, since 12-bit cameras write 16-bit files and scaling by the
+          type would leave them 16 levels; a flat image is black. Colour of 16 bits per channel
           keeps its upper byte.
-        - Transparency is laid on `background`. Palettes, 1-bit and CMYK become the colours that a
-          viewer shows.
-        - The EXIF orientation is ignored: points are in pixels as they are stored, and a turn
-          would part them from the cells.
+        - Transparency is composited on `background`. Palettes, 1-bit and CMYK become the colours
+          that a viewer shows.
+        - The EXIF orientation is ignored: points are in pixels as they are stored, and a rotation
+          would separate them from the cells.
         - Of a file with several pages or frames the first is read.
 
     Args:
@@ -99,8 +99,8 @@ def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
         (H, W, 3) uint8, RGB, contiguous and writable.
 
     Raises:
-        UserError: no such file; it is empty, damaged, truncated, no picture, or would take more
-            than `limits.PICTURE`.
+        UserError: the file does not exist, is empty, damaged, truncated or not an image, or would
+            take more than `limits.PICTURE`.
     """
     path = Path(path)
     with opened_picture(path) as stream:
@@ -108,11 +108,11 @@ def read_image(path: str | Path, *, background: int = 255) -> NDArray[np.uint8]:
 
 
 def decode_image(data: bytes | BinaryIO, *, name: str, background: int = 255) -> NDArray[np.uint8]:
-    """Decode a picture that is in memory or in an open file; see `read_image`.
+    """Decode an image in memory or in an open file; see `read_image`.
 
     Args:
-        data: all bytes of a picture file, or a stream at their start.
-        name: what messages call it.
+        data: all bytes of an image file, or a stream at their start.
+        name: of the image, for messages.
         background: grey level behind transparent pixels, 0..255.
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -125,7 +125,7 @@ def decode_image(data: bytes | BinaryIO, *, name: str, background: int = 255) ->
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) in px, read from the header without decoding.
+    """Return (width, height) in px, read from the header without decoding.
 
     Raises:
         UserError: as `read_image`, except for damage behind the header.
@@ -136,7 +136,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def stored_size(data: bytes | BinaryIO, *, name: str) -> tuple[int, int]:
-    """(width, height) in px of a picture in memory or in an open file; see `image_size`."""
+    """Return (width, height) in px of an image in memory or an open file; see `image_size`."""
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     with explained(name):
         size: tuple[int, int] = open_header(stream, name).size
@@ -144,24 +144,24 @@ def stored_size(data: bytes | BinaryIO, *, name: str) -> tuple[int, int]:
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (H, W, 3) uint8 pixels; lossless, tuned for speed rather than for size."""
+    """Encode (H, W, 3) uint8 pixels as PNG; lossless, tuned for speed rather than for size."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="PNG", compress_level=3)
     return stream.getvalue()
 
 
 def no_file(path: Path) -> UserError:
-    """What is wrong with a path that is no regular file."""
+    """Return the error for a path that is not a regular file."""
     kind = "is not a file" if path.exists() else "does not exist"
     return UserError(f"{path} {kind}; name a picture ({', '.join(FORMATS)}).")
 
 
 @contextmanager
 def opened_picture(path: Path) -> Iterator[BinaryIO]:
-    """Open the file of a picture, which closes it in the end.
+    """Open an image file in a context that closes it.
 
     Raises:
-        UserError: it is no regular file, is empty or larger than `limits.FILE`, or cannot be
+        UserError: it is not a regular file, is empty or larger than `limits.FILE`, or cannot be
             opened.
     """
     if not path.is_file():  # also keeps us from waiting for ever on a pipe
@@ -178,7 +178,7 @@ def opened_picture(path: Path) -> Iterator[BinaryIO]:
 
 
 def open_header(stream: BinaryIO, name: str) -> Image.Image:
-    """Open a picture with Pillow, and refuse from its header what would take too much.
+    """Open an image with Pillow, and reject one that is too large by its header.
 
     Raises:
         UserError: it is empty, or would take more than `limits.PICTURE`.
@@ -214,7 +214,7 @@ def _check_size(image: Image.Image, name: str, *, plain: bool, scans: int) -> No
 
 
 def _scans(image: Image.Image, stream: BinaryIO) -> int:
-    """How often the data of a JPEG pass over the picture; 1 for another format."""
+    """Return the number of scans of a JPEG; 1 for another format."""
     if image.format != "JPEG":
         return 1
     place = stream.tell()
@@ -228,16 +228,20 @@ def _scans(image: Image.Image, stream: BinaryIO) -> int:
 
 
 def check_png_sums(stream: BinaryIO) -> None:
-    """Compare the checksum of every chunk of a PNG, which Pillow does for some alone."""
+    """Validate the checksum of every chunk of a PNG; Pillow validates only some.
+
+    Raises:
+        ValueError: a checksum is wrong, or a chunk is cut off.
+    """
     place = stream.tell()
     stream.seek(8)
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
-        found, left = zlib.crc32(kind), length
-        while left and (piece := stream.read(min(left, _CHUNK))):
-            found, left = zlib.crc32(piece, found), left - len(piece)
+        found, remaining = zlib.crc32(kind), length
+        while remaining and (piece := stream.read(min(remaining, _CHUNK))):
+            found, remaining = zlib.crc32(piece, found), remaining - len(piece)
         stored = stream.read(4)
-        if left or len(stored) < 4:
+        if remaining or len(stored) < 4:
             raise ValueError("it ends within a chunk")
         if stored != struct.pack(">I", found):
             raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')!r} is wrong")
@@ -247,7 +251,7 @@ def check_png_sums(stream: BinaryIO) -> None:
 
 
 def png_chunks(stream: BinaryIO) -> set[bytes]:
-    """The kinds of chunks of a PNG, as far as it is whole; the stream stays where it is."""
+    """Return the kinds of chunks of a PNG, up to where it ends; keeps the stream's position."""
     place, found = stream.tell(), set()
     stream.seek(8)
     while len(head := stream.read(8)) == 8:
@@ -262,7 +266,7 @@ def png_chunks(stream: BinaryIO) -> set[bytes]:
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged bytes into one sentence."""
+    """Convert any error of a decoder on damaged bytes into a `UserError` of one sentence."""
     try:
         yield
     except UserError:
@@ -279,7 +283,7 @@ def explained(name: str) -> Iterator[None]:
 
 
 def _as_rgb(image: Image.Image, background: int) -> NDArray[np.uint8]:
-    """(H, W, 3) of a decoded picture, in bands of rows: no second copy of the whole is made."""
+    """Convert a decoded image to (H, W, 3), in bands of rows to save a second copy of it."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // width)
     bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
@@ -302,7 +306,7 @@ def _as_rgb(image: Image.Image, background: int) -> NDArray[np.uint8]:
 
 
 def _range(image: Image.Image, bands: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The least and the greatest finite value; (0, 0) if there is none."""
+    """Return the least and the greatest finite value; (0, 0) if there is none."""
     low, high = np.inf, -np.inf
     for top, bottom in bands:
         values = np.asarray(image.crop((0, top, image.width, bottom)))
@@ -313,7 +317,7 @@ def _range(image: Image.Image, bands: Sequence[tuple[int, int]]) -> tuple[float,
 
 
 def stretch(grey: NDArray[np.generic], limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """Scale numbers of any type and shape from `limits` to 0..255; NaN is black."""
+    """Scale values of any type and shape from `limits` to 0..255; NaN becomes 0."""
     low, high = limits
     if high == low:
         return np.zeros(grey.shape, np.uint8)

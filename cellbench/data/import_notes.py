@@ -1,23 +1,23 @@
-"""Sentences that are collected while pictures are imported."""
+"""Notes that are collected while images are imported."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 
 class ImportNotes:
-    """Every sentence once, in the order of their coming, with the number of pictures it is of."""
+    """Collection of distinct notes in order, each with the number of images it applies to."""
 
     def __init__(self, word: str) -> None:
-        """Begin without any.
+        """Start an empty collection.
 
         Args:
-            word: for several pictures.
+            word: plural noun for the images.
         """
         self._word = word
         self._times: Counter[str] = Counter()
 
     def add(self, *sentences: str) -> None:
-        """Add what is said of one picture, or of all."""
+        """Add the notes of one image, or of all."""
         self._times.update(list(dict.fromkeys(map(as_unicode, sentences))))
 
     def __iter__(self) -> Iterator[str]:
@@ -26,5 +26,5 @@ class ImportNotes:
 
 
 def as_unicode(text: str) -> str:
-    """Text without the bytes of a file's name that are no Unicode, which a manifest cannot hold."""
+    """Replace the undecodable bytes of a file's name, which a manifest cannot hold."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""From a raw copy, as its authors distribute it, to the canonical form."""
+"""Import of a raw copy of a data set, as its authors distribute it, into the canonical form."""
 
 import errno
 import hashlib
@@ -25,15 +25,15 @@ from cellbench.files.writing import safe_id
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did.
+    """Result of an import.
 
     Attributes:
         stored: the set on disk.
-        mean: cells an image.
-        sd: standard deviation of the cells an image, population form.
-        published: how many of the published files are there, and how many there are; None where
-            no list of them exists.
-        notes: what was assumed and what is unusual, one sentence each.
+        mean: cells per image.
+        sd: standard deviation of the cells per image, population form.
+        published: number of published files that are there, and their total; None if no list of
+            them exists.
+        notes: assumptions and anomalies, one sentence each.
     """
 
     stored: StoredSet
@@ -44,17 +44,17 @@ class ImportReport:
 
     @property
     def images(self) -> int:
-        """The number of images."""
+        """Number of images."""
         return len(self.stored)
 
 
 def import_set(
     name: str, source: Path, *, force: bool = False, progress: Progress | None = None
 ) -> ImportReport:
-    """Read a raw copy, check it, and keep it in the canonical form.
+    """Read a raw copy, check it, and store it in the canonical form.
 
-    The bytes of the pictures are kept unchanged. Nothing is kept unless every image is whole, has
-    its annotation, and all points lie inside it.
+    Image files are stored unchanged where `keep_picture` allows it. Nothing is stored unless every
+    image is complete, has its annotation, and all points lie inside it.
 
     Args:
         name: of a registered data set.
@@ -63,12 +63,12 @@ def import_set(
         progress: called after every image.
 
     Raises:
-        UserError: unknown set, no such folder, nothing in it that looks like the set, a missing
-            partner, a damaged file, a point outside, a full disk.
+        UserError: unknown set, missing folder, no image of the set in it, a missing annotation, a
+            damaged file, a point outside its image, a full disk.
     """
     dataset = find_dataset(name)
     if isinstance(dataset, OwnSet):
-        dataset.scan(source)  # refuses: own pictures are imported with --own
+        dataset.scan(source)  # raises: own images are imported with --own
     source = Path(source).expanduser()
     if not source.is_dir():
         kind = "is not a folder" if source.exists() else "does not exist"
@@ -106,7 +106,7 @@ def _check_items(dataset: DataSet, items: Sequence[RawItem], source: Path) -> No
             f"{len(alone)} image{'s' * (len(alone) > 1)} of {dataset.name} without annotation: "
             f"{first(alone)}; put the missing files beside the others, nothing was imported."
         )
-    # A raw copy may come from anywhere: a link must not bring a file from elsewhere in.
+    # A raw copy is untrusted: a link must not import a file from outside it.
     root = source.resolve()
     for item in items:
         for path in filter(None, (item.image, item.annotation)):
@@ -150,7 +150,7 @@ def _compare(
 
 
 def _duplicates(items: Sequence[RawItem]) -> Iterator[str]:
-    """Pictures that are there twice, byte by byte: they may sit on both sides of a split."""
+    """Yield a note for each byte-identical copy, which may be on the other side of a split."""
     sizes: dict[int, list[RawItem]] = {}
     for item in items:
         if item.index is None:
@@ -170,7 +170,7 @@ def _read_items(
 ) -> Iterator[NewItem]:
     counts = []
     for item in items:
-        kept = _kept(dataset, item)  # a picture cut short is found here, not later
+        kept = _keep(dataset, item)  # a truncated image is found here, not later
         size = kept.size
         notes.add(*kept.notes)
         read = dataset.read_annotation(item, size=size)
@@ -189,7 +189,7 @@ def _read_items(
     notes.add(*_unusual(dataset, counts))
 
 
-def _kept(dataset: DataSet, item: RawItem) -> KeptPicture:
+def _keep(dataset: DataSet, item: RawItem) -> KeptPicture:
     if item.index is None:
         return keep_picture(item.image)
     pixels = dataset.read_picture(item)
@@ -214,7 +214,7 @@ def _check_points(
 
 
 def _unusual(dataset: DataSet, counts: Sequence[int]) -> Iterator[str]:
-    """What differs from the set as it is distributed."""
+    """Yield notes on differences from the set as it is distributed."""
     if dataset.images not in (None, len(counts)):
         yield (
             f"{dataset.title} has {dataset.images} images as distributed, here are {len(counts)}: "

@@ -1,19 +1,19 @@
-"""From a picture's numbers to 0..1: one rule for all types, depths and colours.
+"""Scaling of pixel values to 0..1: one rule for all types, bit depths and colours.
 
-The numbers alone decide, not the type that holds them: 0..12 is the same picture in 8 and in 16
-bits and as floats.
+The values alone decide, not the type that holds them: 0..12 is the same image in 8 and in 16 bits
+and as floats.
 
-1. Numbers that are all multiples of one step (an 8-bit picture times 257, 12 bits in the upper end
-   of 16) are divided by it. Signed integers are shifted to begin at 0, floats that are clearly
-   negative too.
-2. 1 is the greatest number of the least depth (8 to 16 bits) that holds the picture: 255, 511, ...
-   Fractions up to 1 stay. An 8-bit picture so is value / 255, as the published sets are.
-3. A picture that uses little of that depth (a sixteenth of 8 bits, a quarter of more) is stretched
-   to four fifths of the range, as far as its noise does not grow beyond 2 of 255. One in which
-   nothing stands out of the noise is blank and is never stretched: its noise is kept below 1.
+1. Values that are all multiples of one step (an 8-bit image times 257, 12 bits in the upper end of
+   16) are divided by it. Signed integers are shifted to start at 0, and so are floats that are
+   clearly negative.
+2. 1 is the greatest value of the least depth (8 bits or more) that holds the image: 255, 511, ...
+   Fractions up to 1 are kept. An 8-bit image thus becomes value / 255, as in the published sets.
+3. An image that uses little of that depth (a sixteenth of 8 bits, a quarter of more) is stretched
+   to four fifths of the range, as long as its noise does not exceed 2 of 255. An image in which
+   nothing stands out of the noise is blank and never stretched: its noise is kept below 1.
 
-Which numbers a picture uses is measured on ranges that leave out a twentieth of the pixels and on
-its blobs without the strongest tenth: neither a hot pixel nor dirt moves them.
+The range in use is measured without a twentieth of the pixels at either end, and on blobs without
+the strongest tenth: neither a hot pixel nor dirt changes it.
 """
 
 from collections.abc import Callable
@@ -25,32 +25,32 @@ from numpy.typing import NDArray
 
 from cellbench.data.scale_space import Blobs, find_blobs, noise_deviation
 
-# Multiples: 8 bits in 16, and 12, 10 or 14 bits in the upper end of 16.
+# Steps of 8 bits in 16, and of 12, 10 or 14 bits in the upper end of 16.
 _STEPS = (257, 256, 64, 16, 4)
 _EXACT = 0.999
 _SAMPLED = 1 << 20
-# Edges of the windows that blobs are looked for in, and how many there are along an edge.
+# Edge of the windows that blobs are detected in, and their greatest number along an edge.
 _WINDOW = 320
 _WINDOWS = 3
 _DIM_8, _DIM_MORE = 1 / 16, 1 / 4
 _STRETCHED = 0.8
 _NOISE, _BLANK_NOISE = 2 / 255, 1 / 255
 _BLANK_BLOBS = 3
-# A tail of this share on either side is no part of the range.
+# Share of the pixels at either end that is not part of the range.
 _TAIL = 0.05
-# Above this range in 8 bits a picture is neither dim nor blank whatever else it holds.
+# An 8-bit image with this range is neither dim nor blank, whatever else it holds.
 _PLAIN = 24
 _BAND = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """The numbers of a picture that become 0 and 1.
+    """Range of an image's values that is mapped to 0..1.
 
     Attributes:
-        low: becomes 0.
-        high: becomes 1.
-        note: why, where it is not what the type suggests; else empty.
+        low: mapped to 0.
+        high: mapped to 1.
+        note: reason for a range that the type does not suggest; else empty.
     """
 
     low: float
@@ -59,10 +59,10 @@ class Mapping:
 
 
 def choose_mapping(values: NDArray[Any]) -> Mapping:
-    """Choose the range of a picture by the rule of this module.
+    """Choose the range of an image by the rule of this module.
 
     Args:
-        values: (H, W) or (H, W, 3) numbers of any type, finite.
+        values: (H, W) or (H, W, 3) of any numeric type, finite.
     """
     height, width = values.shape[:2]
     return choose_sampled_mapping(
@@ -73,11 +73,11 @@ def choose_mapping(values: NDArray[Any]) -> Mapping:
 def choose_sampled_mapping(
     sample: NDArray[Any], windows: Callable[[], list[NDArray[Any]]]
 ) -> Mapping:
-    """Choose the range of a picture that is known in part.
+    """Choose the range of an image from a sample of its pixels.
 
     Args:
-        sample: (h, w) or (h, w, 3) of its pixels, from all over it.
-        windows: gives contiguous parts of it, see `windows_of`.
+        sample: (h, w) or (h, w, 3), pixels from all over the image.
+        windows: returns contiguous parts of the image, see `windows_of`.
     """
     shift, step = _origin(sample)
     if sample.dtype == np.uint8 and _is_plain(sample):
@@ -86,7 +86,7 @@ def choose_sampled_mapping(
     low, high, noise, ground, blank = _measure(planes, _canonical(sample, shift, step))
     whole = _are_whole(sample)
     offset = 0.0
-    if low < -0.1 * (high - low):  # floats about zero; noise about zero is no reason to shift
+    if low < -0.1 * (high - low):  # clearly negative floats; noise about zero is not shifted
         offset = low
     white = _white(high - offset, whole)
     gain, note = 1.0 / white, ""
@@ -99,25 +99,25 @@ def choose_sampled_mapping(
     elif 0 < span * gain < dim:
         floor = max(noise, 0.29 if whole else 0.0, span / 1000)
         gain = max(gain, min(_STRETCHED / span, _NOISE / floor))
-        # What is there lies about the ground, with room for both sides.
+        # The background is placed at 0.1 or 0.9, which leaves room for values on both sides.
         bright = high - ground >= ground - low
         anchor = 0.1 if bright else 0.9
         offset = ground - anchor / gain
         note = "dim, its range was stretched"
     low_at, high_at = offset, offset + 1.0 / gain
-    if blank and gain < 1.0 / white:  # about the ground, so that it stays where it was
+    if blank and gain < 1.0 / white:  # scale about the background, which keeps its level
         offset = ground - ground / white / gain
         low_at, high_at = offset, offset + 1.0 / gain
     return Mapping(low_at * step - shift, high_at * step - shift, note)
 
 
 def to_unit_bytes(values: NDArray[Any], mapping: Mapping, *, invert: bool) -> NDArray[np.uint8]:
-    """Map numbers to 0..255, band by band.
+    """Map values to 0..255, band by band.
 
     Args:
-        values: of any shape and type, finite; (H, ...).
-        mapping: the numbers that become 0 and 255; what lies beyond is clipped.
-        invert: whether bright and dark change places.
+        values: (H, ...) of any type, finite.
+        mapping: range that becomes 0..255; values beyond it are clipped.
+        invert: whether bright and dark are swapped.
     """
     if values.dtype == np.uint8 and (mapping.low, mapping.high) == (0.0, 255.0):
         return np.uint8(255) - values if invert else np.array(values)
@@ -133,7 +133,7 @@ def to_unit_bytes(values: NDArray[Any], mapping: Mapping, *, invert: bool) -> ND
 
 
 def _origin(sample: NDArray[Any]) -> tuple[float, int]:
-    """What is added to the numbers, and the step that they are multiples of."""
+    """Return the shift to add to the values, and the step that they are then multiples of."""
     kind, size = sample.dtype.kind, sample.dtype.itemsize
     shift = 0.0
     if kind == "i" and np.quantile(sample, _TAIL) < 0:
@@ -151,7 +151,7 @@ def _canonical(values: NDArray[Any], shift: float, step: int) -> NDArray[np.floa
 
 
 def _is_plain(sample: NDArray[np.uint8]) -> bool:
-    """Whether an 8-bit picture clearly uses its range and is not blank, quickly."""
+    """Return whether an 8-bit image clearly uses its range and is not blank; a quick test."""
     channels = sample.reshape(-1, sample.shape[-1] if sample.ndim == 3 else 1)
     for channel in channels.T:
         low, high = np.quantile(channel, [0.02, 0.98])
@@ -163,19 +163,19 @@ def _is_plain(sample: NDArray[np.uint8]) -> bool:
 def _measure(
     planes: list[NDArray[np.float64]], sample: NDArray[np.float64]
 ) -> tuple[float, float, float, float, bool]:
-    """Least and greatest number in use, noise, ground, and whether nothing stands out."""
+    """Measure least and greatest value in use, noise and background, and whether it is blank."""
     colours = sample.reshape(-1, sample.shape[-1] if planes[0].ndim == 3 else 1)
     lows, highs = np.quantile(colours, [_TAIL, 1 - _TAIL], axis=0)
     low, high, ground = float(lows.min()), float(highs.max()), float(np.median(colours))
     noise, significant = 0.0, 0
     for channel in range(planes[0].shape[2] if planes[0].ndim == 3 else 1):
-        own = [plane[:, :, channel] if plane.ndim == 3 else plane for plane in planes]
-        deviations = [noise_deviation(plane) for plane in own]
+        parts = [plane[:, :, channel] if plane.ndim == 3 else plane for plane in planes]
+        deviations = [noise_deviation(part) for part in parts]
         deviation = max(float(np.median(deviations)), 1e-12)
-        middle = float(np.median(own[0]))
-        found = [find_blobs(plane, noise=deviation) for plane in own]
+        middle = float(np.median(parts[0]))
+        found = [find_blobs(plane, noise=deviation) for plane in parts]
         for sign, side in ((1, 0), (-1, 1)):
-            typical = _together([pair[side] for pair in found]).typical()
+            typical = _merge([pair[side] for pair in found]).typical()
             significant = max(significant, len(typical.contrast))
             if len(typical.contrast):
                 reach = middle + sign * float(np.quantile(typical.contrast, 0.9))
@@ -184,7 +184,7 @@ def _measure(
     return low, high, noise, ground, significant < _BLANK_BLOBS
 
 
-def _together(found: list[Blobs]) -> Blobs:
+def _merge(found: list[Blobs]) -> Blobs:
     points = np.concatenate([blobs.points for blobs in found])
     contrast = np.concatenate([blobs.contrast for blobs in found])
     width = np.concatenate([blobs.width_px for blobs in found])
@@ -193,7 +193,7 @@ def _together(found: list[Blobs]) -> Blobs:
 
 
 def _white(high: float, whole: bool) -> float:
-    """The greatest number of the least depth that holds `high`."""
+    """Return the greatest value of the least depth that holds `high`; 1 for fractions up to 1."""
     if not whole and high <= 1.0:
         return 1.0
     bits = 8
@@ -209,7 +209,7 @@ def _are_whole(sample: NDArray[Any]) -> bool:
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:
-    """Pixels on a regular grid, a million at most."""
+    """Return pixels on a regular grid, a million at most."""
     stride = 1
     while (values.shape[0] // stride) * (values.shape[1] // stride) > _SAMPLED:
         stride += 1
@@ -217,7 +217,7 @@ def _sample(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def windows_of(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of parts of a picture, evenly spread; a small one is whole."""
+    """Return rows and columns of windows spread evenly over an image; all of a small one."""
     if height * width <= _WINDOW**2 * _WINDOWS:
         return [(slice(0, height), slice(0, width))]
 

@@ -1,4 +1,4 @@
-"""What a set keeps of a picture: the bytes of its file, or the pixels that were made of it."""
+"""Stored form of an image in a set: the bytes of its file, or its converted pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from cellbench.files.reading import read_file
 
 @dataclass(frozen=True, slots=True)
 class KeptPicture:
-    """A picture on its way into a set.
+    """Image in the form that a set stores.
 
     Attributes:
-        picture: bytes of its file where it is what methods see as it is, else (H, W, 3) uint8.
+        picture: bytes of its file if they decode to what methods see, else (H, W, 3) uint8.
         suffix: of its file in the set, lower case with the dot.
         size: (width, height), px.
-        notes: what was decided when it was read, one sentence each.
+        notes: decisions made in reading, one sentence each.
     """
 
     picture: bytes | NDArray[np.uint8]
@@ -31,13 +31,13 @@ class KeptPicture:
 
 
 def keep_picture(path: Path, options: ReadOptions = AS_THEY_COME) -> KeptPicture:
-    """Read a picture as `count` reads it, and keep its file where that changes nothing.
+    """Read an image as `count` reads it, and keep its file if that decodes to the same pixels.
 
-    Pictures of 8 bits that use their range are kept as they are, those of the published sets
-    among them; what is of more bits, turned, transparent or one plane of several becomes a PNG.
+    Images of 8 bits that use their range are kept as they are, those of the published sets among
+    them; images of more bits, rotated, transparent or one plane of several become a PNG.
 
     Raises:
-        UserError: it cannot be read; see `read_whole`.
+        UserError: the image cannot be read; see `read_whole`.
     """
     read = read_whole(path, options)
     try:
@@ -48,7 +48,7 @@ def keep_picture(path: Path, options: ReadOptions = AS_THEY_COME) -> KeptPicture
     notes = tuple(f"{note[0].upper()}{note[1:]}." for note in read.notes)
     try:
         same = np.array_equal(decode_image(data, name=str(path)), read.pixels)
-    except UserError:  # of a format that this reader has and sets do not
+    except UserError:  # a format that `read_whole` reads and sets do not
         same = False
     if same:
         return KeptPicture(data, path.suffix.lower() or ".img", size, notes)

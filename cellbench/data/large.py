@@ -1,4 +1,4 @@
-"""Pictures too large for memory, read part by part where their format allows it."""
+"""Images too large for memory, read part by part where their format allows it."""
 
 import math
 from collections import OrderedDict
@@ -33,21 +33,21 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import megabytes, open_file
 
-# Decoded tiles or strips that are kept; a strip is as wide as the picture.
+# Size of the cache of decoded tiles or strips; a strip is as wide as the image.
 _KEPT_BYTES = 256 * 2**20
 _LARGEST_SEGMENT = 128 * 2**20
-# Far more than any slide; the tables of a file are read whole.
+# Far more than any slide has; the tables of a file are read whole.
 _MOST_SEGMENTS = 4_000_000
 
 
 class LargeTiff(LargePicture):
-    """A TIFF whose tiles or strips are decoded when they are asked for."""
+    """TIFF whose tiles or strips are decoded on request."""
 
     def __init__(self, path: Path, options: ReadOptions = AS_THEY_COME) -> None:
-        """Read the tables of a file, and windows of its picture.
+        """Read the tables of a file, and windows of its image.
 
         Raises:
-            UserError: its tiles or strips cannot be read one by one; one sentence.
+            UserError: its tiles or strips cannot be read one by one.
         """
         self.path = path
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
@@ -102,7 +102,7 @@ class LargeTiff(LargePicture):
         self._stream.close()
 
     def _numbers(self, down: slice, across: slice) -> NDArray[Any]:
-        """The finite numbers of a region, (h, w) or (h, w, 3)."""
+        """Return the finite values of a region, (h, w) or (h, w, 3)."""
         top, bottom, _ = down.indices(self._layout.height)
         left, right, _ = across.indices(self._layout.width)
         height, width = max(0, bottom - top), max(0, right - left)
@@ -124,7 +124,7 @@ class LargeTiff(LargePicture):
         return finite(values, str(self.path), empty=0.0)[0]
 
     def _segment(self, index: int) -> NDArray[Any]:
-        """A decoded tile or strip, (h, w, samples)."""
+        """Return a decoded tile or strip, (h, w, samples)."""
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
@@ -166,7 +166,7 @@ class LargeTiff(LargePicture):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What the tables of a TIFF say, in numbers and names."""
+    """Layout of the tiles or strips of a TIFF, from its tables."""
 
     height: int
     width: int
@@ -181,16 +181,16 @@ class _Layout:
 
     @property
     def columns(self) -> int:
-        """Tiles side by side."""
+        """Number of tiles side by side."""
         return math.ceil(self.width / self.across)
 
     @property
     def segments(self) -> int:
-        """Tiles or strips of the picture."""
+        """Number of tiles or strips of the image."""
         return self.columns * math.ceil(self.height / self.down)
 
     def refusal(self) -> str:
-        """Why its tiles cannot be read one by one; empty if they can."""
+        """Return why the tiles cannot be read one by one; empty if they can."""
         if min(self.height, self.width, self.down, self.across, self.samples) < 1:
             return "it has no pixels"
         if self.depth != 1 or not (self.interleaved or self.samples == 1) or self.samples > 5:
@@ -226,13 +226,13 @@ Pixels = NDArray[np.uint8] | LargePicture
 
 @dataclass(frozen=True, slots=True)
 class OpenedPicture:
-    """A picture in memory, or what reads it part by part.
+    """Opened image, in memory or read part by part.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
-        range: the numbers that became 0 and 255.
+        range: the values that became 0 and 255.
         pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
-        notes: what was decided, in words.
+        notes: decisions made in reading, one phrase each.
     """
 
     pixels: Pixels
@@ -244,16 +244,16 @@ class OpenedPicture:
 def open_picture(
     path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
 ) -> OpenedPicture:
-    """Read a picture or, where it does not fit, prepare to read it part by part.
+    """Read an image or, if it does not fit in memory, prepare to read it part by part.
 
     Args:
-        path: of the picture.
+        path: of the image.
         options: how it is read.
-        factor: px that are wanted per px of the file: of a slide that does not fit, a level that is
-            as fine is read.
+        factor: wanted px per px of the file; of a slide that does not fit, the coarsest level that
+            is as fine is read.
 
     Raises:
-        UserError: as `read_whole`; or the picture does not fit and its format does not allow it.
+        UserError: as `read_whole`; or the image does not fit and its format is read only whole.
     """
     if needs_openslide(path):
         return _in_parts(Slide(path, options, factor=factor))
@@ -280,7 +280,7 @@ def _in_parts(large: LargePicture) -> OpenedPicture:
 
 
 def full_size(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
-    """(width, height) in px of a picture's file, from its tables alone.
+    """Return (width, height) in px of an image file, from its tables alone.
 
     Raises:
         UserError: as `open_picture`, except for damage behind the header.

@@ -1,4 +1,4 @@
-"""What pictures have in common that are too large for memory, and are read part by part."""
+"""Base class of images too large for memory, which are read part by part."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from cellbench.data.reader import ReadOptions
 
 
 class LargePicture(ABC):
-    """A picture whose parts are decoded when they are asked for.
+    """Image whose parts are decoded on request.
 
-    It is indexed as the (H, W, 3) uint8 array that `read_whole` would give, by slices of whole
-    pixels along y and x. The range of its numbers is chosen on windows all over it.
+    It is indexed as the (H, W, 3) uint8 array that `read_whole` would return, by slices of whole
+    pixels along y and x. The range of its values is chosen on windows all over it.
 
     Attributes:
         path: of the file.
         shape: (H, W, 3).
         dtype: uint8.
-        range: the numbers that become 0 and 255.
-        pixel_size_um: (x, y) edges of a pixel of the file, where it states them.
-        downsample: px of the file per px of this, along each edge.
-        notes: what was decided, in words.
+        range: the values that become 0 and 255.
+        pixel_size_um: (x, y) edges of a pixel of the file in micrometres, where it states them.
+        downsample: px of the file per px of this image, along each edge.
+        notes: decisions made in reading, one phrase each.
     """
 
     dtype: ClassVar["np.dtype[np.uint8]"] = np.dtype(np.uint8)
@@ -45,24 +45,24 @@ class LargePicture(ABC):
 
     @abstractmethod
     def _numbers(self, down: slice, across: slice) -> NDArray[Any]:
-        """The finite numbers of a region, (h, w) or (h, w, 3)."""
+        """Return the finite values of a region, (h, w) or (h, w, 3)."""
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
-        """The pixels of a region, (h, w, 3) uint8; slices as NumPy takes them, without steps."""
+        """Return the pixels of a region, (h, w, 3) uint8; slices as in NumPy, without steps."""
         numbers = self._numbers(key[0], key[1])
         pixels = to_unit_bytes(numbers, self._mapping, invert=self._invert)
         return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
     def _choose_range(self, options: ReadOptions, notes: Sequence[str]) -> None:
-        """Take the range that is given, or choose one on windows; keep the notes."""
+        """Set the range from the options, or choose one on windows; store the notes."""
         found = list(notes)
         self._invert = options.invert
         if options.range is not None:
             self._mapping = Mapping(*options.range)
         else:
             parts = [self._numbers(y, x) for y, x in windows_of(self.shape[0], self.shape[1])]
-            together = np.concatenate([part.reshape(-1, 1, *part.shape[2:]) for part in parts])
-            self._mapping = choose_sampled_mapping(together, lambda: parts)
+            sample = np.concatenate([part.reshape(-1, 1, *part.shape[2:]) for part in parts])
+            self._mapping = choose_sampled_mapping(sample, lambda: parts)
         if self._mapping.note:
             found.append(self._mapping.note)
         if self._invert:

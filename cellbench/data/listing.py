@@ -1,4 +1,4 @@
-"""List the data sets and simulators that are registered, and which are on disk."""
+"""Listing of registered data sets and simulators, and of the sets on disk."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ UNSTATED = "none stated"
 
 @dataclass(frozen=True, slots=True)
 class SetRow:
-    """A data set or simulator.
+    """Row of the listing: a data set or simulator.
 
     Attributes:
         set: its name.
-        images: how many it has; 0 where that is not stated.
-        cells_per_image: mean and standard deviation; None where they are not known.
-        on_disk: images on disk; None where the set is not there.
+        images: number of images; 0 if unknown.
+        cells_per_image: mean and standard deviation; None if unknown.
+        on_disk: number of images on disk; None if the set is not there.
         simulator: that stands in for it; None without.
-        manifest_hash: of what is on disk.
+        manifest_hash: of the set on disk.
         licence: of its images.
-        to_do: what is missing and the command that mends it; empty if nothing is.
+        to_do: what is missing and the command that provides it; empty if nothing is.
     """
 
     set: str
