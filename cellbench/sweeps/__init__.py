@@ -1,1 +1,1 @@
-"""Many runs, each in a process of its own; nothing here imports torch or the engine."""
+"""Sweeps: many runs, each in its own process; nothing here imports torch or the engine."""

@@ -1,10 +1,10 @@
-"""Who is at a run: one file a run, so that two sweeps over one store never do the same one.
+"""Claims on runs: one lock file a run, so that two sweeps over one store never share a run.
 
-A claim is made by linking a finished file to its name, which one of several processes succeeds
-in, on network disks too; a disk without hard links makes the file under its name, if none is
-there. It says which process of which machine holds it. On that machine it is
-stale as soon as the process is gone; seen from another one, when it has not been touched for
-`STALE_S`. The time that counts is that of the disk, not of the machines.
+A claim is made by hard-linking a complete file to its name, which only one of several processes
+succeeds in, on network disks too; on a disk without hard links the file is created under its name
+exclusively. It records the process and machine that hold it. On that machine it is stale as soon
+as the process is gone; on others, when it has not been touched for `STALE_S`, by the clock of the
+disk, not of the machines.
 """
 
 import errno
@@ -30,7 +30,7 @@ STALE_S = 120.0
 _NAME = "claim.json"
 _UNFINISHED = f".{_NAME}."
 
-# How a file system answers that it has no hard links.
+# Error codes of file systems without hard links.
 _NO_LINKS = frozenset(
     (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EMLINK)
 )
@@ -41,10 +41,10 @@ class Holder:
     """A process that holds a claim.
 
     Attributes:
-        place: machine, its start and its process numbering: within one place a pid says all.
-        pid: of the process.
-        started: when the process began, as its system puts it; a pid is used again.
-        token: of this claim.
+        place: machine, boot and pid namespace, within which a pid is unique; see `host_id`.
+        pid: id of the process.
+        started: start time of the process, in its system's format, since pids are reused.
+        token: random name of this claim.
     """
 
     place: str
@@ -54,34 +54,34 @@ class Holder:
 
     @property
     def host(self) -> str:
-        """The name of the machine, for people."""
+        """The name of the machine, for display."""
         return self.place.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that this process holds."""
+    """Lock on a run, held by this process."""
 
     file: Path
     token: str
 
     def touch(self) -> None:
-        """Say that the holder lives."""
+        """Update the time of the file, which shows that the holder is alive."""
         with suppress(OSError):
             os.utime(self.file)
 
     def release(self) -> None:
-        """Give the run back; nothing happens if somebody has taken it over."""
-        holder = _read(self.file)
+        """Remove the file, unless another process has taken the claim over."""
+        holder = _read_holder(self.file)
         if holder is not None and holder.token == self.token:
             self.file.unlink(missing_ok=True)
 
 
 def take_claim(folder: Path) -> Claim | None:
-    """Claim the run of a folder, or recover it from a holder that is gone.
+    """Claim the run of a folder; a claim whose holder is gone is replaced.
 
     Returns:
-        None if somebody else is at it.
+        None if another process holds it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -89,19 +89,19 @@ def take_claim(folder: Path) -> Claim | None:
     file = folder / _NAME
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    # The lock keeps two recoveries apart; the link alone keeps two claims apart.
+    # The link alone prevents two claims; the lock prevents two recoveries of a stale claim.
     with only_writer(folder, "claim"), writing(file):
         _remove_abandoned(folder)
         if file.exists():
             return None
         holder = Holder(host_id(), os.getpid(), process_start(os.getpid()), secrets.token_hex(8))
-        if not _put(file, json.dumps(asdict(holder)), holder.token):
+        if not _link_claim(file, json.dumps(asdict(holder)), holder.token):
             return None
     return Claim(file, holder.token)
 
 
-def _put(file: Path, text: str, token: str) -> bool:
-    """Give a claim its name, which one of several processes succeeds in."""
+def _link_claim(file: Path, text: str, token: str) -> bool:
+    """Link a claim to its name; False if another process was first."""
     finished = file.with_name(f"{_UNFINISHED}{token}")
     finished.write_text(text)
     try:
@@ -111,14 +111,14 @@ def _put(file: Path, text: str, token: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        return _make(file, text)
+        return _create_claim(file, text)
     finally:
         finished.unlink(missing_ok=True)
     return True
 
 
-def _make(file: Path, text: str) -> bool:
-    """As `_put` on a disk without hard links: a reader may find the file before its content."""
+def _create_claim(file: Path, text: str) -> bool:
+    """Create a claim without hard links; readers may see the file before its content."""
     try:
         with file.open("x") as stream:
             stream.write(text)
@@ -133,30 +133,30 @@ def _make(file: Path, text: str) -> bool:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who is at the run of a folder; None if nobody is, or the holder is gone."""
+    """Return the process that holds the run of a folder; None if there is none or it is gone."""
     file = folder / _NAME
     try:
-        return _read(file) if file.exists() and _holds(file) else None
+        return _read_holder(file) if file.exists() and _has_live_holder(file) else None
     except OSError:
         return None
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the claim on a run that a killed process left; one that is held stays."""
-    if _files(folder):
+    """Remove the claim on a run if its holder is gone."""
+    if _claim_files(folder):
         with suppress(UserError, OSError), only_writer(folder, "claim"):
             _remove_abandoned(folder)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what a killed process left: its claim, and one that it had not yet given its name."""
-    for file in _files(folder):
-        if not _holds(file):
+    """Remove the claims, complete or not, of processes that are gone."""
+    for file in _claim_files(folder):
+        if not _has_live_holder(file):
             file.unlink(missing_ok=True)
 
 
-def _files(folder: Path) -> list[Path]:
-    """The claim on a run, and claims that are being made or were never finished."""
+def _claim_files(folder: Path) -> list[Path]:
+    """List the claim on a run, and claims that are being made or were never finished."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
@@ -166,7 +166,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 class Heartbeat:
-    """Touches the claims that this process holds until it ends."""
+    """Context manager that touches the claims of this process in a background thread."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
@@ -178,13 +178,13 @@ class Heartbeat:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Release what is still held."""
+        """Release the claims that are still held."""
         self._over.set()
         for claim in list(self._claims.values()):
             self.drop(claim)
 
     def hold(self, claim: Claim) -> None:
-        """Keep a claim alive."""
+        """Touch a claim from now on."""
         self._claims[claim.token] = claim
 
     def drop(self, claim: Claim) -> None:
@@ -200,7 +200,7 @@ class Heartbeat:
 
 @cache
 def host_id() -> str:
-    """The scope in which a pid is unique: host, boot and namespace."""
+    """Return the scope in which a pid is unique: host name, boot id and pid namespace."""
     parts = [platform.node() or "unknown"]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -210,11 +210,11 @@ def host_id() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine began; empty if there is none, or it is dead already."""
+    """Return the start time of a process of this machine; empty if it does not exist or is dead."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
-            # The name in parentheses may hold anything; state and start time follow it.
+            # The name in parentheses may contain any text; state and start time follow it.
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             return ""
@@ -225,18 +225,18 @@ def process_start(pid: int) -> str:
     return done.stdout.strip()
 
 
-def _holds(file: Path) -> bool:
-    """Whether the holder of a claim lives."""
-    holder = _read(file)
+def _has_live_holder(file: Path) -> bool:
+    """Whether the holder of a claim is alive."""
+    holder = _read_holder(file)
     if holder is not None and holder.place == host_id():
         return bool(holder.started) and process_start(holder.pid) == holder.started
     with suppress(FileNotFoundError):
-        return _now(file.parent) - file.stat().st_mtime < STALE_S
+        return _disk_time(file.parent) - file.stat().st_mtime < STALE_S
     return False
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock that dates the files of a folder."""
+def _disk_time(folder: Path) -> float:
+    """Return the current time by the clock that dates the files of a folder."""
     probe = folder / f".now.{secrets.token_hex(4)}"
     try:
         probe.touch()
@@ -248,7 +248,7 @@ def _now(folder: Path) -> float:
             probe.unlink()
 
 
-def _read(file: Path) -> Holder | None:
+def _read_holder(file: Path) -> Holder | None:
     try:
         return read_fields(file, Holder)
     except (OSError, ValueError):

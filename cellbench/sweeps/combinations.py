@@ -1,4 +1,4 @@
-"""From a grid's combinations to complete configs, and the commands that make the same ones."""
+"""Complete config and equivalent `cellbench run` command of every combination of a grid."""
 
 import ast
 import functools
@@ -16,7 +16,7 @@ from cellbench.errors import UserError
 from cellbench.sweeps.grids import Cell, Grid, overlap
 
 Resolve = Callable[..., ResolvedConfig]
-"""The config of a name on a set, with changes as `--set` takes them beside those of all."""
+"""Resolves a config on a dataset, given the changes of one combination in `--set` syntax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class GridOverrides:
     """Values of the command line that replace the grid's; None and empty keep the grid's.
 
     Attributes:
-        datasets: names, real or simulated.
-        splits: numbers.
-        seeds: numbers.
-        protocol: name.
-        epochs: of every run.
-        budget_s: seconds that every run fits its steps to.
-        overrides: "dotted.key=value" that every combination takes, beside what the grid varies.
+        datasets: names of real or simulated datasets.
+        splits: split numbers.
+        seeds: seeds.
+        protocol: protocol name.
+        epochs: epochs of every run.
+        budget_s: time in seconds to which every run fits its number of steps.
+        overrides: "dotted.key=value" changes of every combination, besides what the grid varies.
         share: (I, N) for the I-th of N shares of the runs, from 1; None for all.
     """
 
@@ -46,11 +46,11 @@ class GridOverrides:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A cell of a grid on one set.
+    """A cell of a grid on one dataset.
 
     Attributes:
-        config: complete.
-        command: of `cellbench run`, without split and seed.
+        config: complete config.
+        command: `cellbench run` command line, without split and seed.
     """
 
     config: ResolvedConfig
@@ -58,25 +58,25 @@ class Combination:
 
 
 Combinations = dict[tuple[Cell, str], Combination]
-"""By cell and name of the set."""
+"""Combinations by cell and dataset name."""
 
 
 def combine(
     grid: Grid, datasets: Sequence[str], overrides: GridOverrides, notes: list[str]
 ) -> Combinations:
-    """Resolve every cell of a grid on every set.
+    """Resolve every cell of a grid on every dataset.
 
     Args:
-        grid: what is compared.
-        datasets: names.
-        overrides: of the command line.
-        notes: gets a sentence for every method that cannot be had; the others go on.
+        grid: the grid.
+        datasets: dataset names.
+        overrides: values of the command line.
+        notes: receives a sentence for every method that is left out.
 
     Raises:
         UserError: a key of an axis does not exist, its value is not allowed, or the command line
             changes what an axis varies.
     """
-    _check_apart(grid, overrides.overrides)
+    _check_not_varied(grid, overrides.overrides)
     read = functools.cache(read_config)  # one file serves many combinations
 
     @functools.cache
@@ -87,7 +87,7 @@ def combine(
     cells = _usable_cells(grid, notes)
     if grid.base:
         for name in datasets:
-            resolved(grid.base, name)  # what is wrong already here is no combination's
+            resolved(grid.base, name)  # its errors belong to no combination
     return {
         (cell, name): found
         for cell in cells
@@ -96,8 +96,8 @@ def combine(
     }
 
 
-def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
-    """What the command line changes must not be what the grid varies."""
+def _check_not_varied(grid: Grid, overrides: Sequence[str]) -> None:
+    """Reject a key of the command line that an axis of the grid varies."""
     for key in read_overrides(overrides):
         for factor in grid.factors:
             for varied in (varied for level in factor.levels for varied, _ in level.changes):
@@ -109,7 +109,7 @@ def _check_apart(grid: Grid, overrides: Sequence[str]) -> None:
 
 
 def _usable_cells(grid: Grid, notes: list[str]) -> list[Cell]:
-    """The combinations whose config is there; a method that is not yet is one sentence."""
+    """Return the cells whose config exists; a missing method adds a note, a missing base raises."""
     usable = []
     for cell in grid.cells():
         try:
@@ -131,14 +131,14 @@ def _combination(
     resolved: Resolve,
     notes: list[str],
 ) -> Combination | None:
-    """A cell on a set; None, with a note, for a method that the set does not suit."""
+    """Resolve a cell on a dataset; None, with a note, if a method cannot run on it."""
     try:
-        config, changes = _changed(cell, dataset, resolved)
+        config, changes = _resolve_cell(cell, dataset, resolved)
     except UserError as error:
-        said = str(error).removeprefix("--set ")
+        reason = str(error).removeprefix("--set ")
         if grid.base:
-            raise UserError(f"{grid.file.name}: {cell.label}: {said}") from None
-        notes.append(f"{cell.label} is left out on {dataset}: {said}")
+            raise UserError(f"{grid.file.name}: {cell.label}: {reason}") from None
+        notes.append(f"{cell.label} is left out on {dataset}: {reason}")
         return None
     options = [text for change in (*overrides.overrides, *changes) for text in ("--set", change)]
     if overrides.epochs is not None:
@@ -146,28 +146,28 @@ def _combination(
     if overrides.budget_s is not None:
         options += ["--budget", f"{overrides.budget_s:g}s"]
     config = with_length(config, epochs=overrides.epochs, budget_s=overrides.budget_s)
-    words = ["cellbench", "run", cell.config, "--dataset", dataset, *options]
-    return Combination(config, shlex.join(words))
+    arguments = ["cellbench", "run", cell.config, "--dataset", dataset, *options]
+    return Combination(config, shlex.join(arguments))
 
 
-def _changed(cell: Cell, dataset: str, resolved: Resolve) -> tuple[ResolvedConfig, list[str]]:
-    """The config of a combination, and what it changes of the base, as `--set` takes it.
+def _resolve_cell(cell: Cell, dataset: str, resolved: Resolve) -> tuple[ResolvedConfig, list[str]]:
+    """Return the config of a cell and its changes of the base, in `--set` syntax.
 
-    What changes nothing is left out: a combination that is a config as it stands keeps its name,
-    and so its records; and two grids that mean one combination share its runs.
+    Changes without effect are left out, so that a combination equal to an existing config keeps
+    its name and its records, and grids that contain the same combination share its runs.
     """
     config = resolved(cell.config, dataset)
     texts: dict[str, str] = {}
     while True:
         plain = config.plain()
         differing = {
-            key: f"{key}={_text(value)}"
+            key: f"{key}={_format_value(value)}"
             for key, value in cell.changes
-            if key not in texts and _value(plain, key) != _jsonable(value)
+            if key not in texts and _lookup(plain, key) != _jsonable(value)
         }
         if not differing:
             return config, list(texts.values())
-        # Again, as a swapped part may have forgotten what the base had given to the old one.
+        # Resolve again: replacing a part drops the base's options of the old one.
         texts |= differing
         config = resolved(cell.config, dataset, *texts.values())
 
@@ -176,22 +176,22 @@ def _jsonable(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _value(config: Any, key: str) -> Any:
+def _lookup(config: Any, key: str) -> Any:
     for part in key.split("."):
         if isinstance(config, list) and part.isdigit() and int(part) < len(config):
             config = config[int(part)]
         elif isinstance(config, dict) and part in config:
             config = config[part]
         else:
-            return _ABSENT
+            return _MISSING
     return config
 
 
-_ABSENT = object()
+_MISSING = object()
 
 
-def _text(value: Any) -> str:
-    """A value as `--set` reads it back."""
+def _format_value(value: Any) -> str:
+    """Format a value so that `--set` parses it to the same value."""
     if not isinstance(value, str):
         return repr(value)
     try:
@@ -202,7 +202,7 @@ def _text(value: Any) -> str:
 
 
 def unequal(grid: Grid, combinations: Combinations, overrides: GridOverrides) -> list[str]:
-    """Where the combinations of a base do not get the same number of steps."""
+    """Return notes about combinations that train for unequal numbers of steps."""
     if overrides.budget_s is not None:
         return [
             "With --budget every run fits its own number of steps: the time is equal, the steps "

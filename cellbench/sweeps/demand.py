@@ -1,4 +1,4 @@
-"""How much GPU memory the runs of a plan need, by the records of their configs."""
+"""GPU memory that the runs of a plan need, from the records of their configs."""
 
 from cellbench.errors import UserError
 from cellbench.records.record_file import parse_record
@@ -6,18 +6,18 @@ from cellbench.records.summaries import Run
 from cellbench.sweeps.gpus import Demand
 from cellbench.sweeps.plan import Plan, State
 
-# Records of one config that are read: they hardly differ.
-_LOOKED_AT = 3
+# Most records read per config: their peaks hardly differ.
+_MOST_RECORDS = 3
 
 
 def demand_of(plan: Plan, *, products: set[str], retry_failed: bool = False) -> Demand:
-    """What the runs that are still to be done need.
+    """Compute the GPU memory that the remaining runs of a plan need.
 
     Args:
-        plan: with the states of its runs.
-        products: names of the GPUs at hand; records made on these count before those made on
-            others.
-        retry_failed: whether failed runs are to be done, too.
+        plan: plan with the states of its runs.
+        products: names of the GPUs of this machine; records from these are preferred to records
+            from other GPUs.
+        retry_failed: whether failed runs are included.
     """
     wanted = {State.MISSING, State.ELSEWHERE} | ({State.FAILED} if retry_failed else set())
     waiting = [run for run in plan.runs if run.state in wanted]
@@ -35,11 +35,11 @@ def demand_of(plan: Plan, *, products: set[str], retry_failed: bool = False) -> 
 
 
 def _peaks(runs: list[Run], products: set[str]) -> list[float]:
-    """Peak MB of records made on a GPU, by preference on one of the same product."""
+    """Return the peak MB of records made on a GPU, if possible one of the same product."""
     same: list[float] = []
     other: list[float] = []
     for run in runs:
-        if len(same) >= _LOOKED_AT:
+        if len(same) >= _MOST_RECORDS:
             break
         if run.path is None:
             continue

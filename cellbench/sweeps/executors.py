@@ -1,4 +1,4 @@
-"""Where tasks run: the contract, and this machine."""
+"""Executors of tasks: the interface, and the executor of this machine."""
 
 import queue
 import threading
@@ -16,11 +16,11 @@ from cellbench.sweeps.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a task has come to.
+    """New progress or the end of a task.
 
     Attributes:
-        key: under which it was started.
-        news: how far it is, or how it ended.
+        key: key with which it was started.
+        news: its progress or its ending.
     """
 
     key: str
@@ -32,48 +32,48 @@ class Executor(ABC):
 
     @abstractmethod
     def free(self) -> int:
-        """How many more tasks can start now."""
+        """Return the number of tasks that can start now."""
 
     @abstractmethod
     def start(self, key: str, task: Task) -> str:
-        """Start a task and come back at once; the name of its place, for people."""
+        """Start a task without waiting; return the name of its place, for display."""
 
     @abstractmethod
     def wait(self, timeout_s: float) -> list[Event]:
-        """What has happened; empty if nothing did for so long."""
+        """Wait for events; return an empty list after the timeout."""
 
     @abstractmethod
     def stop(self, *, at_once: bool = False) -> None:
         """Ask every task to save its step and end; `wait` then returns them."""
 
     def after_out_of_memory(self, key: str) -> str | None:
-        """Make room for a task that has failed for lack of GPU memory, so that it can start again.
+        """Free GPU memory for a task that has failed for lack of it, before it is restarted.
 
         Returns:
-            What has changed, for people; None where trying again is of no use.
+            Description of the change, for display; None if a restart would not help.
         """
         return None
 
     def close(self) -> None:  # noqa: B027 (most have nothing to do)
-        """Give back what the executor holds."""
+        """Release the resources of the executor."""
 
 
-# Starts of a task that fails for lack of memory, each with half as many others beside it.
+# Most starts of a task that runs out of memory; each time half as many runs share its GPU.
 _MEMORY_STARTS = 3
 
 
 class LocalExecutor(Executor):
-    """Processes of this machine, one a slot."""
+    """Executor that runs tasks as processes of this machine, one per slot."""
 
     def __init__(self, slots: Sequence[Slot], *, server: ForkServer | None = None) -> None:
-        """Take over the places.
+        """Create the executor.
 
         Args:
             slots: from `make_slots`.
             server: forks the processes; it is closed with the executor.
         """
         self._free = list(slots)
-        # How many runs each GPU takes; it can become fewer than there are slots.
+        # Most runs per GPU; lack of memory can reduce it below the number of slots.
         self._most = dict(Counter(slot.gpu for slot in slots))
         self._running: dict[str, Slot] = {}
         self._starts: dict[str, _Start] = {}
@@ -82,12 +82,12 @@ class LocalExecutor(Executor):
         self._server = server
 
     def free(self) -> int:
-        """Slots without a task, as far as their GPU takes one more."""
+        """Count the free slots, limited by the most runs of their GPU."""
         free = Counter(slot.gpu for slot in self._free)
         return sum(max(0, min(n, self._most[gpu] - self._busy(gpu))) for gpu, n in free.items())
 
     def start(self, key: str, task: Task) -> str:
-        """Take a slot of the GPU that has the fewest runs."""
+        """Start a task in a slot of the GPU that has the fewest runs."""
         usable = [slot for slot in self._free if self._busy(slot.gpu) < self._most[slot.gpu]]
         slot = min(usable or self._free, key=lambda slot: self._busy(slot.gpu))
         self._free.remove(slot)
@@ -96,12 +96,12 @@ class LocalExecutor(Executor):
         number = 1 if before is None else before.number + 1
         self._starts[key] = _Start(number, slot, self._most[slot.gpu])
         placed = replace(task, environment={**task.environment, **slot.environment})
-        # Daemon: a thread that cannot end its process must not keep the sweep from ending.
+        # Daemon, so that the sweep can end even if a thread cannot end its process.
         threading.Thread(target=self._run, args=(key, placed), daemon=True).start()
         return slot.name
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """All news that have come, the first of them waited for."""
+        """Wait for the first event and return all that are queued."""
         news: list[Event] = []
         try:
             news.append(self._events.get(timeout=timeout_s))
@@ -114,25 +114,25 @@ class LocalExecutor(Executor):
             return news
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Ask every process."""
+        """Ask every process to stop."""
         self._stop.asked.set()
         if at_once:
             self._stop.at_once.set()
 
     def after_out_of_memory(self, key: str) -> str | None:
-        """Have half as many runs share the GPU of a task; see `Executor`."""
+        """Halve the number of runs that share the GPU of a task; see `Executor`."""
         start = self._starts[key]
         gpu = start.slot.gpu
         if not gpu or start.number >= (_MEMORY_STARTS if start.most > 1 else 2):
             return None
-        # Of several that fail together, the first has halved the number for all.
+        # If several fail together, only the first halves the number.
         if self._most[gpu] == start.most:
             self._most[gpu] = max(1, start.most // 2)
         most = self._most[gpu]
         return f"from now on {most} run{'s' * (most != 1)} at a time on {start.slot.name}"
 
     def close(self) -> None:
-        """End the server; runs that are left go on."""
+        """End the server; remaining runs continue."""
         if self._server is not None:
             self._server.close()
 
@@ -147,14 +147,14 @@ class LocalExecutor(Executor):
                 show=lambda news: self._events.put(Event(key, news)),
                 server=self._server,
             )
-        except Exception as error:  # a bug here must not lose the sweep
+        except Exception as error:  # a bug here must not end the sweep
             ending = Ending(End.FAILED, 0.0, f"{type(error).__name__}: {error}")
         self._events.put(Event(key, ending))
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Which start of a task, where, and how many runs its GPU took then."""
+    """A start of a task: its number, its slot, and the most runs of its GPU at that time."""
 
     number: int
     slot: Slot

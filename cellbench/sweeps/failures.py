@@ -1,4 +1,4 @@
-"""What is left of a run that failed: why, and where its log is."""
+"""Failure files: the reason why a run failed, and the path of its log."""
 
 import json
 import signal
@@ -23,12 +23,12 @@ class Failure:
     """A run that ended without a record.
 
     Attributes:
-        run: what it was, for people.
+        run: label of the run.
         reason: one sentence without its full stop.
-        log: file of its output.
-        command: that does the same run alone.
-        when: UTC, ISO 8601.
-        seconds: it took.
+        log: path of its output.
+        command: command line of the same run alone.
+        when: time of the failure, UTC, ISO 8601.
+        seconds: duration.
     """
 
     run: str
@@ -40,7 +40,7 @@ class Failure:
 
 
 def write_failure(folder: Path, *, run: str, reason: str, command: str, seconds: float) -> Failure:
-    """Leave word of a failed run in its folder.
+    """Write the failure of a run to its folder.
 
     Raises:
         UserError: it cannot be written.
@@ -58,7 +58,7 @@ def write_failure(folder: Path, *, run: str, reason: str, command: str, seconds:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """How the run of a folder failed; None if it did not, or the file is not whole."""
+    """Read the failure of the run of a folder; None if there is none, or it is incomplete."""
     try:
         return read_fields(folder / _NAME, Failure)
     except (OSError, ValueError):
@@ -66,36 +66,36 @@ def read_failure(folder: Path) -> Failure | None:
 
 
 def forget_failure(folder: Path) -> None:
-    """The run may be tried again."""
+    """Delete the failure of the run of a folder."""
     with suppress(OSError):
         (folder / _NAME).unlink(missing_ok=True)
 
 
 def reason_for(returncode: int, said: str) -> str:
-    """Why a process ended as it did, in half a sentence.
+    """Describe why a process ended, as half a sentence.
 
     Args:
-        returncode: as `subprocess` gives it; negative for a signal.
-        said: the end of its output.
+        returncode: as in `subprocess`; negative for a signal.
+        said: end of its output.
     """
     if LACK_OF_MEMORY.search(said):
-        return _NO_MEMORY + _last(said, prefix=": ")
+        return _NO_MEMORY + _last_line(said, prefix=": ")
     if returncode < 0:
         with suppress(ValueError):
             name = signal.Signals(-returncode).name
             hint = ", as the system does when memory is all" if name == "SIGKILL" else ""
             return f"its process was ended by {name}{hint}"
         return f"its process was ended by signal {-returncode}"
-    return _last(said) or f"its process ended with exit code {returncode} and said nothing"
+    return _last_line(said) or f"its process ended with exit code {returncode} and said nothing"
 
 
 def ran_out_of_memory(reason: str) -> bool:
-    """Whether a reason of `reason_for` is a lack of memory."""
+    """Whether a reason from `reason_for` is a lack of memory."""
     return reason.startswith(_NO_MEMORY)
 
 
 def end_of(log: Path) -> str:
-    """The last lines of a log; empty if there is none."""
+    """Return the last lines of a log; empty if there is none."""
     try:
         with log.open("rb") as stream:
             stream.seek(0, 2)
@@ -105,10 +105,10 @@ def end_of(log: Path) -> str:
         return ""
 
 
-def _last(said: str, prefix: str = "") -> str:
-    """The sentence that cellbench ended with, else the last line."""
-    lines = [" ".join(line.split()) for line in said.splitlines()]
+def _last_line(output: str, prefix: str = "") -> str:
+    """Return the last line that cellbench printed about an error, else the last line."""
+    lines = [" ".join(line.split()) for line in output.splitlines()]
     lines = [line for line in lines if line and not line.startswith("--- ")]
-    own = [line.removeprefix("cellbench: ") for line in lines if line.startswith("cellbench: ")]
-    chosen = (own or lines or [""])[-1].rstrip(".")[:400]
+    errors = [line.removeprefix("cellbench: ") for line in lines if line.startswith("cellbench: ")]
+    chosen = (errors or lines or [""])[-1].rstrip(".")[:400]
     return prefix + chosen if chosen else ""

@@ -1,4 +1,4 @@
-"""Runs forked from a process that has the libraries imported already; see `fork_server`."""
+"""Client of the fork server, and the handle of a run that it has forked."""
 
 import json
 import os
@@ -19,19 +19,20 @@ from cellbench.sweeps.fork_server import MODULE, READY
 TARGET = "cellbench.cli.main:main"
 
 LOST = 256
-"""Stands for the exit code of a run whose server was killed before it could report one."""
+"""Exit code of a run whose server was killed before it could report one."""
 
-# A cold disk may take a minute to give torch; longer than this and runs start without the server.
+# Limit for the imports, after which runs start without the server; torch may take a minute to load
+# from a cold disk.
 _IMPORTS_S = 180.0
 _ANSWER_S = 30.0
 
 
 class NoServerError(Exception):
-    """Runs cannot be forked here, or no longer."""
+    """Runs cannot be forked, or no longer."""
 
 
 class ForkServer:
-    """Starts runs in a fraction of a second, each in a process and session of its own."""
+    """Fork server, which starts each run within a fraction of a second in its own session."""
 
     def __init__(
         self,
@@ -40,17 +41,17 @@ class ForkServer:
         environment: Mapping[str, str] | None = None,
         target: str = TARGET,
     ) -> None:
-        """Start the server, which imports in the background.
+        """Start the server, which imports its modules in the background.
 
         Args:
-            modules: imported in this order; those that fail are left out.
-            environment: variables to set for the server, and so for all its runs.
+            modules: modules to import, in this order; those that fail are left out.
+            environment: variables to set for the server and its runs.
             target: "module:function" that a run calls with its arguments.
 
         Raises:
-            NoServerError: this system has no safe fork, or no process can be started.
+            NoServerError: the system is not Linux, or no process can be started.
         """
-        # macOS forks, but its frameworks do not survive it.
+        # On macOS the system's frameworks are not safe to use after a fork.
         if not sys.platform.startswith("linux"):
             raise NoServerError("runs are forked on Linux alone")
         self._lock = threading.Lock()
@@ -76,11 +77,11 @@ class ForkServer:
 
     @property
     def pid(self) -> int:
-        """Of the server's process."""
+        """Process id of the server."""
         return self._process.pid
 
     def wait_until_ready(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Wait until the server has imported its modules; `start` does it by itself.
+        """Wait until the server has imported its modules; `start` does this, too.
 
         Raises:
             NoServerError: the server is gone or takes too long, or the wait was cancelled.
@@ -99,10 +100,10 @@ class ForkServer:
         """Fork a run.
 
         Args:
-            arguments: of the target.
-            log: takes standard output and error.
-            environment: variables to set for the run alone.
-            cancelled: looked at while the server still imports.
+            arguments: arguments of the target.
+            log: receives standard output and error.
+            environment: variables to set for this run only.
+            cancelled: polled while the server still imports.
 
         Raises:
             NoServerError: the server is gone, does not answer, or the start was cancelled.
@@ -112,12 +113,12 @@ class ForkServer:
         passed = (child_reads, log.fileno(), server_writes)
         try:
             with self._lock:
-                if self._gone:  # perhaps since another start that this one waited for
+                if self._gone:  # another thread's start may have failed meanwhile
                     raise NoServerError("the server has ended")
-                # What it may still answer after a failure would be taken for the next answer.
+                # A late answer to a failed request would be taken for that to the next.
                 self._gone = True
                 self._wait_until_ready(cancelled)
-                answer = self._ask(arguments, environment or {}, passed)
+                pid = self._request_fork(arguments, environment or {}, passed)
                 self._gone = False
         except (OSError, ValueError, NoServerError) as error:
             os.close(we_write)
@@ -126,10 +127,10 @@ class ForkServer:
         finally:
             os.close(child_reads)
             os.close(server_writes)
-        return ForkedRun(answer, stdin=os.fdopen(we_write, "wb"), status=we_read)
+        return ForkedRun(pid, stdin=os.fdopen(we_write, "wb"), status=we_read)
 
     def close(self) -> None:
-        """End the server; runs that it has started go on."""
+        """End the server; runs that it has started continue."""
         with suppress(OSError):
             self._socket.close()
         with suppress(subprocess.TimeoutExpired):
@@ -147,7 +148,7 @@ class ForkServer:
                     raise NoServerError("the server has ended")
                 self._ready = True
 
-    def _ask(
+    def _request_fork(
         self, arguments: Sequence[str], environment: Mapping[str, str], passed: Sequence[int]
     ) -> int:
         request = {"arguments": list(arguments), "environment": dict(environment)}
@@ -162,29 +163,29 @@ class ForkServer:
             if not data:
                 raise NoServerError("the server has ended")
             answer += data
-        found: dict[str, Any] = json.loads(answer)
-        if "pid" not in found:
-            raise NoServerError(str(found.get("error")))
-        return int(found["pid"])
+        reply: dict[str, Any] = json.loads(answer)
+        if "pid" not in reply:
+            raise NoServerError(str(reply.get("error")))
+        return int(reply["pid"])
 
 
 class ForkedRun:
-    """A process that the server has forked, with what `subprocess.Popen` offers of its own.
+    """Handle of a process that the server has forked, with an interface like `subprocess.Popen`.
 
     Attributes:
-        pid: of the process, which leads a session and a process group.
-        stdin: the run stops when it closes.
-        returncode: as `subprocess` has it, once the process is known to have ended; `LOST` where
-            the server was killed before.
+        pid: id of the process, which leads a session and a process group.
+        stdin: pipe; the run stops when it is closed.
+        returncode: as in `subprocess`, None until the process is known to have ended; `LOST` if
+            the server was killed first.
     """
 
     def __init__(self, pid: int, *, stdin: IO[bytes], status: int) -> None:
-        """Take over a process.
+        """Create the handle of a process.
 
         Args:
-            pid: of the process.
-            stdin: the writing end of its standard input.
-            status: descriptor that the server writes the exit code to.
+            pid: id of the process.
+            stdin: writing end of its standard input.
+            status: reading end of the pipe to which the server writes the exit code.
         """
         self.pid = pid
         self.stdin: IO[bytes] | None = stdin
@@ -193,35 +194,35 @@ class ForkedRun:
         self._status: int | None = status
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
-        return self._look(0.0)
+        """Return the exit code; None while it runs."""
+        return self._wait_exit_code(0.0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait for the end of the process and return its exit code.
 
         Raises:
-            TimeoutExpired: it did not come in time.
+            TimeoutExpired: it has not ended in time.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-            code = self._look(left)
+            remaining = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+            code = self._wait_exit_code(remaining)
             if code is not None:
                 return code
             if deadline is not None and time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("cellbench run", timeout or 0.0)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self.send_signal(signal.SIGKILL)
 
-    def _look(self, seconds: float) -> int | None:
-        """The exit code, waited for so long."""
+    def _wait_exit_code(self, seconds: float) -> int | None:
+        """Wait up to some seconds for the exit code; None if the process still runs."""
         if self.returncode is None and self._status is not None:
             if not select.select([self._status], [], [], seconds)[0]:
                 return None
@@ -231,7 +232,7 @@ class ForkedRun:
             if text.strip():
                 self.returncode = int(text)
         if self.returncode is None:
-            # The server is gone, and with it the exit code; the run goes on.
+            # The server is gone and cannot report the exit code; the run may continue.
             deadline = time.monotonic() + seconds
             while self._began and process_start(self.pid) == self._began:
                 if time.monotonic() >= deadline:

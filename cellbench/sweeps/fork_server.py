@@ -1,15 +1,14 @@
-"""The process that runs are forked from: it has imported what they need, and runs nothing itself.
+"""Fork server: a process that has imported the libraries, from which runs are forked.
 
 `python -m cellbench.sweeps.fork_server SOCKET TARGET MODULE...` imports the modules, then forks
 once for every request on the socket; each child calls TARGET ("module:function") with the
-arguments of its request, as a program of its own: own session, own standard streams, own exit
-code. No thread runs and no GPU is touched before a fork; where an import touched one all the same,
-this process ends without serving, and runs start as new interpreters. `fork_client` is the other
-end.
+arguments of its request, as a separate program: its own session, standard streams and exit code.
+No thread runs and no GPU is used before a fork; if an import has used one all the same, this
+process ends without serving, and runs start as new interpreters. `fork_client` is the client.
 
 A request is one line of JSON, {"arguments": [...], "environment": {...}}, sent with three file
-descriptors: the child's standard input, its log, and a pipe that takes its exit code as one line
-of text, which closes without one if this process is killed. The answer is {"pid": ...} or
+descriptors: the child's standard input, its log, and a pipe that receives its exit code as a line
+of text, or is closed without one if this process is killed. The answer is {"pid": ...} or
 {"error": "..."}.
 """
 
@@ -32,12 +31,12 @@ READY = b"ready\n"
 
 _LONGEST = 1 << 20  # bytes of a request
 
-# PyTorch's: with 1 it asks NVIDIA's management library, and not the driver, whether a GPU is there.
-_ASK_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+# A variable of PyTorch: 1 has it detect GPUs by NVIDIA's management library, not by the driver.
+_NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 def main() -> None:
-    """Serve until the other end of the socket closes; in a child, be the run."""
+    """Serve until the client closes the socket; in a child, call the target."""
     number, target, *modules = sys.argv[1:]
     connection = socket.socket(fileno=int(number))
     for position, name in enumerate(modules):
@@ -45,14 +44,14 @@ def main() -> None:
             with _gpus_left_alone():
                 plugin_index.import_module(name)
         except BaseException:
-            # A module that fails half-way leaves traces, so that all is imported anew without
-            # it; the run that needs it will name the error.
+            # A failed import leaves modules half initialised, so start again without it; the
+            # run that needs the module reports the error.
             rest = modules[:position] + modules[position + 1 :]
             os.set_inheritable(connection.fileno(), True)
             os.execv(sys.executable, [sys.executable, "-m", MODULE, number, target, *rest])
     if not _children_can_use_gpus():
         return
-    # What is imported stays: the collector need not touch, and so copy, its pages in every child.
+    # Imported objects stay: the collector must not touch, and so copy, their pages in each child.
     gc.collect()
     gc.freeze()
     arguments = _serve(connection)
@@ -63,23 +62,23 @@ def main() -> None:
 
 @contextmanager
 def _gpus_left_alone() -> Iterator[None]:
-    """Have imports that look for a GPU, as mmengine's does, not start its driver.
+    """Keep imports that detect GPUs, such as mmengine's, from initialising the driver.
 
-    A process that is forked after the driver has started cannot use a GPU.
+    A process that is forked after the driver is initialised cannot use a GPU.
     """
-    given = os.environ.get(_ASK_NVML)
-    os.environ[_ASK_NVML] = "1"
+    before = os.environ.get(_NVML_CHECK)
+    os.environ[_NVML_CHECK] = "1"
     try:
         yield
     finally:
-        if given is None:
-            os.environ.pop(_ASK_NVML, None)
+        if before is None:
+            os.environ.pop(_NVML_CHECK, None)
         else:
-            os.environ[_ASK_NVML] = given
+            os.environ[_NVML_CHECK] = before
 
 
 def _children_can_use_gpus() -> bool:
-    """Whether processes forked from this one can use a GPU, if there is any; asked of one."""
+    """Whether children can use a GPU, if there is any; tested in one child."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None:
         return True
@@ -93,12 +92,12 @@ def _children_can_use_gpus() -> bool:
 
 
 def _serve(connection: socket.socket) -> list[str] | None:
-    """Fork for every request.
+    """Fork a child for every request.
 
     Returns:
-        The arguments of a request, in its child; None when no request can come any more.
+        In a child the arguments of its request; in the server None, when the client is gone.
     """
-    children: dict[int, int] = {}  # pid -> pipe that takes the exit code
+    children: dict[int, int] = {}  # pid -> pipe that receives the exit code
     wake, woken = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
@@ -116,10 +115,10 @@ def _serve(connection: socket.socket) -> list[str] | None:
         line, passed = _receive(connection)
         if not line:
             return None
-        own = [connection.fileno(), wake, woken, *children.values()]
+        server_fds = [connection.fileno(), wake, woken, *children.values()]
         try:
             request = json.loads(line)
-            pid = _fork(request, passed, close=own)
+            pid = _fork(request, passed, close=server_fds)
         except (OSError, ValueError, KeyError, TypeError) as error:
             answer: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
             kept = []
@@ -135,24 +134,24 @@ def _serve(connection: socket.socket) -> list[str] | None:
 
 
 def _fork(request: dict[str, Any], passed: Sequence[int], *, close: Sequence[int]) -> int:
-    """Fork; the parent goes on when its child has its own session and streams.
+    """Fork, and return in the parent once the child has its own session and streams.
 
     Args:
         request: see the module.
         passed: its three descriptors.
-        close: descriptors of this process that the child has no use for.
+        close: descriptors of this process that the child does not need.
 
     Returns:
         The child's pid; 0 in the child.
     """
     stdin, log, status = passed
     arguments, environment = list(request["arguments"]), dict(request["environment"])
-    done, tell = os.pipe()
+    ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid:
-        os.close(tell)
-        os.read(done, 1)
-        os.close(done)
+        os.close(ready_write)
+        os.read(ready_read, 1)
+        os.close(ready_read)
         return pid
     try:
         signal.set_wakeup_fd(-1)
@@ -160,20 +159,20 @@ def _fork(request: dict[str, Any], passed: Sequence[int], *, close: Sequence[int
         os.setsid()
         for number, wanted in ((stdin, 0), (log, 1), (log, 2)):
             os.dup2(number, wanted)
-        for number in (stdin, log, status, done, *close):
+        for number in (stdin, log, status, ready_read, *close):
             os.close(number)
         os.environ.update(environment)
         sys.argv = ["cellbench", *arguments]
         _set_threads(environment)
-        os.write(tell, b"\n")
-        os.close(tell)
+        os.write(ready_write, b"\n")
+        os.close(ready_write)
     except BaseException:
         os._exit(1)  # never become a second server
     return 0
 
 
 def _set_threads(environment: dict[str, str]) -> None:
-    """Apply the number of threads, which libraries read from the environment at their import."""
+    """Set the number of threads, since torch was imported before the variable was set."""
     wanted, torch = environment.get("OMP_NUM_THREADS", ""), sys.modules.get("torch")
     if torch is not None and wanted.isdigit() and int(wanted) > 0:
         torch.set_num_threads(int(wanted))
@@ -185,13 +184,13 @@ def _report_ended(children: dict[int, int]) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             pipe = children.pop(pid)
-            with suppress(OSError):  # nobody may be left to read it
+            with suppress(OSError):  # the reader may be gone
                 os.write(pipe, f"{os.waitstatus_to_exitcode(status)}\n".encode())
             os.close(pipe)
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """One line and the descriptors sent with it; an empty line at the end of the stream."""
+    """Receive one line and its descriptors; the line is empty at the end of the stream."""
     line, passed = b"", []
     while not line.endswith(b"\n") and len(line) < _LONGEST:
         data, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, 8, socket.MSG_CMSG_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and how many runs share each."""
+"""Visible GPUs of this machine and the number of runs that share each."""
 
 import os
 import subprocess
@@ -6,31 +6,30 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-# The most that was measured: on one H200 with 16 cores 16 runs at a time did 5 times the work of
-# one at a time.
+# Most concurrent runs measured: on one H200 with 16 cores, 16 had 5 times the throughput of one.
 MEASURED_RUNS = 16
 
-# What a run takes beside its tensors (driver context, kernels), and how much more the allocator
-# reserves than it hands out, which the first records state.
+# Memory of a run besides its tensors (driver context, kernels), and the ratio of memory that the
+# allocator reserves to memory that it hands out, which the first records state.
 CONTEXT_MB = 600.0
 RESERVE = 1.25
 
-# Of a run of which no record on a GPU tells: several times what the methods took that were
-# measured (70 to 640 MB).
+# Memory of a run without a record on a GPU: several times what the measured methods used (70 to
+# 640 MB).
 GUESS_MB = 3000.0
 
-# Of the free memory; the rest is for whatever else starts.
-_USED = 0.9
+# Share of the free memory to use; the rest is for other programs that start.
+_USABLE_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that a process started here would see.
+    """A GPU that is visible to processes started here.
 
     Attributes:
-        name: as CUDA_VISIBLE_DEVICES takes it.
-        product: such as "NVIDIA H200"; empty where unknown.
-        free_mb: memory that nobody uses; None where unknown.
+        name: name for CUDA_VISIBLE_DEVICES.
+        product: product name, for example "NVIDIA H200"; empty if unknown.
+        free_mb: free memory; None if unknown.
     """
 
     name: str
@@ -40,13 +39,13 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What the runs of a sweep ask for.
+    """GPU memory that the remaining runs of a sweep need.
 
     Attributes:
-        runs: how many are to be done.
-        peak_mb: the most GPU memory that one of them is known to use; None where unknown.
-        records: how many records tell.
-        unknown: how many of the methods no record tells of.
+        runs: number of remaining runs.
+        peak_mb: largest peak memory of a run in the records; None without records.
+        records: number of records that were used.
+        unknown: number of configs without a record.
     """
 
     runs: int
@@ -56,14 +55,14 @@ class Demand:
 
     @property
     def need_mb(self) -> float:
-        """Memory to keep free for a run."""
+        """Memory to reserve for a run."""
         known = 0.0 if self.peak_mb is None else self.peak_mb * RESERVE + CONTEXT_MB
         guess = GUESS_MB if self.unknown or self.peak_mb is None else 0.0
         return max(known, guess)
 
     @property
     def source(self) -> str:
-        """Where `need_mb` is from, for people."""
+        """Basis of `need_mb`, for display."""
         if self.peak_mb is None:
             return "a guess, as no record tells"
         by = f"by {self.records} record{'s' * (self.records != 1)}"
@@ -72,12 +71,12 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many runs share a GPU.
+    """A GPU and the number of runs that share it.
 
     Attributes:
-        gpu: which.
-        runs: 0 where others hold its memory and another GPU has room.
-        reason: one sentence; empty where the user has set the number.
+        gpu: the GPU.
+        runs: number of runs; 0 if other programs use its memory and another GPU has room.
+        reason: one sentence; empty if the user has set the number.
     """
 
     gpu: Gpu
@@ -86,17 +85,17 @@ class Share:
 
 
 def visible_gpus(device: str = "auto") -> list[Gpu]:
-    """The GPUs that runs on a device can use; empty for a CPU.
+    """List the GPUs that runs on a device can use; empty for a CPU.
 
     Args:
-        device: as `cellbench run` takes it; cuda:N is the N-th that is visible, under that name,
-            and cuda stands for itself where no driver tool lists any.
+        device: as for `cellbench run --device`; cuda:N is the N-th visible GPU and keeps that
+            name, and cuda is returned as a GPU if no driver tool lists any.
     """
     if device not in ("auto", "cuda") and not device.startswith("cuda:"):
         return []
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = None if given is None else [name.strip() for name in given.split(",")]
-    found = _chosen(names) if names != [""] else []
+    found = _select_gpus(names) if names != [""] else []
     if not device.startswith("cuda:"):
         return found or ([Gpu(device)] if device == "cuda" and names is None else [])
     number = device.partition(":")[2]
@@ -107,32 +106,31 @@ def visible_gpus(device: str = "auto") -> list[Gpu]:
 def share_gpus(
     gpus: Sequence[Gpu], *, runs_per_gpu: int | None, demand: Demand, cores: int
 ) -> list[Share]:
-    """How many runs at a time each GPU takes.
+    """Choose the number of concurrent runs for each GPU.
 
     Args:
         gpus: from `visible_gpus`.
-        runs_per_gpu: set by the user; None has it chosen by memory, by cores, and by what was
-            measured.
-        demand: of the runs.
-        cores: of the CPU; a run keeps about one busy.
+        runs_per_gpu: number set by the user; None to choose by memory, cores and measurements.
+        demand: memory that the runs need.
+        cores: number of CPU cores; a run keeps about one busy.
     """
     if runs_per_gpu is not None:
         return [Share(gpu, runs_per_gpu) for gpu in gpus]
-    # Where none has room for a run, one is tried on each.
+    # If no GPU has room for a run, one run is tried on each.
     roomy = [gpu for gpu in gpus if gpu.free_mb is None or _fits(gpu.free_mb, demand)] or gpus
     parts = cores // len(roomy), -(-demand.runs // len(roomy))
-    return [_share(gpu, demand, *parts) if gpu in roomy else _full(gpu, demand) for gpu in gpus]
+    return [_share(gpu, demand, *parts) if gpu in roomy else _no_runs(gpu, demand) for gpu in gpus]
 
 
 def _fits(free_mb: float, demand: Demand) -> int:
-    return int(_USED * free_mb / demand.need_mb)
+    return int(_USABLE_SHARE * free_mb / demand.need_mb)
 
 
 def _title(gpu: Gpu) -> str:
     return f"GPU {gpu.name} ({gpu.product})" if gpu.product else f"GPU {gpu.name}"
 
 
-def _full(gpu: Gpu, demand: Demand) -> Share:
+def _no_runs(gpu: Gpu, demand: Demand) -> Share:
     free, need = _gb(gpu.free_mb or 0.0), _gb(demand.need_mb)
     return Share(
         gpu,
@@ -167,8 +165,8 @@ def _gb(megabytes: float) -> str:
     return f"{megabytes / 1024:.1f}"
 
 
-def _chosen(names: Sequence[str] | None) -> list[Gpu]:
-    """The GPUs of some names, or all; CUDA stops at the first name that is none."""
+def _select_gpus(names: Sequence[str] | None) -> list[Gpu]:
+    """Select GPUs by name, None for all; like CUDA, stop at the first invalid name."""
     listed = _listed()
     if names is None:
         return [Gpu(index, product, free) for index, _, product, free in listed]
@@ -186,7 +184,7 @@ def _chosen(names: Sequence[str] | None) -> list[Gpu]:
 
 
 def _listed() -> list[tuple[str, str, str, float | None]]:
-    """Index, UUID, product and free MB of the machine's GPUs, as nvidia-smi lists them."""
+    """List index, UUID, product and free MB of the machine's GPUs, from nvidia-smi."""
     rows: list[tuple[str, str, str, float | None]] = []
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Run what is missing of a grid, and write its report."""
+"""Run the missing runs of a grid and write its report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,16 +19,16 @@ from cellbench.sweeps.tasks import task_of
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where the runs of a grid are to be.
+    """Execution settings of a grid: device, parallelism and executor.
 
     Attributes:
         device: "auto", "cpu", "cuda", ...
-        jobs: runs at once; None for 1, or what the GPUs take.
-        runs_per_gpu: None goes by memory, cores and what was measured.
+        jobs: concurrent runs; None for 1 on a CPU, or the capacity of the GPUs.
+        runs_per_gpu: None to choose by memory, cores and measurements.
         executor: "local" or "ray".
-        address: of a Ray cluster.
+        address: address of a Ray cluster.
         cpus_per_run: cores that Ray reserves for a run.
-        stall_timeout_s: a run without progress for so long is ended.
+        stall_timeout_s: seconds without progress after which a run is ended.
     """
 
     device: str
@@ -42,12 +42,12 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class PartOutcome:
-    """What is finished of a grid with factors.
+    """Finished runs and report of a grid with factors.
 
     Attributes:
-        title: of the grid.
-        done: the finished runs in their places in the grid.
-        files: of the report, the Markdown page first; empty without finished runs.
+        title: title of the grid.
+        done: finished runs with their levels in the grid.
+        files: files of the report, the Markdown page first; empty without finished runs.
         notes: sentences about what the report lacks.
     """
 
@@ -59,11 +59,11 @@ class PartOutcome:
 
 @dataclass(frozen=True, slots=True)
 class GridOutcome:
-    """A grid after a call of `run_grid`.
+    """Result of `run_grid`.
 
     Attributes:
-        plan: with the state of every run.
-        parts: of the grids with factors that it is made of.
+        plan: plan with the state of every run.
+        parts: outcomes of the grids with factors.
     """
 
     plan: Plan
@@ -81,20 +81,20 @@ def run_grid(
     wait_for_others: bool,
     view: View,
 ) -> GridOutcome:
-    """Run what is missing of a grid and write its report.
+    """Run the missing runs of a grid and write its report.
 
     Args:
         grid: name or file.
-        overrides: of the grid.
+        overrides: values that replace the grid's.
         store: folder of runs and records.
-        where: the runs are to be.
-        dry_run: plan, and run and write nothing.
+        where: execution settings.
+        dry_run: only plan; run and write nothing.
         retry_failed: start failed runs again.
         wait_for_others: wait for the runs that other sweeps hold.
-        view: where progress is shown.
+        view: receives progress.
 
     Raises:
-        UserError: the grid cannot be had as asked, or none of its sets is there.
+        UserError: the grid or an override is invalid, or none of its datasets can be used.
     """
     chosen = load_grid(grid)
     plan = make_plan(chosen, overrides, store)
@@ -136,7 +136,7 @@ def run_grid(
 
 
 def finished_part(part: PlanPart) -> PartOutcome:
-    """The finished runs of a part, each in every cell that it belongs to."""
+    """Collect the finished runs of a part, each once per cell that it belongs to."""
     done = tuple(
         GridRun(cell.levels, run.record)
         for (cell, _), runs in part.cells.items()
@@ -160,7 +160,7 @@ def _reported_part(part: PlanPart, store: Path) -> PartOutcome:
 
 
 def report_folder(part: PlanPart, store: Path) -> Path:
-    """Of a grid; apart for simulated sets and other protocols, which would replace the rest."""
+    """Return a grid's report folder; simulated datasets and other protocols have their own."""
     names = [part.grid.name]
     if all(stored.name.endswith("-sim") for stored in part.sets):
         names.append("sim")
@@ -170,7 +170,7 @@ def report_folder(part: PlanPart, store: Path) -> Path:
 
 
 def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:
-    """How many runs each GPU takes; empty on a CPU."""
+    """Return the number of runs for each GPU; empty on a CPU."""
     gpus = visible_gpus(where.device)
     if not gpus:
         return []
@@ -182,7 +182,7 @@ def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:
 
 
 def _executor(plan: Plan, where: Where, shares: Sequence[Share]) -> Executor:
-    """Ray, or this machine; several runs here are forked from one process."""
+    """Create the Ray or local executor; several local runs are forked from one process."""
     if where.executor == "ray":
         from cellbench.sweeps.ray_executor import RayExecutor
 

@@ -1,4 +1,4 @@
-"""What a comparison is made of: factors, their levels, and every combination of these."""
+"""Grids: factors, their levels, and every combination of these."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ SETS = ("adi", "mbm", "vgg", "dcc")
 
 
 def overlap(key: str, other: str) -> bool:
-    """Whether two dotted keys are one, or one lies below the other."""
+    """Whether two dotted keys are equal, or one is nested in the other."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
@@ -19,8 +19,8 @@ class Level:
     """One value of a factor.
 
     Attributes:
-        label: what tables call it.
-        config: of a method; empty where the base stays.
+        label: name in tables.
+        config: config of a method; empty to keep the base.
         changes: dotted keys and their values.
     """
 
@@ -31,7 +31,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """What a grid varies."""
+    """A dimension of a grid and its levels."""
 
     name: str
     levels: tuple[Level, ...]
@@ -39,11 +39,11 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination; within a grid its levels say which.
+    """One combination, identified within its grid by its levels.
 
     Attributes:
         levels: (factor, label) in the order of the grid.
-        config: of the method.
+        config: config of the method.
         changes: dotted keys and their values.
     """
 
@@ -53,26 +53,26 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The labels, for people."""
+        """The labels of the levels, for display."""
         return " / ".join(label for _, label in self.levels)
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A grid file, checked.
+    """A validated grid file.
 
     Attributes:
-        name: of the file.
-        file: where it is.
-        title: for people.
-        layout: the paper's table; None for none.
+        name: stem of the file.
+        file: path of the file.
+        title: title for display.
+        layout: name of the paper's table that it reproduces; None for none.
         base: config that the axes change; empty for a grid of methods.
-        factors: what varies, in the order of the file.
-        datasets: where it is compared.
-        splits: of the protocol.
-        seeds: of every draw.
-        protocol: name.
-        parts: the grids that it is made of; empty for one that has factors.
+        factors: in the order of the file.
+        datasets: dataset names.
+        splits: split numbers of the protocol.
+        seeds: seeds; every split is run with each.
+        protocol: protocol name.
+        parts: the included grids; empty for a grid with factors.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Grid:
 
     @property
     def simple(self) -> tuple["Grid", ...]:
-        """The grids with factors that it is made of: its parts, or itself."""
+        """The grids with factors: the parts of a composed grid, else the grid itself."""
         return self.parts or (self,)
 
     def cells(self) -> Iterator[Cell]:
-        """Every combination, the last factor changing fastest."""
+        """Yield every combination, the last factor changing fastest."""
         for chosen in itertools.product(*(factor.levels for factor in self.factors)):
             configs = [level.config for level in chosen if level.config]
             yield Cell(

@@ -1,4 +1,4 @@
-"""Starting the process of a run: forked from a server, or a new interpreter."""
+"""Start the process of a run: forked from a server, or a new interpreter."""
 
 import os
 import subprocess
@@ -11,26 +11,26 @@ from cellbench.sweeps.tasks import Task
 
 
 class RunProcess(Protocol):
-    """What `subprocess.Popen` and `ForkedRun` have in common."""
+    """Process of a run: the interface that `subprocess.Popen` and `ForkedRun` share."""
 
     pid: int
     stdin: IO[bytes] | None
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, once it is known."""
+        """The exit code; None while it is unknown."""
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
+        """Return the exit code; None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; raises `subprocess.TimeoutExpired`."""
+        """Wait for the end and return the exit code; raise `subprocess.TimeoutExpired`."""
 
     def send_signal(self, number: int, /) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
 
 
 def launch(
@@ -38,14 +38,14 @@ def launch(
 ) -> RunProcess:
     """Start the process of a task in a session of its own.
 
-    The process lives as long as the other end of its standard input; Ctrl-C in the terminal
-    reaches it through its supervisor alone, once.
+    The process stops when its standard input is closed. Ctrl-C in the terminal does not reach it
+    directly: its supervisor forwards it, once.
 
     Args:
-        task: its config file is written already.
-        log: takes standard output and error.
-        server: forks it; None, or one that is gone, has a new interpreter started.
-        cancelled: looked at while the server still imports.
+        task: the task; its config file must exist.
+        log: receives standard output and error.
+        server: forks the process; if it is None or gone, a new interpreter is started.
+        cancelled: polled while the server still imports.
 
     Raises:
         OSError: no process can be started.

@@ -1,4 +1,4 @@
-"""From a grid to runs: what is done, what is missing, what cannot be had. Never imports torch."""
+"""Plan of a comparison: every run of a grid and its state. Never imports torch."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,7 +17,7 @@ from cellbench.sweeps.sets import DatasetAvailability, find_sets
 
 
 class State(Enum):
-    """Where a run stands, in the words of the plan."""
+    """State of a run; the values are the words that the plan prints."""
 
     DONE = "done"
     MISSING = "missing"
@@ -31,14 +31,14 @@ class PlannedRun:
     """One training of one combination on one split with one seed.
 
     Attributes:
-        label: what it is, for people.
-        experiment: what decides its result; weights and steps are not known yet.
-        folder: of its claim, log and failure.
-        command: that does the same run alone.
-        state: where it stands.
-        record: of a finished run.
-        failure: of a failed run.
-        estimate_s: how long it takes; None where no finished run tells.
+        label: name for display.
+        experiment: what determines its result; weights and steps are not known yet.
+        folder: folder of its claim, log and failure.
+        command: command line of the same run alone.
+        state: state of the run.
+        record: summary of its record if it is finished.
+        failure: its failure if it failed.
+        estimate_s: estimated duration; None without a comparable finished run.
     """
 
     label: str
@@ -52,7 +52,7 @@ class PlannedRun:
 
     @property
     def dataset(self) -> str:
-        """Name of the set."""
+        """Dataset name."""
         return self.experiment.config.data.set
 
 
@@ -61,10 +61,10 @@ class PlanPart:
     """A grid with factors, alone or as a part of a composed one.
 
     Attributes:
-        grid: what is compared.
-        sets: usable or not, in the order asked for.
-        protocol: name.
-        cells: per combination and set its runs; two combinations, and two parts, may share runs.
+        grid: the grid.
+        sets: datasets, usable or not, in the order requested.
+        protocol: protocol name.
+        cells: runs by combination and dataset name; combinations and parts may share runs.
     """
 
     grid: Grid
@@ -78,16 +78,16 @@ class Plan:
     """All runs of a comparison.
 
     Attributes:
-        grid: what is compared.
+        grid: the grid.
         store: folder of runs and records.
-        parts: the grids with factors that it is made of.
-        sets: of all parts.
-        runs: each once, in the order in which they start: all combinations of a split before the
-            next split, so that what is there can be compared at any time; of a share of the
-            runs, these alone.
-        finished: the records that were read.
+        parts: the grids with factors.
+        sets: datasets of all parts.
+        runs: every run once, in the order of their start: all combinations of a split before the
+            next split, so that the finished ones can be compared at any time. With a share, only
+            its runs.
+        finished: the finished runs of the store.
         notes: sentences about what is left out or unequal.
-        budgeted: whether steps follow from time.
+        budgeted: whether the number of steps follows from a time budget.
     """
 
     grid: Grid
@@ -100,16 +100,16 @@ class Plan:
     budgeted: bool = False
 
     def in_state(self, state: State) -> list[PlannedRun]:
-        """The runs of one state."""
+        """Return the runs in a state."""
         return [run for run in self.runs if run.state is state]
 
 
 def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
-    """Resolve every combination and see where each of its runs stands.
+    """Resolve every combination of a grid and determine the state of its runs.
 
     Raises:
-        UserError: a key that does not exist, an unknown set or protocol, or no combination that
-            can be had.
+        UserError: a key that does not exist, an unknown dataset or protocol, or no usable
+            combination.
     """
     notes: list[str] = []
     parts, combined = [], []
@@ -124,7 +124,7 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
     sets = list({stored.name: stored for part in parts for stored in part.sets}.values())
     finished = Finished(store, [stored.name for stored in sets if not stored.problem])
     runs: dict[tuple[str, str, int, int], PlannedRun] = {}
-    for seed, split in _draws(grid, overrides):
+    for seed, split in _seeds_and_splits(grid, overrides):
         for part, combinations in zip(parts, combined, strict=True):
             if split not in (overrides.splits or part.grid.splits):
                 continue
@@ -137,7 +137,7 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
                         continue
                     run = runs.setdefault(
                         (found.config.hash, part.protocol, split, seed),
-                        _run(store, cell, found, stored, part.protocol, split, seed),
+                        _planned_run(store, cell, found, stored, part.protocol, split, seed),
                     )
                     part.cells.setdefault((cell, stored.name), []).append(run)
     if not runs:
@@ -157,8 +157,8 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
     return plan
 
 
-def _draws(grid: Grid, overrides: GridOverrides) -> list[tuple[int, int]]:
-    """Seeds and splits of all parts, in the order in which they are run."""
+def _seeds_and_splits(grid: Grid, overrides: GridOverrides) -> list[tuple[int, int]]:
+    """Return the (seed, split) pairs of all parts, in the order in which they are run."""
     draws = {
         (seed, split)
         for part in grid.simple
@@ -169,10 +169,10 @@ def _draws(grid: Grid, overrides: GridOverrides) -> list[tuple[int, int]]:
 
 
 def update_states(plan: Plan) -> None:
-    """See where every run stands, and how long the missing ones take."""
+    """Update state, record, failure and estimated duration of every run of a plan."""
     speeds = Speeds(plan.finished.runs)
     unusable = {stored.name for stored in plan.sets if stored.problem}
-    # Also those of other shares: reports are of all that is finished.
+    # Includes runs of other shares, since reports contain all finished runs.
     every = {id(run): run for part in plan.parts for runs in part.cells.values() for run in runs}
     for run in every.values():
         if run.dataset in unusable:
@@ -189,7 +189,7 @@ def update_states(plan: Plan) -> None:
         run.estimate_s = speeds.estimate(run.experiment.config, run.experiment.protocol)
 
 
-def _run(
+def _planned_run(
     store: Path,
     cell: Cell,
     found: Combination,
@@ -199,11 +199,11 @@ def _run(
     seed: int,
 ) -> PlannedRun:
     experiment = Experiment(found.config, stored.manifest_hash, protocol, split, seed)
-    more = f" --protocol {protocol}" if protocol != "v1" else ""
+    protocol_option = f" --protocol {protocol}" if protocol != "v1" else ""
     label = f"{cell.label} on {stored.name}, split {split}"
     return PlannedRun(
         label=label if seed == 0 else f"{label}, seed {seed}",
         experiment=experiment,
         folder=experiment.sweep_folder(store, cell.label),
-        command=f"{found.command} --split {split} --seed {seed}{more}",
+        command=f"{found.command} --split {split} --seed {seed}{protocol_option}",
     )

@@ -1,4 +1,4 @@
-"""What the process that runs are forked from imports: the libraries, and the parts of a grid."""
+"""Modules that the fork server imports: the libraries, and the parts of a grid's configs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -7,8 +7,8 @@ from cellbench import plugin_index
 from cellbench.config.schema import ResolvedConfig
 from cellbench.sweeps.fork_client import ForkServer, NoServerError
 
-# By name, since a sweep itself must not wait for torch. All that `cellbench run` imports on its
-# way to the record; none of them touches a GPU or starts a thread.
+# All that `cellbench run` imports; none of them uses a GPU or starts a thread. Names, since a sweep
+# itself must not import torch.
 LIBRARIES = (
     "torch",
     "torchvision",
@@ -28,11 +28,11 @@ LIBRARIES = (
 def start_server(
     configs: Iterable[ResolvedConfig], environment: Mapping[str, str]
 ) -> ForkServer | None:
-    """A process to fork the runs of some configs from; None where that cannot be.
+    """Start a server that forks the runs of some configs; None if runs cannot be forked here.
 
     Args:
-        configs: of the runs.
-        environment: what all their slots have in common.
+        configs: configs of the runs.
+        environment: variables that all their slots share.
     """
     with suppress(NoServerError):
         return ForkServer(modules_for(configs), environment=environment)
@@ -40,9 +40,9 @@ def start_server(
 
 
 def modules_for(configs: Iterable[ResolvedConfig]) -> list[str]:
-    """The modules that the runs of some configs import, each once, the libraries first.
+    """List the modules that the runs of some configs import, each once, the libraries first.
 
-    A part that no plugin registers is left out: its run will say so.
+    Parts that no plugin registers are skipped: their runs report the error.
     """
     found = dict.fromkeys(LIBRARIES)
     for config in configs:
@@ -55,7 +55,7 @@ def modules_for(configs: Iterable[ResolvedConfig]) -> list[str]:
 
 
 def _parts(config: ResolvedConfig) -> Iterator[tuple[str, str]]:
-    """Role and name of every part that a config names."""
+    """Yield role and name of every part that a config names."""
     yield from plugin_index.named_parts(config.model, "counter")
     yield "dataset", config.data.set.removesuffix("-sim")
     yield "simulator", config.data.set

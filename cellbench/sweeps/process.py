@@ -1,4 +1,4 @@
-"""One run in a process of its own, watched: how it ends, or that it hangs."""
+"""Supervise the process of a run: start it, detect hangs, and determine how it ended."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from cellbench.sweeps.tasks import Task
 
 _POLL_S = 0.5
 
-# Exit codes of a process that was asked to stop, by us or by somebody else.
+# Exit codes of a process that was asked to stop, by its supervisor or anyone else.
 _STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
@@ -46,14 +46,14 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What came of a task.
+    """Result of a task.
 
     Attributes:
         end: how its process ended.
-        seconds: it took.
-        reason: why, where it is not done; half a sentence.
-        record: file of the record where it is done.
-        files: name and bytes of the record's files where the store is out of the head's reach.
+        seconds: duration.
+        reason: half a sentence if it is not done.
+        record: file of the record if it is done.
+        files: content by name of the files to send to a head node that does not see the store.
         out_of_memory: whether it failed for lack of memory.
     """
 
@@ -67,7 +67,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """The process of a run, as `end_orphan` finds it again; see `claims.Holder`."""
+    """The process of a run, saved for `end_orphan`; see `claims.Holder` for the fields."""
 
     pid: int
     started: str
@@ -75,7 +75,7 @@ class _Child:
 
 
 class Stop:
-    """The wish to stop all tasks: after the step at hand, or at once."""
+    """Request to stop all tasks: after the current step, or at once."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -89,16 +89,16 @@ def supervise(
     show: Callable[[Progress], None] = lambda progress: None,
     server: ForkServer | None = None,
 ) -> Ending:
-    """Start a task's process and stay with it to its end.
+    """Run a task in a process and wait for its end.
 
     Args:
-        task: what to run.
-        stop: looked at all the time; the process then saves its step and ends.
-        show: takes the progress whenever it has changed.
-        server: forks the process; None starts a new interpreter, as does a server that is gone.
+        task: the task.
+        stop: polled; once it is set, the process saves its step and ends.
+        show: receives the progress whenever it has changed.
+        server: forks the process; if it is None or gone, a new interpreter is started.
 
     Returns:
-        How it ended; nothing of the task's own is raised.
+        The ending; errors of the task are part of it and are not raised.
     """
     began = time.monotonic()
     folder = Path(task.folder)
@@ -115,10 +115,10 @@ def supervise(
                 try:
                     end, reason = _watch(process, task, folder, stop, show)
                 finally:
-                    _end(process, grace_s=0.0)
+                    _terminate(process, grace_s=0.0)
                 if end is not End.LOST or _record(folder) is not None or stop.asked.is_set():
                     break
-                # It goes on from its checkpoint, or shows anew how it ends.
+                # Restart without the server, from the checkpoint, to learn how the run ends.
     except (OSError, UserError) as error:
         return Ending(End.FAILED, time.monotonic() - began, str(error).rstrip("."))
     seconds = time.monotonic() - began
@@ -134,7 +134,7 @@ def supervise(
 
 
 def _record(folder: Path) -> str | None:
-    """The record that a run reports to have written, if it is there."""
+    """Return the record file that a run reports, if it exists."""
     last = read_progress(folder / PROGRESS)
     if last is None or last.record is None or not Path(last.record).is_file():
         return None
@@ -142,24 +142,24 @@ def _record(folder: Path) -> str | None:
 
 
 def end_orphan(folder: Path) -> None:
-    """End a process that an earlier sweep left at this run; it is given time to save its step."""
+    """End the process that an earlier sweep left running, with time to save its step."""
     try:
-        left = read_fields(folder / "child.json", _Child)
+        child = read_fields(folder / "child.json", _Child)
     except (OSError, ValueError):
         return
-    pid = left.pid
+    pid = child.pid
 
-    def lives() -> bool:
-        here = left.place == host_id() and bool(left.started)
-        return here and process_start(pid) == left.started
+    def is_alive() -> bool:
+        local = child.place == host_id() and bool(child.started)
+        return local and process_start(pid) == child.started
 
     for number, grace_s in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, 5.0)):
-        if not lives():
+        if not is_alive():
             return
         with suppress(OSError):
             os.kill(pid, number)
         deadline = time.monotonic() + grace_s
-        while lives() and time.monotonic() < deadline:
+        while is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
@@ -187,25 +187,25 @@ def _watch(
     pulse = Pulse(process.pid, folder, timeout_s=task.stall_timeout_s)
     while True:
         if _ends_within(process, _POLL_S):
-            return _ended(process.wait(), pulse.log)
+            return _classify_exit(process.wait(), pulse.log)
         if stop.asked.is_set():
-            _end(process, grace_s=2 * GRACE_S, stop=stop)
-            if process.returncode == 0:  # it was done before it heard of it
+            _terminate(process, grace_s=2 * GRACE_S, stop=stop)
+            if process.returncode == 0:  # done before the request arrived
                 return End.DONE, ""
             return End.STOPPED, "it was stopped"
         news = pulse.look()
         if news is not None:
             show(news)
         if pulse.stalled():
-            _tell_where(process)
-            _end(process, grace_s=5.0, first=signal.SIGTERM)
+            _dump_stack(process)
+            _terminate(process, grace_s=5.0, first=signal.SIGTERM)
             at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
             silent = duration_text(task.stall_timeout_s)
             return End.HUNG, f"it showed no progress for {silent} at {at}"
 
 
 def _ends_within(process: RunProcess, seconds: float) -> bool:
-    """Whether a process ends in time; sleeps until then, where `wait` polls 20 times a second."""
+    """Whether a process ends within some seconds; sleeps, where `wait` polls 20 times a second."""
     if process.poll() is not None:
         return True
     try:
@@ -220,28 +220,28 @@ def _ends_within(process: RunProcess, seconds: float) -> bool:
         os.close(handle)
 
 
-def _ended(returncode: int, log: Path) -> tuple[End, str]:
+def _classify_exit(returncode: int, log: Path) -> tuple[End, str]:
     if returncode == 0:
         return End.DONE, ""
     if returncode == LOST:
         return End.LOST, "the process that had started it was killed"
     if returncode in _STOPPED:
         return End.STOPPED, "somebody stopped its process"
-    # An earlier start has its lines in the same file.
-    said = end_of(log).rpartition("\n--- ")[2]
-    return End.FAILED, reason_for(returncode, said)
+    # The log also has the lines of earlier starts.
+    output = end_of(log).rpartition("\n--- ")[2]
+    return End.FAILED, reason_for(returncode, output)
 
 
-def _end(
+def _terminate(
     process: RunProcess,
     *,
     grace_s: float,
     stop: Stop | None = None,
     first: signal.Signals = signal.SIGINT,
 ) -> None:
-    """End a process and whatever it started: asked first, killed after the time of grace."""
+    """End a process and its children: signal it, and kill the group after the grace period."""
     if process.poll() is None and grace_s:
-        with suppress(OSError, ValueError):  # some systems have no such signal
+        with suppress(OSError, ValueError):  # not every system has the signal
             process.send_signal(first)
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline and not (stop is not None and stop.at_once.is_set()):
@@ -260,8 +260,8 @@ def _end(
             process.stdin.close()
 
 
-def _tell_where(process: RunProcess) -> None:
-    """Have a hanging process write to its log where it is."""
+def _dump_stack(process: RunProcess) -> None:
+    """Have a hanging process write its stack to its log."""
     if hasattr(signal, "SIGUSR1"):
         with suppress(OSError):
             process.send_signal(signal.SIGUSR1)

@@ -1,9 +1,8 @@
-"""The same tasks on Ray: a Ray of this machine, or a cluster's.
+"""Executor of tasks on Ray, on this machine or a cluster.
 
 A node that sees the head's store (the same folder at the same path) works in it; any other works
-in a store of its own and sends the record back through Ray. Ray starts a task again whose worker
-or node is lost; on a shared folder, and on the same node, the run then goes on from its last
-checkpoint.
+in its own store and returns the record through Ray. Ray restarts a task whose worker or node is
+lost; on a shared folder, or on the same node, the run then resumes from its last checkpoint.
 """
 
 import os
@@ -25,19 +24,19 @@ from cellbench.sweeps.slots import cores
 from cellbench.sweeps.task_files import LOG
 from cellbench.sweeps.tasks import Task
 
-# Workers and nodes that a run may lose before it counts as failed.
+# Most losses of a worker or node per run; with one more the run counts as failed.
 LOSSES = 3
 
-# Without it Ray listens on the loopback address alone, on every system as on Windows: a Ray that
-# other machines may reach is started with `ray start` and named. Read when Ray is imported.
-_REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+# With 0 Ray listens only on the loopback address, on every system: a Ray that other machines may
+# reach is started with `ray start` and given by address. Read when Ray is imported.
+_CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
-# To start a Ray on this machine: its parts wait for each other for some seconds only.
-_TRIES = 3
+# Attempts to start a Ray on this machine, whose processes wait only seconds for each other.
+_ATTEMPTS = 3
 
 
 class RayExecutor(Executor):
-    """Tasks of a Ray, each with the cores and the share of a GPU that it is promised."""
+    """Executor that runs tasks on Ray, each with reserved cores and a share of a GPU."""
 
     def __init__(
         self,
@@ -49,22 +48,22 @@ class RayExecutor(Executor):
         runs_per_gpu: int = 1,
         on_gpu: bool = True,
     ) -> None:
-        """Connect.
+        """Connect to Ray, or start it.
 
         Args:
             store: the head's folder of runs and records.
-            address: of a cluster, or "auto"; None starts a Ray on this machine.
-            jobs: runs at once; by default as many as the resources allow.
-            cpus_per_run: cores that Ray reserves; by default 1, and on this machine an equal
-                share for each job.
-            runs_per_gpu: how many share a GPU.
-            on_gpu: whether to take GPUs where Ray has some.
+            address: address of a cluster, or "auto"; None starts a Ray on this machine.
+            jobs: concurrent runs; None for as many as the resources allow.
+            cpus_per_run: cores reserved for a run; None for 1, or with `jobs` on this machine an
+                equal share of its cores.
+            runs_per_gpu: number of runs that share a GPU.
+            on_gpu: whether to use the GPUs that Ray has.
 
         Raises:
-            UserError: Ray is not installed or out of reach, or no node has room for one run.
+            UserError: Ray is not installed or not reachable, or no node has room for one run.
         """
         if address is None:
-            os.environ.setdefault(_REACHABLE, "0")
+            os.environ.setdefault(_CLUSTER_VARIABLE, "0")
         self._ray = import_ray()
         with suppress(Exception):
             self._ray.shutdown()
@@ -76,8 +75,8 @@ class RayExecutor(Executor):
         self._jobs = jobs
         self._tasks: dict[Any, tuple[str, Task]] = {}
         self._news: dict[str, Progress] = {}
-        self._asked_at = 0.0
-        self._marker = _mark(store)
+        self._polled_at = 0.0
+        self._marker = _write_marker(store)
         self._board = self._ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self._work = self._ray.remote(work)
         if self._room() == 0:
@@ -88,33 +87,33 @@ class RayExecutor(Executor):
             )
 
     def free(self) -> int:
-        """What the nodes that are there now have room for."""
+        """Return the number of tasks that the living nodes have room for now."""
         room = self._room()
         return max(0, min(room, self._jobs or room) - len(self._tasks))
 
     def start(self, key: str, task: Task) -> str:
-        """Hand a task to Ray, which starts it again if its worker is lost."""
+        """Submit a task to Ray, which restarts it if its worker is lost."""
         remote = self._work.options(
             num_cpus=self._cpus, num_gpus=self._gpus, max_retries=LOSSES, name=task.label
         )
-        found = remote.remote(task, key, self._board, self._marker)
-        self._tasks[found] = (key, task)
+        reference = remote.remote(task, key, self._board, self._marker)
+        self._tasks[reference] = (key, task)
         return "Ray"
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """Endings as soon as they come; news of the others about once a second."""
+        """Return endings as soon as there are any, and new progress about once a second."""
         events = []
         if not self._tasks:
             time.sleep(timeout_s)
             return []
-        known = list(self._tasks)
-        ready, _ = self._ray.wait(known, num_returns=1, timeout=timeout_s)
+        running = list(self._tasks)
+        ready, _ = self._ray.wait(running, num_returns=1, timeout=timeout_s)
         if ready:
-            ready, _ = self._ray.wait(known, num_returns=len(known), timeout=0)
-        for found in ready:
-            key, task = self._tasks.pop(found)
+            ready, _ = self._ray.wait(running, num_returns=len(running), timeout=0)
+        for reference in ready:
+            key, task = self._tasks.pop(reference)
             self._news.pop(key, None)
-            events.append(Event(key, self._ending(found, task)))
+            events.append(Event(key, self._ending(reference, task)))
         return [*self._progress(), *events]
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -122,22 +121,22 @@ class RayExecutor(Executor):
         with suppress(Exception):
             self._ray.get(self._board.stop.remote(at_once), timeout=10)
         if at_once:
-            for found in self._tasks:
+            for reference in self._tasks:
                 with suppress(Exception):
-                    self._ray.cancel(found, force=True)
+                    self._ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Leave the Ray; one that was started here ends."""
+        """Disconnect; a Ray that was started here ends."""
         Path(self._marker[0]).unlink(missing_ok=True)
         with suppress(Exception):
             self._ray.shutdown()
 
     def _connect(self, address: str | None, *, most: int) -> None:
-        """Join a cluster, or start a Ray here, which a busy machine may need more than one try for.
+        """Connect to a cluster, or start Ray here, with more attempts in case the machine is busy.
 
         Args:
-            address: None for a Ray of this machine.
-            most: cores that it promises.
+            address: address of a cluster; None for a Ray of this machine.
+            most: number of cores that a Ray of this machine offers.
         """
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if address is None:
@@ -145,13 +144,13 @@ class RayExecutor(Executor):
             options |= {"address": "local", "num_cpus": most, "include_dashboard": False}
         else:
             options |= {"address": address}
-        tries = 1 if address else _TRIES
-        for attempt in range(1, tries + 1):
+        attempts = 1 if address else _ATTEMPTS
+        for attempt in range(1, attempts + 1):
             try:
                 self._ray.init(**options)
                 return
-            except Exception as error:  # Ray has many ways not to be there
-                if attempt < tries:
+            except Exception as error:  # Ray raises many types of errors
+                if attempt < attempts:
                     continue
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(
@@ -160,7 +159,7 @@ class RayExecutor(Executor):
                 ) from None
 
     def _room(self) -> int:
-        """Runs that fit on the living nodes at once."""
+        """Return the number of runs that fit on the living nodes at once."""
         room = 0
         for node in self._ray.nodes():
             if node["Alive"]:
@@ -172,42 +171,42 @@ class RayExecutor(Executor):
         return room
 
     def _progress(self) -> list[Event]:
-        if time.monotonic() - self._asked_at < NEWS_S:
+        if time.monotonic() - self._polled_at < NEWS_S:
             return []
-        self._asked_at = time.monotonic()
+        self._polled_at = time.monotonic()
         try:
             news: dict[str, Progress] = self._ray.get(self._board.read.remote(), timeout=5)
-        except Exception:  # the board comes back by itself, and news are no results
+        except Exception:  # Ray restarts the board, and progress may be lost
             return []
         running = {key for key, _ in self._tasks.values()}
         changed = {k: v for k, v in news.items() if k in running and self._news.get(k) != v}
         self._news |= changed
         return [Event(key, progress) for key, progress in changed.items()]
 
-    def _ending(self, found: Any, task: Task) -> Ending:
+    def _ending(self, reference: Any, task: Task) -> Ending:
         try:
-            ending: Ending = self._ray.get(found)
+            ending: Ending = self._ray.get(reference)
         except self._ray.exceptions.TaskCancelledError:
             return Ending(End.STOPPED, 0.0, "it was stopped")
         except Exception as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return Ending(End.FAILED, 0.0, f"Ray lost it {LOSSES + 1} times ({said[:200]})")
+            message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return Ending(End.FAILED, 0.0, f"Ray lost it {LOSSES + 1} times ({message[:200]})")
         try:
-            return _received(ending, task)
+            return _store_files(ending, task)
         except UserError as error:
             return replace(ending, end=End.FAILED, reason=str(error).rstrip("."))
 
 
-def _mark(store: Path) -> tuple[str, str]:
-    """A file by which a node detects whether it shares the head's store."""
+def _write_marker(store: Path) -> tuple[str, str]:
+    """Write a file by which nodes detect whether they share the store; return path and content."""
     token = secrets.token_hex(8)
     path = store / "runs" / "sweeps" / f".head-{token}"
     write_atomically(path, token.encode())
     return str(path), token
 
 
-def _received(ending: Ending, task: Task) -> Ending:
-    """Put what a node sent into the head's store; the record last, since it vouches for the rest.
+def _store_files(ending: Ending, task: Task) -> Ending:
+    """Write the files that a node sent to the head's store, the record last: it implies the others.
 
     Raises:
         UserError: the store cannot be written.

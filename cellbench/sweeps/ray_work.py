@@ -1,4 +1,4 @@
-"""The work of a Ray worker: one task, in the head's store where it is mounted, else in its own."""
+"""Run a task in a Ray worker, in the head's store if it is mounted, else in the node's own."""
 
 import hashlib
 import importlib
@@ -17,46 +17,46 @@ from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.task_files import LOG
 from cellbench.sweeps.tasks import Task
 
-# How often a worker tells its news, and hears whether it is to stop.
+# Interval at which a worker reports its progress and polls for a stop.
 NEWS_S = 1.0
 
 
 class Board:
-    """An actor that holds the latest news of every task, and the wish to stop."""
+    """Ray actor that holds the latest progress of every task and the request to stop."""
 
     def __init__(self) -> None:
         self._news: dict[str, Progress] = {}
         self._stop = (False, False)
 
     def put(self, key: str, progress: Progress) -> tuple[bool, bool]:
-        """Take in news; whether to stop, and whether at once."""
+        """Store the progress of a task; return whether to stop, and whether at once."""
         self._news[key] = progress
         return self._stop
 
     def read(self) -> dict[str, Progress]:
-        """All news."""
+        """Return the progress of all tasks by key."""
         return self._news
 
     def stop(self, at_once: bool) -> None:
-        """Have every task stop."""
+        """Request the stop of every task."""
         self._stop = (True, at_once)
 
 
 def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
-    """Do one task on the node where Ray put it; runs in a Ray worker.
+    """Run a task on this node; called in a Ray worker.
 
     Args:
-        task: of the head, with the head's folders.
-        key: under which the board knows it.
+        task: task with the head's folders.
+        key: its key on the board.
         board: handle of the `Board`.
-        marker: a file of the head's store and its content.
+        marker: path and content of a file in the head's store.
 
     Returns:
-        The ending; with the files of the record where the head cannot see them.
+        The ending; with the record's files if the head cannot see this node's store.
     """
     ray = import_ray()
-    shared = _sees(marker)
-    own = task if shared else _moved(task)
+    shared = _sees_head_store(marker)
+    local_task = task if shared else _in_node_store(task)
     stop = Stop()
     latest = Progress()
     endings: list[Ending] = []
@@ -65,33 +65,33 @@ def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
         nonlocal latest
         latest = progress
 
-    def look() -> None:
-        with suppress(Exception):  # without its board a run goes on
+    def exchange() -> None:
+        with suppress(Exception):  # without the board the run continues
             asked, at_once = ray.get(board.put.remote(key, latest), timeout=10)
             if asked:
                 stop.asked.set()
             if at_once:
                 stop.at_once.set()
 
-    look()
+    exchange()
     if stop.asked.is_set():
         return Ending(End.STOPPED, 0.0, "it was stopped")
     thread = threading.Thread(
-        target=lambda: endings.append(supervise(own, stop=stop, show=show)), daemon=True
+        target=lambda: endings.append(supervise(local_task, stop=stop, show=show)), daemon=True
     )
     thread.start()
     while thread.is_alive():
         thread.join(NEWS_S)
-        look()
+        exchange()
     ending = endings[0] if endings else Ending(End.FAILED, 0.0, "its supervisor failed")
-    return ending if shared else _packed(ending, own)
+    return ending if shared else _with_files(ending, local_task)
 
 
 def import_ray() -> Any:
-    """Ray, which is an extra.
+    """Import Ray, an optional dependency.
 
     Raises:
-        UserError: it is not installed.
+        UserError: Ray is not installed.
     """
     try:
         return importlib.import_module("ray")
@@ -101,23 +101,23 @@ def import_ray() -> Any:
         ) from None
 
 
-def _sees(marker: tuple[str, str]) -> bool:
+def _sees_head_store(marker: tuple[str, str]) -> bool:
     try:
         return Path(marker[0]).read_text() == marker[1]
     except OSError:
         return False
 
 
-def _moved(task: Task) -> Task:
-    """The task in a store of this node's own, the same for every start of it."""
+def _in_node_store(task: Task) -> Task:
+    """Move a task to a store of this node, the same one for every start of the task."""
     name = hashlib.sha256(task.store.encode()).hexdigest()[:10]
     store = paths.home() / "ray" / name
     folder = store / Path(task.folder).relative_to(task.store)
     return replace(task, store=str(store), folder=str(folder))
 
 
-def _packed(ending: Ending, task: Task) -> Ending:
-    """With the files that the head has to have: the record's, or the end of the log."""
+def _with_files(ending: Ending, task: Task) -> Ending:
+    """Add the files for the head to an ending: the record's, or the end of the log."""
     if ending.record is None:
         host = host_id().partition(" ")[0]
         log = end_of(Path(task.folder) / LOG).encode()

@@ -1,7 +1,7 @@
-"""Progress of a run for the program that started it: a small JSON file, and the parent's id.
+"""Progress file of a run, and its stop when the parent process ends.
 
-`cellbench run --report FILE` keeps the file up to date; `--with-parent` ends the run, with its
-step saved, when the parent has gone. Sweeps use both; any other scheduler may.
+`cellbench run --report FILE` keeps the JSON file up to date; `--with-parent` ends the run, with its
+step saved, when the parent has ended. Sweeps use both; any other scheduler may.
 """
 
 import json
@@ -16,26 +16,26 @@ from pathlib import Path
 
 from cellbench.files.reading import read_fields
 
-# No more than this often, so that a step of a few milliseconds is not slowed down by its report.
+# Shortest interval between writes, so that they do not slow down steps of a few milliseconds.
 EVERY_S = 0.5
 
-# Between the request to stop and the end by force: a step and a checkpoint fit well.
+# From the request to stop to the kill: longer than a step and a checkpoint take.
 GRACE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         phase: "starting", "training", "scoring" or "done".
-        step: steps done.
-        steps: steps to do; 0 before that is known.
-        loss: of the last step; None before the first.
-        validation_mae: of the last look; None before the first.
-        said: the last sentence.
-        record: file of the record, once it is done.
-        fresh: False if the record was there before.
+        step: number of finished steps.
+        steps: total number of steps; 0 while unknown.
+        loss: loss of the last step; None before the first.
+        validation_mae: MAE of the last validation; None before the first.
+        said: last message.
+        record: file of the record; None until the run is done.
+        fresh: False if the record existed before the run.
     """
 
     phase: str = "starting"
@@ -49,19 +49,19 @@ class Progress:
 
 
 class ProgressFile:
-    """Writes a run's progress, whole or not at all, and never fails the run."""
+    """Writer of a run's progress file: atomic, and write errors do not fail the run."""
 
     def __init__(self, path: Path) -> None:
-        """Remember where."""
+        """Set the path; nothing is written yet."""
         self.path = path
         self.progress = Progress()
         self.written_at = 0.0
 
     def update(self, *, now: bool = False, **changed: object) -> None:
-        """Take in what changed.
+        """Update the progress, and write it unless it was written less than `EVERY_S` ago.
 
         Args:
-            now: write it even if the last time was a moment ago.
+            now: write in any case.
             changed: attributes of `Progress`.
         """
         self.progress = Progress(**{**asdict(self.progress), **changed})
@@ -76,7 +76,7 @@ class ProgressFile:
 
 
 def read_progress(path: Path) -> Progress | None:
-    """What a run last wrote; None where there is nothing, or nothing whole."""
+    """Read the progress of a run; None if the file is missing or incomplete."""
     try:
         return read_fields(path, Progress)
     except (OSError, ValueError):
@@ -84,23 +84,23 @@ def read_progress(path: Path) -> Progress | None:
 
 
 def stop_with_parent() -> None:
-    """End this process as Ctrl-C does when its standard input closes or SIGTERM comes.
+    """Interrupt this process, like Ctrl-C, when its standard input closes or on SIGTERM.
 
-    A parent that holds the other end of the pipe needs not do anything for it: the system closes
-    the pipe however the parent ends. On SIGUSR1 the process writes where it is to the log, so
-    that a hang can be told apart from work.
+    A parent that holds the other end of the pipe need not do anything: the system closes the pipe
+    however the parent ends. On SIGUSR1 the process writes its stack to the log, which shows where
+    it hangs.
     """
-    # A background job of a shell starts with Ctrl-C ignored, and passes that on.
+    # Background jobs of a shell ignore Ctrl-C, and their children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     if hasattr(signal, "SIGUSR1"):
         import faulthandler
 
         faulthandler.register(signal.SIGUSR1, all_threads=True)
-    threading.Thread(target=_watch, daemon=True, name="parent").start()
+    threading.Thread(target=_interrupt_when_closed, daemon=True, name="parent").start()
 
 
-def _watch() -> None:
+def _interrupt_when_closed() -> None:
     with suppress(OSError, ValueError):
         while os.read(sys.stdin.fileno(), 4096):
             pass

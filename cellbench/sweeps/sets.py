@@ -1,4 +1,4 @@
-"""Which data sets a comparison can use."""
+"""Availability of the datasets of a comparison."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from cellbench.unknown_sets import unknown_set
 
 @dataclass(frozen=True, slots=True)
 class DatasetAvailability:
-    """A set of a comparison.
+    """A dataset of a comparison, and the reason why it cannot be used, if there is one.
 
     Attributes:
         name: as users type it.
-        manifest_hash: None where it is not on disk.
-        problem: why it cannot be used, a sentence with the command that mends it; empty if it
-            can. A simulated set can always be used: it is drawn.
+        manifest_hash: hash of the contents; None if it is not on disk.
+        problem: a sentence with the command that solves it; empty if the dataset can be used. A
+            simulated dataset that is not on disk can be used: it is generated.
     """
 
     name: str
@@ -30,15 +30,15 @@ class DatasetAvailability:
 def find_sets(
     names: Sequence[str], *, protocol: str, splits: Sequence[int]
 ) -> list[DatasetAvailability]:
-    """Look for sets on disk.
+    """Find datasets on disk and validate their splits.
 
     Args:
-        names: of sets or simulators; one that is repeated counts once.
-        protocol: that they are parted by.
-        splits: numbers.
+        names: names of datasets or simulators; repeated names count once.
+        protocol: protocol of the splits.
+        splits: split numbers.
 
     Raises:
-        UserError: an unknown set, protocol or split.
+        UserError: an unknown dataset or protocol.
     """
     find_protocol(protocol)
     known = known_sets()
@@ -46,10 +46,10 @@ def find_sets(
         if name.casefold() not in known:
             raise UserError(unknown_set(name, known))
     each = dict.fromkeys(name.casefold() for name in names)
-    return [_find(name, protocol, splits) for name in each]
+    return [_availability(name, protocol, splits) for name in each]
 
 
-def _find(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailability:
+def _availability(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailability:
     if not is_on_disk(name):
         if name in SIMULATORS:
             return DatasetAvailability(name)
@@ -67,7 +67,7 @@ def _find(name: str, protocol: str, splits: Sequence[int]) -> DatasetAvailabilit
 
 
 def draw_sets(sets: Sequence[DatasetAvailability], say: Callable[[str], None]) -> bool:
-    """Draw the simulated sets that are not on disk, once, before many runs would want to.
+    """Generate the simulated datasets that are not on disk, once for all runs.
 
     Returns:
         Whether there were any.

@@ -1,4 +1,4 @@
-"""The sweep: claims, starts, watches and counts runs until none is missing."""
+"""Run loop of a sweep: claim, start and monitor runs until none is missing."""
 
 import time
 from collections import deque
@@ -16,48 +16,48 @@ from cellbench.sweeps.process import End, Ending
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.tasks import Task
 
-# How often the runs of other sweeps are looked at.
+# Interval between checks of the runs that other sweeps hold.
 OTHERS_S = 5.0
 
-# A hang is started once more: it is seldom the method's own, and it goes on where it was.
-_HANGS = 2
+# A hung run is restarted once: the method is seldom the cause, and it resumes where it stopped.
+_MAX_HANGS = 2
 
 TaskFor = Callable[[PlannedRun], Task]
 
 
 class View:
-    """Where a sweep shows its progress; here nowhere."""
+    """Callbacks for the progress of a sweep; this base class ignores them."""
 
     def __enter__(self) -> Self:
-        """Before the first run starts."""
+        """Begin the display, before the first run starts."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """After the last run has ended."""
+        """End the display, after the last run has ended."""
 
     def unusable(self, problem: str) -> None:
-        """A file of the store is no usable record; a sentence."""
+        """Report a file of the store that is not a usable record."""
 
     def planned(self, plan: Plan, jobs: int, shares: Sequence[Share]) -> None:
-        """The plan is made: runs at once, and how GPUs are shared."""
+        """Show the plan, the number of concurrent runs and the runs per GPU."""
 
     def complete(self, plan: Plan) -> None:
-        """Nothing of the plan is missing."""
+        """Report that no run of the plan is missing."""
 
     def say(self, text: str) -> None:
-        """A sentence."""
+        """Show a sentence."""
 
     def started(self, run: PlannedRun, place: str) -> None:
-        """A run has a process."""
+        """Report that a run has started."""
 
     def moved(self, run: PlannedRun, progress: Progress) -> None:
-        """A run is further than before."""
+        """Show new progress of a run."""
 
     def ended(self, run: PlannedRun, seconds: float) -> None:
-        """Move a run to done or failed by its state, or back to the missing ones."""
+        """Report that a run has ended; its state is done, failed or missing."""
 
     def tick(self) -> None:
-        """Some time has passed."""
+        """Refresh the display; called in every pass of the run loop."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class _Active:
 
 
 class Sweep:
-    """One call of `cellbench compare`."""
+    """Run loop for the missing runs of a plan: one call of `cellbench compare`."""
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ class Sweep:
         """Set the sweep up.
 
         Args:
-            plan: what is wanted; the states of its runs are kept up to date.
-            executor: where tasks run.
-            task_for: makes the task of a run.
-            view: is told.
+            plan: the plan; the states of its runs are updated.
+            executor: runs the tasks.
+            task_for: creates the task of a run.
+            view: receives progress.
             retry_failed: start failed runs again.
-            wait_for_others: stay until the runs that other sweeps hold have ended, and take over
+            wait_for_others: wait until the runs that other sweeps hold have ended, and take over
                 those whose sweep dies.
         """
         self.plan = plan
@@ -101,15 +101,16 @@ class Sweep:
         self._waiting = deque(run for run in plan.runs if run.state in wanted)
         self._others = plan.in_state(State.ELSEWHERE)
         self._active: dict[str, _Active] = {}
-        self._again: deque[str] = deque()  # of the active ones, those without a process
-        self._looked_at = time.monotonic()
+        self._restarts: deque[str] = deque()  # keys of active runs that wait for a restart
+        self._others_checked_at = time.monotonic()
 
     def run(self) -> None:
-        """Run what is missing.
+        """Run the missing runs.
 
         Raises:
-            KeyboardInterrupt: the user asked to stop; every started run has saved its step.
-            UserError: a folder cannot be written; the same is true then.
+            KeyboardInterrupt: the user asked to stop. Started runs are stopped first and given
+                time to save a checkpoint.
+            UserError: a folder cannot be written; started runs are stopped the same way.
         """
         with Heartbeat() as beat:
             try:
@@ -120,10 +121,10 @@ class Sweep:
                 raise
 
     def _step(self, beat: Heartbeat) -> bool:
-        """Start what can start, take in what has happened; False when nothing is left."""
-        while (self._again or self._waiting) and self.executor.free():
-            if self._again:
-                self._start_again(self._again.popleft())
+        """Start runs and handle events; return False when nothing is left."""
+        while (self._restarts or self._waiting) and self.executor.free():
+            if self._restarts:
+                self._start_again(self._restarts.popleft())
             else:
                 self._start(self._waiting.popleft(), beat)
         if not self._active and not self._waiting and not (self._others and self.wait_for_others):
@@ -132,9 +133,9 @@ class Sweep:
             if isinstance(event.news, Progress):
                 self.view.moved(self._active[event.key].run, event.news)
             else:
-                self._take(event.key, event.news, beat)
-        if self._others and time.monotonic() - self._looked_at > OTHERS_S:
-            self._look_at_others()
+                self._handle_ending(event.key, event.news, beat)
+        if self._others and time.monotonic() - self._others_checked_at > OTHERS_S:
+            self._check_others()
         self.view.tick()
         return True
 
@@ -145,7 +146,7 @@ class Sweep:
             self._others.append(run)
             return
         beat.hold(claim)
-        if self._settled(run):
+        if self._ended_elsewhere(run):
             beat.drop(claim)
             return
         forget_failure(run.folder)
@@ -158,8 +159,8 @@ class Sweep:
         active = self._active[key]
         self.view.started(active.run, self.executor.start(key, active.task))
 
-    def _settled(self, run: PlannedRun) -> bool:
-        """Whether another sweep has finished a run, or failed at it, since the plan was made."""
+    def _ended_elsewhere(self, run: PlannedRun) -> bool:
+        """Whether a run was finished, or failed, in another sweep since the plan was made."""
         run.record = self.plan.finished.update(run.dataset, run.experiment.key)
         if run.record is not None:
             run.state = State.DONE
@@ -170,12 +171,12 @@ class Sweep:
             return True
         return False
 
-    def _take(self, key: str, ending: Ending, beat: Heartbeat) -> None:
+    def _handle_ending(self, key: str, ending: Ending, beat: Heartbeat) -> None:
         active = self._active[key]
         run = active.run
         if ending.end is End.HUNG:
             active.hangs += 1
-            if active.hangs < _HANGS:
+            if active.hangs < _MAX_HANGS:
                 self.view.say(f"{run.label}: {ending.reason}; it is started once more.")
                 self._start_again(key)
                 return
@@ -183,7 +184,7 @@ class Sweep:
             change = self.executor.after_out_of_memory(key)
             if change is not None:
                 self.view.say(f"{run.label} ran out of memory: {change}, and it starts again.")
-                self._again.append(key)
+                self._restarts.append(key)
                 return
         del self._active[key]
         if ending.end is End.DONE and ending.record is not None:
@@ -208,22 +209,22 @@ class Sweep:
         beat.drop(active.claim)
         self.view.ended(run, ending.seconds)
 
-    def _look_at_others(self) -> None:
-        """Runs that other sweeps hold: done, failed, or free again."""
-        self._looked_at = time.monotonic()
+    def _check_others(self) -> None:
+        """Update the runs that other sweeps held: done, failed, or waiting again."""
+        self._others_checked_at = time.monotonic()
         others, self._others = self._others, []
         for run in others:
-            if self._settled(run):
+            if self._ended_elsewhere(run):
                 self.view.ended(run, 0.0)
             else:
-                # The claim decides; a run that is still held comes back to the others.
+                # If it is still held, its claim fails and it returns to the others.
                 self._waiting.append(run)
 
     def _stop(self, beat: Heartbeat) -> None:
-        """Have every run save its step; a second Ctrl-C ends them at once."""
+        """Stop every run after it has saved a checkpoint; a second Ctrl-C ends them at once."""
         self.executor.stop()
-        while self._again:
-            beat.drop(self._active.pop(self._again.popleft()).claim)
+        while self._restarts:
+            beat.drop(self._active.pop(self._restarts.popleft()).claim)
         try:
             self._drain(beat)
         except KeyboardInterrupt:
@@ -245,6 +246,6 @@ class Sweep:
 
 
 def remove_stale_claims(plan: Plan) -> None:
-    """Remove the claims on finished runs of a sweep that was killed before it released them."""
+    """Remove claims on finished runs, left by a sweep that was killed before it released them."""
     for run in plan.in_state(State.DONE):
         remove_stale(run.folder)

@@ -1,7 +1,7 @@
-"""What the folder of a task of a sweep holds, beside its claim and its failure."""
+"""File names in the folder of a sweep task, besides its claim and its failure."""
 
 CONFIG = "config.py"
 LOG = "log.txt"
-"""Of the process that trains, and of its errors."""
+"""Standard output and error of the training process."""
 
 PROGRESS = "progress.json"

@@ -1,4 +1,4 @@
-"""What the process of one run is given; small, complete, and the same on any machine."""
+"""Task of a sweep: the self-contained description of one run, the same on any machine."""
 
 import dataclasses
 import pprint
@@ -20,19 +20,19 @@ class Task:
     """One run, ready to be started here or on another machine.
 
     Attributes:
-        label: for people.
-        dataset: name of the set.
-        config: text of a config file that resolves to the run's config, all bases taken in.
-        protocol: name.
-        split: number.
-        seed: number.
-        device: as `cellbench run` takes it.
+        label: name for display.
+        dataset: dataset name.
+        config: text of a config file that resolves to the run's config, without bases.
+        protocol: protocol name.
+        split: split number.
+        seed: seed.
+        device: as for `cellbench run --device`.
         store: folder of runs and records.
-        folder: of the run's log, progress and failure.
-        stall_timeout_s: a run that shows no progress for so long hangs.
-        epochs: passes, where the command line asks for others than the config's own.
-        environment: variables that are set for its process.
-        program: what is started; `python -m cellbench run` where it is empty.
+        folder: folder of the run's log, progress and failure.
+        stall_timeout_s: seconds without progress after which the run counts as hung.
+        epochs: number of epochs if the command line replaces the config's.
+        environment: variables to set for its process.
+        program: program to start; empty for `python -m cellbench run`.
     """
 
     label: str
@@ -50,11 +50,11 @@ class Task:
     program: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        """The command line of the process; its config file has to be written first."""
+        """Return the command line of the process; its config file has to be written first."""
         return [*(self.program or (sys.executable, "-m", "cellbench", "run")), *self.options()]
 
     def options(self) -> list[str]:
-        """The command line without the program."""
+        """Return the command line without the program."""
         folder = Path(self.folder)
         return [
             str(folder / CONFIG),
@@ -71,17 +71,17 @@ class Task:
 
 
 def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: float) -> Task:
-    """The task of a planned run.
+    """Create the task of a planned run.
 
     Args:
-        run: of a plan.
+        run: run of a plan.
         store: folder of runs and records.
-        device: as `cellbench run` takes it.
-        stall_timeout_s: a run that shows no progress for so long hangs.
+        device: as for `cellbench run --device`.
+        stall_timeout_s: seconds without progress after which the run counts as hung.
     """
     config, epochs = run.experiment.config, None
     if config.whole_epochs is not None and trained_by_steps(config):
-        # As the user gave it, so that the record has the whole schedule beside what was asked for.
+        # Full schedule in the config, `--epochs` beside it: the record then has both.
         whole, epochs = replace(config.data, epochs=config.whole_epochs), config.data.epochs
         config = replace(config, data=whole, whole_epochs=None)
     return Task(
@@ -100,8 +100,8 @@ def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: flo
 
 
 def config_text(config: ResolvedConfig) -> str:
-    """A config file of literals alone that resolves to the same config, tuples and all."""
-    # The keys are those that are recorded, the values as they are: JSON knows no tuples.
+    """Write a config as a file of literals that resolves to the same config, tuples included."""
+    # Recorded keys, but values from the dataclass: those of `plain` have lists for tuples.
     plain, values = config.plain(), dataclasses.asdict(config)
     kept = {
         key: {name: value[name] for name in plain[key]} if isinstance(value, dict) else value

@@ -208,7 +208,7 @@ def test_a_start_that_waited_for_one_that_failed_asks_no_more(own_server, tmp_pa
         time.sleep(0.5)
         raise NoServerError("the server does not answer")
 
-    monkeypatch.setattr(own_server, "_ask", never_answered)
+    monkeypatch.setattr(own_server, "_request_fork", never_answered)
     monkeypatch.setattr(own_server, "_wait_until_ready", lambda cancelled: None)
     said = []
 

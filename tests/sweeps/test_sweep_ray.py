@@ -58,13 +58,13 @@ def test_a_node_without_the_heads_store_sends_its_record_back(fake, tiny_home, m
     assert ending.end is End.DONE
     assert fake.records() == []
     assert Path(ending.record).is_relative_to(tiny_home / "ray")
-    received = ray_executor._received(ending, asked)
+    received = ray_executor._store_files(ending, asked)
     assert [Path(received.record)] == fake.records()
     assert is_intact(read_record(fake.records()[0]))
 
 
 def test_a_node_with_the_heads_store_works_in_it(fake, monkeypatch, no_ray):
-    marker = ray_executor._mark(fake.store)
+    marker = ray_executor._write_marker(fake.store)
     ending = work(task(fake, monkeypatch), "key", board(), marker)
     assert [Path(ending.record)] == fake.records()
     assert ending.files == {}
@@ -73,7 +73,7 @@ def test_a_node_with_the_heads_store_works_in_it(fake, monkeypatch, no_ray):
 def test_a_failed_run_of_another_node_brings_its_log(fake, monkeypatch, no_ray):
     fake.order(**{"r0.1_0": "crash"})
     asked = task(fake, monkeypatch)
-    ending = ray_executor._received(work(asked, "key", board(), ("nowhere", "token")), asked)
+    ending = ray_executor._store_files(work(asked, "key", board(), ("nowhere", "token")), asked)
     assert ending.end is End.FAILED
     assert "The loss is nan at step 4" in ending.reason
     assert "The loss is nan" in (Path(asked.folder) / "log.txt").read_text()
