@@ -1,1 +1,1 @@
-"""Tables and pictures of a comparison, for reading; no torch."""
+"""Reports of comparisons: tables, figures and a static site; nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""What a comparison leaves to read: the paper's tables, effects, tests and pictures."""
+"""Report of a grid: the paper's tables, effects, paired tests and figures."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ NO_PICTURES = (
     "the same command again."
 )
 
-# Pairs that are listed one by one; of more only those that differ beyond chance.
+# Most pairs that are all listed; of more, only those with a significant difference.
 _MOST_PAIRS = 15
 
 
@@ -41,34 +41,34 @@ def write_report(
     images: Mapping[str, Sequence[str]] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
-    """Write the tables and pictures of a grid.
+    """Write the tables and figures of a grid.
 
-    Files that were made from the same records by the same code are left as they are.
+    Files that were made from the same records by the same code are not written again.
 
     Args:
-        folder: made if it is not there.
-        grid_name: of the grid file; names the files.
+        folder: output folder; created if it does not exist.
+        grid_name: stem of the grid file, used in the file names.
         layout: "table2" to "table5" for the paper's tables, None for a factorial grid.
-        runs: finished ones, of any sets; each set and protocol has its own part of the page, and
-            simulated sets say that they are.
-        images: by set the ids of the images of the panel; chosen if a set is not in it.
-        say: takes the sentence that pictures could not be drawn.
+        runs: finished runs on any datasets; each dataset and protocol has its own section of the
+            page, and simulated ones are marked.
+        images: image ids of the panel by dataset; chosen automatically for other datasets.
+        say: called with a sentence if figures could not be drawn.
 
     Returns:
         The files, the Markdown page first, then the same table as CSV and LaTeX; empty without
         runs.
 
     Raises:
-        UserError: the folder cannot be written, or a record is gone.
+        UserError: the folder cannot be written, or a record is missing.
     """
     if not runs:
         return []
-    key = _key(grid_name, layout, runs, images)
-    kept = _kept(folder, key)
+    key = _content_key(grid_name, layout, runs, images)
+    kept = _unchanged_files(folder, key)
     if kept is not None:
         return kept
     sets = measured_sets(runs)
-    # Methods have no first level that the others change: what tells them apart are the pairs.
+    # Methods have no reference level, so they are compared in pairs only.
     effects = [[] if layout == "table2" else grid_effects(part.cells, part.errors) for part in sets]
     pairs = [compare_pairs(part.errors) for part in sets]
     if layout is None:
@@ -86,8 +86,8 @@ def write_report(
         _write(folder / f"{grid_name}.md", page),
         _write(folder / f"{grid_name}.csv", main.csv()),
         _write(folder / f"{grid_name}.tex", main.latex(caption=caption)),
-        _write(folder / "effects.csv", _stacked(_effect_sheets(sets, effects))),
-        _write(folder / "pairs.csv", _stacked(_pair_sheets(sets, pairs))),
+        _write(folder / "effects.csv", _concatenated_csv(_effect_sheets(sets, effects))),
+        _write(folder / "pairs.csv", _concatenated_csv(_pair_sheets(sets, pairs))),
         *(pictures or []),
     ]
     if pictures is not None:
@@ -116,8 +116,8 @@ def _page(
             "",
         ]
     lines += [*main.markdown(), ""]
-    for part, own_effects, own_pairs in zip(sets, effects, pairs, strict=True):
-        lines += _set_lines(part, own_effects, own_pairs)
+    for part, part_effects, part_pairs in zip(sets, effects, pairs, strict=True):
+        lines += _set_lines(part, part_effects, part_pairs)
     if pictures is None:
         lines += [markdown(NO_PICTURES), ""]
     elif pictures:
@@ -175,11 +175,11 @@ def _pair_lines(part: GridResults, pairs: Sequence[Comparison]) -> list[str]:
             f"{'; '.join(reasons)}. The intervals of the differences are in pairs.csv.",
             "",
         ]
-    surely = [pair for pair in pairs if pair.p_holm is not None and pair.p_holm <= 0.05]
-    shown = list(pairs) if len(pairs) <= _MOST_PAIRS else surely
+    significant = [pair for pair in pairs if pair.p_holm is not None and pair.p_holm <= 0.05]
+    shown = list(pairs) if len(pairs) <= _MOST_PAIRS else significant
     lines = [
         f"Paired Wilcoxon tests of the {part.errors.word}s' errors, Holm's correction "
-        f"over {len(pairs) - len(untested)} pairs: {len(surely)} differ at the 5 % level."
+        f"over {len(pairs) - len(untested)} pairs: {len(significant)} differ at the 5 % level."
         + (f" {len(untested)} could not be tested." if untested else ""),
         "",
     ]
@@ -189,18 +189,20 @@ def _pair_lines(part: GridResults, pairs: Sequence[Comparison]) -> list[str]:
 
 
 def _effect_sheets(sets: Sequence[GridResults], effects: Sequence[Sequence[Effect]]) -> list[Sheet]:
-    return [effects_sheet(own, dataset=p.title) for p, own in zip(sets, effects, strict=True)]
+    return [
+        effects_sheet(found, dataset=part.title) for part, found in zip(sets, effects, strict=True)
+    ]
 
 
 def _pair_sheets(sets: Sequence[GridResults], pairs: Sequence[Sequence[Comparison]]) -> list[Sheet]:
     return [
-        comparisons_sheet(own, part.labels(), dataset=part.title)
-        for part, own in zip(sets, pairs, strict=True)
+        comparisons_sheet(found, part.labels(), dataset=part.title)
+        for part, found in zip(sets, pairs, strict=True)
     ]
 
 
-def _stacked(sheets: Sequence[Sheet]) -> str:
-    """Sheets of the same columns as one CSV."""
+def _concatenated_csv(sheets: Sequence[Sheet]) -> str:
+    """Concatenate sheets with the same columns into one CSV."""
     rows = tuple(row for sheet in sheets for row in sheet.rows)
     return Sheet(sheets[0].heads, rows, sheets[0].left).csv()
 
@@ -211,7 +213,7 @@ def _pictures(
     effects: Sequence[Sequence[Effect]],
     images: Mapping[str, Sequence[str]] | None,
 ) -> list[Path] | None:
-    """All pictures; None where matplotlib is not installed."""
+    """Draw all figures and return their files; None if matplotlib is not installed."""
     try:
         from cellbench.reports import plots
     except ModuleNotFoundError as error:
@@ -221,10 +223,10 @@ def _pictures(
     from cellbench.reports.panels import areas, f1_curves, panel_rows, stored_set
 
     files: list[Path] = []
-    for part, own in zip(sets, effects, strict=True):
+    for part, part_effects in zip(sets, effects, strict=True):
         stored = stored_set(part)
         stem = plots.stem_of(part)
-        files += plots.draw_effects(folder, own, title=part.title, stem=f"effects-{stem}")
+        files += plots.draw_effects(folder, part_effects, title=part.title, stem=f"effects-{stem}")
         files += plots.draw_counts(folder, part)
         files += plots.draw_agreement(folder, part)
         files += plots.draw_density(folder, part, None if stored is None else areas(stored))
@@ -236,13 +238,13 @@ def _pictures(
     return files
 
 
-def _key(
+def _content_key(
     grid_name: str,
     layout: str | None,
     runs: Sequence[GridRun],
     images: Mapping[str, Sequence[str]] | None,
 ) -> str:
-    """Of all that decides what is written: records, code, and the sets that are on disk."""
+    """Hash what determines the report: records, code, and which datasets are on disk."""
     from cellbench.data.stored_set import is_on_disk
 
     code = sorted(
@@ -257,7 +259,7 @@ def _key(
     return hashlib.sha256(repr(known).encode()).hexdigest()
 
 
-def _kept(folder: Path, key: str) -> list[Path] | None:
+def _unchanged_files(folder: Path, key: str) -> list[Path] | None:
     try:
         document = read_json(folder / "made-from.json")
         files = [folder / Path(str(name)).name for name in document["files"]]

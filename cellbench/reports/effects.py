@@ -1,4 +1,4 @@
-"""What each part of a factorial design adds: main effects and interactions, with intervals."""
+"""Main effects and interactions of a factorial design, with confidence intervals."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Levels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One factor, moved from its first level to another one."""
+    """A change of one factor from its first level, the reference, to another."""
 
     factor: str
     level: str
@@ -30,18 +30,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How much changes alter the error; below zero is better.
+    """Effect of changes on the mean absolute error; below zero is better.
 
     Attributes:
-        changes: one for a main effect or a cell's; two or three for an interaction: how much the
-            effect of the one differs with the other.
-        within: the levels of the other factors for the effect in one cell; empty for one that is
-            averaged over them.
-        cells: over how many combinations of the other factors it is averaged.
-        images: that all these combinations scored.
-        estimate: in cells an image; None without images.
-        low: lower end of its interval; None with fewer than six independent images.
-        high: its upper end.
+        changes: one for a main effect or an effect in one cell; two or three for an interaction,
+            which is the change of one factor's effect when the others change.
+        within: levels of the other factors for an effect in one cell; empty if it is averaged over
+            them.
+        cells: number of combinations of the other factors that are averaged.
+        images: number of images that all these combinations scored.
+        estimate: estimate in cells per image; None without images.
+        low: lower end of the interval; None with fewer than six independent images.
+        high: upper end of the interval.
     """
 
     changes: tuple[Change, ...]
@@ -55,7 +55,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class _Contrast:
-    """Weights of the cells whose weighted errors are an effect."""
+    """Weights of cells; the weighted sum of their errors is an effect."""
 
     changes: tuple[Change, ...]
     within: Levels
@@ -64,7 +64,7 @@ class _Contrast:
 
 
 def factor_levels(cells: Sequence[Levels]) -> dict[str, list[str]]:
-    """The factors with their levels, both in the order in which they come."""
+    """List the levels of every factor, in order of first occurrence."""
     found: dict[str, list[str]] = {}
     for cell in cells:
         for factor, label in cell:
@@ -82,22 +82,22 @@ def grid_effects(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> list[Effect]:
-    """The effects of a grid's factors on the mean absolute error.
+    """Estimate the effects of a grid's factors on the mean absolute error.
 
     A factor's effect is the error with a level minus that with its first level, image by image,
     averaged over those combinations of the other factors that have both; an interaction is the
-    difference of such differences. Images are then resampled for all cells together.
+    difference of such differences. The bootstrap resamples images for all cells together.
 
     Args:
         cells: levels of every row of `errors`; combinations may be missing.
-        errors: of the cells, on one set.
-        order: most factors in an interaction.
-        resamples: of the bootstrap.
-        level: of the intervals.
+        errors: errors of the cells on one dataset.
+        order: largest number of factors in an interaction.
+        resamples: number of bootstrap resamples.
+        level: confidence level of the intervals.
 
     Returns:
-        Main effects, then the effects in every single cell (where there is more than one), then
-        interactions by their order; what no complete combination shows is left out.
+        Main effects, then the effects in every single cell (if there is more than one), then
+        interactions by their order. Effects without a complete combination are left out.
     """
     contrasts = list(_contrasts(cells, order))
     if not contrasts:
@@ -122,7 +122,7 @@ def grid_effects(
 
 def _contrasts(cells: Sequence[Levels], order: int) -> Iterator[_Contrast]:
     factors = factor_levels(cells)
-    place = {frozenset(cell): index for index, cell in enumerate(cells)}
+    index_of = {frozenset(cell): index for index, cell in enumerate(cells)}
     varied = [factor for factor, labels in factors.items() if len(labels) > 1]
     for size in range(1, min(order, len(varied)) + 1):
         single = []
@@ -132,7 +132,7 @@ def _contrasts(cells: Sequence[Levels], order: int) -> Iterator[_Contrast]:
                     Change(factor, label, factors[factor][0])
                     for factor, label in zip(chosen, labels, strict=True)
                 )
-                found = _simple(changes, factors, place)
+                found = _cell_contrasts(changes, factors, index_of)
                 if not found:
                     continue
                 yield _average(found)
@@ -141,12 +141,12 @@ def _contrasts(cells: Sequence[Levels], order: int) -> Iterator[_Contrast]:
         yield from single
 
 
-def _simple(
+def _cell_contrasts(
     changes: tuple[Change, ...],
     factors: Mapping[str, list[str]],
-    place: Mapping[frozenset[tuple[str, str]], int],
+    index_of: Mapping[frozenset[tuple[str, str]], int],
 ) -> list[_Contrast]:
-    """The effect in every combination of the other factors that has all its corners."""
+    """List the contrast in every combination of the other factors whose cells all exist."""
     changed = {change.factor for change in changes}
     others = [(factor, labels) for factor, labels in factors.items() if factor not in changed]
     found = []
@@ -158,7 +158,7 @@ def _simple(
                 (change.factor, change.level if on else change.reference)
                 for change, on in zip(changes, moved, strict=True)
             }
-            index = place.get(frozenset(corner | set(within)))
+            index = index_of.get(frozenset(corner | set(within)))
             if index is None:
                 break
             weights[index] = (-1.0) ** moved.count(False)
@@ -176,7 +176,7 @@ def _average(contrasts: Sequence[_Contrast]) -> _Contrast:
 
 
 def _row(contrast: _Contrast, absolute: Floats) -> Floats:
-    """(N,) weighted errors, NaN where a cell has no score of the image."""
+    """Return (N,) weighted errors; NaN where a cell has no score of the image."""
     total = np.zeros(absolute.shape[1])
     for index, weight in contrast.weights.items():
         total += weight * absolute[index]

@@ -1,4 +1,4 @@
-"""F1 over the match radius, averaged over runs."""
+"""F1 by match radius, averaged over runs."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from cellbench.records.model import Record
 
 
 def mean_f1_curve(records: Sequence[Record]) -> list[tuple[float, float]]:
-    """The mean F1 of some records by radius in px; empty where one of them has no points."""
+    """Average F1 over records, by radius in px; empty if one of them has no points."""
     lists = [record.metrics.f1_by_radius for record in records]
     if not all(lists):
         return []

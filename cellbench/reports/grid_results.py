@@ -1,4 +1,4 @@
-"""What a grid has measured on one set: its cells, their runs, and their average errors."""
+"""Results of a grid on one dataset: its cells, their runs, and their average errors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from cellbench.records.summaries import Run
 
 Levels = tuple[tuple[str, str], ...]
 
-# The order in which the literature lists the sets; others follow by name.
+# Order of the datasets in the literature; others follow by name.
 _ORDER = ("adi", "mbm", "vgg", "nuclei", "dcc")
 
 
@@ -21,7 +21,7 @@ class GridRun:
 
     Attributes:
         levels: (factor, label) in the order of the grid.
-        run: what its record says.
+        run: summary of its record.
     """
 
     levels: Levels
@@ -30,15 +30,15 @@ class GridRun:
 
 @dataclass(frozen=True)
 class GridResults:
-    """The cells of a grid on one set under one protocol, on the splits that all of them have.
+    """Results of a grid on one dataset under one protocol, on the splits that its cells share.
 
     Attributes:
-        dataset: name of the set.
-        protocol: name.
-        simulated: whether its images are.
-        cells: the levels of each.
-        runs: of each cell, those of the compared splits.
-        left_out: one sentence for every run or cell that is not compared.
+        dataset: dataset name.
+        protocol: protocol name.
+        simulated: whether the images are simulated.
+        cells: levels of each cell.
+        runs: runs of each cell on the compared splits.
+        left_out: one sentence for every cell or split that is not compared.
     """
 
     dataset: str
@@ -50,63 +50,65 @@ class GridResults:
 
     @cached_property
     def errors(self) -> ImageErrors:
-        """Of the cells, in their order."""
+        """Average errors of the cells, in their order."""
         return image_errors(self.runs)
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Of the cells, in their order, each with its intervals and departures."""
+        """Leaderboard rows of the cells, in their order, with intervals and notes."""
         return experiment_rows(self.runs)
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Dataset name, and the protocol unless it is v1, for display."""
         shown = self.dataset.upper() if self.dataset in _ORDER else self.dataset
         return shown if self.protocol == "v1" else f"{shown}, protocol {self.protocol}"
 
     def labels(self) -> list[str]:
-        """Of the cells."""
+        """Return the labels of the cells."""
         return [label_of(cell) for cell in self.cells]
 
 
 def label_of(levels: Levels) -> str:
-    """The labels of a cell, for people."""
+    """Join the labels of a cell, for display."""
     return " / ".join(label for _, label in levels)
 
 
 def measured_sets(runs: Sequence[GridRun]) -> list[GridResults]:
-    """Sort the runs of a grid by set and protocol, and find what can be compared.
+    """Group the runs of a grid by dataset and protocol, and select the splits to compare.
+
+    These are the splits that all cells share; if there are none, the most common split.
 
     Returns:
-        ADI, MBM, VGG, DCC, then other sets by name; empty without runs.
+        ADI, MBM, VGG, nuclei, DCC, then other datasets by name; empty without runs.
     """
     groups: dict[tuple[str, str], list[GridRun]] = {}
     for entry in runs:
         groups.setdefault((entry.run.dataset, entry.run.protocol), []).append(entry)
-    return [_measured(groups[key]) for key in sorted(groups, key=_place)]
+    return [_group_results(groups[key]) for key in sorted(groups, key=_order_key)]
 
 
-def _place(key: tuple[str, str]) -> tuple[int, str, str]:
+def _order_key(key: tuple[str, str]) -> tuple[int, str, str]:
     dataset, protocol = key
     known = dataset.removesuffix("-sim")
     return (_ORDER.index(known) if known in _ORDER else len(_ORDER), dataset, protocol)
 
 
-def _measured(runs: Sequence[GridRun]) -> GridResults:
+def _group_results(runs: Sequence[GridRun]) -> GridResults:
     by_cell: dict[Levels, list[Run]] = {}
     for entry in runs:
-        own = by_cell.setdefault(entry.levels, [])
-        if entry.run.run_id not in {run.run_id for run in own}:
-            own.append(entry.run)
-    splits = [{run.split for run in own} for own in by_cell.values()]
+        cell_runs = by_cell.setdefault(entry.levels, [])
+        if entry.run.run_id not in {run.run_id for run in cell_runs}:
+            cell_runs.append(entry.run)
+    splits = [{run.split for run in cell_runs} for cell_runs in by_cell.values()]
     shared = set.intersection(*splits)
     if not shared:
-        count = Counter(split for own in splits for split in own)
+        count = Counter(split for cell_splits in splits for split in cell_splits)
         shared = {min(count, key=lambda split: (-count[split], split))}
     kept, left_out = {}, []
-    for cell, own in by_cell.items():
-        compared = tuple(run for run in own if run.split in shared)
-        more = {run.split for run in own} - shared
+    for cell, cell_runs in by_cell.items():
+        compared = tuple(run for run in cell_runs if run.split in shared)
+        more = {run.split for run in cell_runs} - shared
         if not compared:
             missing = ", ".join(map(str, sorted(shared)))
             left_out.append(f"{label_of(cell)} has no run of split {missing}.")

@@ -1,4 +1,4 @@
-"""What a grid has measured, as tables: its cells, what its factors add, which cells differ."""
+"""Tables of a grid's results: cells, effects of factors, and pairwise comparisons."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from cellbench.reports.sheets import Sheet
 
 
 def grid_sheet(measured: Sequence[GridResults]) -> Sheet:
-    """Every cell of a grid: its levels, then MAE with interval, RMSE and F1 on every set."""
+    """Tabulate all cells: their levels, then MAE with interval, RMSE and F1 on every dataset."""
     factors = list(dict.fromkeys(f for part in measured for cell in part.cells for f, _ in cell))
     cells = list(dict.fromkeys(cell for part in measured for cell in part.cells))
     heads = [("", factor) for factor in factors]
@@ -21,22 +21,22 @@ def grid_sheet(measured: Sequence[GridResults]) -> Sheet:
         labels = dict(cell)
         texts = [labels.get(factor, "–") for factor in factors]
         for part in measured:
-            known = dict(zip(part.cells, part.rows, strict=True)).get(cell)
-            if known is None:
+            row = dict(zip(part.cells, part.rows, strict=True)).get(cell)
+            if row is None:
                 texts += ["–"] * 4
                 continue
             texts += [
-                _number(known.mae, 2),
-                _range(known.mae_low, known.mae_high, 2),
-                _number(known.rmse, 2),
-                _number(known.f1, 3),
+                _number(row.mae, 2),
+                _range(row.mae_low, row.mae_high, 2),
+                _number(row.rmse, 2),
+                _number(row.f1, 3),
             ]
         rows.append(tuple(texts))
     return Sheet(heads=tuple(heads), rows=tuple(rows), left=len(factors))
 
 
 def cells_sheet(part: GridResults) -> Sheet:
-    """The cells on one set with their uncertainties, the best first."""
+    """Tabulate the cells on one dataset with their uncertainties, the best first."""
     heads = [
         "Cell", "MAE", "95 %", "Rank 95 %", "SD splits", "SD seeds", "RMSE", "F1", "Splits",
         "Seeds", "Steps",
@@ -68,17 +68,17 @@ def cells_sheet(part: GridResults) -> Sheet:
 
 
 def effects_sheet(effects: Sequence[Effect], *, dataset: str = "") -> Sheet:
-    """What changing factors adds to the MAE; below zero is better.
+    """Tabulate the effects of factors on the MAE; below zero is better.
 
     Args:
-        effects: of one set.
-        dataset: put into a column of its own if given.
+        effects: effects on one dataset.
+        dataset: content of a first column "Set"; empty for none.
     """
     heads = ["Change", "In", "Images", "Effect on MAE", "low", "high"]
     rows: list[tuple[str, ...]] = [
         (
             effect_label(effect),
-            _where(effect),
+            _context(effect),
             str(effect.images),
             _signed(effect.estimate),
             _signed(effect.low),
@@ -86,18 +86,18 @@ def effects_sheet(effects: Sequence[Effect], *, dataset: str = "") -> Sheet:
         )
         for effect in effects
     ]
-    return _of_set(heads, rows, dataset)
+    return _dataset_sheet(heads, rows, dataset)
 
 
 def effect_label(effect: Effect) -> str:
-    """The changes in words, such as `matcher: Hungarian → KHM`."""
+    """Format the changes of an effect, for example `matcher: Hungarian → KHM`."""
     return " × ".join(f"{c.factor}: {c.reference} → {c.level}" for c in effect.changes)
 
 
 def comparisons_sheet(
     comparisons: Sequence[Comparison], labels: Sequence[str], *, dataset: str = ""
 ) -> Sheet:
-    """Pairs of cells: difference of their MAE with interval, p and p after Holm."""
+    """Tabulate pairs of cells: difference of MAE with interval, p, and p after Holm."""
     heads = ["First", "Second", "Images", "Difference", "low", "high", "p", "p Holm", "Not tested"]
     rows: list[tuple[str, ...]] = [
         (
@@ -113,17 +113,17 @@ def comparisons_sheet(
         )
         for c in comparisons
     ]
-    return _of_set(heads, rows, dataset)
+    return _dataset_sheet(heads, rows, dataset)
 
 
-def _of_set(heads: list[str], rows: list[tuple[str, ...]], dataset: str) -> Sheet:
-    """A sheet with two columns of text, after one with the name of the set where there is one."""
+def _dataset_sheet(heads: list[str], rows: list[tuple[str, ...]], dataset: str) -> Sheet:
+    """Create a sheet with two columns of text, after one with the dataset if it is given."""
     if dataset:
         heads, rows = ["Set", *heads], [(dataset, *row) for row in rows]
     return Sheet(heads=tuple(("", h) for h in heads), rows=tuple(rows), left=2 + bool(dataset))
 
 
-def _where(effect: Effect) -> str:
+def _context(effect: Effect) -> str:
     if effect.within:
         return ", ".join(f"{factor} {label}" for factor, label in effect.within)
     return "the only combination" if effect.cells == 1 else f"mean over {effect.cells} combinations"

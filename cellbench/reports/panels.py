@@ -1,4 +1,4 @@
-"""The paper's Figure 4: an image, its annotation, and what every method found in it."""
+"""Panels like the paper's Figure 4: an image, its annotation, and every method's prediction."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from cellbench.records.summaries import Run
 from cellbench.reports.f1_curves import mean_f1_curve
 from cellbench.reports.grid_results import GridResults
 
-# As many methods as a page has room for.
+# Most methods in a panel, which has to fit a page.
 MOST_METHODS = 6
 IMAGES = 2
 
 
 def stored_set(part: GridResults) -> StoredSet | None:
-    """The set of some runs, if it is on disk in the revision that they were scored on."""
+    """Open the dataset of a grid's runs; None unless it is on disk in their revision."""
     if not is_on_disk(part.dataset):
         return None
     stored = open_set(part.dataset)
@@ -33,17 +33,16 @@ def stored_set(part: GridResults) -> StoredSet | None:
 def panel_rows(
     part: GridResults, stored: StoredSet, image_ids: Sequence[str] | None = None
 ) -> tuple[list[list[tuple[Any, str]]], list[str]]:
-    """The pictures of some images of one set.
+    """Draw the panel of some images of one dataset.
 
     Args:
-        part: what was measured.
-        stored: the set on disk.
-        image_ids: which images; by default the one with the median number of cells and the one
-            on which the methods' errors are largest, of those that all scored.
+        part: results on the dataset.
+        stored: the dataset on disk.
+        image_ids: image ids; None for those of `choose_images`.
 
     Returns:
-        A row of pictures with captions an image, and the heads of the columns: image, annotation,
-        and at most `MOST_METHODS` methods, the best ones where there are more.
+        Per image a row of pictures with captions, and the titles of the columns: image,
+        annotation, and at most `MOST_METHODS` methods, the best ones.
 
     Raises:
         UserError: there is no such image.
@@ -53,7 +52,7 @@ def panel_rows(
     )
     chosen = sorted(order[:MOST_METHODS])
     labels = part.labels()
-    records = [_Points(part.runs[index]) for index in chosen]
+    records = [_CellPoints(part.runs[index]) for index in chosen]
     rows = []
     for image_id in image_ids if image_ids is not None else choose_images(part):
         sample, pixels = stored.sample(image_id), stored.pixels(image_id)
@@ -68,39 +67,39 @@ def panel_rows(
 
 
 def choose_images(part: GridResults) -> list[str]:
-    """The image with the median number of cells and the hardest one, of those that all scored."""
+    """Choose the images of median count and largest mean error among those that all scored."""
     errors = part.errors
-    known = np.flatnonzero(np.isfinite(errors.absolute).all(axis=0))
-    if not known.size:
+    scored = np.flatnonzero(np.isfinite(errors.absolute).all(axis=0))
+    if not scored.size:
         return []
-    by_count = known[np.argsort(errors.truth[known], kind="stable")]
-    hardest = known[int(np.argmax(errors.absolute[:, known].mean(axis=0)))]
+    by_count = scored[np.argsort(errors.truth[scored], kind="stable")]
+    hardest = scored[int(np.argmax(errors.absolute[:, scored].mean(axis=0)))]
     found = [int(by_count[len(by_count) // 2]), int(hardest)]
     return [errors.image_ids[index] for index in dict.fromkeys(found)][:IMAGES]
 
 
 def f1_curves(part: GridResults) -> list[list[tuple[float, float]]]:
-    """Of every cell the mean F1 of its runs by radius; empty where one of them has no points."""
+    """Return the mean F1 by radius for every cell; empty if one of its runs has no points."""
     return [mean_f1_curve([parse_record(_path(run)) for run in runs]) for runs in part.runs]
 
 
 def areas(stored: StoredSet) -> Mapping[str, float]:
-    """The area of every image of a set in px."""
+    """Return the area of every image of a dataset in px², by image id."""
     return {e.id: float(e.size[0] * e.size[1]) for e in stored.manifest.entries}
 
 
-class _Points:
-    """The points of one cell, read when they are wanted."""
+class _CellPoints:
+    """Predicted points of one cell, read from its records when needed."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = sorted(runs, key=lambda run: (run.split, run.seed))
         self.read: dict[str, Any] = {}
 
     def picture(self, image_id: str, pixels: Any, truth: Any) -> tuple[Any, str]:
-        """The prediction of the first run that scored the image."""
+        """Draw the prediction of the first run that scored the image; return it with a caption."""
         run = next(run for run in self.runs if image_id in run.image_ids)
-        where = run.image_ids.index(image_id)
-        caption = f"{run.prediction[where]:.1f} counted"
+        index = run.image_ids.index(image_id)
+        caption = f"{run.prediction[index]:.1f} counted"
         if run.run_id not in self.read:
             record = read_record(_path(run))
             radius = record["metrics"].get("radius_px")

@@ -1,6 +1,6 @@
-"""The tables of the DLA-Count paper in their layout, measured numbers beside published ones.
+"""Tables in the layout of the DLA-Count paper, with measured next to published numbers.
 
-The paper heads the root of the mean squared error "MSE"; so do these.
+Columns "MSE" hold the root of the mean squared error, as in the paper.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ _OURS = "Ours"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table of the paper.
+    """Layout of a table of the paper.
 
     Attributes:
-        table: its number.
-        head: of its first column.
-        sets: the sets that it has, in its order.
-        caption: in our words.
+        table: number of the table.
+        head: title of its first column.
+        sets: its datasets, in its order.
+        caption: our caption.
     """
 
     table: int
@@ -41,25 +41,25 @@ LAYOUTS = {
 def paper_sheet(
     layout: Layout, measured: Sequence[GridResults], published: Sequence[Published]
 ) -> Sheet:
-    """A table of the paper, with two columns for each of its own: measured and published.
+    """Create a table of the paper with two columns for each of its own: measured and published.
 
     Args:
-        layout: which.
-        measured: the grid on the sets that it ran on; others than the paper's get columns too.
-        published: numbers of any tables.
+        layout: layout of the table.
+        measured: results of the grid; datasets that the paper lacks get columns, too.
+        published: published numbers of any tables.
 
     Returns:
-        The paper's rows in its order, those that only the grid has before the last one. Table 2
-        ends in the paper's row of improvements of its method over the best other one.
+        The paper's rows in its order, with rows that only the grid has before the last one. Table 2
+        ends with the paper's row of improvements of its method over the best other one.
     """
     numbers = {(n.method, n.dataset): n for n in published if n.table == layout.table}
-    own = {
+    measured_numbers = {
         (label_of(cell), part.dataset): (row.mae, row.rmse)
         for part in measured
         for cell, row in zip(part.cells, part.rows, strict=True)
     }
-    paper = {key: (number.mae, number.rmse) for key, number in numbers.items()}
-    labels = _labels([n.method for n in numbers.values()], [label for label, _ in own])
+    published_numbers = {key: (number.mae, number.rmse) for key, number in numbers.items()}
+    labels = _labels([n.method for n in numbers.values()], [label for label, _ in measured_numbers])
     extra = [part.dataset for part in measured if part.dataset not in layout.sets]
     sets = [*layout.sets, *extra]
     heads: list[tuple[str, str]] = [("", layout.head)]
@@ -73,16 +73,19 @@ def paper_sheet(
         for name in sets:
             key = (label, name)
             for metric in (0, 1):
-                row += [_number(own, key, metric, 2), _number(paper, key, metric, 1)]
+                row += [
+                    _number(measured_numbers, key, metric, 2),
+                    _number(published_numbers, key, metric, 1),
+                ]
         rows.append(tuple(row))
     if layout.table == 2:
-        rows.append(_improvements(own, paper, labels, sets))
+        rows.append(_improvements(measured_numbers, published_numbers, labels, sets))
     return Sheet(heads=tuple(heads), rows=tuple(rows))
 
 
-def _labels(paper: Sequence[str], own: Sequence[str]) -> list[str]:
-    known = list(dict.fromkeys(paper))
-    more = [label for label in dict.fromkeys(own) if label not in known]
+def _labels(published: Sequence[str], measured: Sequence[str]) -> list[str]:
+    known = list(dict.fromkeys(published))
+    more = [label for label in dict.fromkeys(measured) if label not in known]
     return [*known[:-1], *more, *known[-1:]]
 
 
@@ -95,20 +98,20 @@ def _number(numbers: Numbers, key: tuple[str, str], metric: int, digits: int) ->
 
 
 def _improvements(
-    own: Numbers, paper: Numbers, labels: Sequence[str], sets: Sequence[str]
+    measured: Numbers, published: Numbers, labels: Sequence[str], sets: Sequence[str]
 ) -> tuple[str, ...]:
     row = ["Improvements"]
     for name in sets:
         for metric in (0, 1):
             row += [
-                _improvement(own, labels, name, metric),
-                _improvement(paper, labels, name, metric),
+                _improvement(measured, labels, name, metric),
+                _improvement(published, labels, name, metric),
             ]
     return tuple(row)
 
 
 def _improvement(numbers: Numbers, labels: Sequence[str], name: str, metric: int) -> str:
-    """By how many percent the last method beats the best other one; a dash if it does not."""
+    """Return by how many percent our method beats the best other one; a dash if it does not."""
     ours = numbers.get((_OURS, name), (None, None))[metric]
     values = [
         numbers.get((label, name), (None, None))[metric] for label in labels if label != _OURS

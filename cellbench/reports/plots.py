@@ -1,7 +1,7 @@
-"""Pictures of what a grid has measured, each as PNG and SVG.
+"""Figures of a grid's results, each as PNG and SVG.
 
-matplotlib is the extra `cellbench[plots]`; whoever calls this catches its absence. Figures are made
-without pyplot, so that nothing depends on a display or stays open.
+matplotlib is the extra `cellbench[plots]`; callers handle the import error. Figures are created
+without pyplot, so that they need no display and are not kept open.
 """
 
 import io
@@ -23,7 +23,7 @@ from cellbench.reports.effects import Effect
 from cellbench.reports.grid_results import GridResults
 from cellbench.reports.grid_sheets import effect_label
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, then the same with dashes.
+# Okabe and Ito's colours, distinct for colour-blind readers; further series have other dashes.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -32,10 +32,10 @@ _MOST_PANELS = 12
 
 
 def draw_effects(folder: Path, effects: Sequence[Effect], *, title: str, stem: str) -> list[Path]:
-    """Averaged effects and interactions as points with their intervals; left of zero is better.
+    """Plot averaged effects and interactions with their intervals; left of zero is better.
 
     Returns:
-        The files; none without effects.
+        The files; empty without effects.
     """
     shown = [e for e in effects if not e.within and e.estimate is not None]
     if not shown:
@@ -49,14 +49,14 @@ def draw_effects(folder: Path, effects: Sequence[Effect], *, title: str, stem: s
         axes.plot([effect.estimate or 0.0], [place], "o", color=colour, markersize=5)
     axes.axvline(0, color="#777777", linewidth=0.8)
     axes.set_yticks(range(len(shown)), [effect_label(e) for e in reversed(shown)], fontsize=8)
-    # Centred in the figure: long names of changes leave the axes narrower than this.
+    # A label of the figure: long tick labels can leave the axes narrower than this text.
     figure.supxlabel("change of MAE in cells an image, with 95 % interval", fontsize=10)
     axes.set_title(title, fontsize=10)
     return _save(figure, folder, stem)
 
 
 def draw_counts(folder: Path, part: GridResults) -> list[Path]:
-    """Predicted against true counts, one point an image, averaged over its splits and seeds."""
+    """Plot predicted against true counts: one point per image, averaged over splits and seeds."""
 
     def panel(axes: Any, truth: Floats, difference: Floats) -> None:
         top = 1.05 * max(truth.max(), (truth + difference).max(), 1.0)
@@ -69,7 +69,7 @@ def draw_counts(folder: Path, part: GridResults) -> list[Path]:
 
 
 def draw_agreement(folder: Path, part: GridResults) -> list[Path]:
-    """Bland and Altman's plot: difference against the mean of prediction and truth."""
+    """Draw Bland-Altman plots: difference against the mean of prediction and ground truth."""
 
     def panel(axes: Any, truth: Floats, difference: Floats) -> None:
         axes.plot(
@@ -90,12 +90,12 @@ def draw_agreement(folder: Path, part: GridResults) -> list[Path]:
 def draw_density(
     folder: Path, part: GridResults, areas_px: Mapping[str, float] | None = None
 ) -> list[Path]:
-    """Mean absolute error against how densely the cells lie, in up to six groups of images.
+    """Plot mean absolute error against cell density, in up to six groups of images.
 
     Args:
-        folder: for the files.
-        part: what was measured.
-        areas_px: of the images by id; without them the count stands for the density.
+        folder: output folder.
+        part: results on one dataset.
+        areas_px: area by image id in px²; without it the count replaces the density.
     """
     errors = part.errors
     density = errors.truth.copy()
@@ -105,10 +105,10 @@ def draw_density(
         label = "cells per 100 × 100 px"
     if not len(density):
         return []
-    figure, axes = _one(part, "error against density")
+    figure, axes = _single_axes(part, "error against density")
     for index, (row, name) in enumerate(zip(errors.absolute, part.labels(), strict=True)):
-        known = np.flatnonzero(np.isfinite(row))
-        groups = np.array_split(known[np.argsort(density[known], kind="stable")], 6)
+        scored = np.flatnonzero(np.isfinite(row))
+        groups = np.array_split(scored[np.argsort(density[scored], kind="stable")], 6)
         groups = [group for group in groups if len(group)]
         x = [density[group].mean() for group in groups]
         axes.plot(x, [row[group].mean() for group in groups], label=name, **_style(index))
@@ -122,19 +122,19 @@ def draw_density(
 def draw_f1(
     folder: Path, part: GridResults, curves: Sequence[Sequence[tuple[float, float]]]
 ) -> list[Path]:
-    """F1 over the match radius.
+    """Plot F1 against the match radius.
 
     Args:
-        folder: for the files.
-        part: what was measured.
-        curves: of every cell (radius in px, F1); empty for a method without points.
+        folder: output folder.
+        part: results on one dataset.
+        curves: per cell its (radius in px, F1) pairs; empty for a method without points.
 
     Returns:
-        The files; none if no method has points.
+        The files; empty if no method has points.
     """
     if not any(curves):
         return []
-    figure, axes = _one(part, "F1 over the match radius")
+    figure, axes = _single_axes(part, "F1 over the match radius")
     for index, (curve, name) in enumerate(zip(curves, part.labels(), strict=True)):
         if curve:
             axes.plot(*zip(*curve, strict=True), label=name, **_style(index))
@@ -148,16 +148,16 @@ def draw_f1(
 def draw_panel(
     folder: Path, rows: Sequence[Sequence[tuple[Any, str]]], heads: Sequence[str], stem: str
 ) -> list[Path]:
-    """Pictures in rows and columns, each with a line below.
+    """Draw a grid of images with captions.
 
     Args:
-        folder: for the files.
-        rows: of each row the pictures, (H, W, 3) uint8, with their captions.
-        heads: above the columns.
-        stem: of the file names.
+        folder: output folder.
+        rows: per row its images, (H, W, 3) uint8, with their captions.
+        heads: titles of the columns.
+        stem: stem of the file names.
 
     Returns:
-        The files; none without rows.
+        The files; empty without rows.
     """
     if not rows:
         return []
@@ -187,11 +187,11 @@ def _panels(
     y: str,
     kind: str,
 ) -> list[Path]:
-    """One small plot a cell, the best ones where there are too many."""
+    """Draw one small plot per cell, for at most `_MOST_PANELS` cells, the best ones."""
     errors = part.errors
     order = [index for index, row in enumerate(errors.signed) if np.isfinite(row).any()]
     if len(order) > _MOST_PANELS:
-        maes = [row.mae for row in part.rows]  # known wherever something was scored
+        maes = [row.mae for row in part.rows]  # not None if any image was scored
         order = sorted(order, key=lambda i: (maes[i] is None, maes[i] or 0.0))[:_MOST_PANELS]
     if not order:
         return []
@@ -201,8 +201,8 @@ def _panels(
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     labels = part.labels()
     for axes, index in zip(grid, order, strict=False):
-        known = np.isfinite(errors.signed[index])
-        panel(axes, errors.truth[known], errors.signed[index][known])
+        scored = np.isfinite(errors.signed[index])
+        panel(axes, errors.truth[scored], errors.signed[index][scored])
         axes.set_title(labels[index], fontsize=8)
         axes.tick_params(labelsize=7)
     for axes in grid[len(order) :]:
@@ -213,7 +213,7 @@ def _panels(
     return _save(figure, folder, f"{kind}-{stem_of(part)}")
 
 
-def _one(part: GridResults, what: str) -> tuple[Figure, Any]:
+def _single_axes(part: GridResults, what: str) -> tuple[Figure, Any]:
     figure = _figure(7.5, 4.2)
     axes = figure.add_subplot()
     axes.set_title(f"{part.title}: {what}", fontsize=10)
@@ -231,7 +231,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _legend(axes: Any, lines: int) -> None:
-    """Beside the plot where it would cover it."""
+    """Add a legend, beside the plot if it has many lines and would cover them."""
     if lines > 5:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     else:
@@ -245,20 +245,20 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def stem_of(part: GridResults) -> str:
-    """How the files of a set are called."""
+    """Return the stem of a dataset's file names."""
     return part.dataset if part.protocol == "v1" else f"{part.dataset}-{part.protocol}"
 
 
 def _save(figure: Figure, folder: Path, stem: str, *, dpi: int = 150) -> list[Path]:
-    """Write a figure twice; the same figure gives the same bytes.
+    """Write a figure as PNG and SVG; the same figure gives the same bytes.
 
     Raises:
         UserError: the folder cannot be written.
     """
     files = []
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a name may hold dollars
-    # Text stays text in the SVG, so that it can be searched and its size is small.
+        text.set_parse_math(False)  # names may contain dollars
+    # Keep text as text in the SVG, which makes it searchable and small.
     with rc_context({"svg.hashsalt": "cellbench", "svg.fonttype": "none"}):
         for form, options in (("png", {"dpi": dpi}), ("svg", {"metadata": {"Date": None}})):
             content = io.BytesIO()

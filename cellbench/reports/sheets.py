@@ -1,4 +1,4 @@
-"""Tables of text, written as Markdown, CSV and LaTeX."""
+"""Text tables and their export to Markdown, CSV and LaTeX."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from itertools import groupby
 
 from cellbench.ranking.tables import csv_cell, markdown, plain
 
-# What LaTeX takes for a command, and how it is written as text.
+# Special characters of LaTeX and their escapes.
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -25,7 +25,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
-    # At the start of a line they would be taken for an argument of the line break before it.
+    # At the start of a line LaTeX would read these as an argument of the line break before it.
     "[": "{[}",
     "*": "{*}",
     "–": "--",
@@ -44,12 +44,12 @@ _NEGATIVE = re.compile(r"^-(?=[0-9.]+(e[-+]?[0-9]+)?$)")
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table.
+    """A table of texts.
 
     Attributes:
-        heads: of every column: the group that it belongs to ("" for none) and its own name.
-        rows: one text a column.
-        left: how many columns from the left are text.
+        heads: per column its group ("" for none) and its name.
+        rows: one text per column.
+        left: number of columns from the left that are text.
     """
 
     heads: tuple[tuple[str, str], ...]
@@ -57,14 +57,14 @@ class Sheet:
     left: int = 1
 
     def markdown(self) -> list[str]:
-        """Lines of a Markdown table."""
+        """Return the lines of a Markdown table."""
         heads = [markdown(_joined(head)) for head in self.heads]
         rule = [":--" if index < self.left else "--:" for index in range(len(heads))]
         body = [[markdown(text) for text in row] for row in self.rows]
         return [f"| {' | '.join(line)} |" for line in (heads, rule, *body)]
 
     def csv(self) -> str:
-        """One line a row after a header; a dash is an empty cell."""
+        """Return a CSV with a header; a dash becomes an empty cell."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_joined(head) for head in self.heads)
@@ -73,10 +73,10 @@ class Sheet:
         return text.getvalue()
 
     def latex(self, *, caption: str) -> str:
-        """A `table` environment that needs the booktabs package.
+        """Return a `table` environment that needs the booktabs package.
 
         Args:
-            caption: below the table, as plain text.
+            caption: caption below the table, as plain text.
         """
         columns = "l" * self.left + "r" * (len(self.heads) - self.left)
         lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
@@ -89,7 +89,7 @@ class Sheet:
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX shows as it is."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(c, c) for c in plain(text))
 
 
@@ -98,7 +98,7 @@ def _joined(head: tuple[str, str]) -> str:
 
 
 def _csv_text(text: str) -> str:
-    """A number stays as it is: the sign before it is no formula."""
+    """Escape formulas; numbers are unchanged, since a sign before one starts no formula."""
     try:
         float(text)
     except ValueError:
@@ -107,22 +107,22 @@ def _csv_text(text: str) -> str:
 
 
 def _latex_line(texts: Iterator[str] | Sequence[str]) -> str:
-    # A hyphen is shorter than a minus.
+    # LaTeX would print a hyphen for the minus sign.
     return " & ".join(latex(_NEGATIVE.sub("−", text)) for text in texts) + r" \\"
 
 
 def _group_line(heads: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """The groups above their columns, and a rule below each."""
+    """Yield the line of groups above their columns, and the line of rules below them."""
     cells: list[str] = []
     rules: list[str] = []
     start = 1
     for group, members in groupby(heads, key=lambda head: head[0]):
-        wide = len(list(members))
+        width = len(list(members))
         if group:
-            cells.append(rf"\multicolumn{{{wide}}}{{c}}{{{latex(group)}}}")
-            rules.append(rf"\cmidrule(lr){{{start}-{start + wide - 1}}}")
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         else:
-            cells += [""] * wide
-        start += wide
+            cells += [""] * width
+        start += width
     yield " & ".join(cells) + r" \\"
     yield " ".join(rules)
