@@ -1,1 +1,1 @@
-"""A static site of the results, made from records alone: pages that open from a folder."""
+"""Static site of the results, made only from records; its pages open without a server."""

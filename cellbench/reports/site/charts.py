@@ -1,8 +1,8 @@
-"""Charts as SVG, drawn when the site is built: they print, scale, and need no program to be seen.
+"""SVG charts, drawn when the site is built: they print, scale, and need no JavaScript.
 
-A plotting library for the browser would be 0.8 MB and compile programs while it runs, which the
-pages' security policy forbids. Colours are classes of the pages' style sheet, so that charts follow
-a dark screen.
+A plotting library for the browser would be 0.8 MB and compile code at run time, which the pages'
+security policy forbids. Colours are classes of the pages' style sheet, so that charts follow the
+dark mode.
 """
 
 import math
@@ -23,7 +23,7 @@ _ROW = 34
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A point of a chart: where it is, what it is, and the page that it leads to."""
+    """A point of a chart: its position, its label, and the page that it links to."""
 
     x: float
     y: float
@@ -42,12 +42,12 @@ class Line:
 
 @lru_cache(maxsize=2**14)
 def escaped(text: str) -> str:
-    """Text for a page; kept, since most of it is on many pages."""
+    """Escape text for a page; cached, since most texts are on many pages."""
     return str(escape(plain(text)))
 
 
 def limit_lines(agreement: Agreement | None) -> list[Line]:
-    """Bias and limits of agreement of a Bland-Altman plot; none where they are not known."""
+    """Return bias and limits of agreement of a Bland-Altman plot; empty if they are unknown."""
     if agreement is None:
         return []
     return [
@@ -59,7 +59,7 @@ def limit_lines(agreement: Agreement | None) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An estimate with its interval, either of which may be unknown."""
+    """An estimate with its interval; both may be unknown."""
 
     label: str
     estimate: float | None
@@ -69,7 +69,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: values from `low` to `high` over `start` to `end` px."""
+    """An axis that maps values from `low` to `high` to px from `start` to `end`."""
 
     low: float
     high: float
@@ -77,15 +77,15 @@ class Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """The px of a value, to a tenth."""
+        """Return the position of a value in px, rounded to a tenth."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values from at or below `low` to at or above `high`, evenly spaced.
+    """Return evenly spaced round values that cover `low` to `high`.
 
-    Ends that differ by rounding alone are one value, in the middle of an axis around it.
+    If the ends differ only by rounding, the axis covers 0.5 on each side of `low`.
     """
     if not high - low > 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, low + 0.5
@@ -105,16 +105,16 @@ def scatter(
     diagonal: bool = False,
     lines: Sequence[Line] = (),
 ) -> Markup:
-    """Points in two dimensions.
+    """Draw a scatter plot.
 
     Args:
-        dots: points that have a page are links to it, for the pointer alone: the table beside a
-            chart has the same links for the keyboard.
-        title: read by screen readers.
-        x: label of the axis, with its unit.
-        y: the same.
-        diagonal: whether both axes have one range, and equality is drawn.
-        lines: horizontal ones.
+        dots: points; those with a page link to it, for the pointer only, since the table next to
+            a chart has the same links for the keyboard.
+        title: text for screen readers.
+        x: label of the x axis, with its unit.
+        y: label of the y axis, with its unit.
+        diagonal: whether both axes have the same range, and the line of equality is drawn.
+        lines: horizontal lines.
 
     Returns:
         An `svg` element; empty without points.
@@ -137,8 +137,8 @@ def scatter(
         parts.append(_text("tick", place_x.end, round(height - 3, 1), "end", line.label))
     for dot in dots:
         label = escaped(dot.label)
-        place = f'cx="{place_x.at(dot.x)}" cy="{place_y.at(dot.y)}"'
-        circle = f'<circle class="dot" {place} r="3"><title>{label}</title></circle>'
+        position = f'cx="{place_x.at(dot.x)}" cy="{place_y.at(dot.y)}"'
+        circle = f'<circle class="dot" {position} r="3"><title>{label}</title></circle>'
         if dot.href:
             href = escaped(dot.href)
             circle = f'<a href="{href}" tabindex="-1" aria-label="{label}">{circle}</a>'
@@ -154,14 +154,14 @@ def curves(
     y: str,
     most: float | None = None,
 ) -> Markup:
-    """Lines through points, each named where it ends.
+    """Draw line charts, with a key if there are several lines.
 
     Args:
-        series: name and points of each; those without points are left out.
-        title: read by screen readers.
-        x: label of the axis, with its unit.
-        y: the same.
-        most: upper end of the y axis; by the points if None.
+        series: name and points of each line; those without points are left out.
+        title: text for screen readers.
+        x: label of the x axis, with its unit.
+        y: label of the y axis, with its unit.
+        most: upper end of the y axis; None for the largest value.
 
     Returns:
         An `svg` element; empty without points.
@@ -178,8 +178,8 @@ def curves(
     for index, (name, points) in enumerate(drawn):
         path = " ".join(f"{place_x.at(px)},{place_y.at(py)}" for px, py in points)
         colour = f"c{index % SERIES}"
-        title_of = f"<title>{escaped(name)}</title>"
-        parts.append(f'<polyline class="line {colour}" points="{path}">{title_of}</polyline>')
+        tooltip = f"<title>{escaped(name)}</title>"
+        parts.append(f'<polyline class="line {colour}" points="{path}">{tooltip}</polyline>')
         if len(drawn) > 1:
             height = _TOP + 14 * (index + 1)
             parts.append(_segment(f"line {colour}", _LEFT + 8, height - 4, _LEFT + 24, height - 4))
@@ -188,11 +188,11 @@ def curves(
 
 
 def spans(rows: Sequence[Span], *, title: str, x: str) -> Markup:
-    """Estimates with their intervals, one below the other, and a line at zero.
+    """Draw estimates with their intervals, one below the other, and a line at zero.
 
     Args:
-        rows: those without an estimate are left out.
-        title: read by screen readers.
+        rows: estimates; those that are None are left out.
+        title: text for screen readers.
         x: label of the axis, with its unit.
 
     Returns:

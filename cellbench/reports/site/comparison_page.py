@@ -1,4 +1,4 @@
-"""The page of two methods side by side, and of what the parts of a method add."""
+"""Comparison page of a dataset: pairs of methods, and effects of the parts of a method."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of
 
 MOST_COMPARED = 40
-"""Of more ranked methods the first ones are compared; the pairs grow with the square."""
+"""Most ranked methods that are compared, the first ones: pairs grow with the square."""
 
 
 def write_comparison_page(
@@ -24,13 +24,13 @@ def write_comparison_page(
     compared: Sequence[Experiment],
     pairs: Sequence[Comparison],
 ) -> None:
-    """Write compare.html of a set.
+    """Write compare.html of a dataset.
 
     Args:
-        writer: of the site.
-        table: of the set.
+        writer: page writer of the site.
+        table: table of the dataset.
         compared: its first ranked experiments.
-        pairs: all pairs of them.
+        pairs: comparisons of all their pairs.
     """
     path = f"{table.folder}/compare.html"
     known = [(e.row.rank, e.row.method, e.slug, e.stamps) for e in compared]
@@ -49,7 +49,7 @@ def write_comparison_page(
             for image_id, truth in zip(errors.image_ids, errors.truth, strict=True)
         ],
         "errors": numbers,
-        "pairs": {f"{pair.first},{pair.second}": _shown(pair) for pair in pairs},
+        "pairs": {f"{pair.first},{pair.second}": _pair_data(pair) for pair in pairs},
     }
     writer.write(
         path,
@@ -65,42 +65,42 @@ def write_comparison_page(
     )
 
 
-def _shown(pair: Comparison) -> tuple[Any, ...]:
+def _pair_data(pair: Comparison) -> tuple[Any, ...]:
     numbers = (pair.difference, pair.low, pair.high)
     rounded = [None if value is None else round(value, 4) for value in numbers]
     return (*rounded, pair.p_holm, pair.reason)
 
 
 def _effects(table: SetTable, compared: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
-    """The effects of the parts in which the variants of a method differ."""
+    """Yield per method the effects of the parts in which its variants differ."""
     variants: dict[str, list[Experiment]] = {}
     for experiment in compared:
         variants.setdefault(base_method(experiment.row.method), []).append(experiment)
-    for method, own in variants.items():
-        cells = _levels(own)
+    for method, members in variants.items():
+        cells = _levels(members)
         if cells is None:
             continue
-        kept = [cell for cell in cells if cell is not None]
-        variant = [e for e, cell in zip(own, cells, strict=True) if cell is not None]
-        effects = effects_of(table, method, kept, variant)
+        levels = [cell for cell in cells if cell is not None]
+        kept = [e for e, cell in zip(members, cells, strict=True) if cell is not None]
+        effects = effects_of(table, method, levels, kept)
         if effects:
-            first = ", ".join(f"{factor} {label}" for factor, label in kept[0])
+            first = ", ".join(f"{factor} {label}" for factor, label in levels[0])
             yield {
                 "method": method,
-                "cells": len(kept),
+                "cells": len(levels),
                 "reference": f"A change starts from {first}.",
                 "sheet": effects_sheet(effects),
             }
 
 
 def _levels(variants: list[Experiment]) -> list[Levels | None] | None:
-    """The levels of the registered parts in which variants differ; sorts the variants.
+    """Return the levels of the registered parts in which variants differ; sorts the variants.
 
     Returns:
-        None where fewer than two variants differ in parts alone. A variant that repeats another's
-        levels, or differs in more than parts, has none itself.
+        One entry per variant, None for a variant that repeats another's levels or differs in more
+        than parts; None if fewer than two variants remain.
     """
-    # The variant that is farthest from the method as it is named first: changes start from it.
+    # The variant with the most changed keys comes first: its levels are the reference.
     variants.sort(key=lambda e: (-len(_keys(e.row.method)), e.row.method))
     keys = sorted({key for e in variants for key in _keys(e.row.method)})
     factors = [key for key in keys if key.endswith(".type")]
@@ -120,13 +120,13 @@ def _levels(variants: list[Experiment]) -> list[Levels | None] | None:
 
 
 def _keys(method: str) -> set[str]:
-    """The keys that `--set` changed, from the name of a row."""
+    """Parse the keys that `--set` changed from the name of a row."""
     inside = method.partition("[")[2].removesuffix("]")
     return {part.partition("=")[0].strip() for part in inside.split(",") if "=" in part}
 
 
 def _short(key: str) -> str:
-    """Such as "matcher" of `model.matcher.type`."""
+    """Return the name of a part, for example "matcher" of `model.matcher.type`."""
     return key.removesuffix(".type").rpartition(".")[2]
 
 

@@ -21,7 +21,7 @@ from cellbench.reports.site.page_writer import PageWriter, relative_link
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, records_of
 from cellbench.reports.site.table_rows import image_rows
 
-# Columns whose numbers lead to the records that they are of.
+# Columns whose numbers link to their records.
 _LINKED = ("MAE", "RMSE", "MAPE", "R²", "Bias", "F1", "GAME(3)", "SD splits", "SD seeds")
 _RIVALS = 3
 
@@ -32,8 +32,8 @@ def write_experiment_page(writer: PageWriter, table: SetTable, experiment: Exper
     rivals = []
     if experiment.row.rank is not None:
         rivals = [e for e in table.ranked[: _RIVALS + 1] if e is not experiment][:_RIVALS]
-    beside = [(e.slug, e.row.method) for e in rivals]
-    if writer.is_current(path, (experiment.shown, experiment.stamps, beside)):
+    rival_names = [(e.slug, e.row.method) for e in rivals]
+    if writer.is_current(path, (experiment.shown, experiment.stamps, rival_names)):
         return
     facts = facts_of(table, experiment) if experiment.runs else None
     images = _images(experiment)
@@ -102,18 +102,18 @@ def write_method_page(
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A section of a config of anyone's; empty where it has none."""
+    """Return a section of a config from any source; empty if it is missing or not a dict."""
     section = config.get(name)
     return section if isinstance(section, dict) else {}
 
 
 def method_slug(name: str) -> str:
-    """Name of the page of a method without the keys that `--set` changed."""
+    """Return the page name of a method, without the keys that `--set` changed."""
     return safe_id(base_method(name))
 
 
 def record_links(run: Run, page: Path) -> dict[str, Any]:
-    """A run, the address of its record for a page, and the argument that names it in a command."""
+    """Return a run, the link to its record, and the argument that names it in a command."""
     file = run.path or Path(run.file)
     try:
         shown = file.absolute().relative_to(Path.cwd())
@@ -129,13 +129,13 @@ def record_links(run: Run, page: Path) -> dict[str, Any]:
 
 
 def differs(docstring: str) -> str:
-    """What a docstring states after `Differs:`; empty if nothing."""
+    """Return the `Differs:` section of a docstring; empty if there is none."""
     _, found, after = docstring.partition("Differs:")
     return " ".join(after.partition("\n\n")[0].split()) if found else ""
 
 
 def _images(experiment: Experiment) -> list[dict[str, Any]]:
-    """Every image that was scored, the largest error first."""
+    """List every scored image, the largest error first."""
     errors = image_errors([experiment.runs])
     found = [
         {
@@ -153,7 +153,7 @@ def _images(experiment: Experiment) -> list[dict[str, Any]]:
 def _charts(
     images: Sequence[dict[str, Any]], facts: RecordFacts | None
 ) -> list[tuple[str, Markup]]:
-    """Titles and charts, without those that have nothing to show."""
+    """Draw the charts of an experiment; return titles and charts without empty ones."""
     truth = np.array([each["truth"] for each in images])
     predicted = truth + np.array([each["signed"] for each in images])
     links = [f"../images/{each['page']}.html" for each in images]
@@ -206,7 +206,7 @@ def _charts(
 
 @cache
 def _described(role: str, name: str, distribution: str) -> dict[str, str]:
-    """A part for people; where it is not installed, the package that it came from."""
+    """Describe a part; if it is not installed, by the package that it came from."""
     entry = _entry(role, name)
     return {
         "role": role,

@@ -1,4 +1,4 @@
-"""The report of a comparison for a paper: one HTML page, and the same numbers as LaTeX."""
+"""Report of a grid for a paper: one HTML page, and the same numbers as LaTeX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from cellbench.reports.site.page_writer import render_page
 from cellbench.reports.site.ranked_tables import records_of
 from cellbench.version import __version__
 
-# Cells with a chart of their own; of more the best ones.
+# Most cells with charts of their own, the best ones.
 _MOST_CHARTS = 6
 _VERSIONS = ("cellbench", "torch", "torchvision", "numpy", "python")
 
@@ -41,10 +41,10 @@ class ReportPart:
     """A grid with factors: its title, its layout and its finished runs.
 
     Attributes:
-        name: of the grid file.
-        title: for people.
+        name: stem of the grid file.
+        title: title for display.
         layout: "table2" to "table5" for the paper's tables; None for a factorial grid.
-        runs: finished ones.
+        runs: finished runs.
     """
 
     name: str
@@ -54,12 +54,12 @@ class ReportPart:
 
 
 def write_grid_report(folder: Path, name: str, parts: Sequence[ReportPart]) -> list[Path]:
-    """Write the page and the LaTeX file of a comparison.
+    """Write the page and the LaTeX file of a grid.
 
     Args:
-        folder: made if it is not there.
-        name: of the grid; names the files.
-        parts: that have finished runs.
+        folder: output folder; created if it does not exist.
+        name: name of the grid, used in the file names.
+        parts: parts of the grid; those without finished runs are left out.
 
     Returns:
         The HTML page and the LaTeX file.
@@ -74,7 +74,7 @@ def write_grid_report(folder: Path, name: str, parts: Sequence[ReportPart]) -> l
             f"compare {name}` runs it."
         )
     page, tex = folder / f"{safe_id(name)}.html", folder / f"{safe_id(name)}.tex"
-    shown = [_shown(part) for part in known]
+    shown = [_part_content(part) for part in known]
     text = render_page("report.html", root="", scripts=("tables.js",), name=name, parts=shown)
     write_atomically(page, text.encode("utf-8"), elsewhere="--out")
     write_atomically(tex, _tex(name, shown).encode("utf-8"), elsewhere="--out")
@@ -82,7 +82,7 @@ def write_grid_report(folder: Path, name: str, parts: Sequence[ReportPart]) -> l
 
 
 def protocol_sentence(part: GridResults) -> str:
-    """What a paper states of how the numbers of a set were measured."""
+    """Describe how the numbers of a dataset were measured, as a paper would state it."""
     protocol = PROTOCOLS.get(part.protocol)
     what = f" ({protocol.summary})" if protocol is not None else ""
     held_out = protocol is not None and protocol.held_out
@@ -104,7 +104,7 @@ def protocol_sentence(part: GridResults) -> str:
 
 
 def versions_sentence(part: GridResults) -> str:
-    """The versions of the programs that made the records of a set."""
+    """State the software versions in the records of a dataset."""
     runs = [run for own in part.runs for run in own]
     found: dict[str, set[str]] = {}
     for record in records_of(runs):
@@ -117,8 +117,8 @@ def versions_sentence(part: GridResults) -> str:
     return f"{len(runs)} records, made with {stated}; tables by cellbench {__version__}."
 
 
-def _shown(part: ReportPart) -> dict[str, Any]:
-    """What page and LaTeX show of a grid."""
+def _part_content(part: ReportPart) -> dict[str, Any]:
+    """Collect the content of page and LaTeX file for a part."""
     sets = measured_sets(part.runs)
     if part.layout is None:
         main, caption = grid_sheet(sets), f"{part.title}."
@@ -130,11 +130,11 @@ def _shown(part: ReportPart) -> dict[str, Any]:
         "title": part.title,
         "main": main,
         "caption": caption,
-        "sets": [_set(each, factors=part.layout != "table2") for each in sets],
+        "sets": [_dataset_content(each, factors=part.layout != "table2") for each in sets],
     }
 
 
-def _set(part: GridResults, *, factors: bool) -> dict[str, Any]:
+def _dataset_content(part: GridResults, *, factors: bool) -> dict[str, Any]:
     effects = grid_effects(part.cells, part.errors) if factors else []
     averaged = [effect for effect in effects if not effect.within]
     pairs = compare_pairs(part.errors)
@@ -165,16 +165,16 @@ def _set(part: GridResults, *, factors: bool) -> dict[str, Any]:
 
 
 def _differing(pairs: Sequence[Comparison]) -> str:
-    """The number of pairs that differ significantly."""
+    """State the number of pairs that differ significantly."""
     tested = [pair for pair in pairs if pair.p_holm is not None]
     if not tested:
         return "No pair of cells could be tested." if pairs else ""
-    surely = sum(1 for pair in tested if pair.p_holm is not None and pair.p_holm <= 0.05)
-    return f"Of {len(tested)} pairs that could be tested, {surely} differ at the 5 % level."
+    significant = sum(1 for pair in tested if pair.p_holm is not None and pair.p_holm <= 0.05)
+    return f"Of {len(tested)} pairs that could be tested, {significant} differ at the 5 % level."
 
 
 def _charts(part: GridResults, effects: Sequence[Effect]) -> list[tuple[str, Markup]]:
-    """Effects, then counts and agreement of the best cells, then F1 over the radius."""
+    """Draw effects, then counts and agreement of the best cells, then F1 by match radius."""
     errors, labels = part.errors, part.labels()
     found = [
         (

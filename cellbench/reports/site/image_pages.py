@@ -1,4 +1,4 @@
-"""Pages of images: what every method counted in one, and where."""
+"""Image pages: every method's count and predicted points in an image."""
 
 import base64
 import io
@@ -21,9 +21,9 @@ from cellbench.reports.site.set_page import hardest_images
 from cellbench.reports.site.table_rows import count_row
 from cellbench.structures import Points
 
-# Of more methods than this the page of an image has the counts and not the places.
+# Most methods whose points are on the page of an image; the others have only their counts.
 MOST_DRAWN = 40
-# A picture is embedded in its page as it is up to this size, and as a JPEG of this side above.
+# A picture is embedded unchanged up to this size; a larger one as a JPEG of this side.
 _MOST_PICTURE_BYTES = 700_000
 _MOST_SIDE_PX = 1400
 
@@ -32,14 +32,14 @@ _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """What an experiment counted in an image, mean over its runs, and its absolute error."""
+    """Count of an experiment in an image, mean over its runs, and its absolute error."""
 
     experiment: Experiment
     counted: float
     absolute: float
 
     def line(self, truth: float) -> str:
-        """Its line of the table."""
+        """Return its row of the table as HTML."""
         e = self.experiment
         return count_row(
             e.status,
@@ -53,14 +53,14 @@ class _Count:
 
 
 def pictures_of(table: SetTable, *, with_images: bool) -> StoredSet | None:
-    """The set whose pictures and annotated places may be shown.
+    """Return the dataset on disk if its pictures and annotations may be shown.
 
     Args:
-        table: of the set.
-        with_images: whether also pictures that may not be passed on are shown.
+        table: table of the dataset.
+        with_images: whether pictures that may not be redistributed are shown, too.
 
     Returns:
-        None where they may not be shown, are not on disk, or are of another revision.
+        None if they may not be shown, are not on disk, or are of another revision.
     """
     if not is_on_disk(table.dataset):
         return None
@@ -72,20 +72,20 @@ def pictures_of(table: SetTable, *, with_images: bool) -> StoredSet | None:
 
 
 def is_public(stored: StoredSet) -> bool:
-    """Whether a set may be passed on: it is drawn by a simulator, or shipped with a plugin."""
+    """Whether a dataset may be redistributed: it is simulated, or shipped with a plugin."""
     from cellbench import paths
 
-    own = paths.data_folder(stored.name).resolve()
-    return stored.simulated or stored.folder.resolve() != own
+    downloaded = paths.data_folder(stored.name).resolve()
+    return stored.simulated or stored.folder.resolve() != downloaded
 
 
 def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | None) -> None:
     """Write a page for every image that a listed experiment scored.
 
     Args:
-        writer: of the site.
-        table: of the set.
-        stored: whose pictures and annotated places are shown; None for none.
+        writer: page writer of the site.
+        table: table of the dataset.
+        stored: dataset whose pictures and annotations are shown; None for none.
     """
     images = hardest_images(table)
     known = {each["id"] for each in images}
@@ -143,7 +143,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
 
 
 def _stamps_by_image(experiments: Sequence[Experiment]) -> dict[str, list[tuple[str, str]]]:
-    """By image the records from which places may be drawn."""
+    """Return by image the stamps of the records that its points may come from."""
     found: dict[str, list[tuple[str, str]]] = {}
     for experiment in experiments:
         for run, stamp in zip(experiment.runs, experiment.stamps, strict=True):
@@ -155,23 +155,23 @@ def _stamps_by_image(experiments: Sequence[Experiment]) -> dict[str, list[tuple[
 def _places(
     experiments: Sequence[Experiment], image_ids: Sequence[str]
 ) -> dict[tuple[str, str], Points]:
-    """By experiment and image the places that the first run found that scored the image."""
+    """Read the points of the first run that scored an image, by experiment slug and image id."""
     found: dict[tuple[str, str], Points] = {}
     for experiment in experiments:
         wanted = set(image_ids)
         for run in experiment.runs:
-            own = wanted.intersection(run.image_ids)
-            if not own or run.path is None:
+            scored = wanted.intersection(run.image_ids)
+            if not scored or run.path is None:
                 continue
             record = record_of(run.path)
             if record is None:
                 continue
             try:
                 lists = read_points(run.path, record.raw)
-            except UserError:  # the table has its counts; `leaderboard --check` names the fault
+            except UserError:  # counts are still shown; `leaderboard --check` reports the error
                 continue
-            found |= {(experiment.slug, i): lists[i][0] for i in own if i in lists}
-            wanted -= own
+            found |= {(experiment.slug, i): lists[i][0] for i in scored if i in lists}
+            wanted -= scored
     return found
 
 
@@ -179,19 +179,19 @@ def _drawing(
     image_id: str,
     experiments: Sequence[Experiment],
     places: Mapping[tuple[str, str], Points],
-    counts: Sequence["_Count"],
+    counts: Sequence[_Count],
     stored: StoredSet | None,
 ) -> dict[str, Any]:
-    """What the page's program draws, see assets/image.js."""
-    shown = {count.experiment.slug: f"{count.counted:.1f}" for count in counts}
-    own = [(e, places[e.slug, image_id]) for e in experiments if (e.slug, image_id) in places]
+    """Return the data that assets/image.js draws."""
+    counted = {count.experiment.slug: f"{count.counted:.1f}" for count in counts}
+    located = [(e, places[e.slug, image_id]) for e in experiments if (e.slug, image_id) in places]
     truth = picture = None
     if stored is not None:
         sample = stored.sample(image_id)
         size, truth = sample.size, sample.points
         picture = _embedded(stored, image_id)
     else:
-        ends = [points.max(axis=0) for _, points in own if len(points)]
+        ends = [points.max(axis=0) for _, points in located if len(points)]
         extent = np.ceil(np.max(ends, axis=0)) if ends else np.array([100.0, 100.0])
         size = (max(1, int(extent[0])), max(1, int(extent[1])))
     step = max(1 / 8, max(size) / 60_000)
@@ -204,28 +204,28 @@ def _drawing(
             {
                 "name": plain(e.row.method),
                 "slug": e.slug,
-                "count": shown[e.slug],
+                "count": counted[e.slug],
                 "points": packed_points(points, step),
             }
-            for e, points in own
-            if e.slug in shown
+            for e, points in located
+            if e.slug in counted
         ],
     }
 
 
 def packed_points(points: NDArray[np.floating[Any]], step: float) -> str:
-    """Points as base64 of little-endian uint16, x and y in turn, in steps of so many px.
+    """Encode points as base64 of little-endian uint16: x, y, x, y, ... in steps.
 
     Args:
-        points: (N, 2), (x, y) px; what is outside 0 to 65535 steps is put on the border.
-        step: px.
+        points: (N, 2), (x, y) px; clipped to 0 to 65535 steps.
+        step: size of a step in px.
     """
     steps = np.clip(np.rint(np.asarray(points, dtype=np.float64) / step), 0, 65535)
     return base64.b64encode(steps.astype("<u2").tobytes()).decode("ascii")
 
 
 def _embedded(stored: StoredSet, image_id: str) -> str:
-    """The picture of an image as an address that holds it."""
+    """Return the picture of an image as a data URL."""
     from PIL import Image
 
     from cellbench.files.limits import FILE

@@ -1,4 +1,4 @@
-"""What takes seconds to compute of a set, kept in the cache of results between builds."""
+"""Cached results of a dataset that take seconds to compute, kept between builds."""
 
 import hashlib
 import itertools
@@ -29,11 +29,11 @@ _CODE = [
 
 
 def pairs_of(table: SetTable, experiments: Sequence[Experiment]) -> list[Comparison]:
-    """Compare the first ranked experiments of a table, see `compare_pairs`."""
+    """Compare all pairs of some experiments of a table; see `compare_pairs`."""
     from cellbench.ranking.statistics import image_errors
 
     runs = [experiment.runs for experiment in experiments]
-    return _kept(
+    return _cached(
         f"pairs of {table.folder}",
         [run for own in runs for run in own],
         compute=lambda: compare_pairs(image_errors(runs)),
@@ -45,18 +45,18 @@ def pairs_of(table: SetTable, experiments: Sequence[Experiment]) -> list[Compari
 def effects_of(
     table: SetTable, method: str, cells: Sequence[Levels], experiments: Sequence[Experiment]
 ) -> list[Effect]:
-    """The effects of a method's parts, averaged over the others, see `grid_effects`.
+    """Estimate the averaged effects of a method's parts; see `grid_effects`.
 
     Args:
-        table: of the set.
-        method: name without overrides.
+        table: table of the dataset.
+        method: name of the method without overrides.
         cells: levels of each experiment.
         experiments: variants of the method.
     """
     from cellbench.ranking.statistics import image_errors
 
     runs = [experiment.runs for experiment in experiments]
-    return _kept(
+    return _cached(
         f"effects of {method} on {table.folder}",
         [run for own in runs for run in own],
         compute=lambda: [e for e in grid_effects(cells, image_errors(runs)) if not e.within],
@@ -67,13 +67,13 @@ def effects_of(
 
 @dataclass(frozen=True, slots=True)
 class RecordFacts:
-    """What a page shows of the records of an experiment, beside their counts.
+    """Facts from the records of an experiment that its page shows, besides their counts.
 
     Attributes:
-        config: of the first one, as indented JSON.
-        parts: of the first one: role, name and distribution of each.
+        config: config of the first record, as indented JSON.
+        parts: role, name and distribution of each part in the first record.
         losses: name and (step, loss) points of the first runs.
-        checks: the same with the validation MAE.
+        checks: name and (step, validation MAE) points of the first runs.
         f1: mean F1 by match radius in px.
     """
 
@@ -85,8 +85,8 @@ class RecordFacts:
 
 
 def facts_of(table: SetTable, experiment: Experiment) -> RecordFacts | None:
-    """Read the records of an experiment; None where none of them can be read any more."""
-    return _kept(
+    """Read the facts of an experiment from its records; None if none of them can be read."""
+    return _cached(
         f"records of {experiment.slug} on {table.folder}",
         experiment.runs,
         compute=lambda: _facts(records_of(experiment.runs)),
@@ -128,13 +128,13 @@ def _effect(value: dict[str, Any]) -> Effect:
 
 
 def rows_by_split(dataset: str, runs: Sequence[Run]) -> dict[int, list[Row]]:
-    """The leaderboard of every single split of a set; empty where all runs are of one."""
+    """Rank the runs of every single split of a dataset; empty if all runs are of one split."""
     runs = sorted(runs, key=lambda run: run.split)
     parts = {split: list(own) for split, own in itertools.groupby(runs, key=lambda run: run.split)}
     if len(parts) < 2:
         return {}
     return {
-        split: _kept(
+        split: _cached(
             f"split {split} of {dataset}",
             own,
             compute=lambda own=own: rank_runs(own),  # type: ignore[misc]
@@ -149,7 +149,7 @@ def _row(value: dict[str, Any]) -> Row:
     return Row(**(value | {name: tuple(value[name]) for name in ("splits", "seeds", "run_ids")}))
 
 
-def _kept(
+def _cached(
     name: str,
     runs: Sequence[Run],
     *,
@@ -157,7 +157,7 @@ def _kept(
     pack: Callable[[_T], Any],
     unpack: Callable[[Any], _T],
 ) -> _T:
-    """A result, from the cache where it was computed of the same runs by the same code."""
+    """Return a result from the cache if it is of the same runs and code, else compute it."""
     if not runs or runs[0].folder is None:
         return compute()
     folder = runs[0].folder.resolve()

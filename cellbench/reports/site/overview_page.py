@@ -1,4 +1,4 @@
-"""The page with all rows of all sets in one table that sorts and filters."""
+"""Overview page: all rows of all datasets in one table with sorting and filters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from cellbench.ranking.tables import COLUMNS, plain
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, Results, SetTable, tables_of
 
-# Title of a column and whether less is better; the first is what ranks.
+# Column titles and whether lower is better; rows are ranked by the first.
 METRICS = (
     ("MAE", True),
     ("RMSE", True),
@@ -31,10 +31,10 @@ def write_overview(
     """Write index.html.
 
     Args:
-        writer: of the site.
-        results: of all sets.
-        by_split: by set and split the rows of that split alone.
-        published: numbers of papers.
+        writer: page writer of the site.
+        results: results on all datasets.
+        by_split: by dataset and split, the rows of that split alone.
+        published: published numbers.
         method_pages: names of the methods and of their pages.
     """
     data = overview_data(results, by_split, published)
@@ -58,21 +58,21 @@ def overview_data(
     by_split: Mapping[str, Mapping[int, Sequence[Row]]],
     published: Sequence[Published],
 ) -> dict[str, Any]:
-    """What the page's program shows; its fields are described in assets/overview.js."""
+    """Return the data of the page's script; assets/overview.js describes the fields."""
     titles = [column.title for column in COLUMNS]
     rows = [_row(e, table) for table in results.tables for e in table.experiments]
-    found_in = [e for table in results.tables for e in table.experiments]
-    place = {id(run): index for index, e in enumerate(found_in) for run in e.runs}
+    experiments = [e for table in results.tables for e in table.experiments]
+    row_of_run = {id(run): index for index, e in enumerate(experiments) for run in e.runs}
     for dataset, parts in by_split.items():
         for split, own in parts.items():
             for table in tables_of(own, [r for r in results.runs[dataset] if r.split == split]):
                 for e in table.experiments:
-                    whole = place.get(id(e.runs[0])) if e.runs else None
+                    whole = row_of_run.get(id(e.runs[0])) if e.runs else None
                     rows.append(_row(e, table, str(split), whole))
     sets = list(dict.fromkeys(table.dataset for table in results.tables))
     numbers = [number for number in published if number.dataset in sets]
-    rows += [_beside(row, "people") for row in people_rows(sets)]
-    rows += [_beside(row, "published") for row in published_rows(numbers)]
+    rows += [_reference_row(row, "people") for row in people_rows(sets)]
+    rows += [_reference_row(row, "published") for row in published_rows(numbers)]
     found = {table.protocol for table in results.tables}
     ordered = [*(p for p in PROTOCOLS if p in found), *sorted(found - {*PROTOCOLS})]
     splits = sorted({split for parts in by_split.values() for split in parts})
@@ -87,13 +87,13 @@ def overview_data(
 
 
 def _row(e: Experiment, table: SetTable, split: str = "", whole: int | None = None) -> list[Any]:
-    """A row for the page's program.
+    """Return a row for the page's script.
 
     Args:
-        e: the row.
-        table: of its set, or of one split of it.
-        split: "" for a row of the splits that all have.
-        whole: place of the row that has the runs of this split among others.
+        e: experiment of the row.
+        table: table of its dataset, or of one split of it.
+        split: split number; "" for a row of all compared splits.
+        whole: index of the row that includes the runs of this split; None for none.
     """
     row = e.row
     if whole is not None:
@@ -104,13 +104,13 @@ def _row(e: Experiment, table: SetTable, split: str = "", whole: int | None = No
     return [None, split, e.status, plain(row.note), _texts(row), *cost, *facts]
 
 
-def _beside(row: Row, status: str) -> list[Any]:
+def _reference_row(row: Row, status: str) -> list[Any]:
     facts = [row.dataset, row.protocol, "", plain(row.method)]
     return [None, "", status, plain(row.note), _texts(row), None, None, *facts]
 
 
 def _texts(row: Row) -> str:
-    """The texts of all columns but the method's, whose name a row has apart."""
+    """Join the texts of all columns except the method, which a row has as a separate field."""
     return "\t".join("" if c.field == "method" else c.text(row) for c in COLUMNS)
 
 

@@ -1,7 +1,7 @@
-"""Writing the pages of a site: templates, security policy, and only those that have changed.
+"""Write the pages of a site that have changed, from templates, with a security policy.
 
-Every page is one file that loads nothing: its style, its programs and its data are inside. Its
-security policy names the hashes of these programs, so that no text from a record can run.
+Every page is one file that loads nothing: style, scripts and data are embedded. Its security policy
+has the hashes of these scripts, so that no text from a record can be executed.
 """
 
 import base64
@@ -26,7 +26,7 @@ from cellbench.version import __version__
 STATE = "made-from.json"
 MAX_STATE_BYTES = 64 * 2**20
 
-# Pages after whose writing the account is kept.
+# Number of written pages after which the state is saved.
 _PAGES_BETWEEN = 500
 
 _HERE = Path(__file__).parent
@@ -35,28 +35,28 @@ _STYLE = "pages.css"
 
 @dataclass
 class PageWriter:
-    """Writes pages into a folder and keeps account of what each was made from.
+    """Writer of the pages of a folder, with a state file of what each was made from.
 
     Attributes:
-        folder: of the site.
-        known: by page, a hash of what it was made from when it was last written, and its size.
-        made: the same of this build.
-        written: how many pages were written in this build.
+        folder: folder of the site.
+        known: by page, the hash of its inputs when it was last written, and its size.
+        made: the same for the pages of this build.
+        written: number of pages written in this build.
     """
 
     folder: Path
     known: dict[str, tuple[str, int]] = field(default_factory=dict)
     made: dict[str, tuple[str, int]] = field(default_factory=dict)
     written: int = 0
-    _wanted: dict[str, str] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
     _folders: set[Path] = field(default_factory=set)
 
     @classmethod
     def open(cls, folder: Path) -> "PageWriter":
-        """Take up the site of a folder, or begin one.
+        """Open the site of a folder, or start a new one.
 
         Raises:
-            UserError: the folder holds files that are no site.
+            UserError: the folder contains files but no site.
         """
         if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
             raise UserError(
@@ -74,18 +74,18 @@ class PageWriter:
         return cls(folder, known)
 
     def is_current(self, path: str, made_from: object) -> bool:
-        """Whether a page was made from the same before and is still there; it then stays.
+        """Whether a page exists and was made from the same inputs; the build then keeps it.
 
         Args:
-            path: of the page below the site's folder.
-            made_from: all that decides its content, as `repr` shows it.
+            path: path of the page below the site's folder.
+            made_from: all that determines its content; hashed by its `repr`.
         """
-        key = hashlib.sha256(f"{_code()}{made_from!r}".encode("utf-8", "surrogatepass"))
+        key = hashlib.sha256(f"{_code_hash()}{made_from!r}".encode("utf-8", "surrogatepass"))
         kept, size = self.known.get(path, ("", 0))
-        self._wanted[path] = key.hexdigest()
+        self._keys[path] = key.hexdigest()
         if kept != key.hexdigest():
             return False
-        try:  # a page that a power cut left empty has another size
+        try:  # the size detects a page left empty by a power cut
             current = (self.folder / path).stat().st_size == size
         except OSError:
             return False
@@ -102,14 +102,14 @@ class PageWriter:
         data: Any = None,
         **values: Any,
     ) -> None:
-        """Write a page; its bytes depend on what is given alone.
+        """Write a page; its bytes depend only on the arguments. Call `is_current` first.
 
         Args:
-            path: below the site's folder, with forward slashes.
+            path: path below the site's folder, with forward slashes.
             template: file in pages/.
             scripts: files in assets/, in the order in which they run.
-            data: what the scripts read, JSON-able; None for none.
-            values: of the template.
+            data: JSON-serialisable data of the scripts; None for none.
+            values: variables of the template.
 
         Raises:
             UserError: the folder cannot be written.
@@ -118,7 +118,7 @@ class PageWriter:
         page = render_page(template, root=root, scripts=scripts, data=data, **values)
         encoded = page.encode("utf-8")
         target = self.folder / path
-        # Not onto the disk before it gets its name: a page can be made again, and there are many.
+        # Without fsync: there are many pages, and a lost one is made again.
         temporary = target.with_name(f".{target.name}.partial")
         with writing(target, elsewhere="--out"):
             if target.parent not in self._folders:
@@ -126,21 +126,21 @@ class PageWriter:
                 self._folders.add(target.parent)
             temporary.write_bytes(encoded)
             temporary.replace(target)
-        self.made[path] = (self._wanted[path], len(encoded))
-        # A build that is interrupted is taken up where it was.
+        self.made[path] = (self._keys[path], len(encoded))
+        # The saved state lets the next build continue an interrupted one.
         if self.written % _PAGES_BETWEEN == 0:
-            self._keep_account(self.known | self.made)
+            self._save_state(self.known | self.made)
         self.written += 1
 
     def finish(self) -> None:
-        """Delete pages of earlier builds that this one does not have, and keep the account."""
+        """Delete pages of earlier builds that this one does not have, and save the state."""
         for path in self.known.keys() - self.made.keys():
             target = self.folder / path
             if target.suffix == ".html" and ".." not in Path(path).parts:
                 target.unlink(missing_ok=True)
-        self._keep_account(self.made)
+        self._save_state(self.made)
 
-    def _keep_account(self, pages: Mapping[str, tuple[str, int]]) -> None:
+    def _save_state(self, pages: Mapping[str, tuple[str, int]]) -> None:
         document = {"cellbench": __version__, "pages": dict(sorted(pages.items()))}
         text = json.dumps(document, indent=0) + "\n"
         write_atomically(self.folder / STATE, text.encode("utf-8"), elsewhere="--out")
@@ -149,14 +149,14 @@ class PageWriter:
 def render_page(
     template: str, *, root: str, scripts: Sequence[str] = (), data: Any = None, **values: Any
 ) -> str:
-    """Fill in a template; see `PageWriter.write`.
+    """Render a template; see `PageWriter.write`.
 
     Args:
         template: file in pages/.
-        root: leads from the page to the site's folder.
+        root: relative path from the page to the site's folder.
         scripts: files in assets/.
-        data: what the scripts read.
-        values: of the template.
+        data: data of the scripts.
+        values: variables of the template.
     """
     texts = [_asset(name) for name in scripts]
     return (
@@ -175,7 +175,7 @@ def render_page(
 
 
 def embedded_json(data: Any) -> Markup:
-    """JSON that may stand in a page: no text in it can end its element."""
+    """Serialise data as JSON for a script element, which no text in it can close."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -183,10 +183,10 @@ def embedded_json(data: Any) -> Markup:
 
 
 def relative_link(target: Path, page: Path) -> str:
-    """The address of a file for a page, relative where both are on one drive."""
+    """Return the link from a page to a file, relative if both are on one drive."""
     try:
         found = os.path.relpath(target.absolute(), page.absolute().parent)
-    except ValueError:  # another drive of Windows
+    except ValueError:  # another drive on Windows
         return target.absolute().as_uri()
     from urllib.parse import quote
 
@@ -201,12 +201,12 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printed,
+        finalize=_finalize,
     )
 
 
-def _printed(value: Any) -> Any:
-    """Texts without control and direction characters; None as nothing."""
+def _finalize(value: Any) -> Any:
+    """Remove control and direction characters from texts; print None as an empty text."""
     if value is None:
         return ""
     return plain(value) if type(value) is str else value
@@ -218,7 +218,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """The security policy of a page: nothing is loaded, and only our own programs run."""
+    """Return the security policy of a page: nothing is loaded, and only our scripts run."""
     allowed: Mapping[str, Sequence[str]] = {"style-src": styles, "script-src": scripts}
     parts = ["default-src 'none'"]
     for directive, texts in allowed.items():
@@ -233,8 +233,8 @@ def _digest(text: str) -> str:
 
 
 @cache
-def _code() -> str:
-    """A hash of all that makes pages, so that another version of it makes them anew."""
+def _code_hash() -> str:
+    """Hash the code and assets that make pages, so that a new version writes them again."""
     files = sorted(
         path for path in _HERE.rglob("*") if path.suffix in (".py", ".html", ".css", ".js")
     )

@@ -1,4 +1,4 @@
-"""What the pages of a site show: every row of a leaderboard with the runs that it averages."""
+"""Leaderboard tables of a site: every row with the runs that it averages."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ from cellbench.records.record_file import parse_record
 from cellbench.records.store import datasets_with_records, load_records
 from cellbench.records.summaries import Run
 
-# Longest part of a method's name in the name of its page.
+# Most characters of a method's name in the name of its page.
 _LONGEST_NAME = 60
-# That are held in memory at once; one of a hundred images takes a third of a megabyte.
+# Most records held in memory; one of a hundred images takes a third of a megabyte.
 _MOST_RECORDS = 512
 
 
@@ -29,7 +29,7 @@ class Experiment:
 
     Attributes:
         row: see `cellbench.ranking.rows`.
-        runs: that the row averages, by split and seed; empty where a record was edited.
+        runs: runs that the row averages, by split and seed; empty for an edited or missing record.
     """
 
     row: Row
@@ -37,30 +37,30 @@ class Experiment:
 
     @cached_property
     def slug(self) -> str:
-        """Name of its page: the same as long as method, config, weights and length are."""
+        """Name of its page, constant while method, config, weights and length are the same."""
         row = self.row
         known = (
             row.config_hash, row.recipe, row.weights, row.iterations, row.splits, row.note,
-            row.run_ids[:1],  # differs with the revision of the set, and the file of the weights
+            row.run_ids[:1],  # distinguishes revisions of the dataset and files of weights
         )  # fmt: skip
         digest = hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:8]
         return f"{safe_id(row.method)[:_LONGEST_NAME].strip('.-')}-{digest}"
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
-        """All that pages show of the row, so that a page is made anew only if it changes."""
+        """All that pages show of the row; a page is written again only if it changes."""
         row = self.row
         texts = (column.text(row) for column in COLUMNS)
         return (self.slug, self.status, row.method_title, row.note, *texts)
 
     @cached_property
     def stamps(self) -> tuple[tuple[str, str], ...]:
-        """What changes when one of its records does."""
+        """Stamps of its runs, which change when one of its records does."""
         return tuple(run_stamp(run) for run in self.runs)
 
     @property
     def status(self) -> str:
-        """One of ranked, partial and unranked."""
+        """One of "ranked", "partial" and "unranked"."""
         if self.row.rank is not None:
             return "ranked"
         return "partial" if self.row.share is not None else "unranked"
@@ -68,12 +68,12 @@ class Experiment:
 
 @dataclass(frozen=True)
 class SetTable:
-    """The experiments on one set under one protocol.
+    """Leaderboard of one dataset under one protocol.
 
     Attributes:
-        dataset: name of the set.
-        protocol: name.
-        simulated: whether its images are.
+        dataset: dataset name.
+        protocol: protocol name.
+        simulated: whether the images are simulated.
         experiments: in the order of the leaderboard.
     """
 
@@ -84,39 +84,39 @@ class SetTable:
 
     @property
     def folder(self) -> str:
-        """Of its pages, below the site's."""
+        """Folder of its pages, below the site's."""
         return f"{self.dataset}/{self.protocol}"
 
     @cached_property
     def ranked(self) -> tuple[Experiment, ...]:
-        """Those that have a rank."""
+        """Experiments with a rank."""
         return tuple(e for e in self.experiments if e.row.rank is not None and e.runs)
 
     @cached_property
     def listed(self) -> tuple[Experiment, ...]:
-        """Those that tables show unasked, the ranked ones first; all where none is listed."""
+        """Experiments that tables show by default, the ranked ones first; all if none is listed."""
         found = tuple(e for e in self.experiments if e.row.listed and e.runs)
         return found or tuple(e for e in self.experiments if e.runs)
 
     @cached_property
     def errors(self) -> ImageErrors:
-        """Of the listed experiments, in their order."""
+        """Average errors of the listed experiments, in their order."""
         return image_errors([e.runs for e in self.listed])
 
     @cached_property
     def ranked_errors(self) -> ImageErrors:
-        """Of the ranked experiments alone."""
+        """Average errors of the ranked experiments, in their order."""
         return image_errors([e.runs for e in self.ranked])
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a site shows.
+    """Content of a site.
 
     Attributes:
-        tables: of all sets and protocols.
-        problems: a sentence for every file that is no usable record.
-        runs: of all sets, by set.
+        tables: tables of all datasets and protocols.
+        problems: a sentence for every file that is not a usable record.
+        runs: runs by dataset.
     """
 
     tables: tuple[SetTable, ...]
@@ -125,7 +125,7 @@ class Results:
 
     @cached_property
     def methods(self) -> dict[str, list[tuple[SetTable, Experiment]]]:
-        """By name without overrides, where each method was measured."""
+        """Tables and experiments of every method, by its name without overrides."""
         found: dict[str, list[tuple[SetTable, Experiment]]] = {}
         for table in self.tables:
             for experiment in table.experiments:
@@ -135,7 +135,7 @@ class Results:
 
 
 def read_results(stores: Sequence[Path]) -> Results:
-    """Read the rows of all sets of some stores, and their runs.
+    """Read the rows and runs of all datasets of some stores.
 
     Raises:
         UserError: a folder of records cannot be read.
@@ -155,21 +155,21 @@ def read_results(stores: Sequence[Path]) -> Results:
 
 
 def tables_of(rows: Iterable[Row], runs: Iterable[Run]) -> list[SetTable]:
-    """Sort rows into tables, each row with its runs."""
+    """Group rows, each with its runs, into tables by dataset and protocol."""
     by_id = {run.run_id: run for run in runs}
     tables: dict[tuple[str, str, bool], list[Experiment]] = {}
     for row in rows:
-        # Without one of its records, which went while this was read, a row has no pages of images.
-        own = [by_id[run_id] for run_id in row.run_ids if run_id in by_id]
-        whole = tuple(own) if len(own) == row.runs else ()
-        place = (row.dataset, row.protocol, row.simulated)
-        tables.setdefault(place, []).append(Experiment(row, whole))
-    return [SetTable(*place, tuple(found)) for place, found in tables.items()]
+        # If a record was deleted while this was read, its row has no image pages.
+        found = [by_id[run_id] for run_id in row.run_ids if run_id in by_id]
+        whole = tuple(found) if len(found) == row.runs else ()
+        key = (row.dataset, row.protocol, row.simulated)
+        tables.setdefault(key, []).append(Experiment(row, whole))
+    return [SetTable(*key, tuple(experiments)) for key, experiments in tables.items()]
 
 
 @lru_cache(maxsize=_MOST_RECORDS)
 def record_of(path: Path) -> Record | None:
-    """The record in a file, read once a build; None where it cannot be read any more."""
+    """Read the record in a file, cached for the build; None if it can no longer be read."""
     try:
         return parse_record(path)
     except UserError:
@@ -177,11 +177,11 @@ def record_of(path: Path) -> Record | None:
 
 
 def records_of(runs: Iterable[Run]) -> list[Record]:
-    """The records of some runs, without those that cannot be read any more."""
+    """Read the records of some runs, without those that can no longer be read."""
     found = [record_of(run.path) for run in runs if run.path is not None]
     return [record for record in found if record is not None]
 
 
 def run_stamp(run: Run) -> tuple[str, str]:
-    """What changes when the record of a run does: its file, and the times and size of that."""
+    """Return the file of a run's record and a stamp of its times and size, to detect changes."""
     return (run.file, run.stamp)

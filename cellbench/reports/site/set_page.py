@@ -1,4 +1,4 @@
-"""The page of a set: its protocol, its methods, its images by how hard they are."""
+"""Page of a dataset: its protocol, its methods, and its images by difficulty."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from cellbench.reports.site.ranked_tables import SetTable
 
 
 def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -> None:
-    """Write the page of a set under one protocol.
+    """Write the page of a dataset under one protocol.
 
     Args:
-        writer: of the site.
-        table: of the set.
-        errata: known faults, one text each.
+        writer: page writer of the site.
+        table: table of the dataset.
+        errata: known errors in the dataset, one text each.
     """
     path = f"{table.folder}/index.html"
     smallest = smallest_difference(table)
@@ -73,11 +73,11 @@ def write_set_page(writer: PageWriter, table: SetTable, errata: Sequence[str]) -
 
 
 def first_ranked(table: SetTable) -> dict[str, Any] | None:
-    """The answer to what is asked first of a set; None where no method is ranked.
+    """Summarise the best method on a dataset; None if no method is ranked.
 
     Returns:
-        The `best` experiment and the `second` (None without one), how many `share` the rank of the
-        best beside it, and the image on which it errs most: `id`, `page`, `truth` and `counted`.
+        The `best` experiment and the `second` (None without one), how many others `share` the rank
+        of the best, and the image with its largest error: `id`, `page`, `truth` and `counted`.
     """
     if not table.ranked:
         return None
@@ -97,10 +97,10 @@ def first_ranked(table: SetTable) -> dict[str, Any] | None:
 
 
 def hardest_images(table: SetTable) -> list[dict[str, Any]]:
-    """Every image with the mean error of the ranked methods (of all where none is), hardest first.
+    """List images by mean error of the ranked methods (else of all listed), the largest first.
 
     Returns:
-        Per image its `id`, the `page` that shows it, `truth`, `error` and `signed` error, cells.
+        Per image its `id`, the name of its `page`, `truth`, `error` and `signed` error in cells.
     """
     errors = table.ranked_errors if table.ranked else table.errors
     scored = np.isfinite(errors.absolute)
@@ -123,7 +123,7 @@ def hardest_images(table: SetTable) -> list[dict[str, Any]]:
 
 
 def smallest_difference(table: SetTable) -> str:
-    """The smallest difference that the images of a set resolve."""
+    """Describe the smallest difference in MAE that the images of a dataset can resolve."""
     found = (e.row.least_difference for e in table.ranked if e.row.least_difference is not None)
     least = next(found, None)
     if least is None:
@@ -135,11 +135,11 @@ def smallest_difference(table: SetTable) -> str:
 
 
 def errata_of(stores: Sequence[Mapping[str, str]], dataset: str) -> list[str]:
-    """What is known to be wrong in a set, then in all sets, a text for each paragraph.
+    """List the known errors in a dataset, then in all datasets: one text per paragraph.
 
     Args:
-        stores: of each what `read_errata` found.
-        dataset: name.
+        stores: per store the result of `read_errata`.
+        dataset: dataset name.
     """
     bodies = [known.get(name, "") for name in (dataset, ALL_SETS) for known in stores]
     parts = re.split(r"\n\s*\n|\n(?=#|[-*] )", "\n\n".join(bodies))

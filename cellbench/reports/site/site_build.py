@@ -1,4 +1,4 @@
-"""Build the whole site of one store or several."""
+"""Build the site of one or several stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from cellbench.reports.site.set_page import errata_of, write_set_page
 
 @dataclass(frozen=True, slots=True)
 class BuiltSite:
-    """What a build left.
+    """Result of `build_site`.
 
     Attributes:
-        folder: of the site; its first page is index.html.
-        pages: how many pages it has.
-        written: how many of them were written; the others had not changed.
-        problems: a sentence for every file that is no usable record.
-        private: sets whose pictures are in it and may not be passed on.
+        folder: folder of the site; its first page is index.html.
+        pages: number of pages.
+        written: number of pages that were written; the others had not changed.
+        problems: a sentence for every file that is not a usable record.
+        private: datasets whose pictures are included and may not be redistributed.
     """
 
     folder: Path
@@ -44,12 +44,12 @@ def build_site(stores: Sequence[Path], out: Path, *, with_images: bool = False) 
     """Write the pages that have changed since the folder's last build.
 
     Args:
-        stores: folders that hold leaderboards/.
-        out: of the site; made if it is not there.
-        with_images: also pictures of sets on disk whose licence is not known.
+        stores: folders that contain leaderboards/.
+        out: folder of the site; created if it does not exist.
+        with_images: include pictures of datasets on disk whose licence is unknown.
 
     Raises:
-        UserError: records cannot be read, or the folder holds something else or cannot be written.
+        UserError: records cannot be read, or the folder contains other files or cannot be written.
     """
     writer = PageWriter.open(out)
     results = read_results(stores)

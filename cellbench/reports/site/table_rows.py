@@ -1,4 +1,4 @@
-"""The lines of the longest tables, put together here: a site has tens of thousands of them."""
+"""HTML rows of the longest tables, built without templates: a site has tens of thousands."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -10,10 +10,10 @@ from cellbench.reports.site.charts import escaped
 
 
 def image_rows(images: Iterable[Mapping[str, Any]]) -> Markup:
-    """A line an image: its page, annotated and counted cells, absolute and signed error.
+    """Return a row per image: its link, annotated and counted cells, absolute and signed error.
 
     Args:
-        images: with `page`, `id`, `truth`, `signed` and `error`.
+        images: mappings with `page`, `id`, `truth`, `signed` and `error`.
     """
     lines = [
         f'<tr><th scope="row"><a href="../images/{escaped(image["page"])}.html">'
@@ -31,14 +31,14 @@ def count_row(
     status: str, slug: str, rank: int | None, method: str, *, counted: float, truth: float,
     error: float,
 ) -> str:  # fmt: skip
-    """A line of what an experiment counted in one image.
+    """Return the row of an experiment in the table of one image.
 
     Args:
-        status: of the experiment.
-        slug: of its page.
-        rank: None where it has none.
-        method: its name.
-        counted: cells.
+        status: status of the experiment.
+        slug: name of its page.
+        rank: None if it has none.
+        method: name of the method.
+        counted: counted cells, mean over its runs.
         truth: annotated cells.
         error: mean absolute error of its runs.
     """
@@ -50,7 +50,7 @@ def count_row(
 
 @cache
 def _count_head(status: str, slug: str, rank: int | None, method: str) -> str:
-    """What the lines of an experiment have in common."""
+    """Return the start of a row, which is the same for all images."""
     page = f"../methods/{escaped(slug)}.html"
     return (
         f'<tr class="{escaped(status)}"><td class="n">{rank or "–"}</td>'

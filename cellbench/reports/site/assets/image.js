@@ -1,6 +1,6 @@
 "use strict";
-// data: size [w, h], step px, truth, picture, methods [{name, count, points}]; points as base64 of
-// little-endian uint16, x and y in turn, in steps.
+// data: size [w, h], step in px, truth, picture, methods [{name, slug, count, points}]; truth and
+// points are base64 of little-endian uint16: x, y, x, y, ... in steps.
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = (id) => document.getElementById(id);
 const view = get("view");
@@ -37,7 +37,7 @@ function draw() {
     view.append(svgPart("image", {href: data.picture, width: data.size[0], height: data.size[1], preserveAspectRatio: "none"}));
   }
   const base = Math.max(data.size[0], data.size[1]) / 90 * Number(get("radius").value);
-  const told = [];
+  const drawn = [];
   const layers = [];
   if (data.truth !== null && get("truth").checked) layers.push(["truth", crosses, unpack(data.truth), 0.8, "annotated"]);
   for (const [id, shape, size] of [["first", rings, 1], ["second", squares, 1.1]]) {
@@ -48,9 +48,9 @@ function draw() {
     const path = shape(points, base * size);
     view.append(svgPart("path", {class: "under", d: path, "stroke-width": base * 0.55}));
     view.append(svgPart("path", {class: name, d: path, "stroke-width": base * 0.3}));
-    told.push(`${points.length} places of ${word} (${{truth: "crosses", first: "rings", second: "squares"}[name]})`);
+    drawn.push(`${points.length} places of ${word} (${{truth: "crosses", first: "rings", second: "squares"}[name]})`);
   }
-  get("state").textContent = told.join("; ") || "Nothing is drawn.";
+  get("state").textContent = drawn.join("; ") || "Nothing is drawn.";
   const slug = (id) => { const m = data.methods[get(id).value]; return m ? m.slug : ""; };
   writeHash({first: slug("first"), second: slug("second")});
 }

@@ -1,7 +1,7 @@
 "use strict";
 // data: columns [title, left], metrics [title, column, lower is better], sets, protocols, splits,
-// rows [row of which this is one split, split, status, note, texts, seconds, parameters, set,
-// protocol, href, method], of which a row of one split has the first six.
+// rows [index of the row that includes this split or null, split, status, note, texts, seconds,
+// parameters, set, protocol, href, method]; a row with an index has only the first six fields.
 const data = JSON.parse(document.getElementById("data").textContent);
 const rowsOf = data.rows.map(([whole, split, status, note, texts, seconds, parameters, set, protocol, href, method]) => (
   {whole, split, status, note, texts, seconds, parameters, set, protocol, href, method}));
@@ -12,11 +12,11 @@ for (const row of rowsOf) {
 }
 const get = (id) => document.getElementById(id);
 const [table, state, notes] = [get("results"), get("state"), get("notes")];
-// Laying out more rows takes longer than all else on the page.
+// Rows shown at first: the layout of more takes longer than everything else on the page.
 const AT_ONCE = 60;
 const METHOD = data.columns.findIndex((c) => c[0] === "Method");
-// Rows of people and of papers belong to every protocol and split of their set.
-const beside = (r) => r.status === "people" || r.status === "published";
+// Rows of people and of papers are shown for every protocol and split of their dataset.
+const isReference = (r) => r.status === "people" || r.status === "published";
 let showAll = false;
 let later = 0;
 let sort = null; // [column, descending]
@@ -49,17 +49,17 @@ function chosen() {
   const [set, protocol, split] = ["set", "protocol", "splits"].map((id) => get(id).value);
   return rowsOf.filter((r) =>
     (set === "" || r.set === set) &&
-    (r.protocol === protocol || beside(r)) &&
-    (r.split === split || beside(r)) &&
+    (r.protocol === protocol || isReference(r)) &&
+    (r.split === split || isReference(r)) &&
     !hidden.has(r.status) &&
     words.every((w) => (r.method + " " + r.set).toLowerCase().includes(w)));
 }
-// What a row shows in a column, and the number or text that it is sorted by; null if not known.
 function text(r, column) {
   if (column === METHOD) return r.method;
   if (typeof r.texts === "string") r.texts = r.texts.split("\t");
   return r.texts[column];
 }
+// Returns the number or text by which a row is sorted; null if unknown.
 function key(r, column) {
   const [title, left] = data.columns[column];
   if (title === "Parameters") return r.parameters;
@@ -89,7 +89,7 @@ function byKey(rows, column, down, bySet) {
     return sign * (x - y);
   });
 }
-// Columns in which no row has anything are left out.
+// Whether each column has a value in any row; the others are hidden.
 let filled = [];
 function head() {
   const row = document.createElement("tr");
@@ -117,7 +117,7 @@ function head() {
 }
 function line(r) {
   const row = document.createElement("tr");
-  row.className = beside(r) ? "paper" : r.status;
+  row.className = isReference(r) ? "paper" : r.status;
   const set = document.createElement("td");
   set.textContent = r.set;
   row.append(set);
@@ -160,7 +160,7 @@ function fronts(rows) {
   const measure = metric();
   for (const set of data.sets) {
     for (const [field, xLabel] of [["seconds", "training, s (log)"], ["parameters", "parameters (log)"]]) {
-      const own = rows.filter((r) => r.set === set && r[field] > 0 && key(r, measure[1]) !== null && !beside(r));
+      const own = rows.filter((r) => r.set === set && r[field] > 0 && key(r, measure[1]) !== null && !isReference(r));
       if (own.length < 2) continue;
       const points = own.map((r) => ({x: Math.log10(r[field]), y: key(r, measure[1]), label: r.method + ": " + text(r, measure[1]), href: r.href}));
       const sign = measure[2] ? 1 : -1;
@@ -186,9 +186,9 @@ function draw() {
   table.tBodies[0].replaceChildren(...shown.map(line));
   get("more").hidden = shown.length === rows.length;
   state.textContent = (shown.length < rows.length ? shown.length + " of " : "") + rows.length + (rows.length === 1 ? " row" : " rows");
-  const told = [...new Set(shown.filter((r) => r.note).map((r) => r.method + " on " + r.set + ": " + r.note))];
-  notes.replaceChildren(...told.slice(0, 100).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
-  // Thousands of points are drawn after the table is there.
+  const noteTexts = [...new Set(shown.filter((r) => r.note).map((r) => r.method + " on " + r.set + ": " + r.note))];
+  notes.replaceChildren(...noteTexts.slice(0, 100).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
+  // Charts of thousands of points are drawn after the table, which appears first.
   clearTimeout(later);
   if (rows.length > AT_ONCE) later = setTimeout(fronts, 50, rows);
   else fronts(rows);

@@ -1,5 +1,5 @@
 "use strict";
-// What the pages with a choice draw: a chart of points, in the classes of the style sheet.
+// Scatter chart of the interactive pages, styled by classes of the style sheet.
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = {left: 52, right: 408, top: 12, bottom: 256};
 function svgPart(name, attributes, text) {

@@ -1,5 +1,5 @@
 "use strict";
-// Tables whose heads sort their rows: by number where every cell that is not a dash is one.
+// Tables with column heads that sort the rows: by number in columns of class "n", else by text.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
