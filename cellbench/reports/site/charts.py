@@ -191,7 +191,7 @@ def spans(rows: Sequence[Span], *, title: str, x: str) -> Markup:
     """Draw estimates with their intervals, one below the other, and a line at zero.
 
     Args:
-        rows: estimates; those that are None are left out.
+        rows: spans; those without an estimate are left out.
         title: text for screen readers.
         x: label of the axis, with its unit.
 

@@ -23,7 +23,7 @@ from cellbench.structures import Points
 
 # Most methods whose points are on the page of an image; the others have only their counts.
 MOST_DRAWN = 40
-# A picture is embedded unchanged up to this size; a larger one as a JPEG of this side.
+# A PNG or JPEG up to this size is embedded unchanged; other pictures as a JPEG of this side.
 _MOST_PICTURE_BYTES = 700_000
 _MOST_SIDE_PX = 1400
 
