@@ -1,1 +1,1 @@
-"""Files as they come and go: limits before reading, whole writes or none, locks."""
+"""Safe file access: size limits for reading, atomic writes, and locks."""

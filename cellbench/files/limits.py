@@ -1,7 +1,7 @@
-"""How much a file from outside may take, and how a user raises it.
+"""Size limits for untrusted files.
 
-Each limit is an environment variable, so that it reaches the processes of a sweep, and an option
-of the commands that read such files.
+Each limit is an environment variable, so that the processes of a sweep inherit it, and an option of
+the commands that read such files.
 """
 
 import os
@@ -12,13 +12,13 @@ from cellbench.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit in megabytes.
+    """Limit in megabytes.
 
     Attributes:
-        variable: of the environment.
-        option: of the commands.
-        default_mb: where neither is given.
-        what: for people.
+        variable: environment variable.
+        option: command-line option.
+        default_mb: limit if neither is given.
+        what: description of what is limited.
     """
 
     variable: str
@@ -31,7 +31,7 @@ class Limit:
         """The limit in bytes.
 
         Raises:
-            UserError: the variable is no number of megabytes.
+            UserError: the variable is not a positive whole number.
         """
         text = os.environ.get(self.variable)
         if not text:
@@ -44,29 +44,29 @@ class Limit:
         return int(text) * 1_000_000
 
     def set(self, megabytes: int | None) -> None:
-        """Take over what an option gave; None leaves the limit as it is."""
+        """Set the limit to the value of an option; None keeps it."""
         if megabytes is not None:
             os.environ[self.variable] = str(megabytes)
 
     @property
     def mend(self) -> str:
-        """How to raise it, as the end of a sentence."""
+        """Advice on raising the limit, as the end of a sentence."""
         return f"raise {self.option} or {self.variable}"
 
 
 PICTURE = Limit("CELLBENCH_MAX_PICTURE_MB", "--max-picture-mb", 960, "memory of one picture")
-"""Memory that one picture may take; 80 million pixels of 8-bit colour, drawing included."""
+"""Memory that one image may take; enough for 80 million pixels of 8-bit colour, with drawing."""
 
 FILE = Limit("CELLBENCH_MAX_FILE_MB", "--max-file-mb", 2_000, "size of one file")
-"""Size of a file of a picture, of weights, or of a table."""
+"""Size of an image file, a weights file or a table."""
 
 POINTS = Limit("CELLBENCH_MAX_POINTS_MB", "--max-points-mb", 8, "size of one point file")
-"""Size of a point file: some 500,000 cells."""
+"""Size of a point file, enough for some 500,000 cells."""
 
 ANNOTATION = Limit(
     "CELLBENCH_MAX_ANNOTATION_MB", "--max-annotation-mb", 40, "size of one annotation file"
 )
-"""Size of an annotation file of another program: some 100,000 outlines."""
+"""Size of an annotation file of another program, enough for some 100,000 outlines."""
 
 SIDECAR = Limit("CELLBENCH_MAX_SIDECAR_MB", "--max-sidecar-mb", 256, "size of a record's points")
-"""Size of the points beside a record: some 20 million cells."""
+"""Size of the points file of a record, enough for some 20 million cells."""

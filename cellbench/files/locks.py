@@ -1,7 +1,7 @@
-"""One process at a time, on disks that know locks and on those that do not.
+"""File locks between processes, also on file systems without `flock`.
 
-On a disk without `flock` (NFS without its lock service, some FUSE and Lustre mounts) a file that
-exists while the lock is held stands in; filelock removes it once its process is gone from this
+On a file system without `flock` (NFS without its lock service, some FUSE and Lustre mounts) the
+lock is a file that exists while it is held; filelock removes it once its process is gone from this
 machine.
 """
 
@@ -17,10 +17,10 @@ from cellbench.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows, where filelock knows the system's own locks
+except ImportError:  # Windows, where filelock uses the system's locks
     fcntl = None  # type: ignore[assignment]
 
-# How a file system answers that it has no locks.
+# Errors of file systems without locks.
 _NO_LOCKS = frozenset(
     getattr(errno, name)
     for name in ("ENOSYS", "ENOLCK", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "ESTALE")
@@ -31,43 +31,43 @@ _LONGEST_WAIT_S = 60.0
 _ABANDONED_S = 3600.0
 
 HELD = ".held"
-"""What the name of the file ends in that stands for a lock where the disk has none."""
+"""Suffix of the lock file on file systems without `flock`."""
 
 
 class Busy(Exception):
-    """Another process holds the lock.
+    """Raised when another process holds the lock.
 
     Attributes:
-        file: that stands for the lock where the disk has none; None where the system holds it,
-            which lets go of it however a process ends.
+        file: lock file on a file system without `flock`; None for a lock of the system, which is
+            released however its process ends.
     """
 
     def __init__(self, file: Path | None) -> None:
-        """Keep the file."""
+        """Create the error for a lock file, or None for a lock of the system."""
         super().__init__(f"locked by {file}" if file else "locked")
         self.file = file
 
     @property
     def hint(self) -> str:
-        """What mends a lock whose holder on another machine is gone; empty where none can be."""
+        """Advice if the lock's process on another machine is gone; empty for system locks."""
         return "" if self.file is None else f"; if none is, delete {self.file}"
 
 
 @contextmanager
 def locked(file: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock of a file, which is made and stays.
+    """Hold the lock of a file, which is created if missing and not deleted.
 
     Args:
-        file: in a folder that exists.
-        wait: until it is free, on a disk without locks for a minute; else `Busy` is raised at
-            once.
+        file: lock file, in an existing folder.
+        wait: whether to wait until the lock is free (for a minute on a file system without
+            `flock`); else `Busy` is raised at once.
 
     Raises:
-        Busy: another process holds it.
+        Busy: another process holds the lock.
         OSError: the folder cannot be written.
     """
-    # Also what tells a folder that cannot be written from one that is locked.
-    # A link would make a file elsewhere.
+    # Opening the file also fails for a folder that cannot be written, which is not `Busy`.
+    # O_NOFOLLOW: a link could create a file elsewhere.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(file, flags, 0o666)
     try:
@@ -76,23 +76,23 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
             return
     finally:
         os.close(descriptor)
-    with _stand_in(file, wait):
+    with _lock_file(file, wait):
         yield
 
 
 @contextmanager
 def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
-    """Let one process at a time into a folder, which is made if it is not there.
+    """Lock a folder for one process; create it if missing.
 
-    The system lets go of it however the process ends.
+    The system releases the lock however the process ends.
 
     Args:
-        folder: to be held.
-        elsewhere: the option that names another folder.
-        busy: what is said where another process holds it.
+        folder: folder to lock.
+        elsewhere: option that sets another folder, for messages.
+        busy: message if another process holds the lock.
 
     Raises:
-        UserError: the folder cannot be made, or is held.
+        UserError: the folder cannot be written, or is locked.
     """
     with ExitStack() as stack:
         try:
@@ -109,12 +109,12 @@ def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
 
 
 def abandoned(file: Path) -> bool:
-    """Whether no living process writes a file that `claimed` was called for.
+    """Return whether no living process writes a file that was locked by `claimed`.
 
-    On a disk without locks a file that has not been touched for an hour counts as abandoned.
+    On a file system without locks a file not modified for an hour counts as abandoned.
 
     Raises:
-        OSError: it is gone or cannot be opened.
+        OSError: the file is gone or cannot be opened.
     """
     descriptor = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
@@ -128,16 +128,19 @@ def abandoned(file: Path) -> bool:
 
 
 def claimed(descriptor: int) -> bool:
-    """Lock an open file until it is closed, however its process ends; False without locks.
+    """Lock an open file until it is closed, however its process ends.
+
+    Returns:
+        False on a file system without locks.
 
     Raises:
-        Busy: another process has it.
+        Busy: another process holds the lock.
     """
     return fcntl is not None and _flocked(descriptor, wait=False)
 
 
 def _flocked(descriptor: int, wait: bool) -> bool:
-    """Take the system's lock; False where the disk has none."""
+    """Acquire the system's lock; return False on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -150,16 +153,16 @@ def _flocked(descriptor: int, wait: bool) -> bool:
 
 
 @contextmanager
-def _stand_in(file: Path, wait: bool) -> Iterator[None]:
+def _lock_file(file: Path, wait: bool) -> Iterator[None]:
     from filelock import FileLock, SoftFileLock, Timeout
 
-    stand_in = file.with_name(file.name + HELD)
+    lock_file = file.with_name(file.name + HELD)
     kind = FileLock if fcntl is None else SoftFileLock
-    lock: Any = kind(stand_in, timeout=_LONGEST_WAIT_S if wait else 0)
+    lock: Any = kind(lock_file, timeout=_LONGEST_WAIT_S if wait else 0)
     try:
         lock.acquire()
     except Timeout:
-        raise Busy(None if fcntl is None else stand_in) from None
+        raise Busy(None if fcntl is None else lock_file) from None
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Reads files that anybody may have made: regular files of a limited size, and JSON of limits.
+"""Read untrusted files: regular files of limited size, and JSON of limited depth.
 
-Kind and size are read from the file system before the file is opened, and again from what was
-opened: a pipe, a device, a folder and a sparse file of terabytes are refused without reading.
+Kind and size are checked before the file is opened, and again on the open file: a pipe, a device, a
+folder and a sparse file of terabytes are rejected without reading.
 """
 
 import errno
@@ -17,10 +17,10 @@ MAX_JSON_BYTES = 16 * 2**20
 """Size limit of a JSON file; the largest record of the repository has 28 kB."""
 
 MAX_SMALL_BYTES = 2**20
-"""Size limit of the small JSON files that runs and sweeps leave for each other."""
+"""Size limit of the small JSON files by which runs and sweeps communicate."""
 
 MAX_DEPTH = 40
-"""Limit of JSON's nesting; configs have some 10 levels."""
+"""Limit of JSON nesting; configs have some 10 levels."""
 
 MAX_INTEGER = 2**63
 
@@ -36,19 +36,19 @@ _KINDS = {
 
 
 def check_file(path: str | Path, *, most: int, descriptor: int | None = None) -> os.stat_result:
-    """Check that a path names a regular file of a limited size, without opening it.
+    """Check that a path is a regular file of limited size, without opening it.
 
     Args:
-        path: links are followed.
-        most: bytes.
-        descriptor: of the file, where it is open already.
+        path: path of the file; links are followed.
+        most: size limit in bytes.
+        descriptor: descriptor of the file if it is open; it is checked instead of the path.
 
     Returns:
-        What the file system states of it.
+        Status of the file.
 
     Raises:
-        OSError: there is no such file, it is of another kind (`EINVAL`) or larger (`EFBIG`);
-            `strerror` is a phrase for people.
+        OSError: the file does not exist, is not a regular file (`EINVAL`) or is too large
+            (`EFBIG`); `strerror` is a phrase for users.
     """
     try:
         status = os.stat(path if descriptor is None else descriptor)  # noqa: PTH116
@@ -63,17 +63,17 @@ def check_file(path: str | Path, *, most: int, descriptor: int | None = None) ->
 
 
 def open_file(path: str | Path, *, most: int) -> BufferedReader:
-    """Open a regular file of a limited size for reading.
+    """Open a regular file of limited size for reading.
 
     Args:
-        path: links are followed.
-        most: bytes.
+        path: path of the file; links are followed.
+        most: size limit in bytes.
 
     Raises:
-        OSError: see `check_file`; or it cannot be opened.
+        OSError: see `check_file`; or the file cannot be opened.
     """
     check_file(path, most=most)
-    # Not to wait for ever if it has become a pipe since.
+    # O_NONBLOCK: opening must not block if the file has become a pipe since the check.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -85,20 +85,20 @@ def open_file(path: str | Path, *, most: int) -> BufferedReader:
 
 
 def read_file(path: str | Path, *, most: int) -> bytes:
-    """Read a regular file of a limited size.
+    """Read a regular file of limited size.
 
     Raises:
-        OSError: see `open_file`; or it cannot be read.
+        OSError: see `open_file`; or the file cannot be read.
     """
     with open_file(path, most=most) as stream:
         data = stream.read(most + 1)
-    if len(data) > most:  # some files of the system state no size, others grow
+    if len(data) > most:  # some system files report no size, and files may grow
         raise _too_large(path, len(data), most)
     return data
 
 
 def read_json(path: str | Path, *, most: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file and check its values, see `parse_json`.
+    """Read and validate a JSON file, see `parse_json`.
 
     Raises:
         OSError: see `read_file`.
@@ -108,14 +108,14 @@ def read_json(path: str | Path, *, most: int = MAX_JSON_BYTES) -> Any:
 
 
 def read_fields(path: str | Path, kind: type[_Fields]) -> _Fields:
-    """Read a dataclass of numbers, texts and None from a JSON object.
+    """Read a dataclass of numbers, strings and None from a JSON object.
 
     Args:
-        path: of the file.
-        kind: the dataclass; a field of floats takes whole numbers too.
+        path: path of the file.
+        kind: the dataclass; a float field also accepts whole numbers.
 
     Raises:
-        OSError: see `read_file`; or it has more than `MAX_SMALL_BYTES`.
+        OSError: see `read_file`; or the file is larger than `MAX_SMALL_BYTES`.
         ValueError: see `parse_json`; or a field is unknown, missing or of another type.
     """
     document = read_json(path, most=MAX_SMALL_BYTES)
@@ -136,11 +136,11 @@ def read_fields(path: str | Path, kind: type[_Fields]) -> _Fields:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse JSON in UTF-8 and check its values, whatever they mean.
+    """Parse JSON in UTF-8 and validate its depth, numbers and strings.
 
     Raises:
-        ValueError: it is no JSON, is nested deeper than `MAX_DEPTH`, or holds a number that is
-            not finite or beyond 64 bits, or text that is no Unicode.
+        ValueError: the data are not JSON, are nested deeper than `MAX_DEPTH`, or hold a number that
+            is not finite or beyond 64 bits, or a string that is not valid Unicode.
     """
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
@@ -184,7 +184,7 @@ def _too_large(path: str | Path, size: int, most: int) -> OSError:
 
 
 def megabytes(size: int) -> str:
-    """A size for people: "3.2 MB", "16 GB"."""
+    """Format a size for users, such as "3.2 MB" or "16 GB"."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"

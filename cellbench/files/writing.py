@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one, the new one, never half of one."""
+"""Atomic file writes, hashes and safe file names."""
 
 import errno
 import glob
@@ -18,29 +18,29 @@ from cellbench.files.reading import open_file
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 LONGEST_ID = 100
-"""Characters of what `safe_id` leaves as it is."""
+"""Greatest length of a name that `safe_id` does not change."""
 
 
 def sha256(data: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal."""
+    """Compute the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a regular file's bytes, in hexadecimal.
+    """Compute the SHA-256 of a regular file, in hexadecimal.
 
     Raises:
-        OSError: it is of another kind, is larger than `limits.FILE`, or cannot be read.
+        OSError: it is not a regular file, is larger than `limits.FILE`, or cannot be read.
     """
     with open_file(path, most=FILE.size) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def safe_id(name: str) -> str:
-    """A name that is safe as a file name on any system, the same for the same input.
+    """Return a deterministic name that is safe as a file name on any system.
 
-    Letters, digits, dots, dashes and underscores stay; a name that has to be changed gets a
-    piece of its hash, so that two names never become one.
+    Letters, digits, dots, dashes and underscores are kept; a changed name gets the first digits of
+    its hash, so that different names stay different.
     """
     kept = _UNSAFE.sub("_", name).lstrip(".-")[:LONGEST_ID]
     if kept == name:
@@ -50,15 +50,15 @@ def safe_id(name: str) -> str:
 
 @contextmanager
 def writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
-    """Turn an operating system's error about a write into one sentence.
+    """Convert operating system errors of a write to one sentence.
 
     Args:
-        place: what was being written, for the message.
-        elsewhere: the option or variable that names another folder; by default the one of the
-            folder that the place is in.
+        place: path that is written, for the message.
+        elsewhere: option or variable that sets another folder, for the message; by default that of
+            the folder that contains `place`.
 
     Raises:
-        UserError: the disk is full, read-only, not ours, or fails.
+        UserError: the disk is full, read-only, not permitted, or fails.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
 
 
 def _option_of(place: Path) -> str:
-    """What names the folder that a place is in."""
+    """Return the variable or options that set the folder of a path."""
     with suppress(OSError, RuntimeError):
         home = paths.home().absolute()
         if home == place.absolute() or home in place.absolute().parents:
@@ -86,26 +86,28 @@ def _option_of(place: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes, *, elsewhere: str | None = None) -> None:
-    """Put a file in place as a whole, and onto the disk before it gets its name.
+    """Write a file atomically: readers find the old file or the complete new one.
+
+    The data are flushed to the disk before the file gets its name.
 
     Args:
-        path: the file; its folder is made if it is missing.
-        data: all of its bytes.
+        path: path of the file; its folder is created if missing.
+        data: contents of the file.
         elsewhere: see `writing`.
 
     Raises:
-        UserError: it cannot be written; an older file of the name is still there.
+        UserError: the file cannot be written; an older file of the name is kept.
     """
     with writing(path, elsewhere=elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # What killed processes left of the file that they were about to put in place.
+        # Remove partial files of killed processes.
         for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
             with suppress(OSError):
                 if abandoned(partial):
                     partial.unlink()
         try:
             _put(path, data)
-        except FileNotFoundError:  # taken for abandoned while it was not claimed
+        except FileNotFoundError:  # another process took it for abandoned before it was claimed
             _put(path, data)
 
 
@@ -113,7 +115,7 @@ def _put(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("wb") as stream:
-            with suppress(Busy):  # whoever looks whether it is abandoned has it for a moment
+            with suppress(Busy):  # `abandoned` in another process holds it for a moment
                 claimed(stream.fileno())
             stream.write(data)
             stream.flush()
@@ -129,7 +131,7 @@ def sync(descriptor: int) -> None:
     """Flush written data to the disk, where the file system supports it.
 
     Raises:
-        OSError: it could not be: the disk is full or fails.
+        OSError: the disk is full or fails.
     """
     try:
         os.fsync(descriptor)
@@ -140,11 +142,11 @@ def sync(descriptor: int) -> None:
 
 @contextmanager
 def only_writer(folder: Path, name: str) -> Iterator[None]:
-    """Wait until no other process writes `folder/name`; the lock dies with its process.
+    """Wait for and hold the lock for writing `folder/name`; it is released with the process.
 
     Raises:
-        UserError: the folder cannot be written; or the disk has no locks of the system and
-            another process holds the file that stands in for one.
+        UserError: the folder cannot be written; or the file system has no locks and another
+            process holds the lock file.
     """
     with ExitStack() as stack:
         try:
