@@ -1,4 +1,4 @@
-"""What annotated pictures have in common, and the config of a set that follows from it."""
+"""Statistics of a user's annotated images, and the data config derived from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from scipy.spatial import cKDTree
 
 from cellbench.structures import Points
 
-# Where no two cells are in one picture, or none is marked.
+# Defaults if no image has two marked cells.
 RADIUS_PX, SCALE, CROP_PX = 8.0, 1.0, 64
-# Input px between neighbouring cells that networks of stride 4 part well.
+# Distance of neighbouring cells, input px, that networks of stride 4 separate well.
 _APART_PX = 12
-# Small batches of small crops: of a few pictures and on two cores many steps teach more.
+# Small batches of small crops: with few images and two cores, many steps train better.
 _BATCH, _CROPS_PER_IMAGE, _STEPS, _LEAST_EPOCHS = 4, 2, 1200, 10
 _LARGEST_CROP_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the pictures of a data set have in common.
+    """Statistics of an annotated data set, and training parameters derived from them.
 
     Attributes:
-        images: how many there are.
-        cells: in all of them.
-        spacing_px: median distance of a cell to the nearest other; None where it is not known.
-        radius_px: half of it, at least 2 px.
-        input_scale: at which neighbours are some 12 px apart; 0.5, 1, 1.5 or 2.
+        images: number of images.
+        cells: number of cells in all images.
+        spacing_px: median distance between a cell and its nearest neighbour; None if unknown.
+        radius_px: half of the spacing, at least 2 px.
+        input_scale: 0.5, 1, 1.5 or 2, such that neighbours are about 12 input px apart.
         crop_px: edge of a training crop, px of the network input.
     """
 
@@ -42,12 +42,12 @@ class Measured:
 def measure(
     points: Sequence[Points], sizes: Sequence[tuple[int, int]], *, cells: int | None = None
 ) -> Measured:
-    """Measure the annotations of a set.
+    """Compute the statistics of a set's annotations.
 
     Args:
-        points: (N, 2) (x, y) px of each picture; empty where cells are counted and not marked.
-        sizes: (width, height) of each, px.
-        cells: in all; the number of points by default.
+        points: (N, 2) (x, y) px of each image; empty where only a count is known.
+        sizes: (width, height) of each image, px.
+        cells: number of cells in all images; by default the number of points.
     """
     cells = sum(map(len, points)) if cells is None else cells
     spacing = neighbour_distance(points)
@@ -60,15 +60,17 @@ def measure(
 
 
 def neighbour_distance(points: Sequence[Points]) -> float | None:
-    """The median distance of a cell to the nearest other, px; None where no image has two."""
-    nearest = [np.asarray(cKDTree(own).query(own, 2)[0])[:, 1] for own in points if len(own) > 1]
+    """Compute the median nearest-neighbour distance of cells, px; None if no image has two."""
+    nearest = [
+        np.asarray(cKDTree(cells).query(cells, 2)[0])[:, 1] for cells in points if len(cells) > 1
+    ]
     return float(np.median(np.concatenate(nearest))) if nearest else None
 
 
 def set_config(name: str, measured: Measured) -> dict[str, Any]:
-    """The `data` of a set's config.
+    """Return the `data` section of a set's config.
 
-    The epochs make some 1200 steps on 60 % of the images, and 10 at least.
+    It has at least 10 epochs, which give about 1200 steps on 60 % of the images.
     """
     steps = max(1.0, 0.6 * measured.images * _CROPS_PER_IMAGE / _BATCH)
     size = min(measured.crop_px, _LARGEST_CROP_PX)

@@ -1,7 +1,7 @@
-"""Points in micrometres or in shares of the sides of their picture, brought to px.
+"""Convert points in micrometres, or relative to the sides of their image, to px.
 
-ImageJ writes a calibrated table in the unit of the picture and does not say so in the table. The
-reading is taken whose points lie in the pictures, and on what they show.
+ImageJ writes the table of a calibrated image in its unit without stating it. The unit is inferred
+from whether the points lie inside the images and on their objects.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +16,21 @@ from cellbench.data.reader import ReadOptions, opened_raster, read_whole, size_o
 from cellbench.errors import UserError
 from cellbench.structures import Points
 
-# A cell of a picture is somewhere in its outer quarter, if there are some.
+# Some cell of the set is assumed to lie in the last quarter of its image's width or height.
 _FILLED = 0.75
 _ALIKE = 0.01
-# Pictures, and points of each, that are compared with what they show.
+# Limits of images, and of points in each, whose contrast is measured.
 _MOST_PICTURES, _MOST_POINTS = 12, 500
-# A bright speck is no more than a bright cell.
+# Contrast is clipped to this, so that a bright speck counts no more than a bright cell.
 _MOST_SD = 4.0
-# Sums of standard scores over the root of their number: of two readings the better one is taken
-# from here on, and of hundreds it has to be clearer, and clear at each point too. On 24 draws of
-# pictures of ADI, MBM, VGG and nuclei with points as they are or anywhere none is so clear; all are
-# on MBM, VGG and nuclei where points were multiplied by 0.65 or 0.9.
+# Thresholds for the sum of standard scores over the root of their number, and for the ratio to the
+# other hypothesis: lower between two pixel sizes than among hundreds, where the mean score of a
+# point must also reach _EACH. On 24 draws of images of ADI, MBM, VGG and nuclei none with correct
+# or random points exceeds those for hundreds; on MBM, VGG and nuclei all do with points multiplied
+# by 0.65 or 0.9.
 _OF_TWO, _TIMES = 5.0, 2.0
 _OF_MANY, _MANY_TIMES, _EACH = 10.0, 3.0, 0.75
-# Sizes of a pixel, µm: from one to the next a cell at the far side of 1000 px stays on itself.
+# Candidate pixel sizes, µm; from one to the next a point at 1000 px moves less than a cell.
 _EDGES_UM = np.exp(np.arange(np.log(0.2), np.log(5.0), 0.004))
 
 Unsure = Mapping[Path, FoundAnnotation]
@@ -41,16 +42,16 @@ def in_pixels(
     options: ReadOptions,
     say: Callable[[str], None],
 ) -> dict[Path, Points]:
-    """The points of every picture in px.
+    """Convert the points of every image to px.
 
     Args:
-        chosen: the annotation of each picture; those without points are left out.
-        um_per_px: edge of a pixel; None where it is not known.
-        options: how pictures are read.
-        say: takes a sentence on what was converted.
+        chosen: annotation of each image; those without points are left out of the result.
+        um_per_px: edge of a pixel in micrometres; None if unknown.
+        options: options for reading images.
+        say: called with a sentence on the conversion.
 
     Raises:
-        UserError: points are in micrometres and the size of a pixel is not known.
+        UserError: points are in micrometres and the pixel size is unknown.
     """
     marked = {path: found for path, found in chosen.items() if found.read.points is not None}
     unsure = {path: found for path, found in marked.items() if found.read.unit == "px or um"}
@@ -82,7 +83,7 @@ def in_pixels(
 def stated_um_per_px(
     pictures: Sequence[Path], options: ReadOptions, say: Callable[[str], None]
 ) -> float | None:
-    """The edge of a pixel that the files of all pictures state alike; None where they do not."""
+    """Return the pixel size in micrometres if all files state the same square one, else None."""
     sizes = []
     for path in pictures:
         with opened_raster(path, options.planes) as raster:
@@ -97,7 +98,7 @@ def stated_um_per_px(
 
 
 def _calibrated(unsure: Unsure, um_per_px: float, options: ReadOptions) -> bool:
-    """Whether points fit their pictures when they are divided by the size of a pixel."""
+    """Return whether points of unknown unit are in micrometres, given the pixel size."""
     largest = 0.0
     for path, found in unsure.items():
         points = found.read.points
@@ -105,7 +106,7 @@ def _calibrated(unsure: Unsure, um_per_px: float, options: ReadOptions) -> bool:
             largest = max(largest, float((points / np.array(size_of(path, options))).max()))
     as_they_are, divided = largest <= 1.05, largest / um_per_px <= 1.05
     if as_they_are and divided:
-        px, um = _fits(unsure, np.array([1.0, um_per_px]), options)
+        px, um = _fit_scores(unsure, np.array([1.0, um_per_px]), options)
         if max(px, um) > _OF_TWO and max(px, um) > _TIMES * min(px, um):
             return bool(um > px)
         return largest < _FILLED <= largest / um_per_px
@@ -113,16 +114,16 @@ def _calibrated(unsure: Unsure, um_per_px: float, options: ReadOptions) -> bool:
 
 
 def _check_pixels(unsure: Unsure, options: ReadOptions) -> None:
-    """Refuse points that lie beside the cells as they are, and on them in micrometres.
+    """Check that points of unknown unit do not fit the images clearly better in micrometres.
 
     Raises:
-        UserError: they do.
+        UserError: they do, with some pixel size.
     """
-    own, *fits = _fits(unsure, np.array([1.0, *_EDGES_UM]), options)
+    in_px, *fits = _fit_scores(unsure, np.array([1.0, *_EDGES_UM]), options)
     best, edge = max(zip(fits, _EDGES_UM.tolist(), strict=True))
     first = list(unsure.values())[:_MOST_PICTURES]
     cells = sum(min(found.read.cells, _MOST_POINTS) for found in first)
-    if best > max(_OF_MANY, _EACH * cells**0.5, _MANY_TIMES * own):
+    if best > max(_OF_MANY, _EACH * cells**0.5, _MANY_TIMES * in_px):
         raise UserError(
             f"The points of {min(found.file for found in unsure.values())} lie on what the "
             f"pictures show if they are divided by {edge:.3g}, and not as they are: ImageJ wrote "
@@ -130,17 +131,17 @@ def _check_pixels(unsure: Unsure, options: ReadOptions) -> None:
         )
 
 
-def _fits(unsure: Unsure, edges_um: NDArray[np.float64], options: ReadOptions) -> list[float]:
-    """How clearly points lie on what differs from its surroundings, by the size of a pixel.
+def _fit_scores(unsure: Unsure, edges_um: NDArray[np.float64], options: ReadOptions) -> list[float]:
+    """Score for each pixel size how well the points lie on objects of the images.
 
     Args:
-        unsure: the pictures.
-        edges_um: (E,), what points are divided by.
-        options: how pictures are read.
+        unsure: annotations of unknown unit, by image.
+        edges_um: (E,) pixel sizes that the points are divided by.
+        options: options for reading images.
 
     Returns:
-        For each edge the sum of the points' standard scores over the root of their number, without
-        sign; points outside their picture have a score of 0.
+        For each size the absolute sum of the contrast at the points, in standard deviations, over
+        the root of their number; the contrast of points outside their image is 0.
     """
     sums, many = np.zeros(len(edges_um)), 0
     for path, found in list(unsure.items())[:_MOST_PICTURES]:

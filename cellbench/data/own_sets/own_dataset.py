@@ -1,4 +1,4 @@
-"""The data set that a set of one's own is, as the machinery of published sets takes it."""
+"""`DataSet` interface of a user's own set, so that it is used as published sets are."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -7,22 +7,22 @@ from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.manifests import Manifest
 from cellbench.errors import UserError
 
-# Below so many images every one is tested once, over the five splits.
+# Number of images below which the five splits are folds: each image is tested once.
 CROSS_VALIDATED = 40
 
 
 class OwnSet(DataSet):
-    """Pictures of the user's own; what it is follows from the manifest of what is on disk."""
+    """Data set of a user's own images, described by its manifest on disk."""
 
     name: ClassVar[str] = ""
     folds_below = CROSS_VALIDATED
     instructions = "it is imported with `cellbench data import NAME --own --from DIR`."
 
     def scan(self, folder: Path) -> list[RawItem]:
-        """Own pictures have no layout of their own.
+        """Raise an error: a user's own images have no fixed layout.
 
         Raises:
-            UserError: always; `understand_folder` reads them.
+            UserError: always; `understand_folder` reads such images.
         """
         raise UserError(
             f"{self.name} is a set of your own pictures; `cellbench data import {self.name} --own "
@@ -30,7 +30,7 @@ class OwnSet(DataSet):
         )
 
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """As `scan`.
+        """Raise an error, as `scan` does.
 
         Raises:
             UserError: always.
@@ -39,7 +39,7 @@ class OwnSet(DataSet):
 
 
 def own_dataset(manifest: Manifest) -> DataSet:
-    """The data set of a manifest of own pictures."""
+    """Build the data set of a user's own manifest."""
     summary = ", ".join(manifest.own.formats) if manifest.own else ""
     kind = type("OwnSet", (OwnSet,), {"name": manifest.name, "title": manifest.name,
                                       "summary": summary})  # fmt: skip

@@ -1,4 +1,4 @@
-"""From a folder of pictures and annotations to a set of one's own: understood first, then kept."""
+"""Import a user's folder of images and annotations: read and validate it, then write the set."""
 
 import json
 from collections import Counter
@@ -37,15 +37,15 @@ from cellbench.structures import Points, no_points
 
 @dataclass(frozen=True, slots=True)
 class UnderstoodPicture:
-    """A picture with its cells.
+    """Image with its annotation, read from a folder.
 
     Attributes:
-        image_id: its name in the set.
-        path: of its file.
+        image_id: id in the set.
+        path: path of the image file.
         size: (width, height), px.
-        points: (N, 2) float32 px; empty where cells are counted and not marked.
+        points: (N, 2) float32 px; empty where only a count is known.
         count: number of cells.
-        group: what no split divides; None for the picture alone.
+        group: name of the group that no split divides; None without a group.
     """
 
     image_id: str
@@ -58,16 +58,16 @@ class UnderstoodPicture:
 
 @dataclass(frozen=True)
 class UnderstoodFolder:
-    """What a folder holds, before anything is kept.
+    """Contents of a folder, read and validated but not yet written as a set.
 
     Attributes:
-        name: of the set to be.
+        name: name of the new set.
         source: the folder.
-        pictures: sorted by id.
-        facts: formats, spacing, size of a pixel.
-        measured: of the cells.
-        options: how its pictures are read.
-        notes: what was assumed and left out, one sentence each.
+        pictures: images, sorted by id.
+        facts: annotation formats, spacing, pixel size.
+        measured: statistics of the cells.
+        options: options for reading the images.
+        notes: assumptions and omissions, one sentence each.
     """
 
     name: str
@@ -80,12 +80,12 @@ class UnderstoodFolder:
 
     @property
     def counts(self) -> list[int]:
-        """Cells of each picture."""
+        """Number of cells in each image."""
         return [picture.count for picture in self.pictures]
 
     @property
     def groups(self) -> int:
-        """How many groups there are; 0 if none was asked for."""
+        """Number of groups; 0 without grouping."""
         return len({picture.group for picture in self.pictures if picture.group is not None})
 
 
@@ -101,21 +101,22 @@ def understand_folder(
     force: bool = False,
     progress: Progress | None = None,
 ) -> UnderstoodFolder:
-    """Read a folder of pictures and annotations, and keep nothing.
+    """Read and validate a folder of images and annotations, without writing anything.
 
     Args:
-        name: of the set to be.
-        source: folder of the pictures.
-        annotations: folder or file of the annotations, where it is another.
+        name: name of the new set.
+        source: folder of the images.
+        annotations: folder or file of the annotations, if not `source`.
         group: see `group_pictures`.
-        um_per_px: edge of a pixel, micrometres; what all files state by default.
-        options: how pictures are read.
-        skip_bare: whether pictures without annotation are left out.
-        force: whether a set of the name may be there.
-        progress: called after every picture.
+        um_per_px: edge of a pixel in micrometres; by default the size that all files state.
+        options: options for reading images.
+        skip_bare: whether to leave out images without annotation.
+        force: whether a set of this name may exist.
+        progress: called after every image.
 
     Raises:
-        UserError: the name is taken; a file cannot be read; or what is there contradicts itself.
+        UserError: the name is taken; a file cannot be read; or annotations contradict each other
+            or the images.
     """
     check_name(name)
     check_edge(um_per_px)
@@ -134,12 +135,12 @@ def understand_folder(
             files.annotations.remove(table)
     paired = pair(files, apart=annotations)
     check_annotated(paired, files, skip_bare=skip_bare)
-    left = list(dict.fromkeys(path.name for path in (*files.others, *paired.unread)))
-    if left:
-        notes.add(f"Neither pictures nor annotations, and not read: {first(left)}.")
+    unread = list(dict.fromkeys(path.name for path in (*files.others, *paired.unread)))
+    if unread:
+        notes.add(f"Neither pictures nor annotations, and not read: {first(unread)}.")
     if paired.bare:
         notes.add(f"{len(paired.bare)} pictures without annotation were left out.")
-    chosen = {path: _chosen(found, path) for path, found in paired.annotations.items()}
+    chosen = {path: _most_detailed(found, path) for path, found in paired.annotations.items()}
     if um_per_px is None:
         um_per_px = stated_um_per_px(list(chosen), options, notes.add)
     points_of = in_pixels(chosen, um_per_px, options, notes.add)
@@ -154,22 +155,22 @@ def understand_folder(
         notes.add(*found.read.notes)
         if progress is not None:
             progress(done, len(chosen))
-    folder = _checked(name, source, pictures, formats, um_per_px, placement, chosen, notes)
+    folder = _validated_folder(name, source, pictures, formats, um_per_px, placement, chosen, notes)
     return replace(folder, options=options)
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that another set has, or that a simulator could.
+    """Check that a name is not that of a published set, a simulator or a simulated set.
 
     Raises:
-        UserError: it is taken.
+        UserError: the name is taken.
     """
     if name in DATASETS or name in SIMULATORS or "-sim" in name:
         raise UserError(f"{name!r} is the name of a set that cellbench has; choose another.")
 
 
-def _chosen(found: Sequence[FoundAnnotation], picture: Path) -> FoundAnnotation:
-    """The most detailed of annotations that agree."""
+def _most_detailed(found: Sequence[FoundAnnotation], picture: Path) -> FoundAnnotation:
+    """Select the most detailed of an image's annotations, which must agree."""
     best = max(found, key=lambda one: (one.read.points is not None, one.format.marks))
     for other in found:
         if other is not best:
@@ -203,7 +204,7 @@ def _read_picture(
     return UnderstoodPicture("", path, size, kept, len(kept))
 
 
-def _checked(
+def _validated_folder(
     name: str,
     source: Path,
     pictures: Sequence[UnderstoodPicture],
@@ -213,10 +214,11 @@ def _checked(
     chosen: dict[Path, FoundAnnotation],
     notes: ImportNotes,
 ) -> UnderstoodFolder:
-    """Facts about all pictures together.
+    """Validate all images together, and collect their statistics.
 
     Raises:
-        UserError: they contradict what cells can be.
+        UserError: two images have one id, only some have positions, there is no cell, or the
+            points do not fit the images.
     """
     ids = Counter(picture.image_id.casefold() for picture in pictures)
     twice = next((p for p in pictures if ids[p.image_id.casefold()] > 1), None)
@@ -262,12 +264,12 @@ def keep_set(
     force: bool = False,
     beside: Mapping[str, bytes] | None = None,
 ) -> StoredSet:
-    """Keep an understood folder as a set in `$CELLBENCH_HOME`, with its config.
+    """Write a folder that was read as a set in `$CELLBENCH_HOME`, with its config.
 
-    Of its pictures see `keep_picture`.
+    `keep_picture` converts the images.
 
     Raises:
-        UserError: a set of the name is there; a picture is gone; the disk is full.
+        UserError: a set of this name exists; an image is gone; the disk is full.
     """
     config = {"data": set_config(folder.name, folder.measured)}
     return write_set(

@@ -1,4 +1,4 @@
-"""Which annotation is of which picture."""
+"""Match annotations with the images of a folder."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 @dataclass(frozen=True, slots=True)
 class FoundAnnotation:
-    """An annotation with the file that holds it."""
+    """Annotation of one image, with its file and format."""
 
     file: Path
     format: AnnotationFormat
@@ -32,13 +32,12 @@ class FoundAnnotation:
 
 @dataclass
 class Paired:
-    """Pictures with what annotates them.
+    """Images matched with their annotations.
 
     Attributes:
-        annotations: of each picture that has any, in the order of the pictures.
-        bare: pictures without annotation.
-        unread: files that are called what annotations are called and are none, each with the
-            sentence that says why.
+        annotations: annotations of each image that has any, in the order of the images.
+        bare: images without annotation.
+        unread: files named like annotations that could not be read, each with the reason.
     """
 
     annotations: dict[Path, list[FoundAnnotation]] = field(default_factory=dict)
@@ -46,50 +45,52 @@ class Paired:
     unread: dict[Path, str] = field(default_factory=dict)
 
     def why_unread(self) -> str:
-        """Why the file was not read that most looks like an annotation; empty where there is none.
+        """Return why the likeliest annotation of `unread` was not read; empty if there is none.
 
-        Texts come last: a README is one.
+        Text files come last, since a README may be one.
         """
-        looks_like = sorted(self.unread, key=lambda path: path.suffix.lower() == ".txt")
-        return self.unread[looks_like[0]] if looks_like else ""
+        likeliest = sorted(self.unread, key=lambda path: path.suffix.lower() == ".txt")
+        return self.unread[likeliest[0]] if likeliest else ""
 
 
 def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
-    """Read all annotations and find the picture of each.
+    """Read all annotations and match each with its image.
 
-    A file goes by its name: that of the picture, with what people add to it (`_dots`, `_mask`),
-    or by the name that it states.
+    The match is by the file's name, which is that of the image with common additions (`_dots`,
+    `_mask`), or by the image name that the file states.
 
     Args:
         files: from `find_files`.
-        apart: folder or file of the annotations, where it is not the folder of the pictures.
+        apart: folder or file of the annotations, if not the folder of the images.
 
     Raises:
-        UserError: an annotation has no picture, two could be meant, or a file that goes by a
-            picture's name, names one or is `apart` cannot be read.
+        UserError: an annotation matches no image or several; or a file cannot be read that has the
+            name of an image, is an image itself, states the name of one, or is `apart`.
     """
-    places = _Pictures(files)
+    images = _ImageIndex(files)
     found: dict[Path, list[FoundAnnotation]] = {}
     paired = Paired()
     orphans: list[str] = []
     for file in files.annotations:
         root = files.root if apart is None or apart.is_file() else apart
-        own = places.by_file(file, root)
+        matched = images.by_file(file, root)
         try:
             format_ = format_of(file)
             annotations = format_.read(file)
         except UserError as error:
-            meant = own is not None or is_named_as_picture(file) or file == apart
-            if not meant and not places.names_one(file):
+            expected = matched is not None or is_named_as_picture(file) or file == apart
+            if not expected and not images.names_one(file):
                 paired.unread[file] = str(error)  # a README, a table of something else
                 continue
             raise
-        if own is None and len(files.pictures) == len(files.annotations) == len(annotations) == 1:
-            own = files.pictures[0]
-        if own is not None and len(annotations) > 1 and not places.knows_any(annotations, file):
-            annotations = [_of_kinds(annotations)]
+        single = len(files.pictures) == len(files.annotations) == len(annotations) == 1
+        if matched is None and single:
+            matched = files.pictures[0]
+        several = len(annotations) > 1
+        if matched is not None and several and not images.knows_any(annotations, file):
+            annotations = [_merge_labels(annotations)]
         for one in annotations:
-            picture = _picture_of(file, own, one, places, alone=len(annotations) == 1)
+            picture = _picture_of(file, matched, one, images, alone=len(annotations) == 1)
             if picture is None:
                 orphans.append(file.name if one.picture is None else f"{file.name}: {one.picture}")
             else:
@@ -111,15 +112,16 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
 
 
 def check_annotated(paired: Paired, files: FolderFiles, *, skip_bare: bool) -> None:
-    """Refuse pictures without annotation, with what could not be read as one.
+    """Check that all images have an annotation, or some if `skip_bare`.
 
     Args:
         paired: from `pair`.
-        files: that it was given.
-        skip_bare: whether some may be left out.
+        files: the files given to `pair`.
+        skip_bare: whether images without annotation are left out.
 
     Raises:
-        UserError: no picture has one, or some have none and are not left out.
+        UserError: no image has an annotation, or some lack one and are not left out; with the
+            reason why a likely annotation was not read.
     """
     many, why = len(files.pictures), paired.why_unread()
     if not paired.annotations:
@@ -140,22 +142,22 @@ def check_annotated(paired: Paired, files: FolderFiles, *, skip_bare: bool) -> N
         )
 
 
-class _Pictures:
-    """Pictures by the names that an annotation may give."""
+class _ImageIndex:
+    """Index of the images by the names that an annotation may use for them."""
 
     def __init__(self, files: FolderFiles) -> None:
         self._root = files.root
-        self._exact = _by(files.pictures, lambda path: exact_key(path, files.root))
-        self._loose = _by(files.pictures, lambda path: path_key(path, files.root))
-        self._names = _by(files.pictures, lambda path: (path.name.casefold(),))
-        self._stems = _by(files.pictures, lambda path: (path.stem.casefold(),))
-        self._shared = _by(files.pictures, lambda path: (shared_stem(path.name),))
+        self._exact = _group_by(files.pictures, lambda path: exact_key(path, files.root))
+        self._loose = _group_by(files.pictures, lambda path: path_key(path, files.root))
+        self._names = _group_by(files.pictures, lambda path: (path.name.casefold(),))
+        self._stems = _group_by(files.pictures, lambda path: (path.stem.casefold(),))
+        self._shared = _group_by(files.pictures, lambda path: (shared_stem(path.name),))
 
     def by_file(self, file: Path, root: Path) -> Path | None:
-        """The picture that goes by the name of a file.
+        """Return the image that an annotation's file name matches; None without a match.
 
         Raises:
-            UserError: two do.
+            UserError: two images match.
         """
         stem = file.name.casefold().removesuffix(file.suffix.casefold())
         for table, key in (
@@ -170,12 +172,12 @@ class _Pictures:
         return None
 
     def by_name(self, name: str, file: Path) -> Path | None:
-        """The picture that a file names: by its whole name, else without suffix.
+        """Return the image of a name stated in `file`, with suffix or without; None if unknown.
 
-        Of several of one name it is the one in the folders that are named before it.
+        Folders in the name decide between images of the same name.
 
         Raises:
-            UserError: two go by that name.
+            UserError: two images match.
         """
         parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
         *folders, end = parts or [""]
@@ -192,25 +194,25 @@ class _Pictures:
         return None
 
     def names_one(self, file: Path) -> bool:
-        """Whether a table of counts or of cells names any of the pictures.
+        """Return whether a table of counts or cells names any of the images.
 
         Raises:
-            UserError: two go by a name in it.
+            UserError: two images match a name in it.
         """
         if file.suffix.lower() not in SUFFIXES:
             return False
         return any(self.by_name(name, file) is not None for name in named_pictures(file))
 
     def knows_any(self, annotations: Iterable[FileAnnotation], file: Path) -> bool:
-        """Whether any of a file's annotations names a picture.
+        """Return whether any of a file's annotations names one of the images.
 
         Raises:
-            UserError: two go by a name in it.
+            UserError: two images match a name.
         """
         return any(one.picture and self.by_name(one.picture, file) for one in annotations)
 
 
-def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
+def _group_by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
     found: dict[tuple[str, ...], list[Path]] = {}
     for path in paths:
         found.setdefault(key(path), []).append(path)
@@ -218,7 +220,7 @@ def _by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Path]]:
 
 
 def _in_folders(paths: Sequence[Path], folders: Sequence[str]) -> Sequence[Path]:
-    """Of pictures of one name those that lie in most of the named folders, the last one first."""
+    """Select the paths whose parent folders match the longest end of `folders`; all if none do."""
     wanted = [folder.casefold() for folder in folders]
     for many in range(len(wanted), 0, -1) if len(paths) > 1 else ():
         fits = [
@@ -241,27 +243,27 @@ def _single(paths: Sequence[Path], what: str) -> Path:
 
 
 def _picture_of(
-    file: Path, own: Path | None, one: FileAnnotation, places: _Pictures, *, alone: bool
+    file: Path, matched: Path | None, one: FileAnnotation, images: _ImageIndex, *, alone: bool
 ) -> Path | None:
-    stated = None if one.picture is None else places.by_name(one.picture, file)
-    if own is None or not alone:
+    stated = None if one.picture is None else images.by_name(one.picture, file)
+    if matched is None or not alone:
         return stated
-    if stated is not None and stated != own:
+    if stated is not None and stated != matched:
         raise UserError(
-            f"{file} goes by the name of {own.name} and states that it is of {stated.name}; "
+            f"{file} goes by the name of {matched.name} and states that it is of {stated.name}; "
             "rename it, or annotate it again."
         )
-    return own
+    return matched
 
 
-def _of_kinds(annotations: Sequence[FileAnnotation]) -> FileAnnotation:
-    """One annotation of a table whose column `label` names kinds of cells and no pictures.
+def _merge_labels(annotations: Sequence[FileAnnotation]) -> FileAnnotation:
+    """Merge the annotations of a table whose column `label` names classes instead of images.
 
     Args:
-        annotations: of a file that goes by the name of one picture.
+        annotations: annotations of a file whose name matches one image.
     """
     points = [one.points for one in annotations if one.points is not None]
-    if len(points) < len(annotations):  # counts of pictures that are not there
+    if len(points) < len(annotations):  # counts of images that are not in the folder
         return annotations[0]
     kinds = together(sorted(one.picture or "" for one in annotations), "labels")
     return replace(
@@ -274,6 +276,6 @@ def _of_kinds(annotations: Sequence[FileAnnotation]) -> FileAnnotation:
 
 
 def first(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Format the first names of a list, and how many more there are."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

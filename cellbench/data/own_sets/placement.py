@@ -1,7 +1,7 @@
-"""Whether points lie on cells: compared with the same points turned and mirrored.
+"""Detect swapped or mirrored axes of points, by the contrast of the images at the points.
 
-Cells differ from the ground around them. Where points in another order of x and y, turned or
-mirrored fit the pictures and the points as they are do not, the annotation is of other axes.
+Cells differ from the background. If the points fit the images only after x and y are swapped, or
+the points rotated or mirrored, the annotation uses other axes.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from cellbench.structures import Points
 
-# Sums of z-scores: a turn that fits has to be this clear, and the points as they are this unclear.
+# Thresholds of the sum of z-scores over the root of the number of points: least for a transformed
+# fit, and greatest for the points as they are, or this many times less than the transformed fit.
 _CLEAR, _UNCLEAR, _TIMES = 10.0, 4.0, 3.0
 _SMOOTH_PX = 2.0
 _MOST_PICTURES = 60
@@ -27,14 +28,14 @@ _WORDS = {
 
 
 def contrast_map(pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """By how much each pixel differs from its surroundings, so that uneven light is no cell.
+    """Compute the local contrast of each pixel, which removes uneven illumination.
 
     Args:
         pixels: (H, W, 3) uint8.
 
     Returns:
-        (H, W) float32, in standard deviations of the picture; None for one that is the same
-        everywhere.
+        (H, W) float32, in standard deviations of the contrast in the image; None for a constant
+        image.
     """
     grey = gaussian_filter(pixels.astype(np.float32).mean(axis=2), _SMOOTH_PX)
     grey -= gaussian_filter(grey, 8 * _SMOOTH_PX)
@@ -45,14 +46,14 @@ def contrast_map(pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 
 
 class Placement:
-    """Gathers how well points and their turns fit pictures."""
+    """Accumulated fit of points to images, as they are and rotated or mirrored."""
 
     def __init__(self) -> None:
         self._sums = dict.fromkeys(("as they are", *_WORDS), 0.0)
         self._points = self._pictures = 0
 
     def add(self, pixels: NDArray[np.uint8], points: Points) -> None:
-        """Take a picture in.
+        """Add an image with its points; only the first 60 with points are used.
 
         Args:
             pixels: (H, W, 3) uint8.
@@ -65,7 +66,7 @@ class Placement:
             return
         height, width = contrast.shape
         unit = points.astype(np.float64) / [width, height]
-        for name, (x, y) in _turns(unit[:, 0], unit[:, 1]).items():
+        for name, (x, y) in _orientations(unit[:, 0], unit[:, 1]).items():
             columns = np.minimum((x * width).astype(int), width - 1)
             rows = np.minimum((y * height).astype(int), height - 1)
             self._sums[name] += float(contrast[rows, columns].sum())
@@ -74,20 +75,20 @@ class Placement:
 
     @property
     def mistake(self) -> str:
-        """What fits and is not as it is, as the end of a sentence; empty if all is well."""
+        """Likely mistake in the axes, as the end of a sentence; empty if there is none."""
         root = max(1, self._points) ** 0.5
-        clear = {name: abs(total) / root for name, total in self._sums.items()}
-        own = clear.pop("as they are")
-        best = max(clear, key=lambda name: clear[name])
-        if clear[best] > _CLEAR and own < max(_UNCLEAR, clear[best] / _TIMES):
+        scores = {name: abs(total) / root for name, total in self._sums.items()}
+        unchanged = scores.pop("as they are")
+        best = max(scores, key=lambda name: scores[name])
+        if scores[best] > _CLEAR and unchanged < max(_UNCLEAR, scores[best] / _TIMES):
             return _WORDS[best]
         return ""
 
 
-def _turns(
+def _orientations(
     x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Points in 0..1 as they are and in the seven other ways to lay a picture."""
+    """Return points in 0..1 as they are and in the seven other orientations of an image."""
     return {
         "as they are": (x, y),
         "swap": (y, x),
