@@ -1,4 +1,4 @@
-"""What a set on disk holds, file by file, and what its authors published."""
+"""Manifests of data sets: the files of a set on disk, and those that its authors published."""
 
 import hashlib
 import inspect
@@ -17,11 +17,11 @@ from cellbench.files.writing import sha256_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-# Some 200,000 images.
+# Enough for some 200,000 images.
 MAX_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# What `safe_id` leaves as it is.
+# Names that `safe_id` does not change.
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _KINDS = {
     "name": (str,),
@@ -35,17 +35,17 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image of a set on disk.
+    """Manifest entry of one image.
 
     Attributes:
-        id: its name in the set.
-        suffix: of the picture's file, ".png".
+        id: name of the image in the set.
+        suffix: suffix of the image file, such as ".png".
         size: (width, height) in px.
         count: number of cells.
-        image_sha256: of the picture's file.
-        points_sha256: of the point file.
-        pixels_sha256: of the decoded pixels, for drawn pictures alone: two versions of a PNG
-            encoder write the same pixels as different bytes.
+        image_sha256: hash of the image file.
+        points_sha256: hash of the point file.
+        pixels_sha256: hash of the decoded pixels; only for simulated images, since two versions of
+            a PNG encoder write the same pixels as different bytes.
         part: "train" or "test" where the set is distributed in parts.
         group: donor or slide, where it is known.
     """
@@ -62,24 +62,24 @@ class Entry:
 
     @property
     def image(self) -> str:
-        """The picture's file, relative to the set's folder."""
+        """Path of the image file, relative to the set's folder."""
         return f"images/{self.id}{self.suffix}"
 
     @property
     def points(self) -> str:
-        """The point file, relative to the set's folder."""
+        """Path of the point file, relative to the set's folder."""
         return f"points/{self.id}.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnFacts:
-    """What is known of a set of the user's own pictures, which no plugin describes.
+    """Properties of a user's own data set, which no plugin describes.
 
     Attributes:
-        formats: of its annotations, for people.
-        spacing_px: median distance of a cell to the nearest other; None where it is not known.
-        um_per_px: edge of a pixel, micrometres; None where it is not known.
-        counts_only: whether its cells are counted and not marked.
+        formats: annotation formats, as shown to users.
+        spacing_px: median distance between a cell and its nearest neighbour; None if unknown.
+        um_per_px: edge of a pixel in micrometres; None if unknown.
+        counts_only: whether images have a cell count and no cell positions.
     """
 
     formats: tuple[str, ...]
@@ -90,16 +90,16 @@ class OwnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The contents of a set on disk.
+    """Manifest of a data set on disk.
 
     Attributes:
-        name: of the set.
-        entries: one an image, sorted by id.
-        source: where it came from, for people.
-        notes: what was assumed when it was imported, one sentence each.
-        stands_for: the real set, for a simulated one.
-        seed: of a simulated set.
-        own: of a set of the user's own pictures.
+        name: name of the set.
+        entries: one entry per image, sorted by id.
+        source: origin of the images, as shown to users.
+        notes: assumptions made at import, one sentence each.
+        stands_for: the real set that a simulated set replaces; None for a real set.
+        seed: seed of a simulated set.
+        own: properties of a user's own set; None for the others.
     """
 
     name: str
@@ -112,9 +112,9 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the contents: ids, pictures, points, parts and groups.
+        """SHA-256 of the contents: ids, images, points, parts and groups.
 
-        Where it was imported from, when, and under which file names does not count.
+        It does not depend on the source, the time or the original file names of the import.
         """
         contents = [
             [e.id, e.pixels_sha256 or e.image_sha256, e.points_sha256, e.part, e.group]
@@ -124,7 +124,7 @@ class Manifest:
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Format the manifest as the text of manifest.json."""
         fields = asdict(self)
         images = fields.pop("entries")
         if self.own is None:
@@ -134,10 +134,10 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest.json.
+    """Read and validate a manifest.json.
 
     Raises:
-        UserError: it cannot be read or is none.
+        UserError: the file cannot be read or is not a valid manifest.
     """
     try:
         document = read_json(path, most=MAX_BYTES)
@@ -173,7 +173,7 @@ def read_manifest(path: Path) -> Manifest:
 def _entry(fields: dict[str, Any]) -> Entry:
     width, height = fields["size"]
     entry = Entry(**{**fields, "size": (width, height)})
-    # A manifest may come from anywhere: its names must stay inside the set's folder.
+    # A manifest may be untrusted: its paths must stay inside the set's folder.
     if not _ID.fullmatch(entry.id) or not _SUFFIX.fullmatch(entry.suffix):
         raise ValueError(f"{entry.id!r}{entry.suffix} is no name of an image")
     for number, limit in ((width, 2**31), (height, 2**31), (entry.count, 10**9)):
@@ -204,11 +204,11 @@ def _own(fields: dict[str, Any]) -> OwnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The files of a set as its authors distribute them.
+    """Files of a data set as its authors distribute them, with their hashes.
 
     Attributes:
-        root: folder that the names are relative to, as the authors call it.
-        files: relative name -> SHA-256.
+        root: folder that the paths are relative to, as the authors name it.
+        files: relative path -> SHA-256.
     """
 
     root: str
@@ -216,7 +216,7 @@ class Published:
 
 
 def published_files(dataset: DataSet) -> Published | None:
-    """The shipped list of a set's published files; None where no copy was available to us."""
+    """Load the shipped list of a set's published files; None where no copy was available to us."""
     if dataset.manifest is None:
         return None
     path = Path(inspect.getfile(type(dataset))).parent / dataset.manifest
@@ -235,13 +235,13 @@ def published_files(dataset: DataSet) -> Published | None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a raw copy agrees with what was published.
+    """Comparison of a raw copy with the published files.
 
     Attributes:
         total: number of published files.
-        found: names of those that are there byte by byte.
-        changed: names that are there with other bytes.
-        missing: names that are not there under their name or any other.
+        found: published files whose bytes are in the copy, under any name.
+        changed: published files whose name is in the copy with other bytes.
+        missing: published files of which neither the bytes nor the name is in the copy.
     """
 
     total: int
@@ -251,23 +251,23 @@ class Comparison:
 
 
 def compare_with_published(published: Published, files: Iterable[Path]) -> Comparison:
-    """Look for the published files among some files, by their bytes first, by their names next.
+    """Compare a raw copy with the published files, by hash and then by name.
 
     Args:
         published: from `published_files`.
-        files: pictures and annotations of a raw copy, in any folders.
+        files: images and annotations of a raw copy, in any folders.
     """
-    given = {path: sha256_file(path) for path in files}
-    hashes = set(given.values())
+    digests = {path: sha256_file(path) for path in files}
+    hashes = set(digests.values())
     found = {name for name, digest in published.files.items() if digest in hashes}
-    ours = set(published.files.values())
-    unknown = [path for path, digest in given.items() if digest not in ours]
-    # ADI's pictures and annotations have the same file names, in two folders.
-    names = {"/".join(path.parts[-deep:]) for path in unknown for deep in (1, 2, 3)}
-    lost = [name for name in published.files if name not in found]
+    expected = set(published.files.values())
+    unknown = [path for path, digest in digests.items() if digest not in expected]
+    # ADI's images and annotations have the same file names, in two folders.
+    names = {"/".join(path.parts[-depth:]) for path in unknown for depth in (1, 2, 3)}
+    unmatched = [name for name in published.files if name not in found]
     return Comparison(
         total=len(published.files),
         found=tuple(sorted(found)),
-        changed=tuple(sorted(name for name in lost if name in names)),
-        missing=tuple(sorted(name for name in lost if name not in names)),
+        changed=tuple(sorted(name for name in unmatched if name in names)),
+        missing=tuple(sorted(name for name in unmatched if name not in names)),
     )

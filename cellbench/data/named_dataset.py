@@ -1,4 +1,4 @@
-"""The data set that a name stands for, on disk or not."""
+"""Look up a data set by name, whether or not it is on disk."""
 
 from cellbench import plugin_index
 from cellbench.data.contracts import DataSet
@@ -10,10 +10,12 @@ from cellbench.unknown_sets import unknown_set
 
 
 def find_dataset(name: str) -> DataSet:
-    """The data set of a name, the one that a simulator of it stands for, or a set of one's own.
+    """Return the data set of a name, which may also be a simulator's or a user's own set's.
+
+    For a simulator this is the real data set that it replaces.
 
     Raises:
-        UserError: there is no data set and no simulator of this name.
+        UserError: no data set, simulator or own set has this name.
     """
     if name in SIMULATORS:
         name = SIMULATORS.get(name).stands_for  # type: ignore[attr-defined]
@@ -23,7 +25,7 @@ def find_dataset(name: str) -> DataSet:
     try:
         dataset: DataSet = DATASETS.build({"type": name})
     except UserError:
-        if name in DATASETS or plugin_index.unread_modules():  # a plugin that failed is named
+        if name in DATASETS or plugin_index.unread_modules():  # the error names a failed plugin
             raise
         raise UserError(unknown_set(name, known_sets())) from None
     return dataset

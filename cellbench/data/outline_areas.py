@@ -1,4 +1,4 @@
-"""The area that an odd number of closed lines surrounds, also where lines touch or cross."""
+"""Area of self-intersecting polygons by the even-odd rule."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 _Numbers = NDArray[np.float64]
 
-# Strips times edges that are computed at once; and of a round after which, of a scribble with
-# thousands of crossings, what is left is summed without cutting it further.
+# Strip-edge pairs computed at once.
 _AT_ONCE = 1_000_000
+# Strip-edge pairs of a round above which remaining crossings are ignored, as in a scribble with
+# thousands of crossings.
 _MOST_CUT = 3_000_000
-# Crossings of neighbours are found round by round; a scribble needs a few.
+# Each round finds the crossings of neighbouring edges; a scribble needs a few rounds.
 _ROUNDS = 24
 _SLACK = 1e-9
 
@@ -21,17 +22,18 @@ _SLACK = 1e-9
 def even_odd_area(
     rings: Sequence[NDArray[Any]], size: tuple[float, float] = (math.inf, math.inf)
 ) -> float:
-    """Area by the even-odd rule, by which cells are assigned to regions too.
+    """Compute the area inside closed polygons by the even-odd rule.
 
-    The plane is cut into horizontal strips at every corner and crossing. Within a strip the edges
-    keep their order, so that every other gap between them is inside and is a trapezoid.
+    Cells are assigned to regions by the same rule. The plane is cut into horizontal strips at every
+    corner and crossing. Within a strip the edges keep their order, so every other gap between them
+    is inside and is a trapezoid.
 
     Args:
-        rings: (C, 2) corners of each closed line, (x, y) px.
-        size: (width, height) to which the area is clipped, from 0; by default it is not clipped.
+        rings: (C, 2) corners of each closed polygon, (x, y) px.
+        size: (width, height) that the area is clipped to, from 0; not clipped by default.
 
     Returns:
-        Area in px; 0 for no ring.
+        Area in px; 0 without rings.
     """
     starts = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in rings]
     if not sum(map(len, starts)):
@@ -52,23 +54,23 @@ def even_odd_area(
     upper, lower = levels[:-1], levels[1:]
     total = 0.0
     for last in [False] * _ROUNDS + [True]:
-        area, cut = _of_strips(top, bottom, upper, lower, limits, keep_crossed=last)
+        area, remaining = _strip_areas(top, bottom, upper, lower, limits, keep_crossed=last)
         total += area
-        if not len(cut):
+        if not len(remaining):
             break
-        upper, lower = cut[:, 0], cut[:, 1]
+        upper, lower = remaining[:, 0], remaining[:, 1]
     return total
 
 
 def _levels_at(top: _Numbers, bottom: _Numbers, x: float) -> _Numbers:
-    """The y at which edges pass a vertical line."""
-    passing = (top[:, 0] < x) != (bottom[:, 0] < x)
-    a, b = top[passing], bottom[passing]
+    """Return the y at which edges cross the vertical line at `x`."""
+    crossing = (top[:, 0] < x) != (bottom[:, 0] < x)
+    a, b = top[crossing], bottom[crossing]
     found: _Numbers = a[:, 1] + (x - a[:, 0]) / (b[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     return found
 
 
-def _of_strips(
+def _strip_areas(
     top: _Numbers,
     bottom: _Numbers,
     upper: _Numbers,
@@ -77,18 +79,20 @@ def _of_strips(
     *,
     keep_crossed: bool,
 ) -> tuple[float, _Numbers]:
-    """Area within strips that no edge ends in; strips with crossings are cut there instead.
+    """Sum the areas of strips without crossings, and cut the other strips at their crossings.
+
+    No edge may end within a strip.
 
     Args:
         top: (E, 2) upper ends of the edges.
         bottom: (E, 2) lower ends.
         upper: (S,) upper borders of the strips, ascending.
         lower: (S,) lower borders.
-        limits: x to which the area is clipped.
-        keep_crossed: whether strips with crossings are summed as if there were none.
+        limits: least and greatest x that the area is clipped to.
+        keep_crossed: whether to sum strips with crossings as if there were none.
 
     Returns:
-        The area; (T, 2) borders of the strips that remain, ascending.
+        The area; (T, 2) borders of the strips cut from those with crossings, ascending.
     """
     first = np.searchsorted(upper, top[:, 1], side="left")
     after = np.searchsorted(lower, bottom[:, 1], side="right")
@@ -98,28 +102,28 @@ def _of_strips(
     change -= np.bincount(after, minlength=len(upper) + 1)[: len(upper) + 1]
     filled = np.cumsum(np.cumsum(change)[: len(upper)])
     keep_crossed = keep_crossed or bool(len(filled) and filled[-1] > _MOST_CUT)
-    total, cut, begin = 0.0, [], 0
+    total, remaining, begin = 0.0, [], 0
     while begin < len(upper):
         before = filled[begin - 1] if begin else 0
         stop = max(begin + 1, int(np.searchsorted(filled, before + _AT_ONCE, side="right")))
         inside = (first < stop) & (after > begin)
-        own_first = np.maximum(first[inside], begin) - begin
-        area, again = _of_some(
+        chunk_first = np.maximum(first[inside], begin) - begin
+        area, cut = _chunk_areas(
             top[inside],
             bottom[inside],
-            own_first,
-            np.minimum(after[inside], stop) - begin - own_first,
+            chunk_first,
+            np.minimum(after[inside], stop) - begin - chunk_first,
             (upper[begin:stop], lower[begin:stop]),
             limits,
             keep_crossed,
         )
         total += area
-        cut.append(again)
+        remaining.append(cut)
         begin = stop
-    return total, np.concatenate(cut) if cut else np.zeros((0, 2))
+    return total, np.concatenate(remaining) if remaining else np.zeros((0, 2))
 
 
-def _of_some(
+def _chunk_areas(
     top: _Numbers,
     bottom: _Numbers,
     first: NDArray[np.int64],
@@ -128,7 +132,7 @@ def _of_some(
     limits: tuple[float, float],
     keep_crossed: bool,
 ) -> tuple[float, _Numbers]:
-    """As `_of_strips`, of `many` strips from `first` for each edge."""
+    """Compute `_strip_areas` of one chunk; edge i passes `many[i]` strips from `first[i]` on."""
     upper, lower = strips
     edge = np.repeat(np.arange(len(first)), many)
     strip = np.repeat(first - np.cumsum(many) + many, many) + np.arange(len(edge))
@@ -141,8 +145,8 @@ def _of_some(
     middle = x_at(half[strip])
     order = np.lexsort((middle, strip))
     strip, edge, middle = strip[order], edge[order], middle[order]
-    place = np.arange(len(strip)) - np.searchsorted(strip, strip, side="left")
-    sign = np.where(place % 2 == 1, 1.0, -1.0)
+    rank = np.arange(len(strip)) - np.searchsorted(strip, strip, side="left")
+    sign = np.where(rank % 2 == 1, 1.0, -1.0)
     each = sign * np.clip(middle, *limits) * (lower - upper)[strip]
     if keep_crossed:
         return float(each.sum()), np.zeros((0, 2))
@@ -153,15 +157,15 @@ def _of_some(
     for border in (upper, lower):
         x = x_at(border[strip])
         other = x[pairs + 1] - x[pairs]
-        turned = other < -slack
-        share = gap[turned] / (gap[turned] - other[turned])
-        own = at[turned]
-        y = half[own] + share * (border[own] - half[own])
-        new = (y > upper[own]) & (y < lower[own])
-        crossed[own[new]] = True
+        swapped = other < -slack
+        share = gap[swapped] / (gap[swapped] - other[swapped])
+        strips_at = at[swapped]
+        y = half[strips_at] + share * (border[strips_at] - half[strips_at])
+        new = (y > upper[strips_at]) & (y < lower[strips_at])
+        crossed[strips_at[new]] = True
         crossings.append(y[new])
     borders = np.unique(np.concatenate([upper[crossed], lower[crossed], *crossings]))
     kept = np.searchsorted(upper, borders[:-1], side="right") - 1
     within = (kept >= 0) & (borders[1:] <= lower[kept]) & crossed[kept]
-    again = np.stack([borders[:-1], borders[1:]], axis=1)[within]
-    return float(each[~crossed[strip]].sum()), again
+    cut = np.stack([borders[:-1], borders[1:]], axis=1)[within]
+    return float(each[~crossed[strip]].sum()), cut

@@ -1,4 +1,4 @@
-"""How many images a set without stated sizes trains, validates and tests on."""
+"""Sizes of the training, validation and test parts of a set that specifies none."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,14 +9,15 @@ from cellbench.errors import UserError
 
 
 def part_sizes(name: str, sizes: Sequence[int], own_test: bool) -> tuple[int, int, int]:
-    """The units of train, validation and test of a set that states no sizes: 60, 20 and 20 %.
+    """Compute how many units go into training, validation and test: 60, 20 and 20 % of the images.
 
-    The cuts are where the shares of the images are met best. Of a set with a test part of its own,
-    three quarters and one quarter of the rest.
+    A unit is an image or a group of images that no split divides; the cuts between units come
+    closest to these shares. If the set has its own test part, the units are those outside it:
+    75 % of their images train, 25 % validate, and the third size is 0.
 
     Args:
-        name: of the set, for messages.
-        sizes: images of every unit, in their order.
+        name: name of the set, for messages.
+        sizes: number of images of every unit, in their order.
         own_test: whether the set has a test part of its own.
 
     Raises:
@@ -34,7 +35,7 @@ def part_sizes(name: str, sizes: Sequence[int], own_test: bool) -> tuple[int, in
     ends = np.cumsum(sizes)
     cuts = [0]
     for share in (0.75,) if own_test else (0.6, 0.8):
-        last = len(sizes) - needed + len(cuts) + 1  # one unit at least is left for each part
+        last = len(sizes) - needed + len(cuts) + 1  # leaves at least one unit for each part
         among = np.arange(cuts[-1] + 1, last)
         cuts.append(int(among[np.abs(ends[among - 1] - share * ends[-1]).argmin()]))
     cuts += [len(sizes)] * (4 - len(cuts))

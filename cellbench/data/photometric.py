@@ -1,4 +1,4 @@
-"""Photometric interpretations of TIFF, undone: more is brighter, colour is red, green and blue."""
+"""Convert TIFF samples to grey or RGB in which a greater number is brighter."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from cellbench.errors import UserError
 
 
 def greatest(dtype: "np.dtype[Any]", bits: int) -> float:
-    """The greatest number that samples of a type and so many bits have."""
+    """Return the greatest sample value of a type and bit depth; 1 for floating point."""
     if dtype.kind == "f":
         return 1.0
     if dtype.kind == "i":
@@ -18,7 +18,7 @@ def greatest(dtype: "np.dtype[Any]", bits: int) -> float:
 
 
 def inverted(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Numbers whose least one is white, the other way round."""
+    """Invert samples whose least value is white."""
     if values.dtype.kind == "u":
         return values.dtype.type(int(greatest(values.dtype, bits))) - values
     if values.dtype.kind == "i":
@@ -27,7 +27,14 @@ def inverted(values: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def coloured(values: NDArray[Any], colours: Any, name: str) -> NDArray[Any]:
-    """The colours of a palette, (H, W, 3); grey where they all are."""
+    """Look up palette indices as colours.
+
+    Returns:
+        (H, W, 3), uint8 if the palette's 16-bit values only repeat 8-bit ones.
+
+    Raises:
+        UserError: the palette is missing or lacks an index.
+    """
     if colours is None or values.dtype.kind != "u":
         raise UserError(f"{name} lacks the colours of its palette; get a fresh copy of it.")
     table = np.asarray(colours).T  # (N, 3)
@@ -41,7 +48,12 @@ def coloured(values: NDArray[Any], colours: Any, name: str) -> NDArray[Any]:
 
 
 def from_cmyk(values: NDArray[Any], limit: float) -> NDArray[Any]:
-    """Red, green and blue that stay white where there is no ink."""
+    """Convert CMYK to RGB of the same type; no ink gives `limit`, which is white.
+
+    Args:
+        values: (H, W, 4).
+        limit: greatest sample value.
+    """
     if values.dtype.kind == "f":
         return ((limit - values[:, :, :3]) * (limit - values[:, :, 3:4]) / limit).astype(
             values.dtype

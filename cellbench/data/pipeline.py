@@ -1,4 +1,4 @@
-"""Loading of images for training and scoring: source, cache and prefetching."""
+"""Load images for training and evaluation: source, cache and prefetching."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,48 +16,48 @@ from cellbench.structures import CellSample
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The four sets of the literature take 5 to 60 MB decoded: they fit many times over.
+# The four sets of the literature take 5 to 60 MB decoded, far less than this.
 CACHE_BYTES = 1 << 30
 
 
 class AnnotatedImages(Protocol):
-    """A data set in its canonical form, as far as loading needs it."""
+    """Interface of an annotated data set that images are loaded from."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """The image ids, sorted."""
+        """Image ids, sorted."""
 
     def sample(self, image_id: str, /) -> CellSample:
-        """The annotation of an image."""
+        """Return the annotation of an image."""
 
     def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
-        """The decoded image, (H, W, 3) uint8 RGB."""
+        """Return the decoded image, (H, W, 3) uint8 RGB."""
 
 
 class PreparedImages:
-    """A data set whose images are prepared as a whole, the same way in training and in scoring."""
+    """Data set with deterministic transforms of whole images, for training and evaluation alike."""
 
     def __init__(self, stored: AnnotatedImages, transforms: Sequence[Transform]) -> None:
-        """Remember how images are prepared.
+        """Wrap a data set.
 
         Args:
             stored: the data set.
-            transforms: applied in order; they draw nothing, and leave size and points alone.
+            transforms: applied in order; they are not random, and keep size and points.
         """
         self.stored = stored
         self.transforms = tuple(transforms)
 
     @property
     def ids(self) -> Sequence[str]:
-        """The image ids, sorted."""
+        """Image ids, sorted."""
         return self.stored.ids
 
     def sample(self, image_id: str, /) -> CellSample:
-        """The annotation of an image."""
+        """Return the annotation of an image."""
         return self.stored.sample(image_id)
 
     def pixels(self, image_id: str, /) -> NDArray[np.uint8]:
-        """The prepared image, (H, W, 3) uint8 RGB.
+        """Return the prepared image, (H, W, 3) uint8 RGB.
 
         Raises:
             UserError: a transform changed the size or gave other values than uint8.
@@ -67,7 +67,7 @@ class PreparedImages:
 
 
 def prepared_pixels(whole: Picture, transforms: Sequence[Transform]) -> NDArray[np.uint8]:
-    """A whole image as `data.prepare` makes it, (H, W, 3) uint8 RGB.
+    """Apply the transforms of `data.prepare` to a whole image; return (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: a transform changed the size or gave other values than uint8.
@@ -86,13 +86,13 @@ def prepared_pixels(whole: Picture, transforms: Sequence[Transform]) -> NDArray[
 
 @dataclass
 class PixelCache:
-    """Arrays by image id, made on first use and kept while they fit into a budget.
+    """Cache of read-only arrays by image id, limited to a memory budget.
 
-    What doesn't fit is made again each time: slower, never wrong. The arrays are read-only.
+    An array beyond the budget is computed again at each call.
 
     Attributes:
         make: image id -> array.
-        budget_bytes: most that is kept.
+        budget_bytes: memory limit of the cache.
     """
 
     make: Callable[[str], NDArray[np.generic]]
@@ -101,7 +101,7 @@ class PixelCache:
     _kept_bytes: int = field(default=0, init=False)
 
     def __call__(self, image_id: str) -> NDArray[np.generic]:
-        """The array of an image."""
+        """Return the array of an image, cached or computed."""
         kept = self._kept.get(image_id)
         if kept is not None:
             return kept
@@ -113,23 +113,23 @@ class PixelCache:
         return array
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to a worker process empty: decoding is cheaper than sending."""
+        """Pickle without the cached arrays: a worker decodes them faster than they are sent."""
         return PixelCache, (self.make, self.budget_bytes)
 
 
 def look_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 3, threads: int = 1
 ) -> Iterator[Result]:
-    """`map`, computed in background threads while the caller works on earlier results.
+    """Yield `function(item)` in order, computed ahead of use in background threads.
 
-    Resizing and decoding happen outside Python's lock, so the caller hardly notices. An error
-    is raised where its result would have come; closing the iterator stops the threads.
+    Resizing and decoding release Python's lock, so they hardly slow the caller. An error is raised
+    in place of its result; closing the iterator stops the threads.
 
     Args:
-        function: called in the order of the items, of several threads at once.
-        items: finite or not.
-        ahead: how many results may wait.
-        threads: how many compute.
+        function: called in the order of the items, by several threads at once.
+        items: finite or infinite.
+        ahead: number of results prepared in advance.
+        threads: number of threads.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="cellbench-loader")
@@ -147,22 +147,22 @@ def look_ahead(
 def read_samples(
     stored: AnnotatedImages, ids: Iterable[str], *, part: str
 ) -> dict[str, CellSample]:
-    """The annotations of a part of a set, by id, in the order given.
+    """Load the annotations of a part of a set, by id, in the order given.
 
-    Read once: a set on disk checks a file each time that it reads it.
+    Callers keep the result: a set on disk verifies a file's hash at each read.
 
     Raises:
-        UserError: there are none, or the set does not have one of them.
+        UserError: `ids` is empty, or the set lacks one of them.
     """
     chosen = list(ids)
     if not chosen:
         raise UserError(
             f"The {part} part has no image; choose a protocol or a split that gives it some."
         )
-    strangers = sorted(set(chosen) - set(stored.ids))
-    if strangers:
+    unknown = sorted(set(chosen) - set(stored.ids))
+    if unknown:
         raise UserError(
-            f"The {part} part names {strangers[0]!r}, which is none of the {len(stored.ids)} "
+            f"The {part} part names {unknown[0]!r}, which is none of the {len(stored.ids)} "
             "images of the set; verify the set and its split."
         )
     return {image_id: stored.sample(image_id) for image_id in chosen}

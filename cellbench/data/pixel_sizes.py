@@ -1,4 +1,4 @@
-"""The calibrated size of a pixel in what a file states of itself."""
+"""Pixel size in micrometres from a file's metadata."""
 
 import math
 from collections.abc import Sequence
@@ -7,31 +7,32 @@ from typing import Any
 from cellbench.errors import UserError
 
 EDGES_UM = (1e-4, 1e3)
-"""Least and greatest edge of a pixel that a user may state, micrometres: from an electron
-microscope's to a camera's."""
+"""Least and greatest pixel edge that a user may specify, micrometres: from electron microscopes
+to cameras."""
 SCALES = (0.05, 20.0)
-"""Least and greatest number of px that a cell should have per px that it has."""
+"""Least and greatest factor by which images may be resized to reach a given cell size."""
 
-# Micrometres of a unit, by its name in OME-XML and in ImageJ's metadata, in lower case.
+# Micrometres per unit, by the unit's name in OME-XML and ImageJ's metadata, in lower case.
 _UM = {
     "pm": 1e-6, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0,
     "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
     "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "meter": 1e6,
     "inch": 25_400.0, "in": 25_400.0,
 }  # fmt: skip
-# A resolution in a tag alone is that of a printer or a screen unless a microscope has it.
+# A TIFF resolution tag alone often describes a printer or screen: only pixel sizes within a
+# microscope's range are taken from it.
 _LEAST_UM, _MOST_UM = 0.005, 8.0
 
 
 def tiff_pixel_size(file: Any, series: Any) -> tuple[float, float] | None:
-    """Edges (x, y) of a pixel in micrometres, from OME-XML, ImageJ's metadata or tags.
+    """Read the pixel size of a TIFF series from OME-XML, ImageJ's metadata or tags.
 
     Args:
         file: an open `tifffile.TiffFile`.
-        series: the picture of the file that is read; each has a size of its own.
+        series: the series that is read; each has its own pixel size.
 
     Returns:
-        None where nothing states a size that a microscope has.
+        (x, y) edges in micrometres; None without a plausible size.
     """
     try:
         return (
@@ -39,12 +40,12 @@ def tiff_pixel_size(file: Any, series: Any) -> tuple[float, float] | None:
             or plausible(_from_imagej(file, series.keyframe))
             or _from_tags(file, series.keyframe)
         )
-    except Exception:  # metadata of any shape; a file without good ones is read all the same
+    except Exception:  # metadata may be malformed in any way; the image is still read
         return None
 
 
 def plausible(edges: Sequence[Any] | None) -> tuple[float, float] | None:
-    """Edges (x, y) of a pixel as numbers; None where either is missing, no number or absurd."""
+    """Convert pixel edges to (x, y) floats; None if one is missing, no number or out of range."""
     try:
         x, y = (float(edge) for edge in edges or (0, 0))
     except (TypeError, ValueError):
@@ -54,16 +55,16 @@ def plausible(edges: Sequence[Any] | None) -> tuple[float, float] | None:
 
 
 def check_edge(um_per_px: Any) -> None:
-    """Refuse an edge of a pixel that no picture has; None, for one that is not known, is allowed.
+    """Validate a pixel edge in micrometres; None stands for an unknown one.
 
     Raises:
-        UserError: it is no finite number, or absurd.
+        UserError: it is not a finite number within `EDGES_UM`.
     """
     if um_per_px is None:
         return
     least, most = EDGES_UM
-    known = isinstance(um_per_px, int | float) and math.isfinite(um_per_px)
-    if not known or not least <= um_per_px <= most:
+    finite = isinstance(um_per_px, int | float) and math.isfinite(um_per_px)
+    if not finite or not least <= um_per_px <= most:
         raise UserError(
             f"--um-per-px {str(um_per_px)[:40]} is no edge of a pixel in micrometres; give a "
             f"number from {least:g} to {most:g}, or none where it is not known."
@@ -71,7 +72,7 @@ def check_edge(um_per_px: Any) -> None:
 
 
 def _from_ome(file: Any, series: Any) -> tuple[float, float] | None:
-    # Every command knows the ends above; only what reads pictures loads what decodes them.
+    # Imported here: every command imports this module for its limits, few decode images.
     from cellbench.data.tiff_series import ome_images
 
     found = {_from_pixels(image["Pixels"]) for image in ome_images(file, series)}

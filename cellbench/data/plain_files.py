@@ -1,4 +1,4 @@
-"""PNG, JPEG and the other formats that Pillow reads, and what it cuts of their depth."""
+"""Reader of PNG, JPEG and other Pillow formats that keeps 16-bit colour, which Pillow truncates."""
 
 import struct
 from collections.abc import Mapping
@@ -17,24 +17,24 @@ from cellbench.files.limits import PICTURE
 _ORIENTATION = 0x0112
 _MOST_FRAMES = 2000
 _MOST_FRAME_PIXELS = 1_200_000_000
-# Of a PNG, what may hold EXIF; Pillow decodes the pixels to look behind them.
+# PNG chunks that may hold EXIF; Pillow would decode the pixels to find those that follow them.
 _TURNING_CHUNKS = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
-# Colour of a PNG: grey with alpha, RGB, RGB with alpha.
+# PNG colour types of RGB, grey with alpha, and RGB with alpha.
 _PNG_COLOURS = (2, 4, 6)
 
 
 class PlainRaster(Raster):
-    """A picture that Pillow reads; the frames of an animation are its pages."""
+    """Image that Pillow reads; the frames of an animation are its pages."""
 
     def __init__(self, stream: BinaryIO, *, name: str) -> None:
-        """Read the header; no pixel is decoded.
+        """Read the header without decoding pixels.
 
         Args:
-            stream: at the start of the file.
-            name: of the file, for messages.
+            stream: open file, at its start.
+            name: name of the file, for messages.
 
         Raises:
-            UserError: it would take too much memory.
+            UserError: the image would take too much memory.
         """
         self.name = name
         self._stream = stream
@@ -44,7 +44,7 @@ class PlainRaster(Raster):
         image = self._image
         self.colour = image.mode not in ("1", "L", "LA", "La", "F") and image.mode[0] != "I"
         frames = 1
-        # The second picture of a camera's file is a preview or a map of depths.
+        # The second image of a camera's MPO file is a preview or a depth map.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             frames = sum(1 for _ in islice(ImageSequence.Iterator(image), _MOST_FRAMES + 1))
             if frames > _MOST_FRAMES or frames * self.size[0] * self.size[1] > _MOST_FRAME_PIXELS:
@@ -68,22 +68,22 @@ class PlainRaster(Raster):
         if self.axes:
             image.seek(index.get("I", 0))
         image.load()
-        return _of_pillow(image)
+        return _pillow_samples(image)
 
     def close(self) -> None:
-        """Nothing is open but the stream, which is the caller's."""
+        """Do nothing: the stream belongs to the caller."""
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF of any shape; the picture is read all the same
+    except Exception:  # EXIF may be malformed in any way; the image is still read
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _of_pillow(image: Image.Image) -> Decoded:
-    """The numbers of a loaded picture, as they are stored where Pillow keeps them."""
+def _pillow_samples(image: Image.Image) -> Decoded:
+    """Return the samples of a loaded image, as stored where Pillow keeps their type."""
     mode, transparent = image.mode, image.info.get("transparency")
     if mode == "1":
         return Decoded(np.asarray(image).astype(np.uint8) * np.uint8(255))
@@ -102,7 +102,7 @@ def _of_pillow(image: Image.Image) -> Decoded:
 
 
 def _split(values: NDArray[Any]) -> Decoded:
-    """Colour or grey apart from alpha, which is the last of two or four samples."""
+    """Separate alpha, the last of two or four samples, from grey or colour."""
     if values.ndim == 2 or values.shape[2] == 3:
         return Decoded(values)
     alpha = values[:, :, -1].astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
@@ -111,7 +111,7 @@ def _split(values: NDArray[Any]) -> Decoded:
 
 
 def _deep_colour(stream: BinaryIO, image: Image.Image) -> str | None:
-    """The format of colour of more than 8 bits, of which Pillow keeps the upper 8; else None."""
+    """Return the format of a colour image of over 8 bits, which Pillow truncates; else None."""
     place = stream.tell()
     stream.seek(0)
     head = stream.read(4096)
@@ -119,7 +119,7 @@ def _deep_colour(stream: BinaryIO, image: Image.Image) -> str | None:
     if image.format == "PNG" and len(head) > 25:
         return "PNG" if head[24] == 16 and head[25] in _PNG_COLOURS else None
     if image.format == "PPM" and head[:2] == b"P6":
-        numbers = _netpbm_head(head)
+        numbers = _netpbm_header(head)
         return "PPM" if numbers is not None and numbers[2] > 255 else None
     if image.format == "JPEG2000" and (at := head.find(b"\xff\x4f\xff\x51")) >= 0:
         samples, depth = struct.unpack_from(">HB", head[at : at + 60].ljust(60, b"\0"), 40)
@@ -131,7 +131,7 @@ def _decode_deep(stream: BinaryIO, format_: str) -> NDArray[Any]:
     stream.seek(0)
     data = stream.read()
     if format_ == "PPM":
-        width, height, _, start = _netpbm_head(data[:4096]) or (0, 0, 0, 0)
+        width, height, _, start = _netpbm_header(data[:4096]) or (0, 0, 0, 0)
         values = np.frombuffer(data, ">u2", count=width * height * 3, offset=start)
         return values.reshape(height, width, 3).astype(np.uint16)
     import imagecodecs
@@ -140,8 +140,8 @@ def _decode_deep(stream: BinaryIO, format_: str) -> NDArray[Any]:
     return np.asarray(decode(data))
 
 
-def _netpbm_head(head: bytes) -> tuple[int, int, int, int] | None:
-    """Width, height, greatest number and where the pixels begin."""
+def _netpbm_header(head: bytes) -> tuple[int, int, int, int] | None:
+    """Parse width, height, greatest value and pixel offset of a PPM; None if malformed or cut."""
     numbers: list[int] = []
     at = 2
     while len(numbers) < 3 and at < len(head):

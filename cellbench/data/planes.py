@@ -1,4 +1,4 @@
-"""Which plane of a file is the picture: never silently the first of several."""
+"""Selection of the planes of a multi-dimensional image file that are counted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from itertools import product
 from cellbench.errors import UserError
 
 PROJECTIONS = ("max", "mean", "min", "median")
-"""How planes become one: pixel by pixel."""
+"""Pixelwise reductions of several planes to one."""
 
 _NAMES = {
     "C": "channel",
@@ -24,12 +24,12 @@ _MOST_PLANES = 4096
 
 @dataclass(frozen=True, slots=True)
 class PlaneChoice:
-    """What a user names of files of several planes.
+    """The user's selection of channel, page and projection for files of several planes.
 
     Attributes:
-        channel: number from 1, name, or three of them with commas: red, green and blue.
-        page: number from 1 along the axis that is no channel, or "Z=3,T=1" where there are more.
-        project: one of `PROJECTIONS`: over the axes that are no channel and have no page.
+        channel: number from 1, name, or three of them with commas as red, green and blue.
+        page: number from 1 along the only axis besides channels, or "Z=3,T=1" for several axes.
+        project: one of `PROJECTIONS`, applied over the other axes that `page` does not fix.
     """
 
     channel: str | None = None
@@ -45,13 +45,13 @@ class PlaneChoice:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Planes of a file.
+    """Selected planes of a file.
 
     Attributes:
-        colours: of each colour channel (one, or three for red, green and blue) the planes that
-            become one, each as an index by axis.
-        project: how they become one; None for a single plane.
-        notes: what was chosen, in words.
+        colours: for each colour channel (one, or red, green and blue) the planes that are reduced
+            to it, each an index by axis.
+        project: the reduction, one of `PROJECTIONS`; None for a single plane.
+        notes: descriptions of the selection, as shown to users.
     """
 
     colours: tuple[tuple[Mapping[str, int], ...], ...]
@@ -61,10 +61,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class StackPlane:
-    """Where a plane is in its file, as other programs number it.
+    """Position of a plane in its file, as other programs number it.
 
     Attributes:
-        number: from 1, in ImageJ's order: channels first, then z slices, then time points.
+        number: plane number from 1, in ImageJ's order: channels, then z slices, then time points.
         z: z slice, from 0.
         t: time point, from 0.
     """
@@ -75,21 +75,21 @@ class StackPlane:
 
 
 FIRST_PLANE = StackPlane()
-"""Of a file of one plane, or where several became one."""
+"""Position in a file of one plane, and of a projection of several."""
 
 
 def stack_plane(axes: Mapping[str, int], chosen: Chosen) -> StackPlane:
-    """Where the plane that was chosen is in its file; of several channels the first.
+    """Return the position of the selected plane in its file; the first of several channels.
 
     Args:
         axes: length by letter, see `choose_planes`.
-        chosen: of them.
+        chosen: the selected planes.
     """
     if chosen.project is not None:
         return FIRST_PLANE
     place = chosen.colours[0][0]
     order = [letter for letter in "TZC" if letter in axes]
-    if set(axes) - set(order):  # pages of no meaning: as the file has them
+    if set(axes) - set(order):  # axes without a known meaning keep the file's order
         order = list(axes)
     number = 0
     for letter in order:
@@ -105,26 +105,26 @@ def choose_planes(
     channel_names: Sequence[str] = (),
     colour: bool = False,
 ) -> Chosen:
-    """Choose planes of a file.
+    """Select the planes of a file that are counted.
 
     Args:
-        axes: length by letter, as tifffile has them, without those of a plane (Y, X and the
-            samples of colour).
-        choice: of the user.
-        name: of the file, for messages.
-        channel_names: of the axis C, where the file has them.
+        axes: length by tifffile's axis letter, without the axes of a plane (Y, X and the samples
+            of a colour).
+        choice: the user's selection.
+        name: name of the file, for messages.
+        channel_names: names along the axis C, where the file has them.
         colour: whether a plane has red, green and blue; see `sample_of`.
 
     Raises:
-        UserError: there are several planes and none was named, or one that is not there; one
-            sentence that lists them.
+        UserError: the file has several planes and none is selected, or the selected one does not
+            exist; one sentence that lists them.
     """
     several = {letter: length for letter, length in axes.items() if length > 1}
     notes: list[str] = []
     channels: list[dict[str, int]] = [{}]
     if "C" in several:
         length = several.pop("C")
-        channels = _channels(length, choice, name, channel_names, several, notes)
+        channels = _parse_channels(length, choice, name, channel_names, several, notes)
     elif choice.channel is not None and not colour and choice.channel.strip() != "1":
         raise UserError(
             f"{name} has one channel and --channel is {choice.channel!r}; leave it out."
@@ -132,13 +132,13 @@ def choose_planes(
     if choice.page is not None and not several and choice.page.strip() != "1":
         raise UserError(f"{name} has one page and --page is {choice.page!r}; leave it out.")
     if several and choice.page is None and choice.project is None:
-        raise UserError(_several(name, several, 1, channel_names))
-    fixed = _pages(several, choice, name) if several and choice.page is not None else {}
+        raise UserError(_several_planes(name, several, 1, channel_names))
+    fixed = _parse_pages(several, choice, name) if several and choice.page is not None else {}
     for letter, index in fixed.items():
-        notes.append(f"{_word(letter)} {index + 1} of {several[letter]}")
+        notes.append(f"{_axis_name(letter)} {index + 1} of {several[letter]}")
     free = {letter: length for letter, length in several.items() if letter not in fixed}
     if free and choice.project is None:
-        raise UserError(_several(name, free, 1, channel_names))
+        raise UserError(_several_planes(name, free, 1, channel_names))
     number = 1
     for length in free.values():
         number *= length
@@ -148,7 +148,7 @@ def choose_planes(
             "one with --page."
         )
     if free:
-        over = " and ".join(f"{length} {_word(letter)}s" for letter, length in free.items())
+        over = " and ".join(f"{length} {_axis_name(letter)}s" for letter, length in free.items())
         notes.append(f"{choice.project} over {over}")
     places = [
         fixed | dict(zip(free, index, strict=True))
@@ -159,10 +159,10 @@ def choose_planes(
 
 
 def sample_of(choice: PlaneChoice, name: str) -> int | None:
-    """Index of the colour that `channel` names of a colour picture; None for all three.
+    """Return the colour index (0 to 2) that `channel` selects of a colour image; None for all.
 
     Raises:
-        UserError: it is none.
+        UserError: `channel` is not one of its colours.
     """
     if choice.channel is None:
         return None
@@ -177,7 +177,7 @@ def sample_of(choice: PlaneChoice, name: str) -> int | None:
     )
 
 
-def _channels(
+def _parse_channels(
     length: int,
     choice: PlaneChoice,
     name: str,
@@ -186,7 +186,7 @@ def _channels(
     notes: list[str],
 ) -> list[dict[str, int]]:
     if choice.channel is None:
-        raise UserError(_several(name, others, length, names))
+        raise UserError(_several_planes(name, others, length, names))
     wanted = [part.strip() for part in choice.channel.split(",")]
     known = [text.casefold() for text in names]
     found = []
@@ -197,20 +197,20 @@ def _channels(
             found.append(known.index(text.casefold()))
         else:
             raise UserError(
-                f"{name} has no channel {text[:40]!r}; --channel takes {_listed(length, names)}."
+                f"{name} has no channel {text[:40]!r}; --channel takes {_options(length, names)}."
             )
     if len(found) not in (1, 3):
         raise UserError(
             f"--channel {choice.channel!r} names {len(found)} channels; name one, or three that "
             "become red, green and blue."
         )
-    titles = [f"{index + 1}{_called(names, index)}" for index in found]
+    titles = [f"{index + 1}{_channel_label(names, index)}" for index in found]
     noun = "channel" if len(found) == 1 else "channels"
     notes.append(f"{noun} {', '.join(titles)} of {length}")
     return [{"C": index} for index in found]
 
 
-def _pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[str, int]:
+def _parse_pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[str, int]:
     assert choice.page is not None
     fixed = {}
     for part in choice.page.split(","):
@@ -218,9 +218,9 @@ def _pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[s
         if not equals:
             letter, number = (next(iter(several)) if len(several) == 1 else ""), letter
         letter = letter.upper()
-        right = number.isascii() and number.isdecimal() and len(number) < 10
-        right = right and letter not in fixed  # named twice
-        if letter not in several or not right or not 1 <= int(number) <= several[letter]:
+        valid = number.isascii() and number.isdecimal() and len(number) < 10
+        valid = valid and letter not in fixed  # an axis may be given once
+        if letter not in several or not valid or not 1 <= int(number) <= several[letter]:
             ways = [f"{key}=1 to {key}={length}" for key, length in several.items()]
             alone = f"1 to {next(iter(several.values()))}" if len(several) == 1 else ", ".join(ways)
             raise UserError(
@@ -231,12 +231,12 @@ def _pages(several: Mapping[str, int], choice: PlaneChoice, name: str) -> dict[s
     return fixed
 
 
-def _several(
+def _several_planes(
     name: str, others: Mapping[str, int], channels: int, channel_names: Sequence[str]
 ) -> str:
     parts, ways = [], []
     if channels > 1:
-        parts.append(f"{channels} channels ({_listed(channels, channel_names)})")
+        parts.append(f"{channels} channels ({_options(channels, channel_names)})")
         ways.append("--channel")
     if others:
         parts.append(_lengths(others))
@@ -248,19 +248,19 @@ def _several(
 def _lengths(axes: Mapping[str, int]) -> str:
     several = len(axes) > 1
     return " and ".join(
-        f"{length} {_word(letter)}s" + (f" ({letter})" if several else "")
+        f"{length} {_axis_name(letter)}s" + (f" ({letter})" if several else "")
         for letter, length in axes.items()
     )
 
 
-def _listed(length: int, names: Sequence[str]) -> str:
-    shown = [f"{index + 1}{_called(names, index)}" for index in range(min(length, _SHOWN))]
+def _options(length: int, names: Sequence[str]) -> str:
+    shown = [f"{index + 1}{_channel_label(names, index)}" for index in range(min(length, _SHOWN))]
     return ", ".join(shown) + (f", ... {length}" if length > _SHOWN else "")
 
 
-def _called(names: Sequence[str], index: int) -> str:
+def _channel_label(names: Sequence[str], index: int) -> str:
     return f" {names[index]}" if index < len(names) and names[index] else ""
 
 
-def _word(letter: str) -> str:
+def _axis_name(letter: str) -> str:
     return _NAMES.get(letter, "page")

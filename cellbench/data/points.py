@@ -1,4 +1,4 @@
-"""Files of points: one cell a line, `x y` in pixels, or a table with a header."""
+"""Read and write point files: one cell per line, `x y` in pixels, or a table with a header."""
 
 import errno
 import re
@@ -27,31 +27,32 @@ PROGRAM_POINTS = "{program} has the centres of pixels at whole numbers: 0.5 was 
 _COUNTED = "# cells, places unknown:"
 _SEPARATOR = re.compile(r" *[,;\t] *| +")
 _INTEGER = re.compile(r"[+-]?[0-9]+").fullmatch
-# Python's float takes nan, 1_0 and the digits of every script too.
+# Python's float also accepts nan, 1_0 and the digits of every script.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
-# Columns that ImageJ writes beside X and Y, and plain tables of coordinates do not.
+# Columns of ImageJ's tables that plain tables of coordinates lack.
 _IMAGEJ_COLUMNS = {"area", "counter", "mean", "slice"}
 
 
 def read_point_file(path: str | Path) -> ReadPoints:
-    """Read a file of points.
+    """Read a point file.
 
-    A line holds x and y, separated by blanks, a comma, a semicolon or a tab; empty lines and what
-    follows a `#` are skipped. A first line of words is a header that names the columns: x and y
-    (in ImageJ's Results.csv too), or axis-1 and axis-0 (napari); further columns are allowed then.
+    A line holds x and y, separated by spaces, a comma, a semicolon or a tab; empty lines and the
+    rest of a line after `#` are skipped. A first line of words is a header that names the columns:
+    x and y (also in ImageJ's Results.csv), or axis-1 and axis-0 (napari), and any others.
 
-    Where the centre of the first pixel lies depends on the format, see `point_conventions`: a
-    note says where 0.5 was added. A file without header, or with x and y alone, that holds whole
-    numbers only holds pixel indices.
+    The coordinates of the first pixel's centre depend on the format, see `point_conventions`; a
+    note records where 0.5 was added. A file without header, or with x and y alone, that holds only
+    whole numbers is read as pixel indices.
 
     Args:
-        path: a text file in UTF-8.
+        path: text file in UTF-8.
 
     Returns:
         Points in the order of the lines, (0, 2) for an empty file; notes.
 
     Raises:
-        UserError: no such file, not text, or a line that is no point, with its number.
+        UserError: the file does not exist or is not text, or a line is not a point; with its
+            number.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,11 +65,11 @@ def read_point_file(path: str | Path) -> ReadPoints:
 
 
 def parse_points(data: bytes, path: Path) -> ReadPoints:
-    """Points from the bytes of a file, see `read_point_file`.
+    """Parse the bytes of a point file, see `read_point_file`.
 
     Args:
-        data: all of them.
-        path: of the file, for messages.
+        data: contents of the file.
+        path: path of the file, for messages.
     """
     try:
         lines = data.decode("utf-8-sig").splitlines()
@@ -82,7 +83,7 @@ def parse_points(data: bytes, path: Path) -> ReadPoints:
         content = line.partition("#")[0].rstrip().lstrip(" ")
         if not content.strip():
             continue
-        # A column without a name (ImageJ's row numbers) leaves a separator at the start.
+        # An unnamed first column (ImageJ's row numbers) leaves a separator at the start.
         fields = [field.strip("\"'") for field in _SEPARATOR.split(content)]
         if header is None and not rows and len(fields) > 1 and not any(map(_NUMBER, fields)):
             header = [field.casefold() for field in fields]
@@ -95,7 +96,7 @@ def parse_points(data: bytes, path: Path) -> ReadPoints:
             raise _malformed(path, number, line)
         rows.append(tuple(map(float, texts)))
         whole = whole and all(map(_INTEGER, texts[:2]))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)  # x, y, and an area, 0 without
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)  # x, y and area, 0 without area
     shifts = np.where(table[:, 2:] > 0, IMAGEJ_AREA.shift_px, convention.shift_px)
     notes: tuple[str, ...] = ()
     if rows and whole and convention is TEXT:
@@ -112,13 +113,13 @@ def format_points(points: ArrayLike) -> bytes:
     """Format points as a file that `read_point_file` reads back exactly.
 
     Args:
-        points: (N, 2) finite numbers, (x, y) px, as float32; none give an empty file.
+        points: (N, 2) finite numbers, (x, y) px, rounded to float32; none give an empty file.
 
     Returns:
-        The bytes, with the fewest digits that give back each float32.
+        Contents of the file, with the fewest digits that restore each float32.
 
     Raises:
-        ValueError: `points` is no (N, 2) array of finite numbers.
+        ValueError: `points` is not an (N, 2) array of finite numbers.
     """
     array: Points = np.asarray(points, dtype=np.float32)
     if array.size == 0:
@@ -129,18 +130,18 @@ def format_points(points: ArrayLike) -> bytes:
 
 
 def format_count(count: int) -> bytes:
-    """Format a number of cells without places: `read_point_file` reads such a file as no points."""
+    """Format a cell count without positions; `read_point_file` reads no points from such a file."""
     return f"{_COUNTED} {count}\n".encode("ascii")
 
 
 def read_count(data: bytes) -> int | None:
-    """The number of cells in a file of `format_count`; None for another one."""
+    """Parse the cell count in a file of `format_count`; None for any other file."""
     found = re.fullmatch(_COUNTED.encode() + rb" ([0-9]{1,9})\n", data)
     return None if found is None else int(found[1])
 
 
 def _shortest(value: np.float32) -> str:
-    """Digits with a point or an exponent, so that the file is never read as pixel indices."""
+    """Format with a point or an exponent, so that the file is never read as pixel indices."""
     text = str(value)
     # A reader rounds twice, to double and to float32; the digits of the double are always exact.
     return text if np.float32(float(text)) == value else repr(float(value))

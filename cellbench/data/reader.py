@@ -1,8 +1,8 @@
-"""The one reader of pictures as they come: for counting, importing and showing.
+"""Image reader for counting, import and display, of any supported format and bit depth.
 
-A file is opened by what it holds, not by its name. Its planes are chosen, its photometric
-interpretation, transparency and orientation undone, what is no number filled, and its numbers
-mapped to 0..255. Each decision is a note.
+The format is detected from the contents, except for vendor files. The reader selects planes,
+undoes photometric interpretation, transparency and orientation, fills non-finite values, and maps
+intensities to 0..255. A note records each decision.
 """
 
 from collections.abc import Iterator
@@ -39,20 +39,20 @@ _TURNS = {
     2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored", 5: "turned and mirrored",
     6: "turned by 90 degrees", 7: "turned and mirrored", 8: "turned by 270 degrees",
 }  # fmt: skip
-# A range that numbers can be divided by.
+# Least half width of an intensity range that values can be divided by.
 _NARROWEST = 1e-250
 RULE = 1
-"""Version of the rule from numbers to 0..1; see `cellbench.data.intensities`."""
+"""Version of the intensity mapping to 0..1, see `cellbench.data.intensities`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How pictures are read.
+    """Options for reading images.
 
     Attributes:
-        planes: what is counted of files of several planes.
-        range: numbers that become 0 and 1; None to choose them for each picture.
-        invert: whether bright and dark change places.
+        planes: selection among several planes.
+        range: intensities that are mapped to 0 and 1; None to choose them for each image.
+        invert: whether to invert the intensities.
     """
 
     planes: PlaneChoice = field(default_factory=PlaneChoice)
@@ -73,18 +73,18 @@ class ReadOptions:
 
 
 AS_THEY_COME = ReadOptions()
-"""Nothing is named: what cannot be decided by the file is refused."""
+"""Default options: a file with several planes is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPicture:
-    """A picture as methods see it, and how it came about.
+    """Image as counting methods receive it, with a description of its conversion.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
-        range: the numbers that became 0 and 255.
+        range: intensities that were mapped to 0 and 255.
         pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
-        notes: what was decided, in words; empty for a plain 8-bit picture.
+        notes: decisions of the reader, as shown to users; empty for a plain 8-bit image.
     """
 
     pixels: NDArray[np.uint8]
@@ -96,10 +96,10 @@ class ReadPicture:
 def read_numbers(
     path: Path, options: ReadOptions
 ) -> tuple[NDArray[Any], tuple[str, ...], tuple[float, float] | None]:
-    """Read a picture's numbers before they are mapped to 0..1.
+    """Read an image's intensities before they are mapped to 0..1.
 
     Returns:
-        (H, W) or (H, W, 3) finite numbers; notes; the size of a pixel.
+        (H, W) or (H, W, 3) finite numbers; notes; (x, y) pixel size in micrometres or None.
 
     Raises:
         UserError: see `read_whole`.
@@ -130,15 +130,16 @@ def read_numbers(
 
 
 def read_whole(path: Path, options: ReadOptions = AS_THEY_COME) -> ReadPicture:
-    """Read a picture that fits into memory.
+    """Read a whole image into memory.
 
     Args:
-        path: of a TIFF, PNG, JPEG, BMP, GIF, WebP, PPM or JPEG 2000 file, whatever its name.
-        options: how it is read.
+        path: TIFF, PNG, JPEG, BMP, GIF, WebP, PPM or JPEG 2000 file with any name, or a CZI, ND2
+            or LIF file.
+        options: options for reading.
 
     Raises:
-        UserError: it is no picture, damaged, has several planes of which none was named, or would
-            take more than `limits.PICTURE`; one sentence.
+        UserError: the file is damaged or not an image, has several planes and none is selected, or
+            would take more memory than `limits.PICTURE`; one sentence.
     """
     values, notes, size_um = read_numbers(path, options)
     pixels, mapping, more = mapped(values, options)
@@ -148,7 +149,7 @@ def read_whole(path: Path, options: ReadOptions = AS_THEY_COME) -> ReadPicture:
 def mapped(
     values: NDArray[Any], options: ReadOptions
 ) -> tuple[NDArray[np.uint8], Mapping, tuple[str, ...]]:
-    """Map numbers to (H, W, 3) uint8; with the range and what was decided."""
+    """Map intensities to (H, W, 3) uint8; return pixels, mapping and notes."""
     notes = []
     if options.range is not None:
         mapping = Mapping(*options.range)
@@ -168,10 +169,10 @@ def mapped(
 
 
 def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
-    """(width, height) in px of what `read_whole` reads, from the file's tables alone.
+    """Return (width, height) in px of the image that `read_whole` reads, from metadata alone.
 
     Raises:
-        UserError: as `read_whole`, except for damage behind the header.
+        UserError: as `read_whole`, except for damage after the header.
     """
     with opened_raster(path, options.planes) as raster:
         _choose(raster, options.planes)
@@ -179,7 +180,7 @@ def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
 
 
 def plane_of(path: Path, choice: PlaneChoice) -> StackPlane:
-    """Where in its file the plane is that `read_whole` reads.
+    """Return the position in its file of the plane that `read_whole` reads.
 
     Raises:
         UserError: as `size_of`.
@@ -190,10 +191,10 @@ def plane_of(path: Path, choice: PlaneChoice) -> StackPlane:
 
 @contextmanager
 def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
-    """Open a picture's file; a decoder's exception becomes a one-sentence error.
+    """Open an image file; decoder exceptions become one-sentence errors.
 
     Raises:
-        UserError: there is no such file, it is damaged or no picture.
+        UserError: the file does not exist, is damaged or is not an image.
     """
     with opened_picture(path) as stream, explained(str(path)):
         magic = stream.read(8)
@@ -205,7 +206,7 @@ def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
             yield PlainRaster(stream, name=str(path))
             return
         try:
-            raster: Raster = _FallingBack(stream, str(path), picture_number(choice))
+            raster: Raster = _TiffWithFallback(stream, str(path), picture_number(choice))
         except CannotDecodeError:
             stream.seek(0)
             yield PlainRaster(stream, name=str(path))
@@ -216,8 +217,8 @@ def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
             raster.close()
 
 
-class _FallingBack(TiffRaster):
-    """A TIFF whose one plane Pillow decodes where there is no other decoder."""
+class _TiffWithFallback(TiffRaster):
+    """TIFF image that Pillow decodes if tifffile cannot and the file has a single plane."""
 
     def __init__(self, stream: BinaryIO, name: str, series: int | None) -> None:
         super().__init__(stream, name=name, series=series)
@@ -234,13 +235,13 @@ class _FallingBack(TiffRaster):
 
 
 def picture_number(choice: PlaneChoice) -> int | None:
-    """Which picture of a file with several `--page` names, from 0."""
+    """Return the index from 0 that `--page` gives of several images in a file; None without one."""
     text = (choice.page or "").strip()
     return int(text) - 1 if text.isascii() and text.isdecimal() and int(text[:9]) > 0 else None
 
 
 def choice_of_planes(raster: Raster, choice: PlaneChoice) -> PlaneChoice:
-    """What is left to choose of a picture's planes where `--page` named the picture in its file."""
+    """Return the plane selection within one image: without page if `--page` selected the image."""
     several = any(length > 1 for length in raster.axes.values())
     if getattr(raster, "pictures", 1) > 1 and not several:
         return PlaneChoice(channel=choice.channel)
@@ -264,7 +265,7 @@ def _choose(raster: Raster, choice: PlaneChoice) -> tuple[Chosen, int | None]:
 
 
 def _projected(raster: Raster, places: Any, project: str | None) -> Decoded:
-    """One plane of some."""
+    """Decode the planes at `places` and reduce them to one."""
     if project is None:
         return raster.plane(places[0])
     notes: dict[str, None] = {}
@@ -297,18 +298,18 @@ def _grey(values: NDArray[Any]) -> NDArray[Any]:
 def finite(
     values: NDArray[Any], name: str, *, empty: float | None = None
 ) -> tuple[NDArray[Any], str]:
-    """Fill what is no number with the nearest number, so that no edge comes about.
+    """Replace non-finite values by the nearest finite one, which creates no edges.
 
     Args:
         values: (H, W) or (H, W, 3).
-        name: of the file, for messages.
-        empty: what a picture without any number becomes; None to refuse it.
+        name: name of the file, for messages.
+        empty: fill value for an image without finite values; None to raise an error.
 
     Returns:
-        Finite numbers, the same array where all are; what was decided.
+        Finite values, the same array if all were finite; a note, empty if nothing was filled.
 
     Raises:
-        UserError: nothing is a number.
+        UserError: no value is finite and `empty` is None.
     """
     if values.dtype.kind != "f":
         return values, ""
@@ -324,11 +325,11 @@ def finite(
     filled = values.copy()
     for channel in range(values.shape[2]) if values.ndim == 3 else (...,):
         plane = filled[..., channel] if values.ndim == 3 else filled
-        own = bad[..., channel] if values.ndim == 3 else bad
-        if own.all():
+        invalid = bad[..., channel] if values.ndim == 3 else bad
+        if invalid.all():
             plane[...] = 0
-        elif own.any():
-            nearest = distance_transform_edt(own, return_distances=False, return_indices=True)
-            plane[own] = plane[tuple(nearest)][own]
-    share = bad.any(axis=2) if bad.ndim == 3 else bad
-    return filled, f"{int(share.sum())} px are no numbers and were filled from their surroundings"
+        elif invalid.any():
+            nearest = distance_transform_edt(invalid, return_distances=False, return_indices=True)
+            plane[invalid] = plane[tuple(nearest)][invalid]
+    pixels = bad.any(axis=2) if bad.ndim == 3 else bad
+    return filled, f"{int(pixels.sum())} px are no numbers and were filled from their surroundings"

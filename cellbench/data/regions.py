@@ -1,7 +1,7 @@
-"""Regions of a picture: which cells lie in each, and how large each is.
+"""Regions of interest of an image: read them from files, find the cells in them and their areas.
 
-A cell lies in a region if its centre does. Of regions that share a border a centre on it lies in
-one: an outline holds its left and upper border and not its right and lower one, as pixels do.
+A cell lies in a region if its centre does. A centre on the border of two regions lies in only one:
+an outline includes its left and upper border and not its right and lower one, as pixels do.
 """
 
 from abc import ABC, abstractmethod
@@ -43,11 +43,11 @@ _ARC = 256
 
 
 class Region(ABC):
-    """A part of a picture.
+    """Region of an image.
 
     Attributes:
-        name: unique within the picture.
-        area_px: of what lies within the picture.
+        name: name, unique within the image.
+        area_px: area within the image, px.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Region(ABC):
 
     @abstractmethod
     def contains(self, points: Points) -> NDArray[np.bool_]:
-        """Which of (N, 2) points, (x, y) px, lie in it."""
+        """Return for each of (N, 2) points, (x, y) px, whether it lies in the region."""
 
 
 @dataclass(frozen=True)
 class Outline(Region):
-    """What an odd number of closed lines surrounds.
+    """Region inside an odd number of closed polygons.
 
     Attributes:
         name: see `Region`.
-        rings: (C, 2) corners of each line, (x, y) px.
-        size: (width, height) of the picture.
+        rings: (C, 2) corners of each polygon, (x, y) px.
+        size: (width, height) of the image.
     """
 
     name: str
@@ -74,17 +74,17 @@ class Outline(Region):
 
     @property
     def area_px(self) -> float:  # type: ignore[override]
-        """Area within the picture."""
+        """Area within the image, px."""
         return even_odd_area(self.rings, self.size)
 
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """See `Region`."""
-        return _odd(self.rings, np.asarray(points, np.float64).reshape(-1, 2))
+        return _inside(self.rings, np.asarray(points, np.float64).reshape(-1, 2))
 
 
 @dataclass(frozen=True)
 class MaskRegion(Region):
-    """The pixels of a mask that have one label."""
+    """Region of the pixels of a mask that have one label."""
 
     name: str
     labels: NDArray[Any]
@@ -92,7 +92,7 @@ class MaskRegion(Region):
 
     @property
     def area_px(self) -> float:  # type: ignore[override]
-        """Number of its pixels."""
+        """Number of pixels."""
         return float((self.labels == self.label).sum())
 
     def contains(self, points: Points) -> NDArray[np.bool_]:
@@ -104,23 +104,24 @@ class MaskRegion(Region):
 
 
 def read_regions(path: Path, size: tuple[int, int]) -> list[Region]:
-    """Read the regions of a picture.
+    """Read the regions of an image.
 
     Args:
-        path: GeoJSON as QuPath exports it, ImageJ's .roi or .zip, or a picture whose pixels have
-            the number or the colour of their region, 0 or black outside.
-        size: (width, height) of the picture.
+        path: GeoJSON of QuPath, .roi or .zip of ImageJ, or a mask image whose pixels have the
+            number or the colour of their region, 0 or black outside.
+        size: (width, height) of the image.
 
     Raises:
-        UserError: it cannot be read, holds no region, or is a mask of another size.
+        UserError: the file cannot be read, holds no region or too many, or is a mask of another
+            size.
     """
     suffix = path.suffix.lower()
     if suffix in GEOJSON:
-        found = _of_geojson(path, size)
+        found = _read_geojson(path, size)
     elif suffix in IMAGEJ:
-        found = _of_imagej(path, size)
+        found = _read_imagej(path, size)
     elif is_named_as_picture(path):
-        return _of_mask(path, size)
+        return _read_mask(path, size)
     else:
         raise UserError(
             f"{path} holds no regions; they are in .geojson of QuPath, .roi or .zip of ImageJ, or "
@@ -146,12 +147,12 @@ _AREAS = ("Polygon", "MultiPolygon")
 _Named = tuple[str, list[NDArray[np.float64]]]
 
 
-def _of_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
+def _read_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
     document = read_annotation_json(path)
     found: list[_Named] = []
     with reading(path, "QuPath"):
         features = list(features_of(document))
-        # All objects exported at once: outlines of cells lie in the regions that were drawn.
+        # An export of all objects also has outlines of cells: only drawn regions count then.
         drawn = [
             one
             for one in features
@@ -172,7 +173,7 @@ def _of_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
     return [one for one in found if one[1]]
 
 
-def _of_imagej(path: Path, size: tuple[int, int]) -> list[_Named]:
+def _read_imagej(path: Path, size: tuple[int, int]) -> list[_Named]:
     data = read_annotation_bytes(path)
     found: list[_Named] = []
     with reading(path, "ImageJ"):
@@ -211,8 +212,8 @@ def _ring(places: Any) -> NDArray[np.float64]:
     return corners
 
 
-def _of_mask(path: Path, size: tuple[int, int]) -> list[Region]:
-    values, coloured = _labels_of(path)
+def _read_mask(path: Path, size: tuple[int, int]) -> list[Region]:
+    values, coloured = _mask_labels(path)
     if (values.shape[1], values.shape[0]) != size:
         raise UserError(
             f"{path} has {values.shape[1]}x{values.shape[0]} px and its picture {size[0]}x{size[1]}"
@@ -230,14 +231,14 @@ def _of_mask(path: Path, size: tuple[int, int]) -> list[Region]:
     return [MaskRegion(shown.format(label), whole, label) for label in labels]
 
 
-def _labels_of(path: Path) -> tuple[NDArray[Any], bool]:
-    """The number of the region of each pixel, (H, W); and whether it is a colour, as 0xrrggbb.
+def _mask_labels(path: Path) -> tuple[NDArray[Any], bool]:
+    """Read the labels of a mask, (H, W), and whether they are colours, as 0xrrggbb.
 
-    Of a picture with a palette it is the index, unless black, which is the ground of colours, is in
-    the picture and is not index 0, as where a program has sorted the colours.
+    The labels of an image with a palette are its indices. They are its colours if black, which is
+    the background of colours, is used and index 0 is another colour: some programs sort a palette.
     """
     values, _, _ = read_numbers(path, AS_THEY_COME)
-    stored = _stored(path, (values.shape[1], values.shape[0]))
+    stored = _stored_labels(path, (values.shape[1], values.shape[0]))
     values = values if stored is None else stored
     if values.ndim == 2:
         return values, False
@@ -248,10 +249,10 @@ def _labels_of(path: Path) -> tuple[NDArray[Any], bool]:
     return red << 2 * bits | green << bits | blue, True
 
 
-def _stored(path: Path, size: tuple[int, int]) -> NDArray[Any] | None:
-    """Indices or colours of a mask with a palette or alpha; None where it has neither.
+def _stored_labels(path: Path, size: tuple[int, int]) -> NDArray[Any] | None:
+    """Read the indices or colours of a mask with a palette or alpha; None where it has neither.
 
-    What is transparent is 0; a picture to be seen would show its ground there.
+    Transparent pixels are 0; `read_numbers` would fill them with a background colour.
     """
     from PIL import Image
 
@@ -261,9 +262,9 @@ def _stored(path: Path, size: tuple[int, int]) -> NDArray[Any] | None:
             if palette is None and image.mode not in ("LA", "RGBA"):
                 return None
         stored, _ = read_native(path)
-    except Exception:  # such as one of several planes; its numbers were read already
+    except Exception:  # for example several planes; `read_numbers` has read the image already
         return None
-    if stored.shape[:2] != size[::-1]:  # turned as its orientation states
+    if stored.shape[:2] != size[::-1]:  # `read_numbers` applied an orientation
         return None
     if palette is None:
         return stored
@@ -272,8 +273,8 @@ def _stored(path: Path, size: tuple[int, int]) -> NDArray[Any] | None:
     return None if black and any(palette[:3]) else stored
 
 
-def _odd(rings: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points an odd number of edges lies to the right of."""
+def _inside(rings: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return for each point whether an odd number of edges lies to its right."""
     order = np.argsort(points[:, 1], kind="stable")
     x, y = points[order, 0], points[order, 1]
     inside = np.zeros(len(points), dtype=bool)

@@ -1,7 +1,6 @@
-"""Cutting and resizing, pixels and points together, by one exact ratio.
+"""Crop and resize images and points by one exact scale.
 
-Training crops and whole images go through the same function, so that a network meets in scoring
-what it was trained on.
+Training crops and whole images use the same function, so inputs at evaluation match training.
 """
 
 import math
@@ -14,37 +13,38 @@ from cellbench.structures import Points
 
 Box = tuple[float, float, float, float]
 
-# Filter reach in px of the finer of the two grids; bilinear neither overshoots nor rings.
+# Filter radius in px of the coarser of the two grids; bilinear neither overshoots nor rings.
 _FILTER = Image.Resampling.BILINEAR
 _REACH = 1.0
 
 
 def scaled_length(length: int, scale: float) -> int:
-    """How many pixels an edge has at a scale.
+    """Compute the length of an edge at a scale, px.
 
-    Rounded up, so that no part of the image is cut off; what the last pixel holds beyond the
-    image repeats its border. Rounding never changes the ratio: pixels and points are scaled by
-    exactly `scale`, and a prediction divided by it is a point of the original image.
+    The length is rounded up, so that no part of the image is cut off; the last pixel may reach
+    beyond the image and repeats its border there. Rounding does not change the scale: pixels and
+    points are scaled by exactly `scale`, and a prediction divided by it is a point of the original
+    image.
 
     Args:
         length: px of the original image.
         scale: px of the result per px of the original.
     """
-    # A product like 150 * 1.1 = 165.00000000000003 is meant to be whole.
+    # Treat products such as 150 * 1.1 = 165.00000000000003 as whole.
     return max(1, math.ceil(length * scale - 1e-6))
 
 
 def resample(
     pixels: NDArray[np.generic], *, box: Box, size: tuple[int, int]
 ) -> NDArray[np.generic]:
-    """Resize a part of an image in one go, with antialiasing.
+    """Crop and resize an image in one step, with antialiasing.
 
-    Beyond its border an image repeats its outermost pixels. A box that is cut on whole pixels
-    and not resized is copied exactly.
+    The outermost pixels are repeated beyond the border. A box on whole pixels that is not resized
+    is copied exactly.
 
     Args:
         pixels: (H, W, 3) uint8 or float32.
-        box: (left, top, right, bottom) in px, fractions allowed; meets the image.
+        box: (left, top, right, bottom) in px, fractions allowed; must overlap the image.
         size: (width, height) of the result.
 
     Returns:
@@ -58,7 +58,7 @@ def resample(
     reach_x = math.ceil(_REACH * max(1.0, (right - left) / width)) + 1
     reach_y = math.ceil(_REACH * max(1.0, (bottom - top) / height)) + 1
     column, row = math.floor(left) - reach_x, math.floor(top) - reach_y
-    # Only what the filter can see is handed to Pillow, which copies all that it is given.
+    # Pillow copies its whole input, so it is given only the pixels that the filter needs.
     part = _region(pixels, column, row, math.ceil(right) + reach_x, math.ceil(bottom) + reach_y)
     inner = (left - column, top - row, right - column, bottom - row)
     if part.dtype == np.uint8:
@@ -71,7 +71,7 @@ def resample(
 
 
 def move_points(points: Points, *, box: Box, size: tuple[int, int]) -> Points:
-    """The points inside a part of an image, in the frame of its resized copy.
+    """Select the points inside a crop and transform them to the frame of its resized copy.
 
     Args:
         points: (N, 2) float, (x, y) px.
@@ -88,10 +88,10 @@ def move_points(points: Points, *, box: Box, size: tuple[int, int]) -> Points:
 
 
 def below(points: NDArray[np.floating], size: tuple[int, int]) -> Points:
-    """Points as float32 that stay below the right and bottom edge.
+    """Convert points to float32, clipped below the right and bottom edge.
 
-    A coordinate that lies on the edge, or that rounding would put there, becomes the largest
-    float32 below it: frames are half-open, and a target map has no cell for the edge itself.
+    A coordinate on the edge, or rounded to it, becomes the largest float32 below it: frames are
+    half-open, and a target map has no element for the edge itself.
 
     Args:
         points: (N, 2), (x, y) px.
@@ -104,7 +104,7 @@ def below(points: NDArray[np.floating], size: tuple[int, int]) -> Points:
 def _region(
     pixels: NDArray[np.generic], left: int, top: int, right: int, bottom: int
 ) -> NDArray[np.generic]:
-    """Whole pixels [top, bottom) x [left, right); the border repeats beyond the image."""
+    """Crop whole pixels [top, bottom) x [left, right); the border repeats beyond the image."""
     height, width = pixels.shape[:2]
     part = pixels[max(top, 0) : bottom, max(left, 0) : right]
     outside = (

@@ -1,4 +1,4 @@
-"""From the name of a set to a set on disk: as it is, downloaded, or drawn."""
+"""Resolve the name of a data set to a set on disk: stored, downloaded or simulated."""
 
 from collections.abc import Callable
 
@@ -16,16 +16,16 @@ def resolve_set(
     strict: bool,
     say: Callable[[str], None],
 ) -> StoredSet:
-    """Find a set: on disk, else downloaded, else its simulator under the simulator's own name.
+    """Return a set from disk, else download it, else simulate it under the simulator's name.
 
     Args:
-        name: of a data set, or of a simulator, which is then drawn and no stand-in.
-        strict: whether to stop where the simulator would stand in.
-        say: takes the sentences that tell the user what is used instead.
+        name: name of a data set or of a simulator.
+        strict: whether to raise an error instead of using the simulator of a data set.
+        say: called with each sentence on what was downloaded or is used instead.
 
     Raises:
-        UserError: unknown name; or the set cannot be had and nothing may stand in, with the
-            command that mends it.
+        UserError: the name is unknown; or the set is not available and may not be simulated, with
+            the command that gets it.
     """
     if name in SIMULATORS:
         return simulate_set(name)
@@ -50,10 +50,10 @@ def resolve_set(
 
 
 def _fetch(dataset: DataSet) -> UserError | None:
-    """Try to download a set; why it could not be had, None where it could or nobody offers it."""
+    """Download a set if it has archives; return the error of a failed download, else None."""
     if not dataset.archives:
         return None
-    from cellbench.data.fetch import fetch_set  # every reader of annotations, half a second
+    from cellbench.data.fetch import fetch_set  # imports all annotation readers, half a second
 
     try:
         fetch_set(dataset)

@@ -1,4 +1,4 @@
-"""Blobs of a picture over scales: how wide, how far apart and how bright its structures are.
+"""Multi-scale blob detection: width, contrast and position of an image's structures.
 
 Source: Lindeberg, Feature detection with automatic scale selection, IJCV 1998, section 5.
 """
@@ -9,35 +9,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Scales of each octave, px of its plane; the widest, px of the picture. A response is the
-# difference of a scale and the next one, sqrt(2) as wide, so that the last has none.
+# Scales of each octave, px of its downsampled plane; _WIDEST in px of the full image. A response is
+# the difference between a scale and the next, sqrt(2) as wide, so the last has none.
 _RATIO = 2**0.5
 _FINEST = 1.25
 _SIGMAS = (_FINEST, _FINEST * _RATIO, _FINEST * _RATIO * _RATIO)
 _WIDEST = 20.0
-# A Gaussian blob of height 1 and deviation s responds most at sigma = s / 2^(1/4), with this; white
-# noise of deviation 1 responds with a deviation of this over sigma.
+# The response to a Gaussian blob of height 1 and deviation s is greatest, _HEIGHT, at sigma =
+# s / 2^(1/4); the response to white noise of deviation 1 has the deviation _NOISE / sigma.
 _HEIGHT = 0.1716
 _NOISE = 0.1152
 _BLOB = 2**0.25
-# A blob is what responds so many times as strongly as white noise of the picture's amount does;
-# the greatest of a million noise responses is some five times their deviation.
+# Least response of a blob, in deviations of the response to white noise of the image's amount; the
+# greatest of a million noise responses is some five deviations.
 _SIGNIFICANT = 8.0
 _MOST = 1500
 _LEAST_EDGE = 8
-# Of the strongest blobs so large a share may be dirt.
+# Share of the strongest blobs that may be dirt.
 _DIRT = 0.1
 _ALIKE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Bright or dark blobs of a picture, the strongest first.
+    """Bright or dark blobs of an image, the strongest first.
 
     Attributes:
         points: (N, 2) float32, (x, y) px.
         contrast: (N,) float32, height above (depth below) the surroundings, of a Gaussian blob.
-        width_px: (N,) float32, diameter of a disc that responds at the same scale.
+        width_px: (N,) float32, diameter of a disc with its greatest response at the same scale.
     """
 
     points: NDArray[np.float32]
@@ -45,9 +45,10 @@ class Blobs:
     width_px: NDArray[np.float32]
 
     def typical(self) -> "Blobs":
-        """Leave out the strongest, which may be dirt, and what is much weaker than the others.
+        """Return the blobs without the strongest, which may be dirt, and the weakest.
 
-        Of three blobs or more the strongest tenth, at least one, is left out.
+        Of three to five blobs one is left out as strongest, of more the strongest tenth, at least
+        two. The weakest are those below a quarter of the contrast of the strongest that is kept.
         """
         number = len(self.contrast)
         first = 0 if number < 3 else max(1 if number < 6 else 2, int(number * _DIRT))
@@ -59,28 +60,28 @@ class Blobs:
 
 
 def noise_deviation(plane: NDArray[np.floating]) -> float:
-    """Estimate the standard deviation of a picture's noise from second differences.
+    """Estimate the standard deviation of an image's noise from second differences.
 
     Args:
-        plane: (H, W); a picture of less than 8 px along an edge has none.
+        plane: (H, W); 0 for an image of less than 3 px along an edge.
 
     Source: Immerkær, Fast noise variance estimation, CVIU 1996; here with the median of the
         absolute differences, which cells do not raise, and on two scales, since noise that was
         smoothed is larger than its differences.
     """
-    fine = _differences(plane)
-    return max(fine, 2 * _differences(halved(plane)))
+    fine = _difference_noise(plane)
+    return max(fine, 2 * _difference_noise(halved(plane)))
 
 
 def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blobs]:
-    """Find the blobs that stand out of the noise.
+    """Detect the blobs that stand out from the noise.
 
     Args:
         plane: (H, W), finite.
-        noise: standard deviation, above 0.
+        noise: standard deviation of the noise, above 0.
 
     Returns:
-        Bright blobs and dark ones; of two that overlap the stronger.
+        Bright blobs and dark blobs; of two that overlap the stronger.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -96,14 +97,14 @@ def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blo
                 scale = np.full(len(height), sigma * factor)
                 rows.append(np.stack([(x + 0.5) * factor, (y + 0.5) * factor, height, scale], 1))
         level, factor = halved(level), factor * 2
-    bright, dark = (_apart(np.concatenate(rows) if rows else None) for rows in found.values())
+    bright, dark = (_nms(np.concatenate(rows) if rows else None) for rows in found.values())
     return bright, dark
 
 
 def _maxima(
     response: NDArray[np.float32], least: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Rows, columns and heights of the strongest spatial maxima above `least`."""
+    """Return rows, columns and heights of the strongest spatial maxima above `least`."""
     y, x = np.nonzero(response > least)
     padded = np.pad(response, 1, constant_values=-np.inf)
     height = response[y, x]
@@ -115,13 +116,13 @@ def _maxima(
 
 
 def halved(plane: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Mean of each 2 x 2 px; an odd last row or column is left out."""
+    """Downsample to the mean of each 2 x 2 px; an odd last row or column is left out."""
     height, width = plane.shape[0] // 2, plane.shape[1] // 2
     parts = plane[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
     return parts.mean(axis=(1, 3), dtype=np.float32)
 
 
-def _differences(plane: NDArray[np.floating]) -> float:
+def _difference_noise(plane: NDArray[np.floating]) -> float:
     if min(plane.shape) < 3:
         return 0.0
     p = np.asarray(plane, np.float32)
@@ -131,8 +132,8 @@ def _differences(plane: NDArray[np.floating]) -> float:
     return float(deviation / np.sqrt(1.25))
 
 
-def _apart(rows: NDArray[Any] | None) -> Blobs:
-    """Of rows of x, y, response and sigma those that no stronger one overlaps."""
+def _nms(rows: NDArray[Any] | None) -> Blobs:
+    """Non-maximum suppression: keep the rows (x, y, response, sigma) that no stronger overlaps."""
     from scipy.spatial import KDTree
 
     empty = np.zeros(0, np.float32)

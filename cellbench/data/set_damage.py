@@ -1,4 +1,4 @@
-"""Files of a set on disk that differ from its manifest."""
+"""Verify the files of a set on disk against its manifest."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from cellbench.paths import PEOPLE, SET_CONFIG
 
 @dataclass(frozen=True, slots=True, order=True)
 class Damage:
-    """A file that differs from the manifest.
+    """File that differs from the manifest.
 
     Attributes:
-        path: relative to the set's folder.
+        path: path relative to the set's folder.
         what: "changed", "missing" or "extra".
     """
 
@@ -23,10 +23,12 @@ class Damage:
 
 
 def verify_set(stored: StoredSet, progress: Progress | None = None) -> list[Damage]:
-    """Compare every file of a set with its manifest, byte by byte.
+    """Compare the hash of every file of a set with its manifest.
+
+    The config and the annotators' counts of a user's own set are not hashed.
 
     Returns:
-        The changed, missing and extra files, sorted; empty if all is well.
+        The changed, missing and extra files, sorted; empty if there are none.
     """
     expected = {MANIFEST: ""}
     if stored.manifest.own is not None:

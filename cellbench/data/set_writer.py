@@ -1,7 +1,7 @@
-"""Writing a set in its canonical form, see `cellbench.data.stored_set`.
+"""Write a data set in its canonical form, see `cellbench.data.stored_set`.
 
-A set is written into a temporary sibling folder that gets its name at the end, so that a process
-that is killed leaves no set or a whole one.
+A set is written to a temporary sibling folder that is renamed at the end, so that a killed process
+leaves a complete set or none.
 """
 
 import secrets
@@ -23,22 +23,22 @@ from cellbench.files.writing import only_writer, sha256, sync, writing
 from cellbench.structures import Points, no_points
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Callback with the number of images done and the total number."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """One image on its way into the store.
+    """Image to be written to a set, with its annotation.
 
     Attributes:
-        image_id: safe as a file name.
-        picture: bytes of a picture file, kept unchanged, or (H, W, 3) uint8 pixels, kept as PNG.
-        suffix: of the picture's file, with the dot, lower case; pixels are ".png".
+        image_id: id, safe as a file name.
+        picture: bytes of an image file, kept unchanged, or (H, W, 3) uint8 pixels, saved as PNG.
+        suffix: suffix of the image file, with the dot, lower case; ".png" for pixels.
         size: (width, height) in px.
         points: (N, 2) float32, (x, y) px.
         part: "train" or "test" where the set is distributed in parts.
         group: donor or slide, where it is known.
-        count: number of cells where they are counted and not marked; None with points.
+        count: number of cells of an image without cell positions; None with points.
     """
 
     image_id: str
@@ -65,28 +65,28 @@ def write_set(
     progress: Progress | None = None,
     total: int = 0,
 ) -> StoredSet:
-    """Write a set in its canonical form; it appears under its name when it is whole.
+    """Write a set in its canonical form; it appears under its name once it is complete.
 
     Args:
-        name: of the set.
-        items: its images, read one by one; an error that they raise leaves nothing behind.
-        source: where they come from, for people.
-        notes: what was assumed, one sentence each; read when all items are written.
-        stands_for: the real set, for a simulated one.
-        seed: of a simulated set.
-        own: of a set of the user's own pictures.
-        beside: further files of its folder.
-        force: whether a set of this name is replaced.
+        name: name of the set.
+        items: images, consumed one by one; if the iterator raises, nothing is kept.
+        source: origin of the images, as shown to users.
+        notes: assumptions, one sentence each; read after all items are written.
+        stands_for: the real set that a simulated set replaces.
+        seed: seed of a simulated set.
+        own: properties of a user's own set.
+        beside: further files for the set's folder, contents by name.
+        force: whether to replace an existing set of this name.
         progress: called after every image.
         total: number of items, for `progress`.
 
     Raises:
-        UserError: a set of this name is there already; two items have one id, or one that is no
-            file name; a point lies outside of its picture; the disk is full.
+        UserError: a set of this name exists; two items have the same id, or an id is not a file
+            name; a point lies outside its image; the disk is full.
     """
     target = own_folder(name)
     with only_writer(target.parent, name):
-        _sweep(target)
+        _remove_leftovers(target)
         if is_on_disk(name) and not force:
             raise UserError(f"{name} is on disk already, in {target}; --force replaces it.")
         temporary = target.with_name(f".{name}.{secrets.token_hex(4)}.partial")
@@ -102,16 +102,16 @@ def write_set(
                 own=own,
             )
             with writing(target):
-                _put(temporary / MANIFEST, manifest.to_json().encode("ascii"))
+                _write_file(temporary / MANIFEST, manifest.to_json().encode("ascii"))
                 for file, data in (beside or {}).items():
-                    _put(temporary / file, data)
-                if target.exists():  # an old set of the name goes away first, as a whole too
+                    _write_file(temporary / file, data)
+                if target.exists():  # the old set is renamed as a whole first
                     target.rename(target.with_name(f".{name}.{secrets.token_hex(4)}.old"))
                 temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sweep(target)
+        _remove_leftovers(target)
     return StoredSet(target, manifest)
 
 
@@ -123,7 +123,7 @@ def _write_items(
         (folder / "points").mkdir()
     entries: dict[str, Entry] = {}
     for item in items:
-        # Folded: two ids that differ in case alone are one file on some systems.
+        # Case-folded: ids that differ only in case are the same file on some systems.
         key = item.image_id.casefold()
         if key in entries:
             raise UserError(
@@ -136,10 +136,10 @@ def _write_items(
 
 
 def _check_item(item: NewItem) -> None:
-    """Refuse what no reader of the set could use: ids are file names, points lie in pictures.
+    """Validate an item: its id is a file name, its points lie in the image, pixels have 3 channels.
 
     Raises:
-        UserError: with the image.
+        UserError: the item is invalid; the message names the image.
     """
     name = item.image_id
     if not name or name.startswith(".") or set(name) & set("/\\\0"):
@@ -178,20 +178,20 @@ def _write_item(folder: Path, item: NewItem) -> Entry:
         group=item.group,
     )
     with writing(folder / entry.image):
-        _put(folder / entry.image, picture)
-        _put(folder / entry.points, text)
+        _write_file(folder / entry.image, picture)
+        _write_file(folder / entry.points, text)
     return entry
 
 
-def _put(path: Path, data: bytes) -> None:
+def _write_file(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
         sync(stream.fileno())
 
 
-def _sweep(target: Path) -> None:
-    """Remove what a killed process left; an old set whose successor never came is put back."""
+def _remove_leftovers(target: Path) -> None:
+    """Remove files that a killed process left, and restore an old set that was not replaced."""
     for old in target.parent.glob(f".{target.name}.*.old"):
         if not target.exists():
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Sets that a simulator draws: kept on disk like real ones, under their own names."""
+"""Simulated data sets: draw them once and keep them on disk under their own names."""
 
 import os
 from collections.abc import Iterator
@@ -14,54 +14,54 @@ from cellbench.errors import UserError
 from cellbench.files.writing import sha256
 from cellbench.registry import SIMULATORS
 
-# Pictures that may wait to be written, per thread: memory stays bounded.
+# Images per thread that may wait to be written, which bounds memory.
 _AHEAD = 2
 
 
 def simulate_set(name: str, *, seed: int = 0, progress: Progress | None = None) -> StoredSet:
-    """Open a simulated set, drawing it first where it is not on disk.
+    """Open a simulated set, drawing it first if it is not on disk.
 
-    Its first image is drawn again and compared, so that a set that an older simulator drew is
+    The first image is drawn again and compared, so that a set of an older simulator version is
     replaced.
 
     Args:
-        name: of a registered simulator, "adi-sim".
-        seed: another seed is another set, kept beside under "adi-sim-<seed>".
-        progress: called after every image that is drawn.
+        name: name of a registered simulator, such as "adi-sim".
+        seed: seed of the set; a seed other than 0 is kept as a separate set, "adi-sim-<seed>".
+        progress: called after every drawn image.
 
     Raises:
         UserError: unknown simulator, or the disk is full.
     """
     simulator: Simulator = SIMULATORS.build({"type": name})
-    kept = name if seed == 0 else f"{name}-{seed}"
+    set_name = name if seed == 0 else f"{name}-{seed}"
     first = _item(simulator, 0, seed)
-    stored = _current(kept, first)
+    stored = _find_current(set_name, first)
     if stored is not None:
         return stored
     try:
         return write_set(
-            kept,
+            set_name,
             _draw(simulator, seed, first),
             source=f"drawn by the simulator {name}, seed {seed}",
             notes=(f"Drawn, not photographed: it stands in for {simulator.stands_for}.",),
             stands_for=simulator.stands_for,
             seed=seed,
-            force=is_on_disk(kept),
+            force=is_on_disk(set_name),
             progress=progress,
             total=simulator.images,
         )
     except UserError:
         # Another process may have drawn the same set while this one waited for the lock.
-        stored = _current(kept, first)
+        stored = _find_current(set_name, first)
         if stored is not None:
             return stored
         raise
 
 
-def _current(kept: str, first: NewItem) -> StoredSet | None:
-    """The set on disk where it is what the simulator draws today, by its first image."""
+def _find_current(set_name: str, first: NewItem) -> StoredSet | None:
+    """Return the set on disk if its first image is what the simulator draws now, else None."""
     try:
-        stored = find_set(kept)
+        stored = find_set(set_name)
         entry = None if stored is None else stored.entry(first.image_id)
     except UserError:  # damaged, or without that image
         return None
@@ -70,7 +70,7 @@ def _current(kept: str, first: NewItem) -> StoredSet | None:
 
 
 def _draw(simulator: Simulator, seed: int, first: NewItem) -> Iterator[NewItem]:
-    """Draw all images in order, on all cores: the kernels of NumPy and SciPy run beside others."""
+    """Draw all images in order, on all cores; NumPy and SciPy kernels run in parallel threads."""
     yield first
     threads = os.cpu_count() or 1
     draw = partial(_item, simulator, seed=seed)

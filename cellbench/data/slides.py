@@ -1,4 +1,4 @@
-"""Slides of microscopes through OpenSlide, read region by region at the level that is needed."""
+"""Read whole-slide images through OpenSlide, region by region at the required level."""
 
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ _WHITE = (255, 255, 255)
 
 
 def is_named_as_slide(path: Path) -> bool:
-    """Whether a file is called as a slide; hidden files are none."""
+    """Return whether a file has a slide's suffix and is not hidden."""
     return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def needs_openslide(path: Path) -> bool:
-    """Whether a file is called as a slide that is no TIFF."""
+    """Return whether a file has the suffix of a slide format that is not a TIFF."""
     return path.suffix.lower() in _ONLY_OPENSLIDE
 
 
 def openslide_is_there() -> bool:
-    """Whether the extra `slides` is installed."""
+    """Return whether the extra `slides` is installed."""
     try:
         import openslide  # noqa: F401 - its library may be missing too
     except (ImportError, OSError):
@@ -37,10 +37,10 @@ def openslide_is_there() -> bool:
 
 
 def slide_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a slide in px of its finest level.
+    """Return (width, height) of a slide in px of its finest level.
 
     Raises:
-        UserError: the extra is not installed, or the file is no slide.
+        UserError: the extra is not installed, or the file is not a slide.
     """
     with _opened(path) as slide:
         width, height = slide.dimensions
@@ -48,20 +48,20 @@ def slide_size(path: Path) -> tuple[int, int]:
 
 
 class Slide(LargePicture):
-    """A level of a slide, whose regions are decoded when they are asked for."""
+    """Level of a whole-slide image, whose regions are decoded on request."""
 
     def __init__(
         self, path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
     ) -> None:
-        """Choose the coarsest level that is as fine as what is wanted, and read windows of it.
+        """Choose the coarsest level of at least the wanted resolution, and its intensity range.
 
         Args:
-            path: of the slide.
-            options: how it is read.
-            factor: px that are wanted per px of the finest level.
+            path: path of the slide.
+            options: options for reading.
+            factor: wanted px per px of the finest level.
 
         Raises:
-            UserError: the extra is not installed, or the file is no slide.
+            UserError: the extra is not installed, or the file is not a slide.
         """
         self.path = path
         self._slide = _opened(path)
@@ -81,7 +81,7 @@ class Slide(LargePicture):
         except UserError:
             self.close()
             raise
-        except Exception as error:  # a slide's tables may hold anything
+        except Exception as error:  # metadata may be malformed in any way
             self.close()
             raise _damaged(path, error) from error
 
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Any:
 
     try:
         return openslide.OpenSlide(path)
-    except Exception as error:  # the library raises what its formats do
+    except Exception as error:  # its errors depend on the slide's format
         raise _damaged(path, error) from error
 
 
@@ -124,7 +124,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _rgb(text: str) -> NDArray[np.float32]:
-    """The ground of a slide; white where it states none."""
+    """Parse the background colour of a slide, rrggbb; white if there is none."""
     try:
         colour = tuple(bytes.fromhex(text))
     except ValueError:

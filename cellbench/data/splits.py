@@ -1,4 +1,4 @@
-"""Protocols: which images are for training, for validation and for the test."""
+"""Evaluation protocols and their splits into training, validation and test images."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SPLITS = range(5)
 
 FOLDS, HALF, EVERYTHING = "folds", "folds-half", "everything"
 
-# What no split divides: (whether it is a single image, name of the group or image).
+# Unit that no split divides: (whether it is a single image, name of the group or image).
 Unit = tuple[bool, str]
 _Unit = TypeVar("_Unit", str, Unit)
 
@@ -26,12 +26,12 @@ _DONORS = (3, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts of a set, as lists of image ids.
+    """Training, validation and test parts of a set, as lists of image ids.
 
     Attributes:
-        train: what a method learns from.
-        val: what its checkpoint and thresholds are chosen on; empty under `literature`.
-        test: what is scored once, after training.
+        train: images that a method is trained on.
+        val: images for choosing checkpoint and thresholds; empty if the protocol has none.
+        test: images that are scored once, after training.
     """
 
     train: list[str]
@@ -41,16 +41,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is known of a protocol without looking at a set.
+    """Properties of an evaluation protocol that do not depend on a set.
 
     Attributes:
-        name: what users type.
-        summary: one line.
-        ranked: whether its scores enter a ranking; never across protocols.
-        has_validation: whether a part is set aside for choosing; else the last epoch is taken
-            and thresholds come from the training images.
+        name: name on the command line.
+        summary: description in one line.
+        ranked: whether its scores enter a ranking; rankings never mix protocols.
+        has_validation: whether a validation part is set aside; otherwise the last epoch is used
+            and thresholds are chosen on the training images.
         held_out: whether the scored images are whole and were not trained on.
-        sets: the real sets that it is defined for; None for all.
+        sets: real sets that the protocol is defined for; None for all.
     """
 
     name: str
@@ -120,15 +120,15 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def holds_out(protocol: str) -> bool:
-    """Whether the images that a protocol scores were not trained on; not of one unknown here."""
+    """Return whether a protocol scores images not trained on; False for an unknown protocol."""
     return protocol in PROTOCOLS and PROTOCOLS[protocol].held_out
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of a name.
+    """Return the protocol of a name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such protocol.
     """
     if name not in PROTOCOLS:
         raise UserError(f"There is no protocol {name!r}; known are {', '.join(PROTOCOLS)}.")
@@ -138,22 +138,23 @@ def find_protocol(name: str) -> Protocol:
 def make_split(
     stored: StoredSet, dataset: DataSet | None = None, protocol: str = "v1", split: int = 0
 ) -> Split:
-    """Part a set.
+    """Split a set into training, validation and test images.
 
-    Every protocol starts from `numpy.random.default_rng(split).permutation(sorted ids)`; of a set
-    that has its own test part, only the others are permuted; of one that is parted by groups or
-    states no sizes, its groups. `smoke` takes the head of that order, so it never shows a test
-    image of v1.
+    Most protocols start from `numpy.random.default_rng(split).permutation(sorted ids)`. In a set
+    with its own test part only the other images are permuted; in a set that is split by groups or
+    specifies no sizes, its groups are. A small set without sizes is split into five folds instead,
+    see `DataSet.folds_below`. `smoke` takes the first images of that order, so it never uses a
+    test image of v1.
 
     Args:
         stored: the set on disk, real or simulated.
-        dataset: the real set whose sizes hold; the one that it is or stands for by default.
+        dataset: the real set whose part sizes apply; by default `stored.stands_for`.
         protocol: a name in `PROTOCOLS`.
         split: 0 to 4.
 
     Raises:
-        UserError: unknown protocol or split, a protocol of another set, or a set that isn't
-            whole.
+        UserError: unknown protocol or split, a protocol that is not for this set, or an incomplete
+            set.
     """
     rules = find_protocol(protocol)
     if split not in SPLITS:
@@ -196,10 +197,10 @@ def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: in
 
 
 def _fold(pool: Mapping[Unit, list[str]], split: int) -> Split:
-    """One of five folds to test, the next to validate, the others to train.
+    """Split into five folds: one for testing, the next for validation, the others for training.
 
-    Units are dealt out in one order for all splits, the largest first, each to the fold with the
-    fewest images.
+    Units are assigned in the same order for all splits, the largest first, each to the fold with
+    the fewest images.
     """
     order = _permuted(pool, np.random.default_rng(SPLITS.start))
     folds: list[list[Unit]] = [[] for _ in SPLITS]
@@ -226,7 +227,7 @@ def _folds(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split:
 
 
 def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
-    """Every second unit of the training part of `folds`, in its order."""
+    """Split as `folds`, with every second unit of its training part, in order."""
     parts = _folds(stored, dataset, rng, split)
     groups = dataset.by_group or dataset.parts is None
     kept: dict[str, list[str]] = {}
@@ -253,7 +254,7 @@ def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split:
             f"{stored.name} has {len(order)} {what} to choose from and protocol smoke needs "
             f"{sum(_SMOKE)}; import the whole set."
         )
-    # Of a group the first image: a few images, not all of a few groups.
+    # Only the first image of a group, to have a few images instead of all of a few groups.
     images = [unit[0] for unit in order[: sum(_SMOKE)]]
     train, val, _ = _SMOKE
     return Split(images[:train], images[train : train + val], images[train + val :])
@@ -293,22 +294,22 @@ _MAKERS: dict[str, Callable[[StoredSet, DataSet, np.random.Generator, int], Spli
 
 
 def _permuted(units: Iterable[_Unit], rng: np.random.Generator) -> list[_Unit]:
-    # The positions are permuted: the draw is that of the list, and str stays str.
-    known = list(units)
-    return [known[i] for i in rng.permutation(len(known))]
+    # Permuting indices gives the same order as permuting the list, and keeps str as str.
+    listed = list(units)
+    return [listed[i] for i in rng.permutation(len(listed))]
 
 
 def _images(pool: Mapping[Unit, list[str]], units: list[Unit]) -> list[str]:
-    """The images of some units of a pool, in their order."""
+    """List the images of some units of a pool, in their order."""
     return [image_id for unit in units for image_id in pool[unit]]
 
 
 def _parts(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], list[str]]:
-    """What is parted, and the ids of the set's own test part, empty where it has none.
+    """Collect the units that are split, and the set's own test part.
 
     Returns:
-        The images of each unit that no split divides, an image or where they count a group, in the
-        order of the units' names; sorted ids.
+        The image ids of each unit (an image, or a group that no split divides), sorted by unit;
+        the sorted ids of the set's own test part, empty where it has none.
     """
     ids, own_test = stored.ids, []
     if dataset.parts is None:

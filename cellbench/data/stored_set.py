@@ -1,10 +1,10 @@
-"""Data sets on disk in their canonical form: pictures, point files and a manifest.
+"""Data sets on disk in their canonical form: images, point files and a manifest.
 
     $CELLBENCH_HOME/data/<set>/{manifest.json, images/<id>.<ext>, points/<id>.txt}
 
-or, of a set that may be passed on, the same folder inside the package of its plugin.
+A set that may be redistributed can be the same folder inside its plugin's package.
 
-What is read is checked against the manifest; `cellbench.data.set_writer` writes.
+Files are verified against the manifest when they are read; `cellbench.data.set_writer` writes them.
 """
 
 import errno
@@ -36,15 +36,15 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{paths.LONGEST_SET_NAME - 1}}}")
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A data set on disk. Nothing is cached here: whoever reads often keeps what it reads.
+    """Data set on disk. It caches nothing: callers keep what they read often.
 
     Attributes:
-        folder: where it is.
-        manifest: what it holds.
-        name: of the set, "adi" or "adi-sim".
-        stands_for: the real set whose protocol constants hold: its own name unless it is simulated.
-        ids: of the images, sorted.
-        manifest_hash: SHA-256 of the contents, whatever the folder, the time and the PNG encoder.
+        folder: folder of the set.
+        manifest: its manifest.
+        name: name of the set, such as "adi" or "adi-sim".
+        stands_for: name of the real set whose protocol constants apply; `name` unless simulated.
+        ids: image ids, sorted.
+        manifest_hash: SHA-256 of the contents, independent of folder, time and PNG encoder.
     """
 
     folder: Path
@@ -57,14 +57,14 @@ class StoredSet:
 
     def __post_init__(self) -> None:
         name, entries = self.manifest.name, {entry.id: entry for entry in self.manifest.entries}
-        found = {
+        derived = {
             "name": name,
             "stands_for": self.manifest.stands_for or name,
             "ids": sorted(entries),
             "manifest_hash": self.manifest.hash,
             "_entries": entries,
         }
-        for key, value in found.items():
+        for key, value in derived.items():
             object.__setattr__(self, key, value)
 
     def __len__(self) -> int:
@@ -72,16 +72,16 @@ class StoredSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed when it was made, one sentence each."""
+        """Assumptions made when the set was written, one sentence each."""
         return self.manifest.notes
 
     @property
     def simulated(self) -> bool:
-        """Whether its pictures are drawn; their scores never enter a real table."""
+        """Whether the images are simulated; their scores never enter a table of real images."""
         return self.manifest.stands_for is not None
 
     def entry(self, image_id: str) -> Entry:
-        """The manifest's entry of an image.
+        """Return the manifest entry of an image.
 
         Raises:
             UserError: there is no such image.
@@ -95,21 +95,21 @@ class StoredSet:
         return found
 
     def part(self, image_id: str) -> str | None:
-        """Either "train" or "test", where the set is distributed in parts."""
+        """Return the part of an image, "train" or "test"; None if the set has no parts."""
         return self.entry(image_id).part
 
     def group(self, image_id: str) -> str | None:
-        """Donor or slide, where it is known."""
+        """Return the donor or slide of an image; None if unknown."""
         return self.entry(image_id).group
 
     def sample(self, image_id: str) -> CellSample:
-        """The annotation of an image.
+        """Load the annotation of an image.
 
         Raises:
-            UserError: no such image, or its point file is missing or not the one of the manifest.
+            UserError: no such image, or its point file is missing or differs from the manifest.
         """
         entry = self.entry(image_id)
-        data = self._checked(entry.points, entry.points_sha256, POINTS)
+        data = self._read_verified(entry.points, entry.points_sha256, POINTS)
         own = self.manifest.own
         return CellSample(
             image_id=entry.id,
@@ -120,16 +120,16 @@ class StoredSet:
         )
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """The picture of an image, (H, W, 3) uint8 RGB, decoded anew at every call.
+        """Load the pixels of an image, (H, W, 3) uint8 RGB, decoded at every call.
 
         Raises:
-            UserError: no such image, or its file is missing or not the one of the manifest.
+            UserError: no such image, or its file is missing or differs from the manifest.
         """
         entry = self.entry(image_id)
-        data = self._checked(entry.image, entry.image_sha256, FILE)
+        data = self._read_verified(entry.image, entry.image_sha256, FILE)
         return decode_image(data, name=str(self.folder / entry.image))
 
-    def _checked(self, relative: str, digest: str, limit: Limit) -> bytes:
+    def _read_verified(self, relative: str, digest: str, limit: Limit) -> bytes:
         path = self.folder / relative
         try:
             data = read_file(path, most=limit.size)
@@ -147,12 +147,12 @@ class StoredSet:
 
 
 def is_on_disk(name: str) -> bool:
-    """Whether a set of this name is in `$CELLBENCH_HOME`, or shipped with its plugin."""
+    """Return whether a set of this name is in `$CELLBENCH_HOME` or shipped with its plugin."""
     return _manifest_path(name).is_file()
 
 
 def sets_on_disk() -> list[str]:
-    """The names of all sets in `$CELLBENCH_HOME`, sorted, real and simulated."""
+    """List the names of all sets in `$CELLBENCH_HOME`, sorted, real and simulated."""
     folder = paths.home() / "data"
     if not folder.is_dir():
         return []
@@ -161,7 +161,7 @@ def sets_on_disk() -> list[str]:
 
 
 def own_sets() -> list[str]:
-    """The names of the user's own sets on disk, sorted; a damaged one is left out."""
+    """List the names of the user's own sets on disk, sorted; a damaged one is left out."""
     found = []
     for name in sets_on_disk():
         with suppress(UserError):
@@ -171,10 +171,10 @@ def own_sets() -> list[str]:
 
 
 def own_manifest(name: str) -> Manifest | None:
-    """The manifest of a set of the user's own pictures; None where there is no such set.
+    """Read the manifest of a user's own set; None if there is no such set.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the manifest is damaged.
     """
     if not _NAME.fullmatch(name):
         return None
@@ -189,7 +189,7 @@ def open_set(name: str) -> StoredSet:
     """Open a set that is on disk.
 
     Raises:
-        UserError: it is not there, with the command that mends it; its manifest is damaged.
+        UserError: it is not there, with the command that gets it; its manifest is damaged.
     """
     found = find_set(name)
     if found is None:
@@ -200,33 +200,33 @@ def open_set(name: str) -> StoredSet:
 
 
 def known_sets() -> list[str]:
-    """The names of all sets: published, simulated, and the user's own on disk."""
+    """List the names of all sets: published, simulated, and the user's own on disk."""
     return sorted({*DATASETS.names(), *SIMULATORS.names(), *own_sets()})
 
 
 def _has_plugin(name: str) -> bool:
-    """Whether a plugin has a set of this name or draws one, if need be with another seed."""
+    """Return whether a plugin has a data set of this name or simulates it, with any seed."""
     drawn = re.sub(r"(-sim)-\d+$", r"\1", name)
     if name in DATASETS or drawn in SIMULATORS:
         return True
-    with suppress(UserError):  # a plugin may register in ways that no index has
+    with suppress(UserError):  # the index may miss some registrations of a plugin
         DATASETS.get(name)
         return True
     return False
 
 
 def find_set(name: str) -> StoredSet | None:
-    """The set of a name where it is on disk, else None.
+    """Open the set of a name if it is on disk, else return None.
 
     Raises:
-        UserError: no set can have this name; its manifest is damaged.
+        UserError: the name is invalid; the manifest is damaged.
     """
     path = _manifest_path(name)
     return StoredSet(path.parent, read_manifest(path)) if path.is_file() else None
 
 
 def how_to_get(name: str) -> str:
-    """What puts a set on disk, as the end of a sentence."""
+    """Return the commands that get a set, as the end of a sentence."""
     if re.search(r"-sim(-\d+)?$", name):
         return f"`cellbench run CONFIG --dataset {name}` draws it"
     imported = f"`cellbench data import {name} --from DIR` takes it from a raw copy"
@@ -237,7 +237,7 @@ def how_to_get(name: str) -> str:
 
 
 def _manifest_path(name: str) -> Path:
-    """The manifest of the user's copy; without one, that of the copy that the plugin ships."""
+    """Return the path of the user's manifest of a set, else of the one shipped with its plugin."""
     own = own_folder(name) / MANIFEST
     if own.is_file() or name not in DATASETS:
         return own
@@ -251,10 +251,10 @@ def _manifest_path(name: str) -> Path:
 
 
 def own_folder(name: str) -> Path:
-    """Where a set of this name is kept in `$CELLBENCH_HOME`.
+    """Return the folder of a set in `$CELLBENCH_HOME`, which may not exist.
 
     Raises:
-        UserError: no set can have this name.
+        UserError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
         shown = name if len(name) <= paths.LONGEST_SET_NAME else f"{name[:40]}..."

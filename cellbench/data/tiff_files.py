@@ -1,4 +1,4 @@
-"""TIFF and OME-TIFF files: axes, planes, what their numbers mean, and the size of a pixel."""
+"""TIFF and OME-TIFF reader: axes, planes, photometric interpretation and pixel size."""
 
 import io
 import logging
@@ -16,16 +16,16 @@ from cellbench.data.tiff_series import channel_names, main_series
 from cellbench.errors import UserError
 from cellbench.files.limits import PICTURE
 
-# Samples of a pixel by photometric interpretation; others are none that can be counted.
+# Samples of a pixel by photometric interpretation; no other interpretation is read.
 _SAMPLES = {
     "MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "YCBCR": 3,
 }  # fmt: skip
-# Compressions whose decoder is given the number of bytes to make, and no more.
+# Compressions whose decoder is limited to the declared number of bytes.
 _BOUNDED = {
     "NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA", "ZSTD", "PIXARLOG",
     "ZSTD_DEPRECATED",
 }  # fmt: skip
-# Those that are pictures themselves, whose size is in their own header.
+# Compressions whose tiles are image files, with their size in their own header.
 _PICTURES = {
     "JPEG", "JPEG2000", "APERIO_JP2000_RGB", "APERIO_JP2000_YCBC", "WEBP", "PNG",
     "WEBP_DEPRECATED", "JPEG_2000_LOSSY",
@@ -36,23 +36,24 @@ _HEAD = 1 << 16
 
 
 class TiffRaster(Raster):
-    """The picture of a TIFF file: the largest series that is no thumbnail, label or pyramid level.
+    """Main series of a TIFF file, without thumbnails, labels and pyramid levels.
 
     Attributes:
-        page: the first of its planes.
+        page: tifffile page of the first plane.
     """
 
     def __init__(self, stream: BinaryIO, *, name: str, series: int | None = None) -> None:
-        """Read the tables of a file; no pixel is decoded.
+        """Read the metadata without decoding pixels.
 
         Args:
-            stream: at the start of the file.
-            name: of the file, for messages.
-            series: which of several pictures, from 0, where the user named one.
+            stream: open file, at its start.
+            name: name of the file, for messages.
+            series: index from 0 of the selected image among several; None if none is selected.
 
         Raises:
-            UserError: there are several pictures and none was named.
-            CannotDecodeError: see there.
+            UserError: the file has several images and none is selected, has too many pages, or is
+                neither grey nor colour.
+            CannotDecodeError: this reader cannot decode the file.
         """
         self.name = name
         self._file = open_tiff(stream)
@@ -64,21 +65,21 @@ class TiffRaster(Raster):
         self.page: Any = self._series.keyframe
         self._check_kind()
         axes, shape = self._series.axes, self._series.shape
-        own = self.page.axes
+        page_axes = self.page.axes
         self._by_plane = (
-            axes.endswith(own)
-            and tuple(shape[len(axes) - len(own) :]) == tuple(self.page.shape)
-            and set("YX") <= set(own)
+            axes.endswith(page_axes)
+            and tuple(shape[len(axes) - len(page_axes) :]) == tuple(self.page.shape)
+            and set("YX") <= set(page_axes)
         )
         if not set("YX") <= set(axes):
             raise CannotDecodeError(f"axes {axes}")
         within = set("YXS") if self._samples_are_colour() else set("YX")
         if self._by_plane:
-            within |= set(own) - {"S"}
-            if set(own) - set("YXS"):
+            within |= set(page_axes) - {"S"}
+            if set(page_axes) - set("YXS"):
                 self._by_plane = False
                 within = set("YXS") if self._samples_are_colour() else set("YX")
-        self._order, self._own = axes, own
+        self._order, self._page_axes = axes, page_axes
         lengths = dict(zip(axes, shape, strict=True))
         self.axes = {
             ("C" if letter == "S" else letter): length
@@ -90,21 +91,21 @@ class TiffRaster(Raster):
         self.colour |= self.page.photometric.name == "PALETTE"
         self.channel_names = channel_names(self._file, self._series)
         self.pixel_size_um = tiff_pixel_size(self._file, self._series)
-        self.orientation = int(_tag(self.page, 274) or 1)
+        self.orientation = int(_integer_tag(self.page, 274) or 1)
 
     def plane(self, index: Mapping[str, int]) -> Decoded:
         """Decode one plane.
 
         Args:
-            index: by letter of `axes`.
+            index: index by letter of `axes`.
 
         Raises:
-            UserError: it is not in the file, or it would take too much memory.
-            CannotDecodeError: see there.
+            UserError: the plane is not in the file, or would take too much memory.
+            CannotDecodeError: this reader cannot decode it.
         """
         samples = "S" in self._order and self._samples_are_colour()
         if self._by_plane:
-            values = self._decode_page(self._flat(index))
+            values = self._decode_page(self._flat_index(index))
             order = self.page.axes
         else:
             self._refuse_large(int(np.prod(self._series.shape, dtype=np.int64)))
@@ -124,12 +125,12 @@ class TiffRaster(Raster):
         return self.interpreted(np.ascontiguousarray(values))
 
     def page_of(self, index: Mapping[str, int]) -> Any:
-        """The tifffile page of a plane, whose parts can be decoded one by one.
+        """Return the tifffile page of a plane, whose tiles or strips can be decoded one by one.
 
         Raises:
-            CannotDecodeError: a plane is no page.
+            CannotDecodeError: planes are not pages of this file.
         """
-        flat = self._flat(index)
+        flat = self._flat_index(index)
         if not self._by_plane or (flat and len(self._series.pages) == 1):
             raise CannotDecodeError("its planes are no pages")
         page = self._series[flat]
@@ -139,19 +140,23 @@ class TiffRaster(Raster):
 
     @staticmethod
     def is_bounded(page: Any) -> bool:
-        """Whether the parts of a page unpack to no more than their declared size."""
+        """Return whether tiles or strips of a page decompress to at most their declared size."""
         return page.compression.name in _BOUNDED
 
     def close(self) -> None:
-        """Forget the tables."""
+        """Close the tifffile object; the stream belongs to the caller."""
         self._file.close()
 
-    def _flat(self, index: Mapping[str, int]) -> int:
-        """The number of a plane in the file."""
-        kept = [letter for letter in self._order if letter in self.axes and letter not in self._own]
-        lengths = [self.axes[letter] for letter in kept]
-        place = [index.get(letter, 0) for letter in kept]
-        return int(np.ravel_multi_index(place, lengths)) if kept else 0
+    def _flat_index(self, index: Mapping[str, int]) -> int:
+        """Return the number of a plane in the series."""
+        outer = [
+            letter
+            for letter in self._order
+            if letter in self.axes and letter not in self._page_axes
+        ]
+        lengths = [self.axes[letter] for letter in outer]
+        place = [index.get(letter, 0) for letter in outer]
+        return int(np.ravel_multi_index(place, lengths)) if outer else 0
 
     def _decode_page(self, flat: int) -> NDArray[Any]:
         page = self._series[flat] if flat < len(self._series) else None
@@ -164,7 +169,7 @@ class TiffRaster(Raster):
             self._check_segments(page.aspage())
             values: NDArray[Any] = page.asarray(maxworkers=1)
             return values
-        # One table for all planes, which follow one another.
+        # One page describes all planes, which are contiguous in the file.
         offset, size = self._series.dataoffset, int(self.page.nbytes)
         if offset is None:
             raise UserError(f"{self.name} lacks planes that it declares; get a fresh copy of it.")
@@ -202,19 +207,23 @@ class TiffRaster(Raster):
             raise CannotDecodeError("YCbCr")
 
     def _samples_are_colour(self) -> bool:
-        """Whether the samples of a pixel are its colour and alpha, not channels of their own."""
+        """Return whether the samples of a pixel are its colour and alpha, not channels."""
         extra = int(self.page.samplesperpixel) - self._base
         if extra == 0 or self._base > 1:
             return True
         return extra == 1 and self._alpha_kind() in (1, 2)
 
     def _alpha_kind(self) -> int:
-        """0 for samples of unknown use, 1 for alpha that colours are multiplied by, 2 for alpha."""
+        """Return 0 for extra samples of unknown use, 1 for premultiplied alpha, 2 for alpha."""
         kinds = tuple(int(kind) for kind in self.page.extrasamples)
         return kinds[0] if kinds else 0
 
     def _check_segments(self, page: Any) -> None:
-        """Refuse compressed parts that unpack to more than their tile or strip."""
+        """Validate that compressed data decode to no more pixels than their tile or strip.
+
+        Raises:
+            CannotDecodeError: some do, or the compression is unknown.
+        """
         name = page.compression.name
         if name in _BOUNDED:
             return
@@ -263,8 +272,8 @@ class TiffRaster(Raster):
         return Decoded(values, alpha, premultiplied, tuple(notes))
 
 
-class _Nameless:
-    """An open file without a name: what was opened is read, no file of the same name beside it."""
+class _UnnamedStream:
+    """Stream without a file name, so that tifffile cannot open another file by its name."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
@@ -272,33 +281,33 @@ class _Nameless:
         self.closed = False
 
     def close(self) -> None:
-        """The stream is the caller's."""
+        """Do nothing: the stream belongs to the caller."""
 
 
 def open_tiff(stream: BinaryIO) -> Any:
-    """Open a file with tifffile, which then neither warns nor opens the files that it names.
+    """Open a stream with tifffile, without its warnings and without following other files.
 
     Raises:
-        CannotDecodeError: it cannot be parsed.
+        CannotDecodeError: the file cannot be parsed.
     """
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     try:
-        return tifffile.TiffFile(cast(Any, _Nameless(stream)), name="", _multifile=False)
-    except Exception as error:  # hostile tables
+        return tifffile.TiffFile(cast(Any, _UnnamedStream(stream)), name="", _multifile=False)
+    except Exception as error:  # metadata may be malformed in any way
         raise CannotDecodeError(str(error)) from error
 
 
 def check_segment(head: bytes, most: int) -> None:
-    """Refuse a tile or strip that is a picture of its own and larger than it may be.
+    """Validate the size of a tile or strip that is itself an image file (JPEG, WebP, ...).
 
     Args:
         head: its first bytes.
-        most: pixels.
+        most: greatest number of pixels.
 
     Raises:
-        CannotDecodeError: it is larger, or no such picture.
+        CannotDecodeError: it is larger, or not such an image.
     """
     from PIL import Image
 
@@ -310,7 +319,7 @@ def check_segment(head: bytes, most: int) -> None:
         raise CannotDecodeError("a tile that is larger than it may be")
 
 
-def _tag(page: Any, code: int) -> Any:
+def _integer_tag(page: Any, code: int) -> Any:
     tag = page.tags.get(code)
     value = None if tag is None else tag.value
     return value if isinstance(value, int) else None

@@ -1,4 +1,4 @@
-"""Which of the pictures in a TIFF file is the picture, and what its channels are called."""
+"""Selection of the main series of a TIFF file, and its metadata in OME-XML."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,20 +8,20 @@ from cellbench.errors import UserError
 
 
 def main_series(file: Any, name: str, wanted: int | None, notes: list[str]) -> tuple[Any, int]:
-    """Choose the series that is the picture: no thumbnail, label, macro or level of a pyramid.
+    """Select the main series of a TIFF file: no thumbnail, label, macro or pyramid level.
 
     Args:
         file: an open `tifffile.TiffFile`.
-        name: of it, for messages.
-        wanted: which of several, from 0, where the user named one.
-        notes: takes what was left out.
+        name: name of the file, for messages.
+        wanted: index from 0 among several candidates; None if the user gave none.
+        notes: list that notes on omitted and selected series are appended to.
 
     Returns:
-        The series, and how many there were to choose from.
+        The series, and the number of candidates.
 
     Raises:
-        UserError: there are several pictures and none was named, or one that is not there.
-        CannotDecodeError: there is none.
+        UserError: there are several candidates and `wanted` is None or not among them.
+        CannotDecodeError: the file has no series.
     """
     every = [series for series in file.series if series.keyframe is not None]
     if not every:
@@ -70,23 +70,23 @@ def _lengths_of(series: Any) -> str:
 
 
 def _is_smaller_copy(series: Any, largest: Any) -> bool:
-    """Whether a picture has the shape of another one and is at most half as wide."""
-    own = dict(zip(series.axes, series.shape, strict=True))
+    """Return whether a series has the aspect ratio of the largest and at most half its size."""
+    small = dict(zip(series.axes, series.shape, strict=True))
     whole = dict(zip(largest.axes, largest.shape, strict=True))
-    if own["X"] * 2 > whole["X"] or own["Y"] * 2 > whole["Y"]:
+    if small["X"] * 2 > whole["X"] or small["Y"] * 2 > whole["Y"]:
         return False
-    ratio = (own["X"] / own["Y"]) / (whole["X"] / whole["Y"])
-    slack = 1 / max(1, min(own["X"], own["Y"]))
+    ratio = (small["X"] / small["Y"]) / (whole["X"] / whole["Y"])
+    slack = 1 / max(1, min(small["X"], small["Y"]))
     outer = [letter for letter in whole if letter not in "YXS" and whole[letter] > 1]
     return abs(ratio - 1) <= 2 * slack + 0.02 and not outer
 
 
 def channel_names(file: Any, series: Any) -> Sequence[str]:
-    """Names of the channels in OME-XML, "" where one has none; empty where there are none."""
+    """List the channel names in OME-XML, "" for an unnamed channel; empty without OME-XML."""
     try:
         known = [_names(image["Pixels"]) for image in ome_images(file, series)]
         return known[0] if known and all(names == known[0] for names in known) else ()
-    except Exception:  # names are for people; a file without good ones is read all the same
+    except Exception:  # metadata may be malformed in any way; the image is read without names
         return ()
 
 
@@ -97,11 +97,12 @@ def _names(pixels: Any) -> list[str]:
 
 
 def ome_images(file: Any, series: Any) -> list[Any]:
-    """The entries of OME-XML that may be those of a series, as dictionaries.
+    """List the OME-XML image entries that match a series, as dictionaries.
 
     Returns:
-        The entry at the place of the series, where there are as many entries as series; else, such
-        as where some are in other files, those of its name and size. Empty without OME-XML.
+        The only entry; or, if there are as many entries as series, the one with the index of the
+        series; else (some series may be in other files) those with its name and size. Empty without
+        OME-XML.
     """
     if not file.is_ome or not file.ome_metadata or len(file.ome_metadata) > 4 * 2**20:
         return []
@@ -111,7 +112,7 @@ def ome_images(file: Any, series: Any) -> list[Any]:
     if not isinstance(images, list):
         return [images]
     if len(images) == len(file.series):
-        # The method `index` of a series is that of every sequence, not its place in the file.
+        # A series is a sequence: its method `index` does not give its position in the file.
         return [images[k] for k, other in enumerate(file.series) if other is series]
     lengths = dict(zip(series.axes, series.shape, strict=True))
     wanted = (str(series.name), int(lengths["X"]), int(lengths["Y"]))

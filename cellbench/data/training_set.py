@@ -1,4 +1,4 @@
-"""The training images as a stream of augmented crops that any process can join at any step."""
+"""Reproducible stream of augmented training crops, which any process can enter at any step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from cellbench.errors import UserError
 class TrainingSet:
     """Batches of augmented crops; batch `step` depends on (seed, split, step) alone.
 
-    The stream visits the images in a fresh order each epoch and draws `crops_per_image` crops in
-    a row from each. Batch k is its crops k * batch_size to (k + 1) * batch_size - 1: every batch
-    is full, and one that reaches over the end of an epoch goes on with the next.
+    The images are shuffled each epoch, and `crops_per_image` crops in a row are drawn from each.
+    Batch k is crops k * batch_size to (k + 1) * batch_size - 1 of this stream: every batch is full,
+    and one that crosses the end of an epoch continues with the next.
 
     Attributes:
         stored: the data set.
-        ids: of the training part.
-        samples: the annotations by id.
+        ids: image ids of the training part.
+        samples: annotations by id.
         input_scale: nominal input px per px of the original image.
-        crops_per_epoch: crops of one pass over all images.
-        steps_per_epoch: batches that hold at least one pass over all images.
+        crops_per_epoch: number of crops of one pass over all images.
+        steps_per_epoch: number of batches that cover one pass over all images.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class TrainingSet:
         input_scale: float = 1.0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Read the annotations; images are decoded when they are first needed.
+        """Load the annotations; images are decoded on first use.
 
         Args:
             stored: the data set.
             ids: image ids of the training part.
-            transforms: applied in this order to each image, for each crop anew.
-            seed: of the run.
+            transforms: applied in this order to the image, separately for each crop.
+            seed: seed of the run.
             split: number or name of the split.
             crops_per_image: crops in a row from one image, at least 1.
-            batch_size: crops a batch, over all processes; at least 1.
-            input_scale: what a batch states as its scale. A jitter of the crops is augmentation
-                and isn't in it: a cell that it shows larger counts as a larger cell.
-            cache_bytes: decoded images are kept in memory up to here.
+            batch_size: crops per batch, over all processes; at least 1.
+            input_scale: scale that batches report. It excludes scale jitter, which is augmentation:
+                an enlarged cell counts as a larger cell.
+            cache_bytes: memory limit for decoded images.
 
         Raises:
             UserError: no image, an unknown one, or a number below 1.
@@ -83,12 +83,12 @@ class TrainingSet:
         self._orders: dict[int, list[str]] = {}
 
     def order(self, epoch: int) -> list[str]:
-        """The image ids in the order of an epoch."""
+        """Return the image ids in the order of an epoch."""
         rng = generator(self.seed, self.split, epoch, None)
         return [self.ids[index] for index in rng.permutation(len(self.ids))]
 
     def crop(self, epoch: int, image_id: str, draw: int) -> Picture:
-        """One augmented crop.
+        """Return one augmented crop.
 
         Args:
             epoch: pass over the images, from 0.
@@ -102,11 +102,11 @@ class TrainingSet:
         return picture
 
     def batch(self, step: int, *, rank: int = 0, world: int = 1) -> dict[str, Any]:
-        """The batch of a training step, or one process's share of it.
+        """Return the batch of a training step, or one process's share of it.
 
         Args:
-            step: from 0, over all epochs.
-            rank: of the process.
+            step: training step from 0, over all epochs.
+            rank: rank of the process.
             world: number of processes; it divides `batch_size`.
 
         Returns:
@@ -115,7 +115,7 @@ class TrainingSet:
         """
         first, stop = step * self.batch_size, (step + 1) * self.batch_size
         epochs = range(first // self.crops_per_epoch, (stop - 1) // self.crops_per_epoch + 1)
-        # Successive batches are of the same one or two epochs.
+        # Only the orders of this batch's epochs are kept: successive batches mostly share them.
         orders = {epoch: self._orders.get(epoch) or self.order(epoch) for epoch in epochs}
         self._orders = orders
         image_ids, pictures = [], []
@@ -125,7 +125,7 @@ class TrainingSet:
             image_ids.append(orders[epoch][place])
             pictures.append(self.crop(epoch, image_ids[-1], draw))
         return {
-            # Laid out in order, in memory that no cache shares.
+            # Contiguous copies that share no memory with the cache.
             "arrays": [np.array(picture.pixels, order="C") for picture in pictures],
             "points": [picture.points for picture in pictures],
             "scale": self.input_scale,
@@ -135,25 +135,25 @@ class TrainingSet:
     def batches(
         self, start: int, stop: int, *, workers: int = 0, rank: int = 0, world: int = 1
     ) -> Iterator[dict[str, Any]]:
-        """The batches of steps `start` to `stop` - 1, prepared ahead of their use.
+        """Return an iterator over the batches of steps `start` to `stop` - 1, prepared ahead.
 
         Args:
-            start: first step; where a resumed run left off.
+            start: first step, at which a resumed run continues.
             stop: one past the last step.
-            workers: processes that prepare batches; with 0 one thread of this process does,
-                which serves unless a step takes a few milliseconds. The batches are the same.
-            rank: of this process among several that train together.
-            world: their number.
+            workers: number of processes that prepare batches; 0 uses one thread, which is enough
+                unless a step takes only a few milliseconds. The batches are the same.
+            rank: rank of this process in distributed training.
+            world: number of processes in distributed training.
 
         Raises:
-            UserError: the processes cannot share a batch evenly.
+            UserError: `world` does not divide the batch size.
         """
         if self.batch_size % world:
             raise UserError(
                 f"A batch of {self.batch_size} crops cannot be shared evenly by {world} "
                 f"processes; set batch_size to a multiple of {world}."
             )
-        share = _Share(self, rank, world)
+        share = _BatchShare(self, rank, world)
         steps = range(start, stop)
         if workers:
             return by_processes(share, steps, workers=workers)
@@ -161,8 +161,8 @@ class TrainingSet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """One process's batches by step, as a function that can be sent to another."""
+class _BatchShare:
+    """Picklable function from step to this process's share of the batch."""
 
     train: TrainingSet
     rank: int

@@ -1,4 +1,4 @@
-"""Pictures turned as EXIF states: points are of the turned picture."""
+"""Apply the EXIF orientation of an image; points refer to the oriented image."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn or mirror a picture.
+    """Rotate or mirror an image by its EXIF orientation.
 
     Args:
         values: (H, W, ...) as stored.
@@ -27,5 +27,5 @@ def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """(width, height) of a turned picture."""
+    """Return (width, height) of an image after `turned`."""
     return (size[1], size[0]) if orientation >= 5 else size

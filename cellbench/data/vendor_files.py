@@ -1,4 +1,4 @@
-"""Files of microscopes: Zeiss CZI, Nikon ND2 and Leica LIF through bioio; others are named."""
+"""Read microscope vendor files (Zeiss CZI, Nikon ND2, Leica LIF) through bioio."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from cellbench.data.images import TooLarge
 from cellbench.errors import UserError
 from cellbench.files.limits import PICTURE
 
-# First bytes, title, and the extra whose packages read it.
+# First bytes -> title, and the extra that installs its reader.
 _READ = {
     b"ZISRAWFI": ("Zeiss CZI", "czi"),
     b"\xda\xce\xbe\x0a": ("Nikon ND2", "nd2"),
@@ -29,30 +29,30 @@ _FORMATS = {
 
 
 def how_to_read(path: Path) -> str:
-    """What makes a file of a microscope readable; empty for a file that is called otherwise."""
+    """Return how to convert a file of a known unsupported format; empty for other suffixes."""
     title = _FORMATS.get(path.suffix.lower())
     return f"it is {title}, which is not read; save it as OME-TIFF or PNG" if title else ""
 
 
 def is_vendor_file(path: Path, head: bytes) -> bool:
-    """Whether a file is called and begins as one of those that bioio reads."""
+    """Return whether a file has the suffix and the first bytes of a format that bioio reads."""
     magic = _SUFFIXES.get(path.suffix.lower())
     return magic is not None and head.startswith(magic)
 
 
 def is_named_as_vendor_file(path: Path) -> bool:
-    """Whether a file is called as one of those that bioio reads."""
+    """Return whether a file has the suffix of a format that bioio reads."""
     return path.suffix.lower() in _SUFFIXES
 
 
 class VendorRaster(Raster):
-    """The picture of a CZI, ND2 or LIF file; its scenes are pages."""
+    """Image of a CZI, ND2 or LIF file; its scenes are pages."""
 
     def __init__(self, path: Path) -> None:
-        """Read the tables of a file.
+        """Read the metadata of a file.
 
         Raises:
-            UserError: the packages that read it are not installed.
+            UserError: the packages that read it are not installed, or the file is damaged.
         """
         title, extra = _READ[_SUFFIXES[path.suffix.lower()]]
         try:
@@ -67,7 +67,7 @@ class VendorRaster(Raster):
         self.name = str(path)
         try:
             self._image: Any = BioImage(path)
-            self._image.dims  # noqa: B018 - read here, where what is wrong is known to be the file
+            self._image.dims  # noqa: B018 - reads the metadata, so that errors are raised here
         except Exception as error:  # readers raise nearly anything on damaged files
             raise UserError(
                 f"{path} is damaged, or a {title} that bioio cannot read; get a fresh copy of it, "
@@ -105,4 +105,4 @@ class VendorRaster(Raster):
         return Decoded(values[:, :, :3] if self.colour else values)
 
     def close(self) -> None:
-        """The file is closed with its reader."""
+        """Do nothing: bioio closes the file with its reader."""

@@ -1,4 +1,4 @@
-"""Download files over HTTP: bounded in time, with distinct errors."""
+"""HTTP requests with time limits and distinct errors."""
 
 import http.client
 import threading
@@ -14,19 +14,19 @@ CHUNK = 2**16
 
 
 class Dropped(Exception):
-    """The connection failed in a way that another attempt may mend."""
+    """Temporary connection failure: another attempt may succeed."""
 
 
 class Unreachable(Dropped):
-    """The server could not be found or joined: no use to try again, unless it was there before."""
+    """The server cannot be reached: retry only if it was reached before."""
 
 
 class Stale(Dropped):
-    """The server does not have what the bytes at hand are the beginning of."""
+    """The partial download does not belong to the file on the server."""
 
 
 class Failed(Exception):
-    """The download cannot succeed; the message is the reason, without a full stop."""
+    """Permanent download failure; the message is the reason, without a full stop."""
 
 
 def ask(
@@ -34,12 +34,12 @@ def ask(
 ) -> tuple[Any, bytes]:
     """Send a GET request and wait for the first bytes of the body.
 
-    It runs in a thread that is left behind when the time is up: a name look-up takes no timeout,
-    several addresses each take their own, and a server may send its headers byte by byte.
+    The request runs in a thread that is abandoned at the time limit: a name look-up has no timeout,
+    each of several addresses has its own, and a server may send its headers byte by byte.
 
     Args:
-        url: http or https.
-        headers: besides the usual ones.
+        url: http or https address.
+        headers: headers besides the default ones.
         within_s: seconds for everything up to the first byte.
         timeout_s: seconds without a byte, for the reads that follow.
 
@@ -47,8 +47,8 @@ def ask(
         The open response, which the caller closes, and the first bytes; b"" if there are none.
 
     Raises:
-        Dropped: worth another attempt; one of its kinds may say more.
-        Failed: not worth one.
+        Dropped: another attempt may succeed; `Unreachable` and `Stale` are special cases.
+        Failed: another attempt cannot succeed.
     """
     future: Future[tuple[Any, bytes]] = Future()
 
@@ -71,7 +71,7 @@ def ask(
 
 
 def reason(error: object) -> str:
-    """The message of an exception, on one line."""
+    """Return the message of an exception on one line; its type's name without a message."""
     words = str(getattr(error, "strerror", None) or error)
     return " ".join(words.split()) or type(error).__name__
 
@@ -114,19 +114,23 @@ def _answer(url: str, headers: dict[str, str], timeout_s: float) -> tuple[Any, b
 
 
 def _ascii(url: str) -> str:
-    """Percent-encode what a browser would, and leave what is encoded already."""
+    """Percent-encode an address as a browser would, keeping what is already encoded."""
     parts = urlsplit(url)
     path, query = (quote(piece, safe="%/:=&?~+!$,;'@()*[]") for piece in (parts.path, parts.query))
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to where the first request could have gone."""
+    """Redirect handler that follows only http and https, and from https only https."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """The next request; from https it stays on https."""
+        """Return the redirected request.
+
+        Raises:
+            Failed: the new address has another scheme.
+        """
         schemes = {"https"} if urlsplit(req.full_url).scheme == "https" else {"http", "https"}
         if urlsplit(newurl).scheme not in schemes:
             fp.close()
@@ -135,7 +139,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """An opener for HTTP only (the default one reads files too), through proxies."""
+    """Build an opener for HTTP only (the default one also reads files), with proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

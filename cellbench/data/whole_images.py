@@ -1,4 +1,4 @@
-"""Whole images for validation, test and prediction."""
+"""Batches of whole images for validation, testing and prediction."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,20 +16,20 @@ from cellbench.data.pipeline import (
 from cellbench.data.resampling import resample, scaled_length
 from cellbench.structures import CellSample
 
-# Input px of a batch: small enough for a CPU's caches.
+# Default limit of input px in a batch, small enough for a CPU's caches.
 BATCH_PIXELS = 1 << 18
 
 
 class WholeImages:
-    """Whole images at the input scale, in batches of equal size, without their annotations.
+    """Iterable of batches of whole images at the input scale; images of a batch have one size.
 
-    An edge of `scaled_length` px: every pixel of the image is seen, the ratio is exactly
-    `input_scale`, and a prediction divided by it is a point of the original image.
+    An edge has `scaled_length` px, so that every pixel of the image is used and the scale is
+    exactly `input_scale`: a prediction divided by it is a point of the original image.
 
     Attributes:
         stored: the data set.
-        ids: of this part.
-        samples: the annotations by id.
+        ids: ids of the images.
+        samples: annotations by id.
         input_scale: input px per px of the original image.
     """
 
@@ -42,14 +42,14 @@ class WholeImages:
         batch_pixels: int = BATCH_PIXELS,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Read the annotations; images are decoded when they are first needed.
+        """Load the annotations; images are decoded on first use.
 
         Args:
             stored: the data set.
             ids: image ids, at least one.
             input_scale: input px per px of the original image.
-            batch_pixels: most input px in a batch; an image that is larger comes alone.
-            cache_bytes: resized images are kept in memory up to here.
+            batch_pixels: limit of input px in a batch; a larger image is a batch of its own.
+            cache_bytes: memory limit for resized images.
 
         Raises:
             UserError: no image, or an unknown one.
@@ -62,15 +62,15 @@ class WholeImages:
         self._arrays = PixelCache(self._resized, cache_bytes)
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         return len(self.ids)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], list[CellSample]]]:
-        """What a network is fed and, apart from it, what is true.
+        """Yield network inputs and, separately, the annotations.
 
         Yields:
             A dict of `arrays`, list of (h, w, 3) uint8; `scale`, float; `image_ids`, list; and
-            the annotations of the same images in px of the original image. Images come in the
+            the annotations of the same images in px of the original image. Images are in the
             order of `ids`, grouped by size.
         """
         by_size: dict[tuple[int, int], list[str]] = {}
@@ -96,7 +96,7 @@ class WholeImages:
 
 
 def at_scale(pixels: NDArray[np.generic], scale: float) -> NDArray[np.generic]:
-    """A whole image resized by exactly `scale`.
+    """Resize a whole image by exactly `scale`.
 
     Args:
         pixels: (H, W, 3) uint8 or float32.

@@ -1,7 +1,7 @@
-"""Results computed ahead of their use by other processes, in order.
+"""Worker processes that compute results in order, ahead of use.
 
-The processes are new interpreters without torch: they start in about a second, whatever the process
-that uses them holds (a GPU, threads), and end with it, however it ends.
+The workers are new interpreters without torch: they start in about a second, whatever the parent
+process holds (a GPU, threads), and end with it, however it ends.
 """
 
 import multiprocessing
@@ -22,22 +22,24 @@ from cellbench.data.pipeline import look_ahead
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# More did not help a training that takes 5 ms a step (benchmarks/loading.py).
+# More processes did not speed up a training of 5 ms per step (benchmarks/loading.py).
 _MOST = 4
 _CORES_EACH = 4
 
-# How a pool says that it cannot start, cannot be sent something, or has lost a process.
+# Errors of a pool that cannot start, cannot pickle a function or item, or has lost a process.
 _NO_POOL = (BrokenProcessPool, PicklingError, AttributeError, TypeError, OSError)
 
 
 def choose_workers(wanted: int | None, *, on_gpu: bool) -> int:
-    """How many processes prepare batches.
+    """Choose the number of processes that prepare batches; 0 stands for one thread.
+
+    When a network trains on the CPU, the cores are busy and one thread is enough. With a GPU that
+    thread and the training would wait for each other at Python's lock, so processes are used where
+    there are cores for them.
 
     Args:
-        wanted: set by the user; None chooses. A CPU that trains is busy itself, so that one thread
-            serves; beside a GPU Python's lock would have that thread and the training wait for
-            each other, so that processes serve where there are cores for them.
-        on_gpu: where the network is.
+        wanted: the user's number; None to choose.
+        on_gpu: whether the network is on a GPU.
     """
     if wanted is not None or not on_gpu:
         return wanted or 0
@@ -45,35 +47,41 @@ def choose_workers(wanted: int | None, *, on_gpu: bool) -> int:
 
 
 def cores_of_run() -> int:
-    """The cores that are this run's: those that OMP_NUM_THREADS gives it, or an equal share."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    beside = os.environ.get("LOCAL_WORLD_SIZE", "")  # torchrun, which gives each one thread
-    if beside.isdigit() and int(beside) > 1:
-        return max(1, have // int(beside))
-    return min(have, int(given)) if given.isdigit() and int(given) > 0 else have
+    """Return the number of CPU cores for this process.
+
+    Under torchrun it is an equal share of the cores, otherwise OMP_NUM_THREADS, or all cores.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    # torchrun sets OMP_NUM_THREADS to 1, so its number of processes decides.
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "")
+    if processes.isdigit() and int(processes) > 1:
+        return max(1, cores // int(processes))
+    return min(cores, int(threads)) if threads.isdigit() and int(threads) > 0 else cores
 
 
 def by_processes(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Iterator[Result]:
-    """`map`, computed by several processes while the caller works on earlier results.
+    """Yield `function(item)` in order, computed ahead of use by several processes.
 
-    The caller computes the first results itself, until the processes are there. Where they cannot
-    be had (a function that cannot be sent, no memory) or are killed, one thread goes on. An error
-    of the function is raised where its result would have come; closing the iterator ends the
+    The calling process computes the first results itself, until the workers have started. If they
+    cannot start (a function that cannot be pickled, no memory) or are killed, one thread continues.
+    An error of the function is raised in place of its result; closing the iterator ends the
     processes.
 
     Args:
-        function: called with each item, anywhere.
-        items: finite or not.
+        function: called with each item, in any process.
+        items: finite or infinite.
         workers: number of processes.
     """
-    left = iter(items)
+    remaining = iter(items)
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
+        initializer=_initialise,
         initargs=(function,),
     )
     sent: deque[Item] = deque()
@@ -81,25 +89,25 @@ def by_processes(
         try:
             first = pool.submit(os.getpid)
         except _NO_POOL:
-            yield from look_ahead(function, left)
+            yield from look_ahead(function, remaining)
             return
-        for item in left:
+        for item in remaining:
             if first.done():
-                left = chain([item], left)
+                remaining = chain([item], remaining)
                 break
             yield function(item)
         results: deque[Future[Result]] = deque()
         while True:
             try:
-                for item in islice(left, 2 * workers + 1 - len(sent)):
+                for item in islice(remaining, 2 * workers + 1 - len(sent)):
                     sent.append(item)
                     results.append(pool.submit(_compute, item))
                 if not sent:
                     return
                 result = results.popleft().result()
             except _NO_POOL:
-                # What the function itself raised, it raises again.
-                yield from look_ahead(function, chain(sent, left))
+                # If the function itself raised one of these errors, it raises it again here.
+                yield from look_ahead(function, chain(sent, remaining))
                 return
             sent.popleft()
             yield result
@@ -110,11 +118,11 @@ def by_processes(
 _function: Callable[[Any], Any]
 
 
-def _begin(function: Callable[[Any], Any]) -> None:
-    """Prepare a process: it has the function, and does not outlive its parent."""
+def _initialise(function: Callable[[Any], Any]) -> None:
+    """Initialise a worker: store the function, and end with the parent process."""
     global _function
     _function = function
-    # Ctrl-C in a terminal reaches all its processes; the parent decides what it means.
+    # Ctrl-C in a terminal reaches all its processes; only the parent handles it.
     with suppress(ValueError, OSError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
