@@ -1,1 +1,1 @@
-"""Counting a user's own pictures with a trained method."""
+"""Counting of a user's own pictures with a trained method, and correction of the counts."""

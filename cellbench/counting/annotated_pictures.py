@@ -1,4 +1,4 @@
-"""Pictures that people annotated, counted by a method that was not trained on them."""
+"""Method counts of annotated pictures, for the estimates of means and totals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,20 +32,24 @@ def count_annotated(
     reading: ReadOptions = AS_THEY_COME,
     display: Display,
 ) -> list[KnownPicture]:
-    """Count the annotated pictures of a set.
+    """Count the held-out annotated pictures of a set.
 
     Args:
         stored: the set.
-        run: that counts; pictures that it has learned from, in this set or as copies in another,
-            are left out, since on them its errors are too small.
-        load: makes its counter.
-        judged: of `held_out`.
-        scale: px that a cell should have per px that it has, as for the other pictures.
-        reading: how the other pictures are read; its range and inversion hold for these too.
+        run: the run that counts. Pictures that it was trained on, in this set or as copies in
+            another, are not in `judged`, since its errors on them are too small.
+        load: returns the run's counter.
+        judged: ids of the held-out pictures, see `held_out`.
+        scale: resampling factor, as for the other pictures.
+        reading: how the other pictures are read; its range and inversion are applied here too.
         display: where progress is shown.
 
+    Returns:
+        Annotated and method counts. They come from the run's record where the set, the scale and
+        the pixel values are those that it was scored with.
+
     Raises:
-        UserError: it has learned from all of its images.
+        UserError: the run was trained on all images of the set.
     """
     record = run.record
     if not judged:
@@ -53,10 +57,10 @@ def count_annotated(
             f"{record['method']} was trained on the images of {stored.name}, so that they show too "
             "little of its error; name pictures that it was not trained on with --annotated."
         )
-    of_set = record["dataset"] == stored.name and record["manifest_hash"] == stored.manifest_hash
-    if of_set and scale == 1.0 and reading.range is None and not reading.invert:
-        as_scored = {image["id"]: image for image in record["images"]}
-        return [KnownPicture(i, as_scored[i]["truth"], as_scored[i]["prediction"]) for i in judged]
+    same_set = record["dataset"] == stored.name and record["manifest_hash"] == stored.manifest_hash
+    if same_set and scale == 1.0 and reading.range is None and not reading.invert:
+        scored = {image["id"]: image for image in record["images"]}
+        return [KnownPicture(i, scored[i]["truth"], scored[i]["prediction"]) for i in judged]
     return _counted(stored, judged, load(), scale, reading, display)
 
 
@@ -79,7 +83,7 @@ def _counted(
 
 
 def _read(stored: StoredSet, image_id: str, reading: ReadOptions) -> NDArray[np.uint8]:
-    """The pixels of an image with the range and the inversion of other pictures."""
+    """Read the pixels of an image with the range and the inversion of `reading`."""
     pixels = stored.pixels(image_id)
     if reading.range is not None:
         path = stored.folder / stored.entry(image_id).image
@@ -88,18 +92,18 @@ def _read(stored: StoredSet, image_id: str, reading: ReadOptions) -> NDArray[np.
 
 
 def check_range_fits(stored: StoredSet, reading: ReadOptions) -> None:
-    """Check that the pictures of an annotated set can be read with the range of the others.
+    """Check that the intensity range of `reading` can be applied to an annotated set.
 
     Raises:
-        UserError: a range is named and the set keeps what was made of a picture in place of its
-            numbers.
+        UserError: a range is given and the set stores converted pixels of a picture in place of
+            its raw values.
     """
     if reading.range is None or stored.simulated:
         return
-    made = [one for one in stored.ids if stored.entry(one).pixels_sha256 is not None]
-    if made:
+    converted = [one for one in stored.ids if stored.entry(one).pixels_sha256 is not None]
+    if converted:
         raise UserError(
-            f"--range cannot be applied to {made[0]} of {stored.name}, whose numbers were "
+            f"--range cannot be applied to {converted[0]} of {stored.name}, whose numbers were "
             "converted when it was imported; leave --range or --annotated out, or count and import "
             "the pictures as files of 8 bits."
         )
@@ -108,11 +112,11 @@ def check_range_fits(stored: StoredSet, reading: ReadOptions) -> None:
 def also_annotated(
     stored: StoredSet, files: Mapping[str, Path], reading: ReadOptions
 ) -> dict[str, str]:
-    """Which pictures are pictures of an annotated set: those of its size and every pixel.
+    """Match pictures to the images of an annotated set by size and pixels.
 
-    Names are not compared: an id has its folders and its file's name in part alone. An image of
-    the set is one picture; other files with its pixels (blank ones) are pictures of their own.
-    Those that the method was trained on are among them: their counts say nothing of others'.
+    Names are not compared, since an id holds only parts of its folders and its file's name. Each
+    image of the set matches at most one picture; further files with its pixels (blank ones) are
+    unmatched. Images that the method was trained on are matched too.
 
     Args:
         stored: the set.
@@ -121,7 +125,7 @@ def also_annotated(
             range and inversion.
 
     Returns:
-        The id in the set of each that is one, by name.
+        The image id of each matched picture, by the picture's name.
     """
     reading = ReadOptions(reading.planes)
     of_size: dict[tuple[int, ...], list[str]] = {}
@@ -133,7 +137,7 @@ def also_annotated(
         try:
             size = full_size(path, reading)
             pixels = open_picture(path, reading).pixels if size in of_size else None
-        except UserError:  # it was counted before and is gone
+        except UserError:  # the file was counted before and has been deleted
             continue
         if pixels is None or isinstance(pixels, LargePicture):
             continue
@@ -146,14 +150,14 @@ def also_annotated(
     return {
         shown: image_id
         for ids, names in alike.items()
-        for image_id, shown in zip(ids, _called_alike_first(names, files, ids), strict=False)
+        for image_id, shown in zip(ids, _similar_names_first(names, files, ids), strict=False)
     }
 
 
-def _called_alike_first(
+def _similar_names_first(
     names: Sequence[str], files: Mapping[str, Path], ids: Sequence[str]
 ) -> list[str]:
-    """Of files with the same pixels, those that are called as an image of the set come first."""
+    """Sort files with the same pixels: those whose stem is part of an image id come first."""
     known = [image_id.casefold() for image_id in ids]
     return sorted(names, key=lambda n: not any(files[n].stem.casefold() in one for one in known))
 
@@ -169,20 +173,20 @@ def check_some_left(
     found: Mapping[str, str],
     judged: Sequence[str],
 ) -> list[str]:
-    """Check that pictures are left to estimate a mean and a total of.
+    """Check that a mean and a total can be estimated without the pictures of the training.
 
     Args:
         stored: the annotated set.
-        run: that counts.
+        run: the run that counts.
         files: pictures by name.
-        found: ids by name, see `also_annotated`.
-        judged: of `held_out`.
+        found: image ids by picture name, see `also_annotated`.
+        judged: ids of the held-out pictures, see `held_out`.
 
     Returns:
-        A sentence on the pictures that are left out; none where no picture is.
+        One sentence on the pictures that are left out; empty if none is.
 
     Raises:
-        UserError: the run was trained on some, and no other picture is left.
+        UserError: the run was trained on some pictures, and all others are annotated.
     """
     known = set(judged)
     trained = [name for name, image_id in found.items() if image_id not in known]

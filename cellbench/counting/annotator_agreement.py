@@ -1,4 +1,4 @@
-"""How far people and the method agree on the same pictures."""
+"""Agreement between annotators and the method on the same pictures."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ METHOD_NAME = "method"
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """Two counters on the pictures that both counted.
+    """Agreement of two counters on the pictures that both counted.
 
     Attributes:
-        first: name of the one.
+        first: name of one counter.
         second: name of the other.
-        pictures: that both counted.
+        pictures: number of pictures that both counted.
         mae: mean absolute difference, cells.
         bias: mean of the second minus the first, cells.
-        low: lower limit that holds 95 % of differences; None with fewer than two pictures.
-        high: the upper one.
+        low: lower 95 % limit of agreement (Bland-Altman); None with fewer than two pictures.
+        high: upper limit.
     """
 
     first: str
@@ -38,12 +38,12 @@ class PairAgreement:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of all counters, and every pair of them.
+    """Counts of all counters, and the agreement of every pair.
 
     Attributes:
-        counters: "method", then the people.
-        counts: by picture a count for each counter; None where a person has not looked through it.
-        pairs: those who have a picture in common.
+        counters: "method", then the annotators.
+        counts: by picture, one count per counter; None where an annotator has not checked it.
+        pairs: pairs of counters that share at least one picture.
     """
 
     counters: tuple[str, ...]
@@ -52,10 +52,10 @@ class Agreement:
 
 
 def open_logs(counted: CountedFolder) -> dict[str, CorrectionLog]:
-    """The changes of everybody who corrected a folder; "corrected" made those without a name.
+    """Open the correction logs of a folder by annotator; corrected.csv has the name "corrected".
 
     Raises:
-        UserError: a file of them is damaged.
+        UserError: a log is damaged.
     """
     return {
         name or "corrected": CorrectionLog.open(counted.folder, name, counted.hashes)
@@ -64,20 +64,20 @@ def open_logs(counted: CountedFolder) -> dict[str, CorrectionLog]:
 
 
 def agreement(counted: CountedFolder, logs: Mapping[str, CorrectionLog]) -> Agreement:
-    """Compare the method and the people of a counted folder.
+    """Compare the method and the annotators of a counted folder.
 
     Args:
         counted: the method's counts.
-        logs: of each person, by name. Who changed something in a picture, or marked it as checked,
-            has counted it.
+        logs: correction logs by annotator. An annotator has counted a picture if its log holds a
+            change of it, or marks it as checked.
     """
     counts: dict[str, tuple[float | None, ...]] = {}
     for picture in counted.pictures:
-        own: list[float | None] = [picture.count]
+        row: list[float | None] = [picture.count]
         for log in logs.values():
             done = apply_changes(picture.places, log.of(picture.name, picture.sha256))
-            own.append(picture.corrected_count(done) if done.checked else None)
-        counts[picture.name] = tuple(own)
+            row.append(picture.corrected_count(done) if done.checked else None)
+        counts[picture.name] = tuple(row)
     counters = (METHOD_NAME, *logs)
     pairs = [
         pair
@@ -94,14 +94,14 @@ def _pair(
     if not both:
         return None
     table = np.array(both, dtype=np.float64)
-    off = table[:, 1] - table[:, 0]
+    differences = table[:, 1] - table[:, 0]
     limits = bland_altman(table[:, 0].tolist(), table[:, 1].tolist())
     return PairAgreement(
         first=counters[i],
         second=counters[j],
         pictures=len(both),
-        mae=float(np.abs(off).mean()),
-        bias=float(off.mean()),
+        mae=float(np.abs(differences).mean()),
+        bias=float(differences.mean()),
         low=None if limits is None else limits.low,
         high=None if limits is None else limits.high,
     )

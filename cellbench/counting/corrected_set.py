@@ -1,4 +1,4 @@
-"""Corrected counts as annotations, so that what a person mended can teach the next method."""
+"""Export of corrected counts as annotations, to train methods on them."""
 
 import json
 import os
@@ -18,33 +18,34 @@ from cellbench.files.writing import safe_id, sha256_file, writing
 
 
 def is_corrected(folder: Path) -> bool:
-    """Whether a folder holds counts that somebody has corrected or looked through."""
+    """Return whether a folder holds counts that somebody has corrected or checked."""
     return (folder / COUNTS).is_file() and bool(annotators_of(folder))
 
 
 def people_of(counted: CountedFolder) -> dict[str, CorrectionLog]:
-    """Those whose counts may be held against each other, by name; fewer than two are nobody.
+    """Open the correction logs of independent annotators, by name; empty for fewer than two.
 
-    Where two or more have a file with their name, `corrected.csv` is what they agreed on; else it
-    is a person's, unless it repeats the other file.
+    With two or more named files, `corrected.csv` is their consensus and is left out; with one, it
+    is a second annotator's, unless its changes are the same.
     """
     names = [name for name in annotators_of(counted.folder) if name]
     found = {name: CorrectionLog.open(counted.folder, name, counted.hashes) for name in names}
-    own = CorrectionLog.open(counted.folder, "", counted.hashes)
-    if len(found) == 1 and own.changes and own.changes != found[names[0]].changes:
-        found["corrected"] = own
+    unnamed = CorrectionLog.open(counted.folder, "", counted.hashes)
+    if len(found) == 1 and unnamed.changes and unnamed.changes != found[names[0]].changes:
+        found["corrected"] = unnamed
     return found if len(found) > 1 else {}
 
 
 def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | None:
-    """What each of several people counted in the pictures of a set, as the set keeps it.
+    """Serialise the counts of several annotators for the pictures of a set.
 
     Args:
         counted: the counts.
-        names: by path of a written picture below its folder, without suffix, its id in the set.
+        names: image id in the set by the path of the written picture, relative to its folder and
+            without suffix.
 
     Returns:
-        JSON; None where fewer than two have corrected.
+        JSON with `people` and, by image id, their counts; None for fewer than two annotators.
     """
     logs = people_of(counted)
     if not logs:
@@ -52,7 +53,7 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
     pictures: dict[str, list[int | None]] = {}
     root = _root(counted)
     for picture in counted.pictures:
-        image_id = names.get(_place(picture, root).as_posix())
+        image_id = names.get(_target_path(picture, root).as_posix())
         if image_id is None:
             continue
         pictures[image_id] = [_count_of(log, picture) for log in logs.values()]
@@ -61,9 +62,9 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
 
 
 def _count_of(log: CorrectionLog, picture: CountedPicture) -> int | None:
-    """The cells that a person counted in a picture; None where none were.
+    """Return an annotator's count of a picture; None if they did not count it.
 
-    A number without places that somebody let stand is the method's, and no person's.
+    Of a method without places, an unchanged count is the method's and not the annotator's.
     """
     changes = log.of(picture.name, picture.sha256)
     done = apply_changes(picture.places, changes)
@@ -72,7 +73,7 @@ def _count_of(log: CorrectionLog, picture: CountedPicture) -> int | None:
 
 
 def _root(counted: CountedFolder) -> Path:
-    """The folder that holds all pictures of a count."""
+    """Return the common parent folder of all pictures of a count."""
     folders = [_whole_path(picture).parent for picture in counted.pictures]
     try:
         return Path(os.path.commonpath(folders))
@@ -81,35 +82,37 @@ def _root(counted: CountedFolder) -> Path:
 
 
 def _whole_path(picture: CountedPicture) -> Path:
-    # Links are not followed: people sort pictures into folders of links.
+    # Links are not followed: users sort pictures into folders of symbolic links.
     return Path(os.path.normpath(picture_file(picture).absolute()))
 
 
-def _place(picture: CountedPicture, root: Path) -> Path:
-    """Where a picture is written, without suffix: its folders say which animal or slide it is of.
+def _target_path(picture: CountedPicture, root: Path) -> Path:
+    """Return the relative path to write a picture to, without suffix.
 
-    Those of one name from two folders must not meet.
+    Its folders are kept, since they often name the animal or slide. The hash separates pictures
+    of the same name.
     """
     file = _whole_path(picture)
     below = file.parent.relative_to(root) if file.is_relative_to(root) else Path()
-    seen = [part.lstrip("._") or "folder" for part in below.parts]  # others are hidden files
+    # The import passes over folders whose names start with a dot or two underscores.
+    seen = [part.lstrip("._") or "folder" for part in below.parts]
     return Path(*seen, safe_id(f"{file.stem}-{picture.sha256[:8]}"))
 
 
 def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
-    """Copy the pictures that a person has looked through, and write their cells as `x y` text.
+    """Copy the checked pictures, and write their corrected cells as `x y` text files.
 
     Args:
-        counted: the counts; `corrected.csv` holds, or the file of the one person who has one.
-        target: folder of the pictures, in the folders that they were in.
-        cells: folder of the texts, likewise.
+        counted: the counts. `corrected.csv` is used, or the file of the only annotator.
+        target: folder to copy the pictures to; their subfolders are kept.
+        cells: folder to write the text files to, in the same subfolders.
 
     Returns:
-        How many pictures there are.
+        The number of pictures.
 
     Raises:
-        UserError: several people have corrected and none of them in `corrected.csv`; a picture is
-            gone or has changed; nobody has looked through any; the disk is full.
+        UserError: there are several annotators and no `corrected.csv`; a picture is missing or has
+            changed; no picture was checked; the disk is full.
     """
     names = annotators_of(counted.folder)
     if "" not in names and len(names) > 1:
@@ -122,14 +125,14 @@ def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
     for picture in counted.pictures:
         changes = log.of(picture.name, picture.sha256)
         done = apply_changes(picture.places, changes)
-        # A number that was looked through says where no cell is, unless all were added by hand.
+        # A method's count without places gives no annotation, unless it is 0 or cells were added.
         if not changes or (picture.points is None and not len(done.added) and picture.count):
             continue
         path = picture_file(picture)
         if not path.is_file() or sha256_file(path) != picture.sha256:
             raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
         points = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
-        place = _place(picture, root)
+        place = _target_path(picture, root)
         with writing(target / place):
             for folder in (target, cells):
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
@@ -145,16 +148,16 @@ def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
 
 
 def picture_file(picture: CountedPicture) -> Path:
-    """Where a picture was when it was counted.
+    """Return the path of a picture when it was counted.
 
-    Its name in the tables has a quote before it where a spreadsheet would take it for a formula.
+    Its name in the tables starts with a quote where a spreadsheet would read it as a formula.
     """
     named = Path(picture.name)
     return named if named.exists() else Path(picture.name.removeprefix("'"))
 
 
 def moved_file(picture: CountedPicture, folder: Path | None) -> Path:
-    """Where a picture is: where it was counted, or by its name in the folder that has it now."""
+    """Return the path of a picture: in `folder`, or where it was counted if that is None."""
     if folder is None:
         return picture_file(picture)
     named = folder / Path(picture.name).name

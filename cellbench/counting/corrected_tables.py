@@ -1,7 +1,7 @@
-"""What a person's corrections come to: a line a picture, and a line a region that was drawn.
+"""Tables of corrected counts, for spreadsheets: one row per picture, one per drawn region.
 
-`corrected.csv` holds single changes; these tables hold the counts after them, and go into a
-spreadsheet as they are. They are made anew from the changes whenever one is made.
+`corrected.csv` holds the single changes; these tables hold the counts after them. They are
+rewritten after every change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from cellbench.counting.counted_folder import CountedPicture
 from cellbench.files.writing import write_atomically
 from cellbench.ranking.tables import csv_cell
 
-# `count` and `per_mm2` are called as in the method's own table, so that one can replace the other.
+# `count` and `per_mm2` have the names of the method's table, so that one can replace the other.
 COUNTS_HEAD = (
     "image", "count", "per_mm2", "checked", "method_count", "method_per_mm2",
     "width_px", "height_px", "sha256",
@@ -22,7 +22,7 @@ REGIONS_HEAD = ("image", "region", "count", "per_mm2", "method_count", "area_px"
 
 
 def table_name(kind: str, annotator: str) -> str:
-    """The file of a table: `kind` is counts or regions, the name of a person may be empty."""
+    """Return the file name of a table: `kind` is counts or regions, `annotator` may be empty."""
     return f"{kind}-corrected{annotator and f'-{annotator}'}.csv"
 
 
@@ -32,15 +32,15 @@ def write_corrected_tables(
     counts: Sequence[tuple[CountedPicture, Mapping[str, Any]]],
     regions: Sequence[tuple[CountedPicture, Mapping[str, Any]]],
 ) -> None:
-    """Write both tables; that of regions only where there are any, or were.
+    """Write both tables; that of regions only if there are any, or the file exists.
 
     Args:
-        folder: of the count.
-        annotator: name of the person; "" for corrected.csv.
+        folder: the counted folder.
+        annotator: name of the annotator; "" for corrected.csv.
         counts: every picture with its `corrected` and `method` count, their densities and whether
             it was `checked`.
-        regions: of every region its picture, its `name`, and its `cells` after and before
-            (`method`) the changes, None where they are not known, with its area and density.
+        regions: the picture of each region, with its `name`, its `cells` after and before
+            (`method`) the changes, None where unknown, its area and its density.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -48,15 +48,15 @@ def write_corrected_tables(
     lines = [
         (
             picture.name,
-            _number(own["corrected"]),
-            _number(own["corrected_per_mm2"]),
-            "yes" if own["checked"] else "no",
-            _number(own["method"]),
-            _number(own["method_per_mm2"]),
+            _number(values["corrected"]),
+            _number(values["corrected_per_mm2"]),
+            "yes" if values["checked"] else "no",
+            _number(values["method"]),
+            _number(values["method_per_mm2"]),
             *picture.size,
             picture.sha256,
         )
-        for picture, own in counts
+        for picture, values in counts
     ]
     _write(folder / table_name("counts", annotator), [COUNTS_HEAD, *lines])
     path = folder / table_name("regions", annotator)
@@ -64,13 +64,13 @@ def write_corrected_tables(
         found = [
             (
                 picture.name,
-                csv_cell(own["name"]),
-                _number(own["cells"]),
-                _number(own["per_mm2"]),
-                _number(own["method"]),
-                _number(own["area_px"]),
+                csv_cell(values["name"]),
+                _number(values["cells"]),
+                _number(values["per_mm2"]),
+                _number(values["method"]),
+                _number(values["area_px"]),
             )
-            for picture, own in regions
+            for picture, values in regions
         ]
         _write(path, [REGIONS_HEAD, *found])
 

@@ -1,10 +1,10 @@
-"""What people have changed in a count: `corrected.csv` beside the method's points.
+"""Logs of an annotator's corrections to a count: `corrected.csv` beside the method's points.
 
-A line a change: the picture, the place, whether a cell was added there or one taken away, when, and
-the SHA-256 of the picture's file: changes of a picture do not hold for another one of its name.
-The method's tables stay as they are. Lines of one moment were one action, and undoing takes the
-last one away; what is left after the last line is the corrected count. The file is written as a
-whole before anything is shown, so that nothing that was shown is lost with the process.
+One row per change: the picture, the place, whether a cell was added or removed there, the time, and
+the SHA-256 of the picture's file, so that the change is not applied to another picture of the same
+name. The method's tables are not modified. Rows with the same time are one action; undo removes the
+last action. The corrected count is the method's points with all changes applied. The whole file is
+written before a change is shown, so that a crash loses nothing that was on the screen.
 """
 
 import csv
@@ -36,15 +36,15 @@ _MOST_CHANGES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line: a cell that was added or taken away, or a picture that was looked through.
+    """One row of a log: a cell that was added or removed, or a picture that was checked.
 
     Attributes:
         image: name of the picture in `counts.csv`.
-        x: px, to 1e-4; 0 for a picture that was checked.
-        y: px.
+        x: px, to 1e-4; 0 for CHECKED.
+        y: px, likewise.
         kind: ADDED, REMOVED or CHECKED.
         when: ISO 8601, UTC.
-        sha256: of the picture's file; empty in files of earlier versions.
+        sha256: hash of the picture's file; empty in files of earlier versions.
     """
 
     image: str
@@ -57,12 +57,12 @@ class Change:
 
 @dataclass(frozen=True)
 class CorrectedPicture:
-    """What is left of a picture's cells, and what was added.
+    """Cells of a picture after corrections.
 
     Attributes:
-        kept: (N,) bool, of the method's points.
+        kept: (N,) bool, True for each of the method's points that was not removed.
         added: (M, 2), (x, y) px.
-        checked: whether somebody has looked through the picture, or changed something in it.
+        checked: whether the picture was marked as checked, or changed.
     """
 
     kept: NDArray[np.bool_]
@@ -71,16 +71,16 @@ class CorrectedPicture:
 
     @property
     def count(self) -> int:
-        """Cells."""
+        """Number of cells: points kept and cells added."""
         return int(self.kept.sum()) + len(self.added)
 
 
 @dataclass
 class CorrectionLog:
-    """The changes of one person in one folder, on disk before they are in memory.
+    """Changes of one annotator in one folder, written to disk before they are kept in memory.
 
     Attributes:
-        file: that holds them.
+        file: path of the log.
         changes: by picture, in the order in which they were made.
     """
 
@@ -91,59 +91,60 @@ class CorrectionLog:
     def open(
         cls, folder: Path, annotator: str = "", pictures: Iterable[tuple[str, str]] = ()
     ) -> "CorrectionLog":
-        """Read the changes of a person; none where there is no file yet.
+        """Read the changes of an annotator; an empty log if there is no file yet.
 
         Args:
-            folder: that was counted.
-            annotator: name of several people's files, such as "anna" for corrected-anna.csv.
-            pictures: name and SHA-256 of each that is counted: one that was moved takes the changes
-                of its old name along, also where another picture has that name now.
+            folder: the counted folder.
+            annotator: name in the file's name, such as "anna" for corrected-anna.csv; "" for
+                corrected.csv.
+            pictures: name and SHA-256 of each counted picture. The changes of a picture that was
+                moved are assigned to its new name, also if another picture has its old name now.
 
         Raises:
-            UserError: the name cannot be one, or the file is damaged.
+            UserError: the name is invalid, or the file is damaged.
         """
         file = folder / log_name(annotator)
         log = cls(file)
         for change in read_changes(file) if file.exists() else ():
             log.changes.setdefault(change.image, []).append(change)
-        log._follow(dict(pictures))
+        log._rename_moved(dict(pictures))
         return log
 
-    def _follow(self, hashes: Mapping[str, str]) -> None:
-        """Give the changes of pictures that have other names now to these names."""
-        known = {(name, c.sha256) for name, own in self.changes.items() for c in own if c.sha256}
+    def _rename_moved(self, hashes: Mapping[str, str]) -> None:
+        """Assign the changes of pictures that were renamed or moved to their new names."""
+        known = {(name, c.sha256) for name, made in self.changes.items() for c in made if c.sha256}
         astray = [(name, sha256) for name, sha256 in sorted(known) if hashes.get(name) != sha256]
         fresh = [pair for pair in hashes.items() if pair not in known]
         moved = moved_names(astray, fresh, stayed=lambda name: False)
         changes: dict[str, list[Change]] = {}
-        for name, own in self.changes.items():
-            # Lines of earlier versions have no hash: they go with the others of a gone name.
+        for name, made in self.changes.items():
+            # Rows of earlier versions have no hash: they follow the other rows of a missing name.
             usual = {new for (old, _), new in moved.items() if old == name and name not in hashes}
-            for change in own:
+            for change in made:
                 new = moved.get((name, change.sha256), name)
                 if not change.sha256 and len(usual) == 1:
                     (new,) = usual
                 changes.setdefault(new, []).append(replace(change, image=new))
         self.changes = {
-            name: sorted(own, key=lambda change: change.when) for name, own in changes.items()
+            name: sorted(made, key=lambda change: change.when) for name, made in changes.items()
         }
 
     def of(self, image: str, sha256: str) -> list[Change]:
-        """The changes of a picture as it is: those of another file of its name do not count."""
+        """Return the changes of a picture; those of another file of the same name are left out."""
         return [c for c in self.changes.get(image, ()) if c.sha256 in ("", sha256)]
 
     def add(
         self, image: str, changes: Iterable[tuple[str, float, float]], sha256: str = ""
     ) -> None:
-        """Keep one action: all its changes have one moment.
+        """Append one action: all its changes get the same time.
 
         Args:
             image: name of the picture.
-            changes: kind, x and y of each; none is no action.
-            sha256: of its file.
+            changes: kind, x and y of each; empty for no action.
+            sha256: hash of the picture's file.
 
         Raises:
-            UserError: the disk is full or cannot be written; nothing is then changed.
+            UserError: the disk is full or not writable; nothing is then changed.
         """
         when = self._now()
         new = [
@@ -153,43 +154,43 @@ class CorrectionLog:
             self._replace(image, [*self.changes.get(image, ()), *new])
 
     def undo(self, image: str, sha256: str = "") -> bool:
-        """Take the last action on a picture away; False where there is none.
+        """Remove the last action on a picture; return False if there is none.
 
         Args:
             image: name of the picture.
-            sha256: of its file.
+            sha256: hash of its file.
 
         Raises:
-            UserError: the disk cannot be written; nothing is then changed.
+            UserError: the disk is not writable; nothing is then changed.
         """
-        own = self.of(image, sha256)
-        if not own:
+        current = self.of(image, sha256)
+        if not current:
             return False
-        all_of = self.changes[image]
-        self._replace(image, [change for change in all_of if change.when != own[-1].when])
+        every = self.changes[image]
+        self._replace(image, [change for change in every if change.when != current[-1].when])
         return True
 
     def _replace(self, image: str, changes: list[Change]) -> None:
         wanted = {**self.changes, image: changes}
-        lines = [change for own in wanted.values() for change in own]
+        lines = [change for made in wanted.values() for change in made]
         lines.sort(key=lambda change: change.when)
         write_atomically(self.file, _text(lines), elsewhere="--out of count")
         self.changes = wanted
 
     def _now(self) -> str:
-        """This moment, later than that of every change before."""
+        """Return the current time, or just after the last change if the clock is behind it."""
         now = datetime.now(UTC)
-        last = max((own[-1].when for own in self.changes.values() if own), default="")
+        last = max((made[-1].when for made in self.changes.values() if made), default="")
         if last and now.isoformat(timespec="microseconds") <= last:
             now = datetime.fromisoformat(last) + timedelta(microseconds=1)
         return now.isoformat(timespec="microseconds")
 
 
 def log_name(annotator: str) -> str:
-    """The file of a person's changes.
+    """Return the file name of an annotator's log.
 
     Raises:
-        UserError: the name is not made of letters, digits, dashes and underscores.
+        UserError: the name is not up to 40 letters, digits, dashes and underscores.
     """
     if not annotator:
         return CORRECTED
@@ -202,17 +203,17 @@ def log_name(annotator: str) -> str:
 
 
 def annotators_of(folder: Path) -> list[str]:
-    """The names of those who have changed something in a folder; "" for corrected.csv."""
+    """List the annotators with a log in a folder; "" for corrected.csv."""
     found = [path.stem for path in folder.glob("corrected*.csv")]
     names = [stem.removeprefix("corrected").removeprefix("-") for stem in found]
     return sorted(name for name in names if not name or _ANNOTATOR.fullmatch(name))
 
 
 def read_changes(path: Path) -> list[Change]:
-    """The lines of a file of changes.
+    """Read the changes of a log.
 
     Raises:
-        UserError: it cannot be read, or a line is not what it should be.
+        UserError: it cannot be read, or a line is invalid.
     """
     try:
         rows = list(csv.reader(io.StringIO(read_file(path, most=FILE.size).decode("utf-8"))))
@@ -241,12 +242,12 @@ def read_changes(path: Path) -> list[Change]:
 
 
 def apply_changes(points: NDArray[Any], changes: Sequence[Change]) -> CorrectedPicture:
-    """The cells of a picture after a person's changes.
+    """Apply changes to the method's points of a picture.
 
     Args:
         points: (N, 2) of the method.
-        changes: of this picture, in order. One that takes away a place that is not there (the
-            picture was counted anew) changes nothing.
+        changes: those of this picture, in order. The removal of a point that does not exist (since
+            the picture was counted again) has no effect.
     """
     kept = np.ones(len(points), dtype=bool)
     if not changes:

@@ -1,4 +1,4 @@
-"""Files beside the tables of a count: marked pictures, and points for other programs."""
+"""Export of marked pictures, and of points for other programs, beside the tables of a count."""
 
 import io
 import os
@@ -19,11 +19,11 @@ from cellbench.structures import Prediction
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """Writes files beside the tables: marked pictures, and points for other programs.
+    """Writer of marked pictures, and of points for other programs.
 
     Attributes:
-        folder: of the tables.
-        pictures: whether pictures are marked.
+        folder: folder of the tables.
+        pictures: whether marked pictures are written.
         programs: keys of `WRITERS`.
         reading: how the pictures were read.
     """
@@ -34,13 +34,13 @@ class Exporter:
     reading: ReadOptions
 
     def files(self, counted: Counted, path: Path) -> dict[str, Path]:
-        """The files of a picture, by the folder that they are in."""
+        """Return the export paths of a picture by kind, which is also the subfolder's name."""
         if counted.points is None:
             return {}
-        # Pictures of one name from two folders must not write over each other.
-        # Disks take names of 255 bytes; the hash tells two names apart that are cut alike.
+        # File systems limit names to 255 bytes. The hash separates names with the same first 200
+        # bytes, and pictures of the same name from two folders.
         start = os.fsencode(path.stem)[:200].decode("utf-8", "ignore")
-        # As bytes it is the same in every locale, also in one whose encoding lacks its signs.
+        # Encoded as bytes, the name is the same in every locale, also in those without UTF-8.
         start = os.fsdecode(start.encode("utf-8"))
         stem = f"{start}-{counted.sha256[:8]}"
         wanted = {"pictures": ".png"} if self.pictures else {}
@@ -48,7 +48,7 @@ class Exporter:
         return {kind: self.folder / kind / f"{stem}{end}" for kind, end in wanted.items()}
 
     def write_missing(self, tables: CountTables, known: Mapping[str, Path]) -> None:
-        """Write the missing files of pictures that were counted before, named with their paths."""
+        """Write the missing files of pictures that were counted before; `known` has their paths."""
         lacking = [
             name
             for name, path in known.items()
@@ -63,12 +63,12 @@ class Exporter:
         """Write the files of a picture; none for a method without points.
 
         Args:
-            counted: its line in the table.
+            counted: its row in the table.
             found: its cells.
-            path: of the picture.
-            pixels: of it; read from `path` where they are needed and not given.
+            path: path of the picture.
+            pixels: its pixels; read from `path` if needed and not given.
         """
-        # Other programs go by the name that the file has, not by the one that spreadsheets take.
+        # Other programs need the name of the file, without the quote that spreadsheets need.
         quoted = unformulated(str(path)) != str(path)
         name = counted.image.removeprefix("'") if quoted else counted.image
         plane = self._plane(path) if self.programs else FIRST_PLANE
@@ -86,13 +86,13 @@ class Exporter:
                 continue
             caption = f"{counted.count:.1f} cells: {path.name}"
             stream = io.BytesIO()
-            # Of a picture the levels above save a tenth of its size, and take four times as long.
+            # Higher levels make a picture a tenth smaller, and take four times as long.
             drawn = overlay(pixels, predicted=found.points, caption=caption)
             drawn.save(stream, "PNG", compress_level=1)
             write_atomically(file, stream.getvalue(), elsewhere="--out")
 
     def _plane(self, path: Path) -> StackPlane:
-        """Which plane of a picture's file was counted; files of one need no choice."""
+        """Return the plane of the picture's file that was counted; the first if none was chosen."""
         planes = self.reading.planes
         chosen = planes.page is not None or planes.channel is not None
         return plane_of(path, planes) if chosen else FIRST_PLANE

@@ -1,4 +1,4 @@
-"""Whether what is given to `cellbench.count` can be used, before anything is read or written."""
+"""Validation of the arguments of `cellbench.count`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ from cellbench.errors import UserError
 
 
 def check_number(option: str, value: Any, ends: tuple[float, float]) -> float:
-    """A number between two ends.
+    """Validate a number and return it as a float.
 
     Args:
-        option: that gave it, such as "--scale".
-        value: of any type.
-        ends: the least and the greatest.
+        option: name for messages, such as "--scale".
+        value: value of any type.
+        ends: least and greatest allowed value.
 
     Raises:
-        UserError: it is no number, not finite, or beyond the ends.
+        UserError: it is no number, not finite, or out of range.
     """
     if _is_number(value) and ends[0] <= value <= ends[1]:
         return float(value)
@@ -31,10 +31,10 @@ def check_number(option: str, value: Any, ends: tuple[float, float]) -> float:
 
 
 def check_range(value: Any) -> tuple[float, float] | None:
-    """Two finite numbers, or None.
+    """Validate an intensity range and return it: two finite numbers, or None.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is anything else.
     """
     if value is None:
         return None
@@ -46,10 +46,10 @@ def check_range(value: Any) -> tuple[float, float] | None:
 
 
 def check_text(option: str, value: Any) -> None:
-    """A text or path that is not empty.
+    """Check that a value is a non-empty text or path.
 
     Raises:
-        UserError: it is empty, or no text.
+        UserError: it is neither, or empty.
     """
     if not isinstance(value, str | Path):
         raise UserError(f"{option}: text is wanted here, not {shown(value)}.")
@@ -60,10 +60,10 @@ def check_text(option: str, value: Any) -> None:
 
 
 def check_programs(value: Any) -> Sequence[str]:
-    """Names of programs that points are written for.
+    """Validate the names of programs to export points for, and return them as a sequence.
 
     Raises:
-        UserError: one is not known.
+        UserError: one is unknown.
     """
     named = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
     for one in named:
@@ -73,7 +73,7 @@ def check_programs(value: Any) -> Sequence[str]:
 
 
 def check_pictures(value: Any) -> list[str | Path]:
-    """Files and folders as a list.
+    """Validate paths of pictures and folders, and return them as a list.
 
     Raises:
         UserError: one is no path, or empty.

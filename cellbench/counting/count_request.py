@@ -1,4 +1,4 @@
-"""What is to be counted, by what and how."""
+"""Validated arguments of a count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from cellbench.data.reader import ReadOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountRequest:
-    """What `cellbench.count` was asked for, checked.
+    """Validated arguments of `cellbench.count`.
 
     Attributes:
         pictures: files, and folders of them.
-        recursive: whether folders within folders are looked into.
+        recursive: whether subfolders are searched.
         reading: how pictures are read.
-        run: folder, record or id of a finished run, or name of a kept model; None for the one
-            that comes with cellbench.
+        run: folder, record or id of a finished run, or name of a kept model; None for the default
+            model.
         store: folder of `runs/`.
         device: "auto", "cpu", "cuda", ...
-        trust_weights: take weights of another hash than the record's.
-        scale: px that a cell should have per px that it has.
+        trust_weights: whether weights are accepted whose hash is not the record's.
+        scale: resampling factor: 2 where cells are half as wide, in px, as those of the training.
         um_per_px: edge of a pixel, micrometres.
         out: folder of the tables.
         marked: whether pictures are written with their cells marked.
         also: keys of `WRITERS`.
-        regions: file or folder of regions whose cells are counted apart.
-        annotated: name of a set of pictures of the same experiment that people annotated.
-        group: pattern with parentheses around what names the group of a picture, looked for in its
-            path below the folder that was named.
+        regions: file or folder of regions whose cells are counted separately.
+        annotated: name of a set of annotated pictures of the same experiment.
+        group: regular expression whose parentheses enclose the name of a picture's group; searched
+            in the path below the given folder.
     """
 
     pictures: Sequence[str | Path]

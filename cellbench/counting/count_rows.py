@@ -1,4 +1,4 @@
-"""The lines of the tables of counts, as texts and back."""
+"""Reading and writing of the rows of `counts.csv` and `points.csv`."""
 
 import csv
 import io
@@ -21,27 +21,27 @@ COUNT_HEAD = (
     "image", "count", "low90", "high90", "per_mm2", "width_px", "height_px", "points", "sha256",
     "black", "white", "um_per_px", "notes",
 )  # fmt: skip
-# Columns that tables of earlier versions lack.
+# Columns that are missing in tables of earlier versions.
 NEWER = ("low90", "high90")
 POINT_HEAD = ("image", "x_px", "y_px", "score")
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A picture that has been counted.
+    """Row of `counts.csv`: a counted picture.
 
     Attributes:
         image: its name in the tables, see `shown_name`.
         count: cells, not rounded.
-        per_mm2: cells a square millimetre; None where the size of a pixel is not known.
+        per_mm2: cells per square millimetre; None if the size of a pixel is unknown.
         size: (width, height), px.
-        points: how many cells `points.csv` has of it; None for a method without points.
-        sha256: of its file.
-        range: the numbers of the file that became black and white.
-        um_per_px: edge of a pixel, micrometres; None where it is not known.
-        notes: what was decided when it was read, in words.
-        interval: lower and upper end of what holds the true count in 90 % of pictures like those
-            that the method was tested on; None where its record has too few of them.
+        points: number of its rows in `points.csv`; None for a method without points.
+        sha256: hash of its file.
+        range: values of the file that were mapped to black and white.
+        um_per_px: edge of a pixel, micrometres; None if unknown.
+        notes: sentences on how it was read, separated by "; ".
+        interval: lower and upper end of the 90 % prediction interval of the count, for pictures
+            like those that the method was tested on; None if its record has too few of them.
     """
 
     image: str
@@ -57,9 +57,9 @@ class Counted:
 
 
 def shown_name(path: Path) -> str:
-    """Name a picture in the tables: its path, safe in a spreadsheet, a terminal and any encoding.
+    """Return a picture's name in the tables: its path, safe for spreadsheets and terminals.
 
-    Blanks stay as they are, several and narrow ones too: two pictures may differ by them.
+    Spaces of all widths are kept, since names may differ only in them.
     """
     text = "".join(" " if c in "\n\r\t\v\f" else c for c in str(path))
     seen = (c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
@@ -67,9 +67,9 @@ def shown_name(path: Path) -> str:
 
 
 def point_lines(image: str, found: Prediction) -> tuple[bytes, Prediction]:
-    """The lines of a picture's cells, and the cells as these lines have them.
+    """Format the rows of a picture's cells, and return them with the cells rounded as in the rows.
 
-    Of a million cells a line of Python a cell takes seconds, so that there is one and no more.
+    With a million cells every Python operation per cell takes seconds, hence only one.
     """
     if found.points is None:
         return b"", found
@@ -88,7 +88,7 @@ def point_lines(image: str, found: Prediction) -> tuple[bytes, Prediction]:
 
 
 def count_row(counted: Counted) -> tuple[Any, ...]:
-    """The line of a picture in `counts.csv`, in the order of `COUNT_HEAD`."""
+    """Return the row of a picture in `counts.csv`, in the order of `COUNT_HEAD`."""
     return (
         counted.image,
         f"{counted.count:.10g}",
@@ -104,14 +104,14 @@ def count_row(counted: Counted) -> tuple[Any, ...]:
 
 
 def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
-    """Rows as the lines of a CSV file."""
+    """Return rows as CSV, encoded as UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8")
 
 
 def text_of(path: Path) -> str:
-    """Read a text file; empty where there is none, or it is no text."""
+    """Read a text file; empty if it is missing or not UTF-8."""
     try:
         return read_file(path, most=FILE.size).decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -119,9 +119,9 @@ def text_of(path: Path) -> str:
 
 
 def _read(path: Path, head: Sequence[str]) -> list[list[str]]:
-    """Read the complete lines of a table; none where there is no such table."""
+    """Read the complete rows of a table; empty if there is no such table."""
     text = text_of(path)
-    whole = text[: text.rfind("\n") + 1]  # a line without its end was torn
+    whole = text[: text.rfind("\n") + 1]  # an interrupted write leaves a line without its end
     with suppress(csv.Error):
         rows = list(csv.reader(io.StringIO(whole)))
         if rows and set(rows[0]) >= set(head) - set(NEWER):
@@ -133,7 +133,7 @@ def _read(path: Path, head: Sequence[str]) -> list[list[str]]:
 
 
 def read_counts(path: Path) -> dict[str, Counted]:
-    """The pictures of `counts.csv` by name, without lines that are torn or changed."""
+    """Read the pictures of `counts.csv` by name; incomplete and invalid rows are skipped."""
     found = {}
     for row in _read(path, COUNT_HEAD):
         cell = dict(zip(COUNT_HEAD, row, strict=True))
@@ -155,7 +155,7 @@ def read_counts(path: Path) -> dict[str, Counted]:
 
 
 def _number(text: str) -> float:
-    """A finite number in ASCII.
+    """Parse a finite number in ASCII.
 
     Raises:
         ValueError: it is none.
@@ -173,23 +173,23 @@ def _whole(text: str) -> int:
 
 
 def prediction_of(count: float, rows: Sequence[Sequence[str]]) -> Prediction:
-    """A count with its cells, from their lines in `points.csv`."""
+    """Return a count with its cells, from their rows in `points.csv`."""
     numbers = np.array([value for row in rows for value in row[1:] if value], dtype=np.float64)
     table = numbers.astype(np.float32).reshape(len(rows), -1 if rows else 2)
     return Prediction(count, table[:, :2], table[:, 2] if table.shape[1] > 2 else None)
 
 
 def read_points(path: Path, known: Mapping[str, Counted]) -> dict[str, list[list[str]]]:
-    """The lines of `points.csv` by picture, of pictures that are known."""
+    """Read the rows of `points.csv` by picture, for the pictures in `known`."""
     found: dict[str, list[list[str]]] = {}
     for row in _read(path, POINT_HEAD):
         if row[0] in known:
             found.setdefault(row[0], []).append(row)
-    return {name: rows if _all_numbers(rows) else _of_numbers(rows) for name, rows in found.items()}
+    return {name: rows if _all_numbers(rows) else _valid_rows(rows) for name, rows in found.items()}
 
 
 def _all_numbers(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether every place is of finite numbers in ASCII, and the score too where there is one."""
+    """Return whether all coordinates and scores are finite numbers in ASCII."""
     values = [value for row in rows for value in row[1:] if value]
     try:
         return "".join(values).isascii() and bool(np.isfinite(np.array(values, np.float64)).all())
@@ -197,8 +197,8 @@ def _all_numbers(rows: Sequence[Sequence[str]]) -> bool:
         return False
 
 
-def _of_numbers(rows: Sequence[list[str]]) -> list[list[str]]:
-    """The lines that nobody changed; without the others the picture is not whole."""
+def _valid_rows(rows: Sequence[list[str]]) -> list[list[str]]:
+    """Return the rows with valid numbers; if some are missing, the picture is counted again."""
     kept = []
     for row in rows:
         with suppress(ValueError):

@@ -1,7 +1,7 @@
-"""Tables of counts: `counts.csv` with a line a picture, `points.csv` with a line a cell.
+"""Tables of counts: `counts.csv` with one row per picture, `points.csv` with one row per cell.
 
-`method.json` names the method and its settings. A picture's cells are written before its line, so
-that a picture with a line is complete, and a killed count goes on where it was.
+`method.json` records the method and its settings. A picture's points are written before its row in
+`counts.csv`, so that a picture with a row is complete and an interrupted count can be resumed.
 """
 
 import csv
@@ -37,24 +37,24 @@ COUNTS, POINTS, METHOD, SKIPPED = "counts.csv", "points.csv", "method.json", "sk
 
 
 class CountTables:
-    """The tables of a folder; pictures counted before with the same method are kept.
+    """Tables of a folder; pictures counted before with the same settings are kept.
 
     Attributes:
-        folder: of the tables.
-        done: the pictures in them, by name.
+        folder: folder of the tables.
+        done: the pictures in the tables, by name.
     """
 
     def __init__(self, folder: Path, method: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-        """Open the tables, or begin them.
+        """Open the tables, or create them.
 
         Args:
-            folder: made if it is not there.
-            method: what counts, and with which settings; JSON-able.
-            hashes: SHA-256 of the pictures that are at hand, by name; the counts of a picture
-                that has become another one are dropped.
+            folder: created if missing.
+            method: method and settings; serialisable as JSON.
+            hashes: SHA-256 of the given pictures, by name; counts of a picture whose file has
+                changed are dropped.
 
         Raises:
-            UserError: the folder has counts of something else, or cannot be written.
+            UserError: the folder has counts of other settings, or cannot be written.
         """
         self.folder = folder
         wanted = json.dumps(method, indent=2, sort_keys=True) + "\n"
@@ -64,7 +64,7 @@ class CountTables:
         write_atomically(file, wanted.encode("utf-8"))
         _check_columns(folder / COUNTS)
         self.done = read_counts(folder / COUNTS)
-        # What a kill tore, or wrote without coming to the picture's line, is left out.
+        # An interrupted count leaves partial rows, and points of pictures without a row.
         points = read_points(folder / POINTS, self.done)
         gone = [(name, one.sha256) for name, one in self.done.items() if name not in hashes]
         fresh = [(name, sha256) for name, sha256 in hashes.items() if name not in self.done]
@@ -85,14 +85,14 @@ class CountTables:
         )
 
     def add(self, counted: Counted, found: Prediction) -> Prediction:
-        """Write a picture's cells, then its line.
+        """Write a picture's points, then its row.
 
         Returns:
-            The cells as the tables have them, rounded: what is drawn or exported now is the same
-            as what is drawn or exported from the tables later.
+            The points rounded as in the tables, so that exports are the same now and when they are
+            made from the tables later.
 
         Raises:
-            UserError: the disk is full or not writable; the pictures before stay.
+            UserError: the disk is full or not writable; earlier pictures are kept.
         """
         cells, kept = point_lines(counted.image, found)
         for name, lines in ((POINTS, cells), (COUNTS, csv_lines([count_row(counted)]))):
@@ -109,7 +109,7 @@ class CountTables:
         return kept
 
     def write_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Write the files that were not counted, each with the reason; no file if there is none.
+        """Write `skipped.csv`: files that were not counted, with the reasons; no file if none.
 
         Raises:
             UserError: it cannot be written.
@@ -120,24 +120,24 @@ class CountTables:
             write_atomically(path, csv_lines([("image", "reason"), *rows]), elsewhere="--out")
 
     def found(self, names: Collection[str]) -> dict[str, Prediction]:
-        """The cells of those pictures that have points, to 1e-4 px."""
+        """Read the points of pictures, rounded to 1e-4 px; those without points are left out."""
         kept = {name: self.done[name] for name in names if self.done[name].points is not None}
         rows = read_points(self.folder / POINTS, kept) if kept else {}
         return {name: prediction_of(kept[name].count, rows.get(name, [])) for name in kept}
 
 
 def _check_columns(path: Path) -> None:
-    """Refuse a table that somebody has changed, which would be written over.
+    """Check that an existing table has the expected columns, since it will be overwritten.
 
     Raises:
-        UserError: its columns are not those that are written here, or it is no text.
+        UserError: it has other columns, or is not UTF-8.
     """
     if not path.is_file() or not path.stat().st_size:
         return
     first, whole, _ = text_of(path).partition("\n")
     head = next(csv.reader([first]), [])
     if not whole and b"\n" not in read_file(path, most=FILE.size):
-        return  # torn within its head: nothing was counted yet
+        return  # interrupted within the header: nothing was counted yet
     if set(head) <= set(COUNT_HEAD) and set(head) >= set(COUNT_HEAD) - set(NEWER):
         return
     raise UserError(
@@ -147,18 +147,18 @@ def _check_columns(path: Path) -> None:
 
 
 def _check_nothing_counted(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Refuse tables of other settings, unless no picture has been counted into them.
+    """Check that tables of other settings hold no picture yet.
 
     Raises:
-        UserError: there is a count, or a file that `cellbench count` did not write.
+        UserError: they hold one, or a file was not written by `cellbench count`.
     """
     known, path = known_settings(text_of(folder / METHOD)), folder / COUNTS
-    if known == wanted:  # 2 and 2.0
+    if known == wanted:  # texts may differ for equal numbers, such as 2 and 2.0
         return
     text = text_of(path)
-    begun = text[: text.rfind("\n") + 1] == csv_lines([COUNT_HEAD]).decode("utf-8")
-    nothing = begun if path.exists() else bool(known)
-    if nothing and (known or not (folder / METHOD).exists()):
+    head_only = text[: text.rfind("\n") + 1] == csv_lines([COUNT_HEAD]).decode("utf-8")
+    empty = head_only if path.exists() else bool(known)
+    if empty and (known or not (folder / METHOD).exists()):
         return
     if not known or not text:
         foreign = METHOD if (folder / METHOD).exists() and not known else COUNTS

@@ -1,4 +1,4 @@
-"""The tables of a counted folder, read for looking at them and correcting them."""
+"""Reader of the tables of a counted folder, for the viewer and for corrections."""
 
 import csv
 import io
@@ -26,18 +26,18 @@ _LARGEST_SIDE_PX = 2**26
 
 @dataclass(frozen=True)
 class CountedPicture:
-    """A line of `counts.csv` with its cells.
+    """Row of `counts.csv` with its points.
 
     Attributes:
-        name: in the tables.
-        count: of the method, cells.
+        name: name in the tables.
+        count: cells by the method.
         size: (width, height), px.
-        points: (N, 2) float64, (x, y) px, to the digits of the table; None for a method without
-            places.
-        scores: (N,), NaN where a cell has none.
-        sha256: of the picture's file when it was counted.
-        um_per_px: edge of a pixel, micrometres; None where it is not known.
-        interval: ends of the count's interval; None where it has none.
+        points: (N, 2) float64, (x, y) px, rounded as in the table; None for a method without
+            points.
+        scores: (N,), NaN for a cell without a score; (0,) for a method without points.
+        sha256: hash of the picture's file when it was counted.
+        um_per_px: edge of a pixel, micrometres; None if unknown.
+        interval: lower and upper end of the count's 90 % interval; None if it has none.
     """
 
     name: str
@@ -51,34 +51,34 @@ class CountedPicture:
 
     @property
     def places(self) -> NDArray[np.float64]:
-        """The points; (0, 2) for a method without places."""
+        """The points; (0, 2) for a method without points."""
         return np.zeros((0, 2)) if self.points is None else self.points
 
     def corrected_count(self, done: CorrectedPicture) -> float:
-        """The count after a person's changes; of a picture that nobody looked through, its own.
+        """Return the count after corrections; the method's count if the picture is unchecked.
 
-        Without places to take away, a count that was looked through stands until cells are added.
+        Of a method without points, the method's count stays until cells are added.
         """
-        counted = done.checked and (self.points is not None or len(done.added))
-        return float(done.count) if counted else self.count
+        use_corrected = done.checked and (self.points is not None or len(done.added))
+        return float(done.count) if use_corrected else self.count
 
     @property
     def scored(self) -> bool:
-        """Whether its cells have scores."""
+        """Whether there are points, and all have scores."""
         return bool(len(self.scores)) and bool(np.isfinite(self.scores).all())
 
 
 @dataclass(frozen=True)
 class CountedFolder:
-    """A folder that `cellbench count` wrote.
+    """Tables that `cellbench count` wrote.
 
     Attributes:
-        folder: of the tables.
+        folder: folder of the tables.
         pictures: in the order of the table.
-        method: name of what counted; empty where it is not known.
+        method: name of the method; empty if unknown.
         reading: how the pictures were read.
-        run_id: of the run that counted; empty where it is not known.
-        scale: px that a cell should have had per px that it has.
+        run_id: id of the run that counted; empty if unknown.
+        scale: resampling factor of the count, see `CountRequest`.
     """
 
     folder: Path
@@ -98,7 +98,7 @@ def read_counted(folder: Path) -> CountedFolder:
     """Read the tables of a counted folder.
 
     Raises:
-        UserError: the folder holds no counts, or a line of its tables is not what it should be.
+        UserError: the folder holds no counts, or a row of its tables is invalid.
     """
     lines = _table(folder / COUNTS, _COUNT_COLUMNS)
     if not lines:
@@ -163,7 +163,7 @@ def _picture(
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """The lines of a table with their numbers; columns that are not wanted are left out.
+    """Read the rows of a table with their line numbers; other columns are left out.
 
     Raises:
         UserError: it cannot be read, or lacks a column.
@@ -192,7 +192,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, st
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What the folder states of the method; empty where it states nothing."""
+    """Read `method.json`; empty if it is missing or invalid."""
     try:
         document: Any = read_json(path)
     except (OSError, ValueError):
@@ -201,10 +201,10 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _reading(stated: Any, path: Path) -> ReadOptions:
-    """How the pictures were read, from what the folder states.
+    """Parse the read options of `method.json`; the defaults if it has none.
 
     Raises:
-        UserError: it is no way to read pictures.
+        UserError: they are invalid.
     """
     if not isinstance(stated, dict):
         return AS_THEY_COME

@@ -1,4 +1,4 @@
-"""Sentences on how sure counts are: the error of the method, and the sum of the pictures."""
+"""Messages on the uncertainty of counts: the method's expected error, and sums over pictures."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from cellbench.records.expected_error import cross_validated_error
 
 
 def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
-    """A sentence on the error of a method on pictures that it was not trained on.
+    """Return a sentence on the error of a method on pictures that it was not trained on.
 
     Args:
-        record: of the run.
-        folder: that holds its weights.
+        record: record of the run.
+        folder: folder of its weights.
     """
     method, dataset = record["method"], record["dataset"]
     if holds_out(record["protocol"]):
-        return f"{method} was {_off(record)} of {dataset}"
+        return f"{method} was {_test_error_text(record)} of {dataset}"
     found = cross_validated_error(folder)
     if found is None:
         every = "every image" if record["protocol"] == EVERYTHING else "the scored images"
@@ -31,11 +31,11 @@ def expected_error_text(record: Mapping[str, Any], folder: Path) -> str:
 
 
 def sum_text(counted: Sequence[Counted], *, estimated: bool) -> str:
-    """A sentence on all cells of the pictures.
+    """Return a sentence on the sum of the counts.
 
     Args:
         counted: the pictures.
-        estimated: whether a total with an interval follows.
+        estimated: whether a total with an interval is shown after it.
     """
     cells = sum(one.count for one in counted)
     if len(counted) == 1:
@@ -52,17 +52,17 @@ def sum_text(counted: Sequence[Counted], *, estimated: bool) -> str:
 
 
 def table_doubts(counted: Sequence[Counted], tables: Collection[str]) -> list[str]:
-    """Sentences on pictures that would be summed twice, or that are in the tables alone.
+    """Return warnings on duplicate pictures, and on pictures that only the tables have.
 
     Args:
-        counted: the pictures that were named.
-        tables: names of all pictures that the tables have.
+        counted: the given pictures.
+        tables: names of all pictures in the tables.
     """
     names: dict[str, list[str]] = {}
     for one in counted:
         names.setdefault(one.sha256, []).append(one.image)
-    copies = [own for own in names.values() if len(own) > 1]
-    more = sum(len(own) - 1 for own in copies)
+    copies = [same for same in names.values() if len(same) > 1]
+    more = sum(len(same) - 1 for same in copies)
     found = []
     if copies:
         of = "is a copy of another" if more == 1 else "are copies of others"
@@ -83,8 +83,8 @@ def table_doubts(counted: Sequence[Counted], tables: Collection[str]) -> list[st
     return found
 
 
-def _off(record: Mapping[str, Any]) -> str:
-    """How far off on the test images, with their number, and the interval where it has one."""
+def _test_error_text(record: Mapping[str, Any]) -> str:
+    """Return the MAE on the test images as text, with their number and the interval if any."""
     from cellbench.ranking.statistics import record_interval
 
     images, dataset = record["images"], record["dataset"]

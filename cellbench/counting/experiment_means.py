@@ -1,4 +1,4 @@
-"""Means and totals of the counted pictures by group, with the help of those people annotated."""
+"""Means and totals of counted pictures by group, corrected with annotated pictures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class KnownPicture:
-    """A picture that people annotated and the method counted without having been trained on it.
+    """Counts of an annotated picture that the method was not trained on.
 
     Attributes:
-        image: its name in its set.
+        image: its id in its set.
         truth: annotated cells.
         count: cells by the method.
     """
@@ -40,12 +40,12 @@ class KnownPicture:
 
 @dataclass(frozen=True, slots=True)
 class GroupMeans:
-    """What is known of a group of pictures.
+    """Estimates of a group of pictures.
 
     Attributes:
         group: its name; `all pictures` for all of them.
-        means: None where none of its pictures is annotated.
-        counted: cells by the method in its pictures without annotation.
+        means: mean and total with intervals; None if none of its pictures is annotated.
+        counted: cells by the method in each of its pictures without annotation.
     """
 
     group: str
@@ -64,15 +64,15 @@ def group_means(
     Args:
         counted: cells by the method in the pictures without annotation, by name.
         known: the annotated pictures.
-        pattern: with parentheses around what names the group of a picture; None for no groups.
-        below: by name of a counted picture, in what the pattern is looked for: its path below the
-            folder that was named. By default the name.
+        pattern: regular expression whose parentheses enclose the group's name; None for no groups.
+        below: text that the pattern is searched in, by picture name: its path below the given
+            folder. By default the name.
 
     Returns:
         All pictures first, then the groups by name.
 
     Raises:
-        UserError: the pattern is none, or does not fit a picture.
+        UserError: the pattern is invalid, or does not match a picture.
     """
     names = [*counted, *(picture.image for picture in known)]
     group_of = dict.fromkeys(names, ALL)
@@ -93,20 +93,21 @@ def group_means(
 def annotated_paths(
     pattern: str | None, ids: Sequence[str], among: Mapping[str, str], below: Mapping[str, str]
 ) -> dict[str, str]:
-    """In what the pattern of groups is looked for, of annotated pictures.
+    """Return the text to search the group pattern in, for each annotated picture.
 
     Args:
-        pattern: with parentheses around what names the group.
-        ids: of the annotated pictures.
-        among: those that are pictures of the count too: ids by name.
-        below: path of each counted picture below the folder that was named.
+        pattern: regular expression whose parentheses enclose the group's name.
+        ids: ids of the annotated pictures.
+        among: ids of those that are also counted pictures, by the counted picture's name.
+        below: path of each counted picture below the given folder.
 
     Returns:
-        By id, none without a pattern: the path of the counted picture that it is, else the id, else
-        the id with slashes in place of dashes, which join folders and name in it.
+        By id, the first text that the pattern matches: the path of the counted picture, the id, or
+        the id with its dashes replaced by slashes (dashes join folders and name in an id). Empty
+        without a pattern.
 
     Raises:
-        UserError: the pattern is none, or fits none of these.
+        UserError: the pattern is invalid, or matches none of an id's texts.
     """
     if pattern is None:
         return {}
@@ -125,7 +126,7 @@ def annotated_paths(
 
 
 def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
-    """Write `estimates.csv`, a line a group.
+    """Write `estimates.csv`, one row per group, and return its path.
 
     Raises:
         UserError: it cannot be written.
@@ -140,7 +141,7 @@ def write_group_means(folder: Path, groups: Sequence[GroupMeans]) -> Path:
 
 
 def table(groups: Sequence[GroupMeans]) -> list[dict[str, Any]]:
-    """A line a group, with the columns of `estimates.csv`; None where there is no number."""
+    """Return one row per group, with the columns of `estimates.csv`; None for missing numbers."""
     return [dict(zip(_HEAD, _line(group), strict=True)) for group in groups]
 
 
@@ -164,12 +165,12 @@ def _line(group: GroupMeans) -> list[Any]:
 
 
 def _ends(estimate: Estimate) -> tuple[float | None, ...]:
-    low = None if estimate.low is None else max(estimate.low, 0.0)  # cells are never fewer
+    low = None if estimate.low is None else max(estimate.low, 0.0)  # a count is never negative
     return estimate.value, low, estimate.high
 
 
 def sentences(groups: Sequence[GroupMeans]) -> list[str]:
-    """A line a group, for people."""
+    """Return one paragraph per group for the terminal."""
     return [_sentence(group) for group in groups]
 
 
@@ -181,14 +182,15 @@ def _sentence(group: GroupMeans) -> str:
             f"{name}: {_pictures(len(group.counted))}, {sum(group.counted):.0f} cells by the "
             "method; no interval, since none is annotated."
         )
-    told = (
+    estimate = (
         f"{name}: {_pictures(means.annotated + means.others)}, {means.annotated} annotated; "
         f"{means.mean.value:.1f} cells a picture{_between(means.mean, 1)}, "
         f"{means.total.value:.0f} in all{_between(means.total, 0)}"
         f"{_why_no_interval(means)}. "
     )
     return (
-        told + f"The method alone counts {means.naive_mean:.1f} and {means.naive_total:.0f}, the "
+        estimate
+        + f"The method alone counts {means.naive_mean:.1f} and {means.naive_total:.0f}, the "
         f"annotated pictures alone have {means.annotated_mean.value:.1f} a picture"
         f"{_between(means.annotated_mean, 1)}."
     )
