@@ -48,10 +48,10 @@ from cellbench.records.kept_models import DEFAULT
 from cellbench.records.trained_runs import TrainedRun, find_trained, unbound_notice
 from cellbench.structures import Prediction
 
-# Pictures that are compared with those of the training.
-_MOST_LOOKS = 10
-# What the settings of a table have of the record of the run that counts.
-_OF_RECORD = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
+# Number of pictures that are compared with those of the training.
+_MOST_COMPARED = 10
+# Keys of the run's record that are part of the settings of a table.
+_RECORD_KEYS = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
 
 if TYPE_CHECKING:
     from cellbench.counting.trained_counter import TrainedCounter
@@ -59,19 +59,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FolderCount:
-    """The pictures that a call of `count_pictures` was given.
+    """Result of `count_pictures`.
 
     Attributes:
-        folder: of the tables.
-        counted: pictures with a count, in the order given, those counted before too.
-        refused: a sentence for every picture that could not be counted.
-        skipped: name and reason of every file that was not counted, those of `refused` too.
-        given: how many pictures there were.
-        run: that counted them.
-        regions: cells of every region, where regions were named.
-        warnings: in what the pictures that were counted now differ from those of the training, and
-            other doubts, one sentence each.
-        estimates: means and totals of all pictures and of groups; empty where none was asked for.
+        folder: folder of the tables.
+        counted: pictures with a count, in the order given, those counted before included.
+        refused: a sentence for each picture that could not be counted.
+        skipped: name and reason of each file that was not counted, those of `refused` included.
+        given: number of pictures given.
+        run: the run that counted them.
+        regions: cells of each region; empty if no regions were given.
+        warnings: one sentence for each difference from the training pictures and other doubt.
+        estimates: means and totals of all pictures and of groups; empty if none were requested.
     """
 
     folder: Path
@@ -87,14 +86,15 @@ class FolderCount:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The pictures of a request.
+    """Pictures of a request.
 
     Attributes:
-        files: by the names that the tables have for them.
-        below: by name, what a pattern of groups is looked for in.
-        hashes: SHA-256 of those that can be read, by name.
-        skipped: files that are no pictures.
-        refused: a sentence for each that is not counted, by name; grows as they are counted.
+        files: paths by name in the tables.
+        below: text that a group pattern is searched in, by name.
+        hashes: SHA-256 of the readable ones, by name.
+        skipped: files that are not counted, most of them no pictures.
+        refused: a sentence for each picture that cannot be counted, by name; extended while
+            pictures are counted.
     """
 
     files: dict[str, Path]
@@ -106,14 +106,14 @@ class _Given:
 
 @dataclass(frozen=True, slots=True)
 class _Experiment:
-    """The pictures that people annotated, of the experiment that the others are of.
+    """Annotated pictures of the experiment.
 
     Attributes:
-        people: the set; None where none was named.
-        among: which pictures of the request are of it: ids by name.
-        judged: those of the set that the run has not learned from.
-        left_out: a sentence on pictures that say nothing of the method's errors.
-        below: by id, what a pattern of groups is looked for in.
+        people: the annotated set; None if none was given.
+        among: ids of the pictures of the request that are in the set, by name.
+        judged: ids of the set's pictures that the run was not trained on.
+        left_out: a sentence on the pictures of the request that the run was trained on.
+        below: text that a group pattern is searched in, by id.
     """
 
     people: StoredSet | None
@@ -124,31 +124,31 @@ class _Experiment:
 
 
 def count_pictures(request: CountRequest, display: Display) -> FolderCount:
-    """Count pictures that the tables of a folder do not have yet.
+    """Count the pictures of a request that the tables of its folder do not have yet.
 
     Args:
-        request: what is counted.
+        request: validated arguments.
         display: where progress is shown.
 
     Raises:
         UserError: there is no such picture or run, it cannot be used, or the folder holds other
-            counts or cannot be written. One picture that cannot be counted stops no others.
+            counts or cannot be written. A single picture that cannot be counted does not raise.
     """
     out, regions = request.out, request.regions
     given = _given(request)
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     run = find_trained(DEFAULT if request.run is None else request.run, request.store)
-    # What would stop the estimates stops before anything is counted.
+    # Arguments that the estimates cannot use are refused before anything is counted.
     experiment = _experiment(request, given, run)
-    # A run that is refused leaves no tables behind; those that are there may need no counting.
+    # Loaded before new tables are created, since a run may be refused; else only when needed.
     load = functools.cache(lambda: _load(run, request, display))
     if given.hashes and not (out / COUNTS).exists():
         load()
     busy = f"Another process is counting into {out}; wait for it, or name another --out."
     with hold(out, elsewhere="--out", busy=busy):
         tables = CountTables(out, _settings(request, run), given.hashes)
-        looks = _count_new(request, given, tables, run, load, display)
+        appearances = _count_new(request, given, tables, run, load, display)
         counted = tuple(tables.done[name] for name in given.files if name in tables.done)
         skipped = [*given.refused.items()]
         skipped += [(shown_name(one.path), one.reason) for one in given.skipped]
@@ -172,7 +172,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         tuple(by_region),
         (
             *experiment.left_out,
-            *_warnings(run, counted, looks, request.scale),
+            *_warnings(run, counted, appearances, request.scale),
             *table_doubts(counted, tables.done),
         ),
         tuple(estimates),
@@ -180,10 +180,10 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
 
 
 def _given(request: CountRequest) -> _Given:
-    """List the pictures, each under a name of its own, and hash them.
+    """List the pictures under unique names, and hash them.
 
     Raises:
-        UserError: there is no picture, or two would have one name.
+        UserError: there is no picture, or two would have the same name.
     """
     listed = list_pictures(request.pictures, recursive=request.recursive, without=request.out)
     files = {shown_name(path): path for path in listed.pictures}
@@ -199,17 +199,17 @@ def _given(request: CountRequest) -> _Given:
         try:
             given.hashes[name] = sha256_file(path)
         except OSError as error:
-            mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
-            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {mend}."
+            remedy = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {remedy}."
     return given
 
 
 def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Experiment:
-    """Find the annotated pictures, and check that what is asked of them can be answered.
+    """Find the annotated pictures, and check that the requested estimates can be made.
 
     Raises:
-        UserError: there is no such set, its pictures cannot be read as the others are, the pattern
-            of groups does not fit, or the run has learned from all that is given.
+        UserError: there is no such set, its pictures cannot be read as the others are, the group
+            pattern does not match, or no picture is left for the estimates.
     """
     people = None if request.annotated is None else open_set(request.annotated)
     if people is not None:
@@ -226,8 +226,8 @@ def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Exper
 
 
 def _settings(request: CountRequest, run: TrainedRun) -> dict[str, Any]:
-    """What counts and how, as the tables keep it: counts of other settings cannot stand beside."""
-    settings = {key: run.record[key] for key in _OF_RECORD}
+    """Return the method and settings for `method.json`; all counts of a folder share them."""
+    settings = {key: run.record[key] for key in _RECORD_KEYS}
     if "calibration" in run.record:
         settings["calibration"] = run.record["calibration"]
     if request.trust_weights and (digest := sha256_file(run.weights)) != run.weights_sha256:
@@ -248,15 +248,15 @@ def _count_new(
     load: "Callable[[], TrainedCounter]",
     display: Display,
 ) -> list[Appearance]:
-    """Count the pictures that the tables do not have, and write the files beside them.
+    """Count the pictures that the tables do not have, and write the exports.
 
     Returns:
-        What the first of them look like.
+        The appearance of the first of them, at most `_MOST_COMPARED`.
     """
     exporter = Exporter(request.out, request.marked, request.also, request.reading)
     files = given.files
     areas: dict[str, int] = {}  # px
-    looks: list[Appearance] = []
+    appearances: list[Appearance] = []
     if known := {name: files[name] for name in given.hashes if name in tables.done}:
         exporter.write_missing(tables, known)
     for name in (name for name in given.hashes if name not in known):
@@ -268,17 +268,17 @@ def _count_new(
     if not areas:
         return []
     counter, scale = load(), request.scale
-    # From the errors on pictures that the method was not trained on.
+    # Intervals follow from the errors on pictures that the method was not trained on.
     intervals = count_intervals(*held_out_counts(run.record, run.weights.parent))
 
     def read(name: str) -> tuple[str, OpenedPicture | UserError]:
         try:
             factor = counter.input_scale * scale
             picture = open_picture(files[name], request.reading, factor=factor)
-        except UserError as error:  # of this picture alone
+        except UserError as error:  # the other pictures are still counted
             return name, error
-        if len(looks) < _MOST_LOOKS and not isinstance(picture.pixels, LargePicture):
-            looks.append(measure_appearance(picture.pixels))
+        if len(appearances) < _MOST_COMPARED and not isinstance(picture.pixels, LargePicture):
+            appearances.append(measure_appearance(picture.pixels))
         return name, picture
 
     def write(counted: Counted, found: Prediction, path: Path, pixels: Pixels) -> None:
@@ -297,7 +297,7 @@ def _count_new(
             sha256 = given.hashes[name]
             counted = line_of(name, sha256, picture, found, request.um_per_px, intervals)
             begin(write, counted, found, files[name], picture.pixels)
-    return looks
+    return appearances
 
 
 def _estimates(
@@ -309,7 +309,7 @@ def _estimates(
     load: "Callable[[], TrainedCounter]",
     display: Display,
 ) -> list[GroupMeans]:
-    """Means and totals, written beside the tables; none where none was asked for."""
+    """Compute means and totals, and write `estimates.csv`; empty if none were requested."""
     if experiment.people is None and request.group is None:
         return []
     known: list[KnownPicture] = []
@@ -326,12 +326,12 @@ def _estimates(
 
 
 def _warnings(
-    run: TrainedRun, counted: Sequence[Counted], looks: Sequence[Appearance], scale: float
+    run: TrainedRun, counted: Sequence[Counted], appearances: Sequence[Appearance], scale: float
 ) -> list[str]:
-    """What makes the counts doubtful."""
+    """Return warnings on the method, on its counts, and on pictures unlike the training's."""
     warnings = doubts(run.record, list({one.sha256: one.count for one in counted}.values()))
-    if looks:
-        unlike = differences(known_summary(run.record), looks, scale=scale)
+    if appearances:
+        unlike = differences(known_summary(run.record), appearances, scale=scale)
         if unlike and any(one.interval is not None for one in counted):
             unlike = [*unlike, TOO_NARROW]
         warnings += unlike
@@ -339,7 +339,7 @@ def _warnings(
 
 
 def _load(run: TrainedRun, request: CountRequest, display: Display) -> "TrainedCounter":
-    """Load the run's method; a sentence is shown where its weights could not be checked."""
+    """Load the run's method; show a notice if its weights could not be verified."""
     with display.status("Loading torch"):
         from cellbench.counting.trained_counter import load_counter
     counter = load_counter(run, device=request.device, trust_weights=request.trust_weights)

@@ -1,4 +1,4 @@
-"""Which pictures of a set a method has learned from: its errors on them say nothing of others."""
+"""Training pictures of a method within a set, which its error must not be estimated on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,37 +10,37 @@ from cellbench.errors import UserError
 from cellbench.records.trained_runs import TrainedRun
 
 ORIGIN = ("dataset", "manifest_hash", "protocol", "split")
-"""What a record has of a training, by which its pictures are found."""
+"""Keys of a record that identify its training pictures."""
 
 
 def held_out(run: TrainedRun, stored: StoredSet) -> list[str]:
-    """The pictures of a set that a method may be judged on: it has not learned from them.
+    """List the pictures of a set that a method can be evaluated on: those it was not trained on.
 
-    Of the set that it was trained on these are the test part, in the record's order, also of a
-    revision that is not on this disk. What cannot be known of a training whose pictures are not on
-    this disk is taken for not learned.
+    For the set that it was trained on these are the test part, in the record's order, also if the
+    record is of another revision. Pictures of a training set that is not on this disk cannot be
+    compared, and count as not trained on.
     """
     learned = set(known_pictures(run, stored) or ())
     ids = list(stored.ids)
     if run.record["dataset"] == stored.name:
-        there = set(ids)
+        present = set(ids)
         tested = run.record["images"] if holds_out(run.record["protocol"]) else []
-        ids = [image["id"] for image in tested if image["id"] in there]
+        ids = [image["id"] for image in tested if image["id"] in present]
     return [image_id for image_id in ids if image_id not in learned]
 
 
 def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
-    """The pictures of a set that a model has learned from, or was chosen on.
+    """List the pictures of a set that a model was trained, selected or calibrated on.
 
-    Pictures are compared by what they show: the names of copies may be any. A model whose counts
-    were corrected for one set after another knows the pictures of all.
+    Pictures are compared by content, since copies may have other names. If the model's counts
+    were calibrated for several sets in turn, the pictures of all of them are included.
 
     Args:
         run: the model.
         stored: the set.
 
     Returns:
-        Their ids; None where none is found and some training pictures are not on this disk.
+        Their ids; None if none is found and some training pictures are not on this disk.
     """
     found = [_known(origin, stored) for origin in (run.record, *corrected_after(run.record))]
     ids = {image_id for known in found for image_id in known or ()}
@@ -48,17 +48,17 @@ def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
 
 
 def corrected_after(record: Mapping[str, Any]) -> list[Any]:
-    """The trainings that came before the correction which a record is of, each as `ORIGIN`."""
+    """List the trainings that preceded the calibration of a record, each as `ORIGIN`."""
     kept = record.get("kept_model")
     before = kept.get("learned_from") if isinstance(kept, Mapping) else None
     return before if isinstance(before, list) else []
 
 
 def _known(origin: Any, stored: StoredSet) -> list[str] | None:
-    """The pictures of a set among those of a training; None where these are not on this disk.
+    """List the pictures of a set that a training used; None if its own are not on this disk.
 
     Args:
-        origin: what a record has of the training: `ORIGIN`.
+        origin: the training, as `ORIGIN`.
         stored: the set.
     """
     match origin:
@@ -72,15 +72,15 @@ def _known(origin: Any, stored: StoredSet) -> list[str] | None:
         case _:
             return None
     try:
-        there = open_set(name)
-        if there.manifest_hash != manifest_hash:
+        training_set = open_set(name)
+        if training_set.manifest_hash != manifest_hash:
             return None
-        seen = there.ids
+        seen = training_set.ids
         if holds_out(protocol):
-            parts = make_split(there, protocol=protocol, split=split)
+            parts = make_split(training_set, protocol=protocol, split=split)
             seen = parts.train + parts.val
-        if there.manifest_hash == stored.manifest_hash:
+        if training_set.manifest_hash == stored.manifest_hash:
             return sorted(seen)
-        return copies_within(stored, there, seen)
-    except UserError:  # damaged, or a protocol of another cellbench
+        return copies_within(stored, training_set, seen)
+    except UserError:  # the set is damaged, or the protocol is of another version of cellbench
         return None

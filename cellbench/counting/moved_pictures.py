@@ -1,4 +1,4 @@
-"""Pictures that went to another name or folder since they were counted, known by their content."""
+"""Matching of pictures that were renamed or moved since they were counted, by file content."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,23 +10,23 @@ Known = tuple[str, str]
 def moved_names(
     gone: Iterable[Known], new: Iterable[Known], *, stayed: Callable[[str], bool]
 ) -> dict[Known, str]:
-    """Which new name each picture has got.
+    """Match pictures that are missing under their old names with new names.
 
-    Several pictures may have the same content (copies, blank fields): of these the one that is the
-    very same file comes first, then the one with the file name of before, then any.
+    Several pictures may have the same content (copies, blank fields). Of these, the same file (a
+    link or another spelling of its path) is preferred, then one with the same file name, then any.
 
     Args:
-        gone: pictures that are not at hand under their old names.
-        new: pictures that are at hand under names that they did not have.
-        stayed: whether a picture is still there under its old name: others of its content are
-            copies then.
+        gone: pictures that are missing under their old names.
+        new: pictures with names that were not there before.
+        stayed: whether a picture still exists under its old name. Others of the same content are
+            then copies, unless they are the same file.
 
     Returns:
-        New names by old pictures; each new name is given once.
+        New names by old picture; each new name is used once.
     """
-    left: dict[str, list[str]] = {}
+    unclaimed: dict[str, list[str]] = {}
     for fresh, sha256 in new:
-        left.setdefault(sha256, []).append(fresh)
+        unclaimed.setdefault(sha256, []).append(fresh)
     rounds: tuple[Callable[[str, str], bool], ...] = (
         _is_same_file,
         lambda old, name: not stayed(old) and Path(old).name == Path(name).name,
@@ -35,7 +35,7 @@ def moved_names(
     lost, found = list(gone), dict[Known, str]()
     for fits in rounds:
         for old, sha256 in lost:
-            names = left.get(sha256, [])
+            names = unclaimed.get(sha256, [])
             name = next((n for n in names if fits(old, n)), None)
             if name is not None and (old, sha256) not in found:
                 found[old, sha256] = name

@@ -1,8 +1,8 @@
-"""Write a trained network as ONNX, for programs without PyTorch.
+"""Export of a trained network as ONNX, for programs without PyTorch.
 
-What is written is the network alone, from normalised pixels to its answers. How pixels come to be
-and how cells are read from the answers is data beside it, in the file's metadata and as JSON. A
-file is kept only if onnxruntime gives what PyTorch gives.
+The file holds only the network, from normalised pixels to its outputs. Preprocessing and
+postprocessing (how cells are read from the outputs) are described in the file's metadata and in a
+JSON file beside it. A file is written only if onnxruntime's outputs match PyTorch's.
 """
 
 import io
@@ -29,25 +29,26 @@ from cellbench.version import __version__
 
 INPUT = "pixels"
 METADATA = "cellbench"
-"""Key of the file's metadata under which the JSON of the file beside it stands too."""
+"""Key of the ONNX metadata that holds the text of the JSON file too."""
 
-# Of the largest answer: the same operators in another order round otherwise, and no more.
+# Allowed difference, relative to the largest output: operators in another order round differently.
 _MOST_DIFFERENCE = 1e-3
-# Edge of pictures, px, for a network that takes one size alone.
+# Edge of the input, px, of a network that is exported for one size only.
 _ONE_SIZE_PX = 512
-# In multiples of what sides are padded to: (images, height, width) of what is traced, and tried.
+# (images, height, width) of the traced input and of two test inputs; sides in padding multiples.
 _TRACED, _TRIED = (2, 4, 3), ((1, 2, 5), (3, 3, 3))
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedNetwork:
-    """A network that was written.
+    """Files of an exported network.
 
     Attributes:
-        file: ONNX.
-        sidecar: JSON with what goes before and after it.
-        difference: the largest between PyTorch and onnxruntime, relative to the largest answer.
-        size: (width, height) px that it takes; None where it takes any multiple of the padding.
+        file: the ONNX file.
+        sidecar: JSON file with preprocessing and postprocessing.
+        difference: largest difference between PyTorch and onnxruntime, relative to the largest
+            output.
+        size: (width, height) of the input, px; None if any multiple of the padding is accepted.
     """
 
     file: Path
@@ -59,17 +60,17 @@ class ExportedNetwork:
 def export_network(
     run: TrainedRun, out: Path | None, *, trust_weights: bool = False, force: bool = False
 ) -> ExportedNetwork:
-    """Write the network of a run, batch norms folded, and what goes before and after it.
+    """Write the network of a run as ONNX, batch norms folded, with its JSON file.
 
     Args:
-        run: whose weights are at hand.
-        out: the file; None for one in the working folder that is named after method and set.
-        trust_weights: take weights of another hash than the record's.
-        force: replace a file that is there.
+        run: a run with weights.
+        out: the ONNX file; None for one in the working folder, named after method and set.
+        trust_weights: accept weights whose hash is not the record's.
+        force: replace existing files.
 
     Raises:
-        UserError: a package is missing, the method cannot be exported, onnxruntime gives other
-            answers, or the file is there or cannot be written.
+        UserError: a package is missing, the method cannot be exported, onnxruntime's outputs
+            differ, or the file exists or cannot be written.
     """
     method, dataset = run.record["method"], run.record["dataset"]
     file = out or Path(safe_id(f"{method}-{dataset}") + ".onnx")
@@ -95,18 +96,20 @@ def export_network(
 
 
 def onnx_of(counter: CellCounter, method: str) -> tuple[bytes, tuple[int, int] | None, float]:
-    """The network of a counter as ONNX, checked against it.
+    """Export the network of a counter to ONNX, and compare its outputs with PyTorch's.
+
+    Input sizes are dynamic if the network allows it; else it is exported for one size.
 
     Args:
         counter: in evaluation mode, on the CPU.
         method: its name, for messages.
 
     Returns:
-        The file; (width, height) px that it takes, None for any multiple of the padding; the
-        largest difference, relative to the largest answer.
+        The content of the file; (width, height) of the input, px, None for any multiple of the
+        padding; the largest difference, relative to the largest output.
 
     Raises:
-        UserError: it cannot be exported, or onnxruntime gives other answers.
+        UserError: it cannot be exported, or onnxruntime's outputs differ.
     """
     if not counter.answers:
         raise UserError(f"{method} cannot be exported: {counter.no_export}.")
@@ -124,7 +127,7 @@ def onnx_of(counter: CellCounter, method: str) -> tuple[bytes, tuple[int, int] |
         try:
             content = _traced(counter, tried[0], free=free)
             difference = max(_difference(counter, content, pixels) for pixels in tried)
-        except Exception as error:  # exporter and runtime raise whatever they like
+        except Exception as error:  # exporter and runtime document no exception types
             reasons.append(" ".join(str(error).split()) or type(error).__name__)
             continue
         if difference <= _MOST_DIFFERENCE:
@@ -137,7 +140,7 @@ def onnx_of(counter: CellCounter, method: str) -> tuple[bytes, tuple[int, int] |
 
 
 def needed(package: str) -> Any:
-    """Import a package of the extra `onnx`.
+    """Import and return a package of the extra `onnx`.
 
     Raises:
         UserError: it is not installed.
@@ -151,7 +154,7 @@ def needed(package: str) -> Any:
 
 
 class _Answers(nn.Module):
-    """The pass that is exported."""
+    """Module whose forward pass is exported."""
 
     def __init__(self, counter: CellCounter) -> None:
         super().__init__()
@@ -162,7 +165,7 @@ class _Answers(nn.Module):
 
 
 def _pixels(images: int, height: int, width: int) -> Tensor:
-    """Normalised noise: every path of a network has something to say to it."""
+    """Return normalised noise, (images, 3, height, width): no path of a network is idle on it."""
     generator = torch.Generator().manual_seed(height + width)
     pixels = torch.rand(images, 3, height, width, generator=generator)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -171,21 +174,21 @@ def _pixels(images: int, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def _traced(counter: CellCounter, pixels: Tensor, *, free: bool) -> bytes:
-    """The file that PyTorch writes for a network.
+    """Trace a network and return it as ONNX.
 
-    Of its two exporters this is the older one: it keeps height and width free in networks in which
-    the newer one does not, takes a second where that takes half a minute, and needs no further
-    package.
+    PyTorch's older exporter is used: it keeps height and width dynamic in networks in which the
+    newer one does not, takes a second instead of half a minute, and needs no further package.
 
     Args:
-        counter: whose answers are written.
-        pixels: that are followed through it.
-        free: whether images, height and width may be others.
+        counter: the network.
+        pixels: input to trace with.
+        free: whether the numbers of images, rows and columns are dynamic.
     """
     axes = {0: "images", 2: "height", 3: "width"}
-    stream: Any = io.BytesIO()  # which the exporter takes, and does not declare
+    stream: Any = io.BytesIO()  # the exporter accepts it, but its annotations do not
     with warnings.catch_warnings():
-        # Of its age, and of every number that is read from a shape: what that does is checked.
+        # It warns that it is deprecated, and of each number read from a shape; the outputs for
+        # other shapes are compared afterwards.
         warnings.simplefilter("ignore")
         with operators_known():
             torch.onnx.export(
@@ -203,17 +206,20 @@ def _traced(counter: CellCounter, pixels: Tensor, *, free: bool) -> bytes:
 
 @torch.no_grad()
 def _difference(counter: CellCounter, content: bytes, pixels: Tensor) -> float:
-    """The largest difference between PyTorch's answers and onnxruntime's, relative."""
+    """Return the largest relative difference between outputs of PyTorch and onnxruntime.
+
+    It is infinite for outputs of other shapes or with values that are not finite.
+    """
     runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what it says is in the error too
+    options.log_severity_level = 4  # its messages are in the exception too
     session = runtime.InferenceSession(
         content, sess_options=options, providers=["CPUExecutionProvider"]
     )
     found: Sequence[Any] = session.run(None, {INPUT: pixels.numpy()})
     worst = 0.0
-    for own, other in zip(counter.answer(pixels), found, strict=True):
-        wanted = own.numpy()
+    for expected, other in zip(counter.answer(pixels), found, strict=True):
+        wanted = expected.numpy()
         if wanted.shape != other.shape or not np.isfinite(other).all():
             return np.inf
         largest = max(float(np.abs(wanted).max(initial=0)), 1e-6)
@@ -224,7 +230,7 @@ def _difference(counter: CellCounter, content: bytes, pixels: Tensor) -> float:
 def _facts(
     run: TrainedRun, counter: TrainedCounter, size: tuple[int, int] | None, difference: float
 ) -> dict[str, Any]:
-    """What goes before and after the network, JSON-able."""
+    """Return the content of the JSON file: the run, preprocessing and postprocessing."""
     keys = ("run_id", "method", "dataset", "protocol", "split", "seed", "thresholds")
     width, height = size or (None, None)
     return {

@@ -1,4 +1,4 @@
-"""One picture: its cells, and its line in the table."""
+"""Count of one picture, and its row in the table."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,14 +23,17 @@ def count_picture(
     """Count the cells of a picture.
 
     Args:
-        counter: that counts.
-        picture: of `open_picture`.
-        name: for sentences.
-        scale: px that a cell should have per px that it has.
-        advance: takes how many px are done.
+        counter: the method.
+        picture: result of `open_picture`.
+        name: for messages.
+        scale: resampling factor, see `TrainedCounter.count`.
+        advance: called with the number of px processed since the last call.
+
+    Returns:
+        Count and points, in px of the picture's full resolution.
 
     Raises:
-        UserError: it is read in tiles, and the method prepares pictures as a whole.
+        UserError: the picture is read in tiles, and the method's transforms need whole pictures.
     """
     pixels = picture.pixels
     height, width = pixels.shape[:2]
@@ -57,15 +60,15 @@ def line_of(
     um_per_px: float | None,
     intervals: CountIntervals | None,
 ) -> Counted:
-    """The line of a picture in the table.
+    """Return the row of a picture in `counts.csv`.
 
     Args:
-        name: in the tables.
-        sha256: of its file.
-        picture: of `open_picture`.
+        name: name in the tables.
+        sha256: hash of its file.
+        picture: result of `open_picture`.
         found: its cells.
-        um_per_px: edge of a pixel, micrometres; what the file states where it is None.
-        intervals: that a count gets; None for none.
+        um_per_px: edge of a pixel, micrometres; None for the value in the file, if any.
+        intervals: prediction intervals of the method; None for none.
     """
     pixels = picture.pixels
     step = pixels.downsample if isinstance(pixels, LargePicture) else 1.0

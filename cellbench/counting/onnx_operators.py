@@ -1,16 +1,16 @@
-"""Operators that PyTorch's exporter does not know, in those of ONNX."""
+"""ONNX symbolics of operators that PyTorch's exporter does not support."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 OPSET = 19
-"""The first one with a deformable convolution."""
+"""First ONNX opset with a deformable convolution."""
 
 
 @contextmanager
 def operators_known() -> Iterator[None]:
-    """Let the exporter write the operators of this module, for as long as the context lasts."""
+    """Register the operators of this module with the exporter within a context."""
     from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
 
     for name, symbol in _SYMBOLS.items():
@@ -31,7 +31,7 @@ def _deformed(
     bias: Any,
     *numbers: Any,
 ) -> Any:
-    """`torchvision.ops.deform_conv2d`; ONNX has its inputs in another order."""
+    """Translate `torchvision.ops.deform_conv2d`; ONNX takes its inputs in another order."""
     from torch.onnx import symbolic_helper
 
     stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, groups, offset_groups = (

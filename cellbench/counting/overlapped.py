@@ -1,6 +1,6 @@
-"""Writing behind, while a network counts.
+"""Background writing of files while a network counts.
 
-Compressing runs outside of Python's lock, in the time that a network's threads leave.
+Compression releases Python's global lock and uses time that the network's threads leave idle.
 """
 
 from collections import deque
@@ -9,24 +9,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-# What waits to be written holds its picture.
+# Each waiting call keeps a picture in memory.
 _MOST_WAITING = 2
 
 
 @contextmanager
 def write_behind() -> Iterator[Callable[..., None]]:
-    """Call functions in another thread, in order; what they raise is raised by the next call.
+    """Run functions in a background thread, in order.
 
-    On leaving, all that was given is done, also after an error elsewhere.
+    All submitted functions have run when the context ends, also after an exception in its body. An
+    exception of a function is raised by a later submission or at the end of the context; functions
+    that have not started are then cancelled.
 
     Yields:
-        What takes a function and its arguments, and waits where much is waiting already.
+        A function that submits a function with its arguments; it blocks while two are pending.
     """
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as pool:
 
         def finish_first() -> None:
-            """Wait for the oldest; where it fails, what was given after it is not done."""
+            """Wait for the oldest submission; if it fails, cancel the later ones."""
             try:
                 waiting.popleft().result()
             except BaseException:

@@ -1,4 +1,4 @@
-"""Which files of what a user names are pictures, and what is wrong with the others."""
+"""List of the pictures in given files and folders, with reasons for the files skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ from cellbench.errors import UserError
 _MOST_DEPTH = 12
 _NAMED_AS_PICTURES = (is_named_as_picture, is_named_as_vendor_file, is_named_as_slide)
 WRITTEN = "`cellbench count` wrote"
-"""How the reason begins for what a count wrote."""
+"""Start of the reason for skipped files that an earlier count wrote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is not counted.
+    """File or folder that is not counted.
 
     Attributes:
-        path: of it.
-        reason: a sentence or phrase: what it is, and what mends it.
+        path: its path.
+        reason: a sentence or phrase: what it is, and how to have it counted if it can be.
         picture: whether it is, or may be, a picture that the user wants counted.
     """
 
@@ -34,14 +34,13 @@ class Skipped:
 
 @dataclass(slots=True)
 class PictureList:
-    """The files below what was named.
+    """Pictures and skipped files of the given paths.
 
     Attributes:
         pictures: each once, those of a folder in the order of their names.
         skipped: all others.
-        below: the path of each picture below the folder that was named, with slashes, and of
-            several folders with the name of each before it; of a file that was named itself its
-            name.
+        below: path of each picture below the given folder, with slashes; with several folders, the
+            folder's name comes first. For a file that was given itself, its name.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -52,14 +51,13 @@ class PictureList:
 def list_pictures(
     named: Sequence[str | Path], *, recursive: bool = False, without: Path | None = None
 ) -> PictureList:
-    """List the pictures that are named and those of the folders that are named.
+    """List the given pictures, and those in the given folders.
 
     Args:
         named: files and folders.
-        recursive: whether folders within folders are looked into.
-        without: folder of the tables: what was written there is passed over without a reason.
-
-    What an earlier count wrote elsewhere is passed over too, with one reason for each folder.
+        recursive: whether subfolders are searched.
+        without: folder of the tables of this count: files that a count wrote there are left out
+            without a reason; those of other counts with one reason per folder.
 
     Raises:
         UserError: there is no such file or folder, or no picture in it.
@@ -80,7 +78,7 @@ def list_pictures(
         else:
             raise UserError(f"There is no picture or folder {str(text)!r}.")
         for path in inside:
-            # Unlike Path.resolve, this takes links that lead in a circle.
+            # Unlike Path.resolve, realpath accepts circular links.
             key = os.path.realpath(path)
             if key not in real:
                 real[key] = path
@@ -151,7 +149,7 @@ def _inside(
 
 
 def _is_of_tables(folder: Path, tables: str) -> bool:
-    """Whether a folder is that of the tables, or one in it."""
+    """Return whether a folder is that of the tables, or directly in it."""
     real = os.path.realpath(folder)
     return bool(tables) and tables in (real, str(Path(real).parent))
 

@@ -1,4 +1,4 @@
-"""Parts of a picture at several sizes, for a viewer that zooms."""
+"""Tile pyramid of a picture, for a viewer that zooms."""
 
 import io
 from pathlib import Path
@@ -13,14 +13,14 @@ from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
 
 TILE_PX = 512
-# Levels from this one on are cut from a copy of the picture that is 8 times as small.
+# Tiles of this level and above are cut from a copy of the picture, reduced 8 times along each side.
 _COPIED_LEVEL = 3
 _BAND_PX = 2048
 MOST_LEVELS = 20
 
 
 class PictureTiles:
-    """The tiles of one picture: at level L a px is the mean of 2**L x 2**L px.
+    """Tiles of one picture: at level L a pixel is the mean of 2**L x 2**L pixels.
 
     Attributes:
         size: (width, height) of the picture, px.
@@ -30,12 +30,12 @@ class PictureTiles:
         """Open the picture of a counted folder.
 
         Args:
-            path: of its file.
-            sha256: of the file when it was counted.
-            reading: how it was read then.
+            path: path of its file.
+            sha256: hash of the file when it was counted.
+            reading: how it was read when it was counted.
 
         Raises:
-            UserError: it cannot be read, or is another picture now.
+            UserError: it cannot be read, or has changed.
         """
         try:
             same = sha256_file(path) == sha256
@@ -51,7 +51,7 @@ class PictureTiles:
         self._copy: NDArray[np.uint8] | None = None
 
     def tile(self, level: int, column: int, row: int) -> bytes:
-        """A tile as PNG; tiles at the right and lower border are smaller.
+        """Return a tile as PNG; tiles at the right and lower border are smaller.
 
         Raises:
             UserError: there is no such tile.
@@ -70,7 +70,7 @@ class PictureTiles:
         return _png(np.ascontiguousarray(part), (1 << level) // scale)
 
     def _small(self) -> NDArray[np.uint8]:
-        """The picture 8 times as small, made band by band when it is first needed."""
+        """Return the reduced copy of the picture, computed in bands when first needed."""
         if self._copy is None:
             bands = [
                 np.asarray(

@@ -1,9 +1,9 @@
-"""Export points for other programs, see `cellbench.data.point_conventions`.
+"""Export of points for other programs, see `cellbench.data.point_conventions`.
 
 Each writer takes the points of a picture, (N, 2) (x, y) px, their scores, (N,) or None, the
-picture's name, its size, (width, height) px, and which plane of its file was counted, and gives the
-bytes of a file. What it writes, `cellbench.data.annotation_formats` reads back to a hundredth of a
-pixel; Cell Counter alone keeps whole pixels.
+picture's name, its size, (width, height) px, and the plane of its file that was counted, and
+returns the content of a file. `cellbench.data.annotation_formats` reads the points back to a
+hundredth of a pixel; only Cell Counter keeps whole pixels.
 """
 
 import csv
@@ -30,14 +30,14 @@ from cellbench.data.point_conventions import (
 )
 from cellbench.structures import Points
 
-# Digits of a coordinate after the point, px.
+# Decimals of a coordinate, px.
 _DIGITS = 4
 
-# ImageJ numbers the points of a selection in 16 bits in its older versions.
+# Older versions of ImageJ number the points of a selection in 16 bits.
 _MOST_IN_A_ROI = 60_000
-# Of the files in an archive: the same points give the same bytes.
+# Date of the files in an archive, fixed so that the same points give the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
-# Edge of the box that COCO wants around a cell, px.
+# Edge of the box around a cell that COCO requires, px.
 _BOX_PX = 10
 
 Scores = NDArray[np.floating[Any]]
@@ -60,12 +60,12 @@ def napari_csv(
 def qupath_geojson(
     points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
 ) -> bytes:
-    """Write an annotation of QuPath: all points as one object of the class Cell, without scores.
+    """Write a QuPath annotation: all points as one object of the class Cell, without scores.
 
-    Without points the collection is empty, since QuPath takes no annotation without a place. An
-    annotation lies on one z slice and time point; the first ones are not written.
+    Without points the collection is empty, since QuPath accepts no annotation without coordinates.
+    The plane (z slice and time point) is written only if it is not the first.
     """
-    # The same picture and points give the same bytes.
+    # Derived from the content, so that the same picture and points give the same bytes.
     identity = uuid.uuid5(uuid.NAMESPACE_OID, name + points.astype("<f4").tobytes().hex())
     places = (points.astype(np.float64) - QUPATH.shift_px).tolist()
     at = {"plane": {"c": -1, "z": plane.z, "t": plane.t}} if plane.z or plane.t else {}
@@ -90,10 +90,10 @@ def qupath_geojson(
 def imagej_zip(
     points: Points, scores: Scores | None, *, name: str, size: Size, plane: StackPlane = FIRST_PLANE
 ) -> bytes:
-    """Write a list of ImageJ's ROI Manager: one multi-point selection, without scores.
+    """Write a list of ImageJ's ROI Manager: multi-point selections, without scores.
 
-    Without points the selection is left out, since ImageJ has none without a point. It lies on all
-    slices of a stack.
+    There is one selection per 60 000 points; none without points, since ImageJ has no empty one.
+    They apply to all slices of a stack.
     """
     from roifile import ROI_TYPE, ImagejRoi
 
@@ -113,11 +113,12 @@ def cell_counter_xml(
 ) -> bytes:
     """Write markers of ImageJ's Cell Counter, which have whole pixels and no scores.
 
-    The picture is named as ImageJ titles its window: Cell Counter refuses the markers of another.
-    Of a stack they lie on the slice that was counted: Cell Counter shows those of one slice.
+    The picture's name is the title of its window in ImageJ, since Cell Counter refuses markers of
+    other pictures. In a stack the markers are on the slice that was counted, since Cell Counter
+    shows those of one slice.
     """
     pixels = np.floor(points.astype(np.float64) - CELL_COUNTER.shift_px + 0.5)
-    # A cell on the right or lower border, as tables round it, is in the last pixel.
+    # Cells that the tables round to the right or lower border belong to the last pixel.
     pixels = np.clip(pixels, 0, np.array(size) - 1).astype(int)
     markers = "".join(
         f"   <Marker><MarkerX>{x}</MarkerX><MarkerY>{y}</MarkerY>"
@@ -164,4 +165,4 @@ WRITERS: dict[str, tuple[str, Callable[..., bytes]]] = {
     "cellcounter": (".xml", cell_counter_xml),
     "coco": (".json", coco_json),
 }
-"""Suffix and writer of each format that `--also` takes."""
+"""Suffix and writer of each format of `--also`."""

@@ -1,4 +1,4 @@
-"""Cells and densities of regions of the counted pictures: `regions.csv`."""
+"""Counts and densities of regions of the counted pictures: `regions.csv`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ _ENDINGS = ("", "_roi", "_rois", "_mask", "_regions")
 
 @dataclass(frozen=True, slots=True)
 class RegionCount:
-    """Cells of a region of a picture.
+    """Count of a region of a picture.
 
     Attributes:
         image: name of the picture in the tables.
-        region: name of the region; `OUTSIDE` for what lies in none.
+        region: name of the region; `OUTSIDE` for cells in no region.
         count: cells whose centre lies in it.
-        area_px: within the picture; None for `OUTSIDE`.
-        area_mm2: None where the size of a pixel is not known.
+        area_px: area within the picture, px; None for `OUTSIDE`.
+        area_mm2: area, square millimetres; None if it or the size of a pixel is unknown.
     """
 
     image: str
@@ -41,7 +41,7 @@ class RegionCount:
 
     @property
     def per_mm2(self) -> float | None:
-        """Cells a square millimetre, where both are known."""
+        """Cells per square millimetre; None if the area is unknown or zero."""
         return self.count / self.area_mm2 if self.area_mm2 else None
 
 
@@ -54,14 +54,14 @@ def count_regions(
     """Count the cells of every region.
 
     Args:
-        counted: pictures.
+        counted: the pictures.
         found: their cells, by name.
-        files: of the pictures, by name.
-        regions: a file for all pictures, or a folder with a file for each: by the name of the
-            picture, also with _roi or _mask behind it.
+        files: paths of the pictures, by name.
+        regions: a file for all pictures, or a folder with one file per picture that has its name,
+            optionally with _roi, _rois, _mask or _regions appended.
 
     Returns:
-        The counts; name and reason of pictures without them.
+        The counts; name and reason of each picture without them.
     """
     counts: list[RegionCount] = []
     missing: list[tuple[str, str]] = []
@@ -79,7 +79,7 @@ def count_regions(
 
 
 def write_regions(folder: Path, counts: Iterable[RegionCount]) -> Path:
-    """Write `regions.csv`.
+    """Write `regions.csv`, and return its path.
 
     Raises:
         UserError: it cannot be written.

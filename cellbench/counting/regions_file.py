@@ -1,4 +1,4 @@
-"""Regions that were drawn by hand, in `regions.json` beside the counts."""
+"""Regions drawn in the viewer: `regions.json` in the counted folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ _MOST_CORNERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A polygon with a name.
+    """Named polygon.
 
     Attributes:
-        name: for people.
-        corners: (x, y) px of each, three or more.
+        name: name that users give it.
+        corners: (x, y) px of each corner, three or more.
     """
 
     name: str
@@ -34,14 +34,17 @@ class Region:
 
     @property
     def area_px(self) -> float:
-        """Its area in px, by the rule of `holds`."""
+        """Area in px, by the even-odd rule."""
         return even_odd_area([np.array(self.corners)])
 
     def holds(self, points: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which points lie inside, by the even-odd rule; a polygon may cross itself.
+        """Select the points inside, by the even-odd rule; the polygon may intersect itself.
 
         Args:
             points: (N, 2), (x, y) px.
+
+        Returns:
+            (N,) mask.
         """
         inside = np.zeros(len(points), dtype=bool)
         px, py = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
@@ -55,7 +58,7 @@ class Region:
 
 
 def read_regions(folder: Path) -> dict[str, list[Region]]:
-    """The regions of a folder by picture; empty where there is no file.
+    """Read the regions of a folder by picture; empty if there is no file.
 
     Raises:
         UserError: the file is damaged.
@@ -74,15 +77,15 @@ def read_regions(folder: Path) -> dict[str, list[Region]]:
 
 
 def write_regions(folder: Path, regions: Mapping[str, Sequence[Region]]) -> None:
-    """Write the regions of a folder as a whole.
+    """Write all regions of a folder, replacing those on disk.
 
     Raises:
-        UserError: the disk is full or cannot be written.
+        UserError: the disk is full or not writable.
     """
     document = {
-        image: [{"name": each.name, "corners": each.corners} for each in own]
-        for image, own in regions.items()
-        if own
+        image: [{"name": each.name, "corners": each.corners} for each in drawn]
+        for image, drawn in regions.items()
+        if drawn
     }
     write_atomically(folder / REGIONS, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
 
@@ -90,12 +93,12 @@ def write_regions(folder: Path, regions: Mapping[str, Sequence[Region]]) -> None
 def with_changes(
     known: Sequence[Region], added: Sequence[Region], removed: Sequence[Region]
 ) -> list[Region]:
-    """The regions of a picture after some were drawn and some taken away.
+    """Return the regions of a picture after additions and removals.
 
     Args:
-        known: as they are in the file.
-        added: new ones; a name that is taken gets a number behind it.
-        removed: by name and corners; one that is not there any more changes nothing.
+        known: regions in the file.
+        added: new regions; a number is appended to a name that is in use.
+        removed: regions to remove, matched by name and corners; missing ones are ignored.
 
     Raises:
         ValueError: there are too many.
@@ -114,7 +117,7 @@ def with_changes(
 
 
 def regions_of(value: Any) -> list[Region]:
-    """Regions from JSON.
+    """Parse regions from JSON.
 
     Raises:
         ValueError: they are no polygons with names.

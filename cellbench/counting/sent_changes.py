@@ -1,4 +1,4 @@
-"""The changes of a picture as the page of a viewer sends them: checked before they are kept."""
+"""Validation of the changes that the viewer's page sends."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from cellbench.counting.corrections import ADDED, CHECKED, REMOVED
 from cellbench.errors import UserError
 
 _MOST_CHANGES = 200_000
-# How far over the border of its picture a cell of the table may lie, px.
+# How far outside its picture a cell of the table may lie, px.
 _OVER_PX = 2**20
 
 
 def changes_of(sent: Any, size: tuple[int, int]) -> list[tuple[str, float, float]]:
-    """Kind, x and y of each change.
+    """Validate changes, and return kind, x and y of each.
 
     Args:
-        sent: what the page sent, from JSON.
-        size: of the picture, (width, height) px.
+        sent: changes of one action, parsed from JSON.
+        size: (width, height) of the picture, px.
 
     Raises:
-        UserError: they are no changes of places in the picture.
+        UserError: they are no valid changes, or outside the picture.
     """
     if not isinstance(sent, list) or len(sent) > _MOST_CHANGES:
         raise UserError(f"One action takes a list of up to {_MOST_CHANGES} changes.")
@@ -30,7 +30,7 @@ def changes_of(sent: Any, size: tuple[int, int]) -> list[tuple[str, float, float
                 ADDED,
                 REMOVED,
             ):
-                # A table may hold a cell over the border, which can be taken away like others.
+                # A method may place a cell outside the picture; it can be removed like others.
                 over = 0 if kind == ADDED else _OVER_PX
                 if not (-over <= x <= width + over and -over <= y <= height + over):
                     raise UserError(f"The place {x}, {y} is outside the picture.")

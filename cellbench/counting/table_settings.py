@@ -1,10 +1,10 @@
-"""The settings that tables of counts were made with, and what differs from those of a new count."""
+"""Comparison of the settings of existing tables of counts with those of a new count."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-# Where a setting is in `method.json`, and the option that sets it.
+# Path of a setting in `method.json`, and the option that sets it.
 _OPTIONS = {
     ("scale",): "--scale",
     ("um_per_px",): "--um-per-px",
@@ -18,7 +18,7 @@ _MOST_CHARACTERS = 60
 
 
 def known_settings(text: str) -> dict[str, Any]:
-    """The settings in the text of a `method.json`; empty where it is none."""
+    """Parse the settings in the text of a `method.json`; empty if it is invalid."""
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError):
@@ -27,14 +27,14 @@ def known_settings(text: str) -> dict[str, Any]:
 
 
 def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name each setting that differs, with both values.
+    """List the settings that differ, with both values.
 
     Args:
-        before: as `known_settings` read it.
-        now: the same of a new count.
+        before: settings of the tables, see `known_settings`.
+        now: settings of the new count.
 
     Returns:
-        A phrase for each; empty where nothing that has a name differs.
+        A phrase per setting; empty if none differs that has an option.
     """
     found = []
     if before.get("run_id") != now.get("run_id"):

@@ -1,4 +1,4 @@
-"""Overlapping tiles of large pictures; each cell counts in the one tile whose core holds it."""
+"""Overlapping tiles of large pictures; each cell is counted in the tile whose core contains it."""
 
 import ctypes
 import os
@@ -8,22 +8,22 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-# Most input px that are not divided: the first maps of a VGG-16 then take half a gigabyte.
+# Largest input, px, that is not divided: the first maps of a VGG-16 then take half a gigabyte.
 WHOLE_PIXELS = 1 << 21
-# Edge of a tile, and the margin around its core, in input px; both are multiples of every stride,
-# so that a tile's maps lie on the grid of the whole picture's. Twelve images of MBM in one picture
-# had 1694 cells by DLA undivided, and 1693 in tiles of 640 px with margins of 64 to 192.
+# Edge of a tile, and the margin around its core, in input px. Both are multiples of every stride,
+# so that a tile's maps are aligned with those of the whole picture. On twelve images of MBM in one
+# picture DLA counted 1694 cells undivided, and 1693 in tiles of 640 px with margins of 64 to 192.
 TILE_PX = 1408
 MARGIN_PX = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile along one axis: two half-open intervals of input px.
+    """Tile along one axis: two half-open intervals of input px.
 
     Attributes:
-        read: px that the network is given.
-        core: px whose cells count, within `read`; those of successive tiles meet without a gap.
+        read: input of the network.
+        core: part of `read` whose cells are counted; the cores of successive tiles are adjacent.
     """
 
     read: range
@@ -34,8 +34,8 @@ def tile_axis(length: int, *, tile: int = TILE_PX, margin: int = MARGIN_PX) -> l
     """Divide an axis into overlapping tiles whose cores cover it once.
 
     Args:
-        length: of the axis, px.
-        tile: most px of a tile; more than twice the margin.
+        length: length of the axis, px.
+        tile: largest length of a tile, px; more than twice the margin.
         margin: px around a core, except at the ends of the axis.
     """
     if length <= tile:
@@ -61,8 +61,8 @@ def tiles(
 
     Args:
         size: (width, height) in input px.
-        whole: most px of a picture that is not divided.
-        tile: edge of a tile.
+        whole: largest area that is not divided, px.
+        tile: edge of a tile, px.
         margin: see `tile_axis`.
     """
     if size[0] * size[1] <= whole:
@@ -75,10 +75,10 @@ def part_of_sum(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
     """Integrate a tile's density map over the tile's core.
 
     Args:
-        density: (h, w), whose cells divide the tile evenly; a cell that lies in the core in part
+        density: (h, w), whose pixels divide the tile evenly; one that lies only partly in the core
             contributes that share.
         x: the tile along x.
-        y: along y.
+        y: the tile along y.
     """
     along_y, along_x = (
         _core_shares(cells, tile) for cells, tile in zip(density.shape, (y, x), strict=True)
@@ -87,9 +87,9 @@ def part_of_sum(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
 
 
 def release_freed_memory() -> None:
-    """Return the memory that a tile freed to the system.
+    """Release the memory that a tile freed to the system.
 
-    glibc keeps it otherwise, and each of the hundreds of tiles of a slide takes some 8 MB more.
+    glibc keeps it otherwise: each of a slide's hundreds of tiles then adds some 8 MB.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
@@ -97,6 +97,6 @@ def release_freed_memory() -> None:
 
 
 def _core_shares(cells: int, tile: Tile) -> NDArray[np.float64]:
-    """Which share of each of so many cells of equal length lies in the core."""
+    """Return the share of each of a tile's `cells` equal intervals that lies in its core."""
     edges = np.linspace(tile.read.start, tile.read.stop, cells + 1)
     return np.diff(edges.clip(tile.core.start, tile.core.stop)) * cells / len(tile.read)

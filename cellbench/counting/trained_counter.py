@@ -1,4 +1,4 @@
-"""Count cells in a picture with a trained method."""
+"""Counter of cells in a picture with a trained method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,20 +25,20 @@ from cellbench.models.kept_weights import load_kept
 from cellbench.records.trained_runs import TrainedRun
 from cellbench.structures import Prediction, no_points
 
-# Called with the share of a picture that was processed since the last call.
+# Called with the share of the picture that was processed since the last call.
 Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedCounter:
-    """A method with its weights, thresholds and preprocessing, ready to count.
+    """Method with its weights, thresholds and preprocessing, for inference.
 
     Attributes:
-        network: with its weights and thresholds.
-        transforms: what prepared the images that it was trained on.
-        input_scale: px of its input per px of such an image.
+        network: network with its weights and thresholds.
+        transforms: preprocessing of the images that it was trained on.
+        input_scale: px of the network's input per px of such an image.
         precision: "float32" or "bfloat16".
-        calibration: of its counts; None where there is none.
+        calibration: calibration of its counts; None if there is none.
     """
 
     network: CellCounter
@@ -55,29 +55,29 @@ class TrainedCounter:
         name: str = "",
         progress: Progress = lambda share: None,
     ) -> Prediction:
-        """Count the cells of a picture as those of a test image are counted.
+        """Count the cells of a picture in the same way as those of a test image.
 
         The transforms of `data.prepare` are applied to the whole picture; a picture that is too
-        large for the network is then processed in overlapping tiles. A method that uses the
-        whole picture at once (and not the surroundings of each place) is given the tile instead.
-        The sum of the tiles is corrected as the counts of test images are, the offset in
-        proportion to the picture's area in px of such images.
+        large for the network is then processed in overlapping tiles. A method that uses global
+        context of the whole picture gets that of each tile instead. The sum over the tiles is
+        calibrated as the counts of test images are, the offset in proportion to the picture's area
+        in px of such images.
 
         Args:
-            pixels: (H, W, 3) uint8 RGB; a large picture only where there are no transforms.
-            scale: px that a cell should have per px that it has: 2 where the picture's cells are
-                half as wide as those that the method was trained on.
-            name: of the picture, for messages.
+            pixels: (H, W, 3) uint8 RGB; a large picture only if there are no transforms.
+            scale: resampling factor: 2 if the picture's cells are half as wide, in px, as those
+                that the method was trained on.
+            name: name of the picture, for messages.
             progress: called after every tile.
 
         Returns:
-            Points in px of the picture as it was given; no density.
+            Points in px of the given picture; no density.
 
         Raises:
-            UserError: the picture is too large for a method that gives a number and no places, or
-                there is not the memory for it.
+            UserError: the picture needs tiles and the method gives neither points nor a density, or
+                there is not enough memory.
         """
-        # Resampling asks a large picture for its shape and for windows, as it does an array.
+        # Resampling needs only the shape and windows, which large pictures provide as arrays do.
         whole = Picture(cast(NDArray[np.uint8], pixels), no_points())
         prepared = prepared_pixels(whole, self.transforms)
         factor = self.input_scale * scale
@@ -126,21 +126,21 @@ class TrainedCounter:
 
 
 def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
-    """Keep the cells of a tile that lie in its core.
+    """Select the cells of a tile that lie in its core.
 
     Args:
-        found: points in px of the picture, from the tile's corner; density of the tile.
+        found: points in px of the picture, relative to the tile's corner; density of the tile.
         x: the tile along x.
-        y: along y.
+        y: the tile along y.
         factor: input px per px of the picture.
-        name: of the picture, for messages.
+        name: name of the picture, for messages.
 
     Returns:
-        Points from the picture's corner. A point on the border of two cores is in the second:
-        cores are half-open.
+        Points relative to the picture's corner. A point on the border of two cores belongs to the
+        second: cores are half-open.
 
     Raises:
-        UserError: neither points nor a density say where the cells are.
+        UserError: there are neither points nor a density.
     """
     if found.points is None and found.density is None:
         raise UserError(
@@ -155,7 +155,7 @@ def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Pr
         placed = points + corner
         inside = (placed >= low) & (placed < high)
         keep = inside[:, 0] & inside[:, 1]
-        # of a count that is not that of the points, the points' share
+        # The count may differ from the number of points; it is reduced in proportion.
         count = found.count * int(keep.sum()) / len(keep) if len(keep) else 0.0
         points = placed[keep].astype(np.float32)
         scores = None if scores is None else scores[keep]
@@ -167,17 +167,17 @@ def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Pr
 def load_counter(
     run: TrainedRun, *, device: str = "auto", trust_weights: bool = False
 ) -> TrainedCounter:
-    """Load a finished run's method with the weights and thresholds that it kept.
+    """Load a finished run's method with its weights and thresholds.
 
     Args:
-        run: whose weights are at hand.
+        run: a run with weights.
         device: "auto", "cpu", "cuda", ...
-        trust_weights: take weights of another hash than the record's.
+        trust_weights: accept weights whose hash is not the record's.
 
     Raises:
-        UserError: the device is not there, the record sets what only the user of this machine may
-            set, a part of the method is not installed, or the file does not hold the weights that
-            the record scored, or holds values that are not finite.
+        UserError: the device is missing, the record sets an option that only the user of this
+            machine may set, a part of the method is not installed, or the file does not hold the
+            weights that the record scored, or holds values that are not finite.
     """
     where = choose_device(device)
     keep_freed_memory(where)
@@ -187,7 +187,7 @@ def load_counter(
     network.to(device=where, memory_format=torch.channels_last)
     known = run.record.get("calibration")
     return TrainedCounter(
-        network=fold_batch_norms(network.eval()),  # here once, not for every tile
+        network=fold_batch_norms(network.eval()),  # folded once instead of for every tile
         transforms=tuple(make_transform(t, config.data.input_scale) for t in config.data.prepare),
         input_scale=config.data.input_scale,
         precision=choose_precision(config.schedule.precision, where),

@@ -1,4 +1,4 @@
-"""What differs between new pictures and those that a method was trained on, and what mends it."""
+"""Warnings on counted pictures that differ from a method's training pictures, with remedies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from cellbench.records.result_cache import read_results, write_results
 
 TOO_NARROW = "The intervals are of pictures like those of the training, and too narrow for others."
 
-# Of the cached summaries: their kind, and a number that rises when they are made otherwise.
+# Kind of the cached summaries, and their version.
 _KIND, _SUMMARY = "appearance", 1
 
-# Widths that differ by less are the same as far as they can be measured.
+# Widths with a smaller ratio are equal within the accuracy of their measurement.
 _WIDER = 1.4
 _STEPS = 20  # a suggested scale is a multiple of 1 / 20
 _COLOURED = 0.12
@@ -28,10 +28,12 @@ _SAME = 0.02
 
 
 def known_summary(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a record's training pictures; of an older record, made from its set here.
+    """Return the summary of a record's training pictures.
+
+    It is computed from the set on this disk if the record is older than summaries.
 
     Returns:
-        None where the record has none and its set is not on this disk, or is another one.
+        None if the record has none and its set is not on this disk, or is another revision.
     """
     kept = record.get("training_pictures")
     if is_summary(kept):
@@ -44,12 +46,12 @@ def known_summary(record: Mapping[str, Any]) -> dict[str, Any] | None:
         if stored.manifest_hash != record["manifest_hash"]:
             return None
         return _summary_of(stored)
-    except (UserError, ValueError):  # it only spares a warning
+    except (UserError, ValueError):  # without a summary only a warning is omitted
         return None
 
 
 def _summary_of(stored: StoredSet) -> dict[str, Any]:
-    """The summary of all pictures of a set, kept until the set is another one."""
+    """Return the summary of all pictures of a set, cached until the set changes."""
     folder, stamp = stored.folder.absolute(), f"{_SUMMARY} {stored.manifest_hash}"
     kept, content = read_results(_KIND, folder).get("", ("", b""))
     if kept == stamp:
@@ -65,12 +67,15 @@ def _summary_of(stored: StoredSet) -> dict[str, Any]:
 def differences(
     summary: Mapping[str, Any] | None, looks: Sequence[Appearance], *, scale: float
 ) -> list[str]:
-    """Sentences on what differs, each with what mends it.
+    """Return one sentence per difference between new and training pictures, with a remedy if any.
 
     Args:
-        summary: of the training pictures; None where it is not known.
-        looks: of the new pictures.
-        scale: px that a cell is given per px that it has.
+        summary: summary of the training pictures; None if unknown.
+        looks: appearance of the new pictures.
+        scale: resampling factor of the count.
+
+    Returns:
+        Sentences; empty without a summary or without new pictures.
     """
     if summary is None or not looks:
         return []
@@ -104,7 +109,7 @@ def differences(
 
 
 def doubts(record: Mapping[str, Any], counts: Sequence[float]) -> list[str]:
-    """Sentences on a run that was never meant to count, and on counts that hardly vary."""
+    """Return warnings on a run of the protocol smoke, and on counts that hardly vary."""
     found = []
     if record["protocol"] == "smoke":
         found.append(

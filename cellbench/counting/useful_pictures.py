@@ -1,10 +1,9 @@
-"""Which picture of a count to annotate next: the one on which the method contradicts itself most.
+"""Order of counted pictures for annotation: those with the least consistent counts first.
 
-A picture has eight orientations, and cells look alike in all of them; a method that counts
-otherwise when a picture is turned or mirrored has not learned what is in it. So the pictures are
-ordered by the standard deviation of the counts of the eight, as a share of their mean. Of a method
-that counts the same in all orientations, and of one that is not at hand, the order is by the width
-of the intervals, as a share of the count.
+Cells look the same in all eight orientations of a picture, so that a count that changes when the
+picture is rotated or mirrored is unreliable. Pictures are ordered by the standard deviation of the
+eight counts, relative to their mean. If the method counts the same in all orientations, or is not
+available, they are ordered by the width of the intervals, relative to the count.
 """
 
 import csv
@@ -33,21 +32,21 @@ USEFUL = "useful.csv"
 BY_VIEWS, BY_INTERVALS = "disagreement of views", "width of intervals"
 
 _HEAD = ("image", "disagreement", "sha256", "run_id")
-# Shares below this are the rounding of sums, not another count.
+# Smaller disagreements are rounding errors of sums.
 _ROUNDING = 1e-3
 
 Count = Callable[[NDArray[np.uint8], str], float]
-"""Cells of (H, W, 3) uint8 pixels; the name of the picture is for messages."""
+"""Function that counts the cells of (H, W, 3) uint8 pixels; it takes a name for messages too."""
 
 
 @dataclass(frozen=True)
 class UsefulOrder:
-    """Pictures in the order in which annotating them helps.
+    """Pictures in the order in which to annotate them.
 
     Attributes:
-        counted: the folder with its pictures in that order; those looked through are the last.
+        counted: the folder with its pictures in that order; checked ones are last.
         by: BY_VIEWS or BY_INTERVALS.
-        values: by name of the picture, what it is ordered by; without those that have none.
+        values: disagreement or relative width by picture name; without pictures that have none.
     """
 
     counted: CountedFolder
@@ -56,15 +55,15 @@ class UsefulOrder:
 
 
 def view_disagreement(count: Count, pixels: NDArray[np.uint8], name: str = "") -> float:
-    """How far the counts of a picture's eight orientations lie apart.
+    """Compute the disagreement of the counts of a picture's eight orientations.
 
     Args:
-        count: of the method.
+        count: the method.
         pixels: (H, W, 3) uint8.
-        name: of the picture, for messages.
+        name: name of the picture, for messages.
 
     Returns:
-        Their standard deviation, as a share of their mean or, of less than one cell, of one cell.
+        Standard deviation of the counts divided by their mean, or by 1 if the mean is less.
     """
     counts = [
         count(np.ascontiguousarray(np.rot90(side, turns)), name)
@@ -82,19 +81,20 @@ def order_by_use(
     place_of: Callable[[CountedPicture], Path] = picture_file,
     display: Display | None = None,
 ) -> UsefulOrder:
-    """Order the pictures of a count by how much an annotation would help.
+    """Order the pictures of a count by how useful their annotation is.
 
-    What is computed is kept in `useful.csv`, picture by picture, so that a later call goes on.
+    Disagreements are saved in `useful.csv` after each picture and reused by later calls.
 
     Args:
         counted: the folder.
-        checked: names of pictures that were looked through.
-        load: gives the method that counted; None where it is not at hand.
-        place_of: where a picture is.
+        checked: names of pictures that were checked.
+        load: returns the method that counted; None if it is not available.
+        place_of: returns the path of a picture.
         display: where progress is shown.
 
     Raises:
-        UserError: neither the method nor intervals are there, or the folder cannot be written.
+        UserError: neither the method nor intervals can order the pictures, or the folder cannot be
+            written.
     """
     show = display or Display()
     known = _read(counted)
@@ -131,18 +131,18 @@ def order_by_use(
 
 
 def find_counter(counted: CountedFolder, named: str | None = None) -> TrainedRun | None:
-    """The run that counted a folder.
+    """Find the run that counted a folder.
 
     Args:
         counted: the folder.
-        named: by the user, as `count --with` takes it; None to look for it among the kept models
-            and in the working store.
+        named: run given by the user, as `count --with` takes it; None to search the kept models
+            and the working store.
 
     Returns:
-        None where it is not at hand and none was named.
+        The run; None if none was given and it is not found.
 
     Raises:
-        UserError: the run that was named is not there, or another one counted.
+        UserError: the given run is missing, or is not the one that counted.
     """
     if named is not None:
         run = find_trained(named, None)
@@ -164,12 +164,15 @@ def find_counter(counted: CountedFolder, named: str | None = None) -> TrainedRun
 def counter_of(
     counted: CountedFolder, named: str | None = None, *, device: str = "auto"
 ) -> Count | None:
-    """What the method that counted a folder counts in pixels; see `find_counter`.
+    """Load the method that counted a folder, as a function of pixels; see `find_counter`.
 
     Args:
         counted: the folder.
         named: its run.
         device: "auto", "cpu", "cuda", ...
+
+    Returns:
+        The function; None if the run is not found.
 
     Raises:
         UserError: see `find_counter`; or the method cannot be loaded.
@@ -194,7 +197,7 @@ def _of_picture(counted: CountedFolder, picture: CountedPicture, path: Path, cou
 
 
 def _widths(pictures: Collection[CountedPicture]) -> dict[str, float]:
-    """Width of each interval as a share of the count, or of one cell where that is less."""
+    """Return the width of each interval divided by the count, or by 1 if the count is less."""
     return {
         picture.name: (picture.interval[1] - picture.interval[0]) / max(picture.count, 1.0)
         for picture in pictures
@@ -203,7 +206,7 @@ def _widths(pictures: Collection[CountedPicture]) -> dict[str, float]:
 
 
 def _read(counted: CountedFolder) -> dict[str, float]:
-    """What was computed of the same pictures and the same run; nothing of a damaged file."""
+    """Read the saved disagreements of the same pictures and run, up to a damaged row."""
     wanted = {p.name: (p.sha256, counted.run_id) for p in counted.pictures}
     found: dict[str, float] = {}
     with suppress(OSError, UnicodeDecodeError, csv.Error, ValueError):

@@ -1,8 +1,8 @@
-"""The viewer's server: on the loopback address, for the one browser that has the address.
+"""HTTP server of the viewer, on the loopback address.
 
-The address holds a token that nobody else can guess; a request without it, for another host (as a
-page on the web would make by renaming its own), or for anything but the paths below gets an empty
-answer. Nothing is served by name of a file: pictures are numbered by the tables.
+The URL contains a secret token. A request without it, with another host name (DNS rebinding), or
+for other paths than those below gets 404 without content. No file is served by its name: pictures
+are addressed by their index in the tables.
 """
 
 import hmac
@@ -36,11 +36,11 @@ _POLICY = (
 
 
 class ViewServer(ThreadingHTTPServer):
-    """Serves one session until it is shut down.
+    """HTTP server of one viewer session.
 
     Attributes:
-        session: that is shown.
-        token: first part of every path.
+        session: the session shown.
+        token: secret first part of every path.
     """
 
     daemon_threads = True
@@ -49,8 +49,8 @@ class ViewServer(ThreadingHTTPServer):
         """Listen on 127.0.0.1.
 
         Args:
-            session: that is shown.
-            port: 0 for any that is free.
+            session: the session to show.
+            port: 0 for any free port.
 
         Raises:
             UserError: the port is taken.
@@ -67,12 +67,12 @@ class ViewServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """What the browser opens."""
+        """URL for the browser."""
         return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """What a request may name as its host."""
+        """Accepted values of the Host header."""
         return (f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}")
 
 
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_S
 
     def do_GET(self) -> None:
-        """A page, its programs, the state, a tile."""
+        """Send the page, its scripts and styles, the session's state as JSON, or a tile."""
         parts = self._parts()
         if parts is None:
             return self._send(HTTPStatus.NOT_FOUND)
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:
-        """A change; the answer comes when it is on disk."""
+        """Apply a change; respond after it is written to disk."""
         parts = self._parts()
         origins = [f"http://{host}" for host in self.server.hosts]
         foreign = self.headers.get("Origin", origins[0]) not in origins
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(done)
 
     def _parts(self) -> list[str] | None:
-        """The path after the token; None for a request that is not the viewer's."""
+        """Return the parts of the path after the token; None if host or token are wrong."""
         if self.headers.get("Host") not in self.server.hosts:
             return None
         _, token, *parts = [*self.path.split("/"), ""][:9]
@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: the terminal belongs to the command."""
+        """Log nothing, since the terminal is used by the command."""
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a viewer of a counted folder shows and changes, without the web."""
+"""State of a viewer of a counted folder, independent of HTTP."""
 
 import threading
 from collections import OrderedDict
@@ -30,12 +30,12 @@ _OPEN_PICTURES = 2
 
 
 class ViewSession:
-    """The pictures of a counted folder, and what one person changes in them.
+    """Pictures of a counted folder, with the corrections of one annotator.
 
-    Every change is on disk when its method returns. Methods may be called by several threads.
+    Every change is on disk when its method returns. Methods are thread-safe.
 
     Attributes:
-        unwritten: why the tables of `write_tables` do not follow the changes; empty where they do.
+        unwritten: why the tables of `write_tables` are out of date; empty if they are not.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class ViewSession:
         ordered_by: str = "",
         table: CountedFolder | None = None,
     ) -> None:
-        """Open the corrections of a person.
+        """Open the corrections of an annotator.
 
         Args:
-            counted: the tables.
-            annotator: name of the person's file; "" for corrected.csv.
-            pictures: folder that holds the pictures, where they are not where they were counted.
-            ordered_by: what the pictures are ordered by, the largest first; "" for the table.
-            table: the pictures in the order of `counts.csv`, where they are ordered by something.
+            counted: the tables, with the pictures in the order shown.
+            annotator: name of the annotator; "" for corrected.csv.
+            pictures: folder of the pictures, if they were moved since they were counted.
+            ordered_by: criterion of the order, largest first; "" for the order of the table.
+            table: the tables in the order of `counts.csv`, if `counted` has another order.
 
         Raises:
             UserError: a file of the folder is damaged.
@@ -67,7 +67,7 @@ class ViewSession:
         self._log = CorrectionLog.open(counted.folder, annotator, counted.hashes)
         self._regions: dict[str, list[Region]] = {}
         self._regions_stamp: tuple[int, int] | None = None
-        # By picture, each with what it holds for: changes, and regions too.
+        # Caches by picture, each entry with its key: the changes, and the regions too.
         self._known_counts: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._measurements: dict[str, tuple[Any, list[dict[str, Any]]]] = {}
         self.unwritten = ""
@@ -76,37 +76,37 @@ class ViewSession:
         self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
 
     def overview(self) -> dict[str, Any]:
-        """All pictures with their counts, totals, and the difference between method and person."""
+        """Return all pictures with their counts, the totals, and the method's error (MAE, bias)."""
         with self._lock:
             pictures = [self._counts(picture) for picture in self.counted.pictures]
         seen = [each for each in pictures if each["checked"]]
-        off = [each["method"] - each["corrected"] for each in seen]
-        kept = self._log.file.exists() and not self.unwritten
+        errors = [each["method"] - each["corrected"] for each in seen]
+        has_table = self._log.file.exists() and not self.unwritten
         return {
             "method": plain(self.counted.method),
             "annotator": self.annotator,
             "ordered_by": self.ordered_by,
-            "table": table_name("counts", self.annotator) if kept else "",
+            "table": table_name("counts", self.annotator) if has_table else "",
             "dense": any(picture.um_per_px is not None for picture in self.counted.pictures),
             "pictures": pictures,
             "total_method": sum(each["method"] for each in pictures),
             "total_corrected": sum(each["corrected"] for each in pictures),
             "seen": len(seen),
-            "mae": float(np.abs(off).mean()) if off else None,
-            "bias": float(np.mean(off)) if off else None,
+            "mae": float(np.abs(errors).mean()) if errors else None,
+            "bias": float(np.mean(errors)) if errors else None,
             "unwritten": self.unwritten,
         }
 
     @property
     def outdated(self) -> int:
-        """How many pictures have changed since the person corrected them."""
+        """Number of pictures whose files have changed since they were corrected."""
         return sum(
             bool(self._log.changes.get(name)) and not self._log.of(name, sha256)
             for name, sha256 in self.counted.hashes
         )
 
     def picture(self, index: int) -> dict[str, Any]:
-        """One picture: its size, its cells, its regions.
+        """Return one picture: its size, cells, counts and regions.
 
         Raises:
             UserError: there is no such picture.
@@ -126,19 +126,19 @@ class ViewSession:
                 "kept": done.kept.astype(int).tolist(),
                 "added": done.added.tolist(),
                 "counts": self._counts(picture),
-                "regions": self._measured(picture),
+                "regions": self._measured_regions(picture),
                 "undo": bool(self._log.of(picture.name, picture.sha256)),
             }
 
     def change(self, index: int, changes: Any) -> None:
-        """Add cells, take cells away, or mark the picture as checked, as one action.
+        """Add cells, remove cells, or mark the picture as checked, as one action.
 
         Args:
-            index: of the picture.
-            changes: [kind, x, y] of each.
+            index: index of the picture.
+            changes: list of [kind, x, y].
 
         Raises:
-            UserError: they are no changes, or cannot be written.
+            UserError: they are invalid, or cannot be written.
         """
         picture = self._picture(index)
         with self._lock:
@@ -146,10 +146,10 @@ class ViewSession:
             self.write_tables()
 
     def undo(self, index: int) -> None:
-        """Take back the last action on a picture.
+        """Undo the last action on a picture.
 
         Raises:
-            UserError: the disk cannot be written.
+            UserError: the disk is not writable.
         """
         picture = self._picture(index)
         with self._lock:
@@ -157,10 +157,10 @@ class ViewSession:
             self.write_tables()
 
     def write_tables(self) -> None:
-        """Write the corrected counts and the regions as tables, where anything was corrected.
+        """Write the tables of corrected counts and regions, if there are corrections or regions.
 
-        The change that they follow is on disk already. Where they cannot be written (a disk is
-        full, a spreadsheet holds them open) it stands nevertheless, and `unwritten` says so.
+        Changes are on disk already, and are kept if the tables cannot be written (the disk is full,
+        a spreadsheet has locked them); `unwritten` then holds the reason.
         """
         with self._lock:
             try:
@@ -178,26 +178,26 @@ class ViewSession:
             (picture, region)
             for picture in self._rows
             if picture.name in self._regions
-            for region in self._measured(picture)
+            for region in self._measured_regions(picture)
         ]
         write_corrected_tables(self.counted.folder, self.annotator, counts, regions)
 
     def change_regions(self, index: int, change: Any) -> None:
-        """Draw regions of a picture, or take some away; those that others drew meanwhile stay.
+        """Add and remove regions of a picture; those added by other viewers meanwhile are kept.
 
         Args:
-            index: of the picture.
-            change: lists of regions, `added` and `removed`. A new one whose name another has gets
-                a number behind it.
+            index: index of the picture.
+            change: lists of regions, `added` and `removed`. A number is appended to a new name that
+                is in use.
 
         Raises:
-            UserError: they are no regions, or cannot be written.
+            UserError: they are invalid, or cannot be written.
         """
         picture = self._picture(index)
         if not isinstance(change, dict) or not change.keys() <= {"added", "removed"}:
             raise UserError("A change of regions has lists called added and removed.")
         folder = self.counted.folder
-        # Others who look at the same folder draw into the same file.
+        # Other viewers of the same folder write to the same file.
         with self._lock, locked(folder / f".{REGIONS}.lock", wait=True):
             known = read_regions(folder)
             try:
@@ -209,7 +209,7 @@ class ViewSession:
             self.write_tables()
 
     def agreement(self) -> dict[str, Any]:
-        """How far the method and all people of the folder agree."""
+        """Return the agreement of the method and all annotators of the folder."""
         with self._lock:
             logs = open_logs(self.counted)
         found = agreement(self.counted, logs)
@@ -222,7 +222,7 @@ class ViewSession:
         }
 
     def tile(self, index: int, level: int, column: int, row: int) -> bytes:
-        """A tile of a picture, see `PictureTiles.tile`.
+        """Return a tile of a picture, see `PictureTiles.tile`.
 
         Raises:
             UserError: there is no such tile, or the picture cannot be read.
@@ -248,9 +248,10 @@ class ViewSession:
         return apply_changes(picture.places, self._log.of(picture.name, picture.sha256))
 
     def _counts(self, picture: CountedPicture) -> dict[str, Any]:
-        """The counts of the method and the person; of an untouched picture they are the same.
+        """Return the counts of the method and the annotator; the same for an unchecked picture.
 
-        Counted once for the same changes: after each one the tables and the page have all pictures.
+        They are cached by the picture's changes, since tables and page need all pictures after
+        every change.
         """
         changes = self._log.of(picture.name, picture.sha256)
         known = self._known_counts.get(picture.name)
@@ -270,23 +271,23 @@ class ViewSession:
         self._known_counts[picture.name] = (changes, counts)
         return counts
 
-    def _measured(self, picture: CountedPicture) -> list[dict[str, Any]]:
-        """The regions of a picture with their cells, areas and densities.
+    def _measured_regions(self, picture: CountedPicture) -> list[dict[str, Any]]:
+        """Return the regions of a picture with their cells, areas and densities.
 
-        Of a method without places nobody knows the cells of a region until some are added.
+        The cells are None for a method without points, until some are added.
 
-        They are measured once for the same regions and changes: lines drawn by hand have hundreds
-        of corners, and the tables have the regions of all pictures after every change.
+        They are cached by regions and changes: outlines drawn by hand have hundreds of corners, and
+        the tables need the regions of all pictures after every change.
         """
-        own = self._regions.get(picture.name, [])
-        of = (own, self._log.of(picture.name, picture.sha256))
+        regions = self._regions.get(picture.name, [])
+        key = (regions, self._log.of(picture.name, picture.sha256))
         known = self._measurements.get(picture.name)
-        if known is not None and known[0] == of:
+        if known is not None and known[0] == key:
             return known[1]
         done, placed = self._done(picture), picture.points is not None
         cells = np.concatenate([picture.places[done.kept], done.added])
         found = []
-        for region in own:
+        for region in regions:
             inside = int(region.holds(cells).sum()) if placed or len(done.added) else None
             method = int(region.holds(picture.places).sum()) if placed else None
             found.append(
@@ -299,11 +300,11 @@ class ViewSession:
                     "per_mm2": _density(picture, inside, region.area_px),
                 }
             )
-        self._measurements[picture.name] = (of, found)
+        self._measurements[picture.name] = (key, found)
         return found
 
     def _read_regions(self) -> None:
-        """Read the regions where the file has changed: others draw into it too."""
+        """Read the regions again if the file has changed, since other viewers write to it."""
         try:
             found = (self.counted.folder / REGIONS).stat()
             stamp = (found.st_mtime_ns, found.st_size)
@@ -315,6 +316,6 @@ class ViewSession:
 
 
 def _density(picture: CountedPicture, cells: float | None, area_px: float) -> float | None:
-    """Cells a square millimetre; None where they or the size of a pixel are not known."""
+    """Return cells per square millimetre; None if they, the pixel size or an area are missing."""
     um = picture.um_per_px
     return None if cells is None or um is None or not area_px else cells / (area_px * um**2) * 1e6

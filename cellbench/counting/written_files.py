@@ -1,4 +1,4 @@
-"""Which files of a folder `cellbench count` and `cellbench view` wrote, by their names."""
+"""Recognition of files that `cellbench count` and `cellbench view` wrote, by their names."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _TABLES = re.compile(
     + r"|(estimates|regions|useful)\.csv|regions\.json|lock"
     + r"|((counts|regions)-)?corrected(-[\w-]+)?\.csv"
 )
-# The first digits of the hash of the picture, see `Exporter.files`.
+# Names end with the first digits of the picture's hash, see `Exporter.files`.
 _HASHED = r".*-[0-9a-f]{8}"
 _EXPORTS = {
     kind: re.compile(_HASHED + re.escape(end), re.DOTALL)
@@ -20,32 +20,32 @@ _EXPORTS = {
 
 
 def is_counted(folder: Path) -> bool:
-    """Whether a folder has the tables of `cellbench count`."""
+    """Return whether a folder has the tables of `cellbench count`."""
     return (folder / METHOD).is_file() and (folder / COUNTS).is_file()
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file of a counted folder is called what its tables are."""
+    """Return whether a file has the name of a table, or other file, of a counted folder."""
     return _TABLES.fullmatch(path.name) is not None
 
 
 def is_export(path: Path, folder: Path) -> bool:
-    """Whether a file of a folder in a counted one is called what is written there.
+    """Return whether a file in a subfolder of a counted folder has the name of an export.
 
     Args:
-        path: of the file.
-        folder: that holds it, such as `counts/pictures`.
+        path: path of the file.
+        folder: its folder, such as `counts/pictures`.
     """
     form = _EXPORTS.get(folder.name)
     return form is not None and form.fullmatch(path.name) is not None
 
 
 def only_written(folder: Path, *, within_counted: bool = False) -> bool:
-    """Whether a folder holds nothing but what was written there; so does an empty one.
+    """Return whether a folder holds only files that were written by a count; True if empty.
 
     Args:
-        folder: of a user.
-        within_counted: whether the folder that holds it is a counted one.
+        folder: any folder.
+        within_counted: whether its parent is a counted folder.
     """
     counted = is_counted(folder)
     try:
