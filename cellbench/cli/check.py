@@ -1,4 +1,4 @@
-"""`cellbench check`: the contract tests on installed plugin packages."""
+"""`cellbench check`: contract tests of installed plugin packages."""
 
 import sys
 

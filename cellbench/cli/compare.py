@@ -1,4 +1,4 @@
-"""`cellbench compare`."""
+"""`cellbench compare`: run a grid and print its tables; option types for lists of values."""
 
 import re
 import signal
@@ -12,12 +12,12 @@ from cellbench.cli.docs import Documented
 from cellbench.cli.run import CountOrAuto, Duration
 from cellbench.errors import RunError
 
-# Columns of text in a table that no terminal limits.
+# Width of a table, characters, where no terminal limits it.
 _UNLIMITED = 200
 
 
 class Numbers(click.ParamType):
-    """Whole numbers such as 0-4 or 0,2,3."""
+    """Option type of whole numbers such as 0-4 or 0,2,3."""
 
     name = "numbers"
 
@@ -27,7 +27,7 @@ class Numbers(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        """Ascending, each once."""
+        """Return the numbers in ascending order, each once."""
         if isinstance(value, tuple):
             return value
         found: set[int] = set()
@@ -42,14 +42,14 @@ class Numbers(click.ParamType):
 
 
 class Share(click.ParamType):
-    """A share such as 2/4, the second of four."""
+    """Option type of a share such as 2/4, the second of four."""
 
     name = "share"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """The share from 1, and how many there are."""
+        """Return the index of the share, from 1, and the number of shares."""
         if isinstance(value, tuple):
             return value
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
@@ -59,14 +59,14 @@ class Share(click.ParamType):
 
 
 class Names(click.ParamType):
-    """Names such as adi,vgg."""
+    """Option type of names such as adi,vgg."""
 
     name = "names"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """In the order given."""
+        """Return the names in the order given."""
         names = tuple(name.strip() for name in value.split(",") if name.strip())
         if value and not names:
             self.fail(f"{value!r} names nothing; write adi,vgg.")
@@ -103,7 +103,7 @@ def command(dry_run: bool, **options: Any) -> None:
     from cellbench.sweeps.plan import State
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
-    # What a cluster sends before it takes a machine away is a Ctrl-C too.
+    # A cluster sends SIGTERM before it stops a machine; it is handled like Ctrl-C.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcome = compare(dry_run=dry_run, **options, view=TerminalView(console)).outcome

@@ -1,4 +1,4 @@
-"""`cellbench count`."""
+"""`cellbench count`: count pictures and print the counts."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cellbench.counting.folder_count import FolderCount
 
-# The keys of `point_exports.WRITERS`, which takes longer to import than --help may.
+# Keys of `point_exports.WRITERS`, repeated since its import would slow down --help.
 PROGRAMS = ("napari", "qupath", "imagej", "cellcounter", "coco")
 _DEFAULT_USED = (
     "Counted with {name}, which comes with cellbench and finds bright nuclei on a dark ground; for "
@@ -23,7 +23,7 @@ _DEFAULT_USED = (
 
 _OWN_USED = "Counted with {name} of your own models, in place of the one that comes with cellbench."
 
-# More pictures than this are summed up in the terminal, not listed.
+# With more pictures than this the terminal shows only the sum.
 _MOST = 40
 _MOST_NOTES = 8
 
@@ -71,7 +71,7 @@ def command(**options: Any) -> None:
 
 
 def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
-    """The counts as a table, their sum, and how far off the method is on its own test part."""
+    """Print the counts as a table, warnings, the sum, and the method's expected error."""
     from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
@@ -116,12 +116,12 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
 
 
 def _notes(found: "FolderCount") -> list[str]:
-    """What was decided when pictures were read, each with the number of pictures."""
-    told: dict[str, int] = {}
+    """Return the notes on how pictures were read, each with its number of pictures."""
+    occurrences: dict[str, int] = {}
     for one in found.counted:
         for note in filter(None, one.notes.split("; ")):
-            told[note] = told.get(note, 0) + 1
-    listed = sorted(told.items(), key=lambda item: -item[1])
+            occurrences[note] = occurrences.get(note, 0) + 1
+    listed = sorted(occurrences.items(), key=lambda item: -item[1])
     shown = [f"{number} of {len(found.counted)} pictures: {note}." for note, number in listed]
     if len(shown) > _MOST_NOTES:
         more = len(shown) - _MOST_NOTES
@@ -136,7 +136,7 @@ def _notes(found: "FolderCount") -> list[str]:
 
 
 def _other_files(found: "FolderCount") -> list[str]:
-    """How many files were no pictures, or were not looked at."""
+    """Return a sentence with the number of skipped files; empty if there are none."""
     others = len(found.skipped) - len(found.refused)
     if not others:
         return []
@@ -147,7 +147,7 @@ def _other_files(found: "FolderCount") -> list[str]:
 
 
 def _regions(found: "FolderCount") -> list[str]:
-    """Cells of the regions of one name, over all pictures."""
+    """Return a sentence with the cells by region name, over all pictures; empty if none."""
     sums: dict[str, int] = {}
     for one in found.regions:
         sums[one.region] = sums.get(one.region, 0) + one.count

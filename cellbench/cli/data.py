@@ -1,4 +1,4 @@
-"""`cellbench data`: list, import and verify here; fetch and show in modules of their own."""
+"""`cellbench data`: commands list, import and verify; fetch and show are in other modules."""
 
 import importlib
 import json
@@ -29,7 +29,7 @@ _ELSEWHERE = {
 
 
 class _Group(click.Group):
-    """Commands of this module, and of others that are imported when they are called."""
+    """Group of the commands here, and of others whose modules are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return ["list", "import", "fetch", "verify", "show"]
@@ -180,7 +180,7 @@ def verify_command(name: str | None) -> None:
             stored = open_set(each)
         except UserError as error:
             if name is not None:
-                find_dataset(name)  # a name that nobody knows is the mistake to tell first
+                find_dataset(name)  # reports an unknown name before a missing set
                 raise
             table.add_row(each, "", "manifest.json", Text(str(error)), style="red")
             damaged = True
@@ -214,7 +214,7 @@ def verify_command(name: str | None) -> None:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the terminal's error stream, gone when it is done."""
+    """Show a transient progress bar on standard error; yield its update function."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),

@@ -58,7 +58,7 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
                 )
         except UserError as error:
             failures.append(str(error))
-            if len(datasets) > 1:  # the others are fetched all the same
+            if len(datasets) > 1:  # the others are still fetched
                 click.echo(f"cellbench: {error}", err=True)
             continue
         click.echo(f"{dataset.name}: {len(stored)} images in {stored.folder}")
@@ -69,7 +69,7 @@ def command(names: tuple[str, ...], url: str | None, force: bool) -> None:
 
 
 class _Bars:
-    """A bar for the bytes that come, then one for the images that are stored."""
+    """Progress bars of a download: one for its bytes, then one for the images stored."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,7 +85,7 @@ class _Bars:
         self._stop()
 
     def bytes(self, done: int, total: int | None) -> None:
-        """Show how much is here."""
+        """Show the number of bytes downloaded."""
         if self.running is None or self.storing:
             self.storing = False
             self._start(
@@ -94,7 +94,7 @@ class _Bars:
         self._update(done, total)
 
     def images(self, done: int, total: int) -> None:
-        """Show how much is stored."""
+        """Show the number of images stored."""
         if self.running is None or not self.storing:
             self.storing = True
             self._start(MofNCompleteColumn(), TextColumn("images"), done=done, of=total)
@@ -110,7 +110,7 @@ class _Bars:
             disable=not self.console.is_terminal,
         )
         self.running.start()
-        # Begun at the first bytes: what an earlier attempt brought is no part of the rate.
+        # Bytes of an earlier attempt count as completed, so that they are not part of the rate.
         self.task = self.running.add_task(self.name, total=of, completed=done)
 
     def _update(self, done: int, total: int | None) -> None:

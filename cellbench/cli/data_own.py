@@ -1,4 +1,4 @@
-"""`cellbench data import NAME --own`: what was understood of a folder is shown, then kept."""
+"""`cellbench data import NAME --own`: show a summary of a user's folder, then store the set."""
 
 import sys
 from pathlib import Path
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def import_folder(
     name: str, source: Path, *, yes: bool, sheet: Path | None, **options: Any
 ) -> None:
-    """Import a set of one's own.
+    """Import a user's folder as a set, after a summary and a confirmation.
 
     Args:
-        name: of the set.
+        name: name of the set.
         source: folder of the pictures.
-        yes: keep it without asking; asked is only somebody at a terminal.
+        yes: store it without a prompt; there is none either if input or output is no terminal.
         sheet: file of the contact sheet; `NAME-sheet.png` by default.
-        options: of `import_own`.
+        options: arguments of `import_own`.
     """
     console = Console(highlight=False)
 

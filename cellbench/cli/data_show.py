@@ -1,4 +1,4 @@
-"""`cellbench data show`: a sheet of a set's images with the annotated cells on them."""
+"""`cellbench data show`: contact sheet of a set's images with their annotated cells."""
 
 import math
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def command(
         raise UserError(f"--output {output} should end in {', '.join(_FORMATS)}.")
     known, read = _source(name)
     chosen = _chosen(known, ids, count, seed)
-    # Smaller tiles for many images: the sheet and its memory are bounded.
+    # Tiles are smaller for many images, to bound the size of the sheet and its memory.
     room = min(_TILE_PX, math.isqrt(_SHEET_PX // len(chosen)))
     tiles, captions = [], []
     for image_id in chosen:
@@ -69,7 +69,7 @@ def command(
 
 
 def _source(name: str) -> "tuple[list[str], Reader]":
-    """The ids of a set, and what reads pixels and points of one."""
+    """Return the ids of a set, and a function that reads pixels and points of one."""
     from cellbench.data.named_dataset import find_dataset
     from cellbench.data.stored_set import is_on_disk, open_set
     from cellbench.registry import SIMULATORS
@@ -84,7 +84,7 @@ def _source(name: str) -> "tuple[list[str], Reader]":
 
         return sorted(indices), draw
     if not is_on_disk(name):
-        find_dataset(name)  # an unknown name is told from a set that is not here
+        find_dataset(name)  # reports an unknown name before a missing set
     stored = open_set(name)
     return stored.ids, lambda image_id: (stored.pixels(image_id), stored.sample(image_id).points)
 

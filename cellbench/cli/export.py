@@ -1,4 +1,4 @@
-"""`cellbench export`."""
+"""`cellbench export`: write a trained network as ONNX."""
 
 from typing import Any
 

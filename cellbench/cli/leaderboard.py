@@ -1,4 +1,4 @@
-"""`cellbench leaderboard`: the tables, made from records alone."""
+"""`cellbench leaderboard`: print, write and check the tables of records."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cellbench.ranking.rows import Row
     from cellbench.ranking.tables import Layout
 
-# Columns of text in a table that no terminal limits.
+# Width of a table, characters, where no terminal limits it.
 _UNLIMITED = 260
-# More rows than this are aligned without Rich, which takes a millisecond for each.
+# With more rows than this tables are printed without Rich, which takes a millisecond per row.
 _MANY = 40
 
 
@@ -74,7 +74,7 @@ def command(
 
 
 def _print_errata(found: "Leaderboard") -> None:
-    """Where the known faults of the shown sets stand; nothing where there are none."""
+    """Print the file of known faults if it lists any of the sets shown."""
     from cellbench.ranking.errata import ALL_SETS, FILE, read_errata
 
     try:
@@ -89,7 +89,7 @@ def _print_errata(found: "Leaderboard") -> None:
 
 
 def _nothing(protocol: str | None, found: "Leaderboard") -> str:
-    """Why there is nothing to see, and what would change that."""
+    """Return a sentence on why no row is shown, and how to get one."""
     under = f" under protocol {protocol}" if protocol else ""
     of = f" of {found.dataset}" if found.dataset else ""
     if found.every_row and not protocol:
@@ -145,18 +145,19 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     papers = [row for row in rows if row.protocol in BESIDE]
     ours = [row for row in rows if row.protocol not in BESIDE]
     pages = [list(page) for _, page in groupby(ours, key=lambda r: (r.dataset, r.protocol))]
-    ownless = {row.dataset for row in papers} - {page[0].dataset for page in pages}
-    lone = [[next(r for r in papers if r.dataset == name)] for name in sorted(ownless)]
-    # Where the set that was asked for has no row, papers stand before what is simulated.
-    pages = lone + pages if len(lone) == len(ownless) == 1 else pages + lone
-    told: set[str] = set()
+    paper_sets = {row.dataset for row in papers} - {page[0].dataset for page in pages}
+    paper_pages = [[next(r for r in papers if r.dataset == name)] for name in sorted(paper_sets)]
+    # If the requested set has no records, numbers from papers come before those of its simulator.
+    single = len(paper_pages) == len(paper_sets) == 1
+    pages = paper_pages + pages if single else pages + paper_pages
+    printed: set[str] = set()
     for part in pages:
         dataset, protocol = tables.plain(part[0].dataset), tables.plain(part[0].protocol)
-        beside = [] if dataset in told else [r for r in papers if r.dataset == dataset]
+        beside = [] if dataset in printed else [r for r in papers if r.dataset == dataset]
         part = [row for row in part if row.protocol not in BESIDE] + beside
         if not part:
             continue
-        told.add(dataset)
+        printed.add(dataset)
         title = f"{dataset}, " + (protocol if protocol in BESIDE else f"protocol {protocol}")
         laid = tables.lay_out(part, width=console.width)
         if len(part) > _MANY:
@@ -189,7 +190,7 @@ def _rich_table(title: str, laid: "Layout", rows: Sequence["Row"]) -> "Table":
 
 
 def _aligned(title: str, laid: "Layout", *, simulated: bool) -> str:
-    """A long table as plain text."""
+    """Return a long table as plain text."""
     from cellbench.ranking.tables import SIMULATED
 
     heads = [column.title for column in laid.columns]
@@ -204,7 +205,7 @@ def _aligned(title: str, laid: "Layout", *, simulated: bool) -> str:
 
 
 def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:
-    """Say what is wrong with the records and tables; exit code 1 if anything is."""
+    """Check records and tables, and print the findings; exit code 1 if there are any."""
     from cellbench.ranking.audit import audit_set
 
     wrong = 0
@@ -225,12 +226,12 @@ def _check(stores: "Sequence[Path]", datasets: Sequence[str]) -> None:
 
 
 def _write(folder: "Path", rows: Sequence["Row"]) -> None:
-    """The ranked rows of every set that was read, whatever was asked to be shown."""
+    """Write the tables of all sets that were read, whichever rows were shown."""
     from cellbench import paths
     from cellbench.ranking.tables import write_tables
 
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
-        # One's own pictures are in no table to be passed on.
+        # Tables are published; sets of a user's own pictures are left out.
         if not (paths.data_folder(dataset) / paths.SET_CONFIG).is_file():
             write_tables(folder, dataset, [row for row in group if row.listed])
 

@@ -1,4 +1,4 @@
-"""Limits of what is read from outside, as options, and of the numbers that options take."""
+"""Options for limits of file sizes, and number types for options."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from cellbench.files.limits import ANNOTATION, FILE, PICTURE, POINTS, SIDECAR, L
 
 
 class FiniteRange(click.FloatRange):
-    """A number between two ends; NaN, which is beyond neither, is refused too."""
+    """Option type of a number within a range, without NaN, which `FloatRange` accepts."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """The number."""
+        """Return the number."""
         found = float(super().convert(value, param, ctx))
         if math.isnan(found):
             self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
@@ -24,13 +24,13 @@ class FiniteRange(click.FloatRange):
 
 
 EDGE_UM = FiniteRange(*EDGES_UM)
-"""The edge of a pixel, micrometres."""
+"""Edge of a pixel, micrometres."""
 SCALE = FiniteRange(*SCALES)
-"""Px that a cell should have per px that it has."""
+"""Resampling factor of pictures to count."""
 
 
 def _option(limit: Limit) -> Callable[..., Any]:
-    """An option that sets a limit for this process and those that it starts."""
+    """Return an option that sets a limit for this process and its child processes."""
     return click.option(
         limit.option,
         type=click.IntRange(1, 999_999_999),

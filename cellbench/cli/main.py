@@ -1,4 +1,4 @@
-"""`cellbench`: the entry point. A command's module is imported when the command is called."""
+"""`cellbench`: entry point of the command line; modules of commands are imported on demand."""
 
 import errno
 import importlib
@@ -15,7 +15,7 @@ import click
 from cellbench.errors import LACK_OF_MEMORY, RunError, UserError
 from cellbench.version import __version__
 
-# pydantic would look through all installed packages for plugins of its own, at every start.
+# pydantic would search all installed packages for its plugins at every start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 # Command name -> (module under cellbench.cli, one-line help shown without importing it).
@@ -43,15 +43,15 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A click group whose commands are imported on demand."""
+    """Command group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order in which people meet them."""
+        """List the names of the commands, in the order in which users need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command; offer the nearest names for an unknown one."""
-        if cmd_name.startswith("-"):  # an option, which click explains
+        """Import and return a command; suggest the nearest name for an unknown one."""
+        if cmd_name.startswith("-"):  # an option, which click reports itself
             return None
         if cmd_name not in COMMANDS:
             from difflib import get_close_matches
@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was named."""
+        """Run the given command."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -86,11 +86,11 @@ cli: LazyGroup = click.version_option(__version__, prog_name="cellbench")(
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; exit code 2 for a user's mistake, 130 for Ctrl-C.
+    """Run the command line; exit code 1 for a failure, 2 for a user's mistake, 130 for Ctrl-C.
 
     Args:
-        arguments: of the command line; None for those of this process, whose streams and
-            warnings are then prepared.
+        arguments: command line arguments; None for those of this process, whose streams and
+            warnings are then configured.
     """
     if arguments is None:
         _prepare_process()
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> Any:
         _flush()
         return result
     except SystemExit as ending:
-        if isinstance(ending.__context__, BrokenPipeError):  # Rich met it and ends with 1
+        if isinstance(ending.__context__, BrokenPipeError):  # Rich handles it with exit code 1
             sys.exit(0)
         _end(ending.code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except (KeyboardInterrupt, click.Abort):
         _end(130, "stopped; the same command goes on from here.")
     except (_ReaderGone, BrokenPipeError):
-        _drop_output()  # the reader (head, less) has gone: nothing is left to say
+        _drop_output()  # the reader (head, less) has closed the pipe
         sys.exit(0)
     except OSError as error:
         _end(2 if error.errno == errno.ENAMETOOLONG else 1, _explain(error))
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def _explain_usage(error: click.ClickException) -> str:
-    """The message of click; for a number that is none, or is out of range, what is allowed."""
+    """Return click's message; for an invalid or out-of-range number, one with the allowed range."""
     kind = getattr(getattr(error, "param", None), "type", None)
     if not isinstance(kind, click.IntRange | click.FloatRange):
         return error.format_message()
@@ -151,11 +151,11 @@ def _explain_usage(error: click.ClickException) -> str:
 _NO_MEMORY = "the memory of this machine is all; end other programs and try again."
 
 
-def _explain_lack_of_memory(said: str) -> str:
-    """What PyTorch says at length, as a sentence."""
-    if re.search(r"CU(DA|DNN|BLAS|FFT)|NVML", said) is None:
+def _explain_lack_of_memory(message: str) -> str:
+    """Return PyTorch's message as one sentence, with remedies."""
+    if re.search(r"CU(DA|DNN|BLAS|FFT)|NVML", message) is None:
         return _NO_MEMORY
-    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", said)
+    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", message)
     more = f" for {wanted[1]} more" if wanted else ""
     return (
         f"the GPU is out of memory{more}; end what else uses it, train with smaller batches "
@@ -165,12 +165,12 @@ def _explain_lack_of_memory(said: str) -> str:
 
 
 class _ReaderGone(Exception):
-    """Nobody reads standard output any more; click itself would end with exit code 1."""
+    """Standard output was closed by its reader; click itself would end with exit code 1."""
 
 
 def _prepare_process() -> None:
-    """Make standard streams that take any text, and keep the warnings of libraries to ourselves."""
-    # A closed stream leaves its number to the next file that is opened.
+    """Make standard streams accept any text, and hide the warnings of libraries."""
+    # Files that are opened later must not get the descriptor of a closed standard stream.
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
         descriptor = os.open(os.devnull, os.O_RDWR)
@@ -186,7 +186,7 @@ def _prepare_process() -> None:
 
 
 def _end(code: Any, message: str = "") -> NoReturn:
-    """Say a sentence and leave; output that cannot be written is a failure of its own."""
+    """Print a message and exit; if output cannot be written, the exit code is at least 1."""
     if message:
         with suppress(OSError, ValueError):
             click.echo(f"cellbench: {_printable(message)}", err=True)
@@ -209,7 +209,7 @@ def _flush() -> None:
 
 
 def _drop_output() -> None:
-    """Send what is still in the buffer of standard output nowhere: Python would try once more."""
+    """Discard the buffer of standard output, which Python would try to write again at exit."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -225,7 +225,7 @@ def _explain(error: OSError) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters."""
+    """Return text without control and direction characters, which a terminal would interpret."""
     return "".join(
         c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co")
     )

@@ -1,4 +1,4 @@
-"""`cellbench models`."""
+"""`cellbench models`: list and add named models."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +51,7 @@ def list_models() -> None:
 
 
 def _error(record: Mapping[str, Any], folder: Path) -> tuple[float | None, ...]:
-    """The MAE of pictures that a model was not trained on, and the ends of its interval."""
+    """Return the MAE on pictures that a model was not trained on, and the ends of its interval."""
     from cellbench.data.splits import holds_out
     from cellbench.ranking.statistics import record_interval
     from cellbench.records.expected_error import cross_validated_error

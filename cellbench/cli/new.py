@@ -1,4 +1,4 @@
-"""`cellbench new`: a package of one part that works as it is."""
+"""`cellbench new`: write a working package with one part, as a template."""
 
 from pathlib import Path
 from shlex import quote

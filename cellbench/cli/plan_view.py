@@ -1,4 +1,4 @@
-"""What a comparison prints: its plan before, its tables after."""
+"""Terminal output of a comparison: its plan and its result tables."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_plan(console: Console, plan: Plan, *, jobs: int, shares: Sequence[Share] = ()) -> None:
-    """What is done and what is missing, per combination and set, and how GPUs are shared."""
+    """Print the runs done and missing, per combination and set, and the sharing of GPUs."""
     for part in plan.parts:
         console.print(_plan_table(part))
     print_left_out(console, plan)
@@ -44,13 +44,13 @@ def _plan_table(part: PlanPart) -> Table:
 
 
 def print_left_out(console: Console, plan: Plan) -> None:
-    """The sets and combinations that are not compared, each with what mends it."""
+    """Print the sets and combinations that are not compared, each with its remedy."""
     for text in [stored.problem for stored in plan.sets if stored.problem] + plan.notes:
         console.print(Text(text), soft_wrap=True)
 
 
 def _states(runs: Sequence[PlannedRun]) -> str:
-    """Such as "3 of 5 done, 1 failed"."""
+    """Return the states as text, such as "3 of 5 done, 1 failed"."""
     if not runs:
         return "-"
     if runs[0].state is State.NO_SET:
@@ -66,13 +66,13 @@ def _states(runs: Sequence[PlannedRun]) -> str:
 
 def _summary(plan: Plan, jobs: int) -> str:
     counts = {state: len(plan.in_state(state)) for state in State}
-    said = ", ".join(
+    by_state = ", ".join(
         f"{count} {state.value}"
         for state, count in counts.items()
         if count or state in (State.DONE, State.MISSING)
     )
     missing = plan.in_state(State.MISSING)
-    text = f"{len(plan.runs)} runs: {said}."
+    text = f"{len(plan.runs)} runs: {by_state}."
     known = [run.estimate_s for run in missing if run.estimate_s is not None]
     if missing and not known:
         return f"{text} No finished run says yet how long the missing ones take."
@@ -85,13 +85,13 @@ def _summary(plan: Plan, jobs: int) -> str:
 
 
 def failed_text(run: PlannedRun) -> str:
-    """Which run failed, why, and where its log is."""
+    """Return a sentence on a failed run: its label, the reason, and its log."""
     assert run.failure is not None
     return f"Failed: {run.label}: {run.failure.reason}; log: {run.failure.log}"
 
 
 def print_outcome(console: Console, outcome: "GridOutcome") -> None:
-    """A table of each set, the report, and a sentence for every run that failed."""
+    """Print a table per set, the report's files, and a sentence for every run that failed."""
     from cellbench.reports.grid_results import measured_sets
     from cellbench.reports.grid_sheets import cells_sheet
 
@@ -128,12 +128,12 @@ def _table(title: str, sheet: "Sheet") -> Table:
 
 
 def number_text(value: float | None, digits: int) -> str:
-    """A dash for nothing."""
+    """Format a number; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def spoken(seconds: float) -> str:
-    """A length of time, for people."""
+    """Format a duration, such as "5 min 03 s"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:

@@ -1,4 +1,4 @@
-"""`cellbench plugins`: what is registered, read from sources, so that nothing is imported."""
+"""`cellbench plugins`: list and show registered parts, read from sources without imports."""
 
 import ast
 import json
@@ -79,5 +79,5 @@ def _table(entries: list[plugin_index.Entry]) -> None:
 
 
 def _printable(text: str) -> str:
-    """One line of a plugin's source without what a terminal would obey; blanks are kept."""
+    """Return text without characters that a terminal would interpret; spaces are kept."""
     return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))

@@ -1,4 +1,4 @@
-"""Terminal and log progress of a run."""
+"""Progress of a run, in a terminal and in logs."""
 
 import os
 import time
@@ -24,23 +24,23 @@ from cellbench.engine.work_progress import Advance, Display
 if TYPE_CHECKING:
     from cellbench.sweeps.reporting import ProgressFile
 
-# Where there is no terminal, a line this often says that the run is alive.
+# Interval of progress lines where there is no terminal.
 LINE_EVERY_S = 30.0
 
 
 @dataclass
 class RunProgress:
-    """A bar with loss, validation MAE and time left; plain lines where there is no terminal.
+    """Progress bar with loss, validation MAE and time left; plain lines without a terminal.
 
     Attributes:
-        console: where to draw.
-        total: steps of the run.
-        effort: how long the first so many steps take, in any unit.
-        first: moment and number of the first step that was shown.
-        said_at: moment of the last line.
-        last_mae: validation MAE in it.
-        bar: on a terminal, while it is shown.
-        steps: row of the steps in it.
+        console: console to draw on.
+        total: number of steps of the run.
+        effort: expected duration of the first n steps, as a function of n, in any unit.
+        first: time and number of the first step shown.
+        said_at: time of the last line.
+        last_mae: validation MAE in the last line.
+        bar: the bar while it is shown; None without a terminal.
+        steps: id of the training's row in the bar.
     """
 
     console: Console
@@ -53,11 +53,11 @@ class RunProgress:
     steps: Any = None
 
     def start(self, iterations: int, effort: Callable[[int], float] = float) -> None:
-        """Begin the bar.
+        """Start the bar.
 
         Args:
-            iterations: steps.
-            effort: how long the first so many steps take, in any unit.
+            iterations: number of steps.
+            effort: expected duration of the first n steps, as a function of n, in any unit.
         """
         self.total = iterations
         self.effort = effort
@@ -75,7 +75,7 @@ class RunProgress:
             self.bar.start()
 
     def step(self, done: int, loss: float, mae: float | None) -> None:
-        """Show one more step."""
+        """Show the number of steps done, the loss and the last validation MAE."""
         now = time.monotonic()
         if self.first is None:
             self.first = (now, done)
@@ -93,7 +93,7 @@ class RunProgress:
             self.console.print(f"step {done}/{self.total}  loss {loss:.4f}{shown}  {left}")
 
     def _left(self, now: float, done: int) -> str:
-        """The time left, scaled by how much longer than estimated the steps so far took."""
+        """Return the time left: the expected one, scaled by the duration of the steps so far."""
         began, at = self.first or (now, done)
         known = self.effort(done) - self.effort(at)
         if known <= 0:
@@ -102,14 +102,14 @@ class RunProgress:
 
     @contextmanager
     def task(self, label: str, total: float) -> Iterator[Advance]:
-        """Show other work than steps: a bar of its own, or one under that of the steps.
+        """Show other work than training steps, in a bar of its own or below that of the steps.
 
         Args:
-            label: what is done.
-            total: its amount; 0 where it is not known.
+            label: name of the work.
+            total: its amount; 0 if unknown.
 
         Yields:
-            What takes how much more is done.
+            A function that takes the amount done since its last call.
         """
         if self.bar is not None:
             bar = self.bar
@@ -123,14 +123,14 @@ class RunProgress:
             yield advance
 
     def stop(self) -> None:
-        """End the bar, however the training ended."""
+        """Stop the bar; also called if the training failed."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
 
 def terminal_display(console: Console) -> Display:
-    """The display of `cellbench run`; silent in all but the first process of torchrun."""
+    """Return the display of `cellbench run`; silent in all but the first process of torchrun."""
     if os.environ.get("RANK", "0") != "0":
         return Display()
     progress = RunProgress(console)
@@ -145,7 +145,7 @@ def terminal_display(console: Console) -> Display:
 
 
 def reported(display: Display, file: "ProgressFile") -> Display:
-    """A display that also keeps a progress file up to date."""
+    """Return a display that also updates a progress file."""
 
     def say(text: str) -> None:
         display.say(text)
@@ -167,11 +167,11 @@ def reported(display: Display, file: "ProgressFile") -> Display:
 
 
 def pictures_display(console: Console, say: Callable[[str], None]) -> Display:
-    """The display of commands that go through a folder of pictures.
+    """Return the display of commands that process a folder of pictures.
 
     Args:
-        console: where to draw.
-        say: takes sentences.
+        console: console to draw on.
+        say: function that prints a sentence.
     """
     return Display(
         say=say,
@@ -184,16 +184,16 @@ def pictures_display(console: Console, say: Callable[[str], None]) -> Display:
 def work_progress(
     console: Console, label: str, unit: str, total: float
 ) -> Iterator[Callable[[float], None]]:
-    """A bar over work of a known amount, with the time left; plain lines without a terminal.
+    """Show a progress bar with the time left; plain lines without a terminal.
 
     Args:
-        console: where to draw.
-        label: before the bar.
-        unit: after the number of a plain line.
-        total: amount of work.
+        console: console to draw on.
+        label: text before the bar.
+        unit: text after the number in a plain line.
+        total: amount of work; 0 if unknown.
 
     Yields:
-        What takes how much more is done.
+        A function that takes the amount done since its last call.
     """
     if console.is_terminal:
         with Progress(
@@ -206,15 +206,15 @@ def work_progress(
             task = bar.add_task(label, total=total or None)
             yield lambda done: bar.advance(task, done)
         return
-    began = said_at = time.monotonic()
+    began = printed_at = time.monotonic()
     done = 0.0
 
     def advance(more: float) -> None:
-        nonlocal done, said_at
+        nonlocal done, printed_at
         done += more
         now = time.monotonic()
-        if now - said_at >= LINE_EVERY_S and done and total:
-            said_at = now
+        if now - printed_at >= LINE_EVERY_S and done and total:
+            printed_at = now
             left = _minutes(max(0.0, (now - began) / done * (total - done)))
             console.print(f"{min(100.0, 100 * done / total):.0f} {unit}  {left}")
 
@@ -226,11 +226,11 @@ def _minutes(left_s: float) -> str:
 
 
 def row_table(record: Mapping[str, Any], *, width: int) -> Table:
-    """One record as a leaderboard row, of as many columns as there is room for.
+    """Return a record as a table with one row, with as many columns as fit.
 
     Args:
-        record: as it was read.
-        width: characters of a line.
+        record: the record.
+        width: width of a line, characters.
     """
     from cellbench.ranking.short_names import short_names
     from cellbench.ranking.statistics import record_interval
@@ -247,7 +247,7 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         "RMSE": f"{metrics['rmse']:.2f}",
         "F1": "-" if metrics.get("f1") is None else f"{metrics['f1']:.3f}",
         "validation MAE": "-" if mae is None else f"{mae:.2f}",
-        # A method that is not trained by steps has no step whose weights were chosen.
+        # Methods that are not trained by steps have no selected step.
         "steps": str(record["iterations"]) if record["selection"]["step"] else "-",
         "training": f"{timing['train_s'] / 60:.1f} min",
         "images/s": f"{timing['images_per_s']:.1f}",
@@ -259,6 +259,6 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         del cells[name]
     for name in cells:
         table.add_column(name, justify="left" if name in ("method", "weights") else "right")
-    # As text: the changed keys in a method's name are in brackets, which is markup to Rich.
+    # As Text, since Rich would read the brackets around overrides in a method's name as markup.
     table.add_row(*map(Text, cells.values()))
     return table

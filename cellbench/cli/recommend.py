@@ -1,4 +1,4 @@
-"""`cellbench recommend`."""
+"""`cellbench recommend`: cross-validate methods and print the recommended one."""
 
 from shlex import quote
 from typing import TYPE_CHECKING, Any

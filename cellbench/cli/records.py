@@ -1,4 +1,4 @@
-"""`cellbench records`."""
+"""`cellbench records`: add records from other machines."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`cellbench report`."""
+"""`cellbench report`: write a comparison as HTML and LaTeX."""
 
 from typing import Any
 

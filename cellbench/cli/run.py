@@ -1,4 +1,4 @@
-"""`cellbench run`."""
+"""`cellbench run`: train and score a method; option types for durations and numbers."""
 
 import re
 import sys
@@ -20,14 +20,14 @@ _YEAR_S = 365 * 24 * 3600
 
 
 class Duration(click.ParamType):
-    """A length of time such as 90s, 10m or 1.5h; seconds as a number."""
+    """Option type of a duration such as 90s, 10m or 1.5h; a plain number is seconds."""
 
     name = "time"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds."""
+        """Return seconds."""
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|)", str(value).strip())
@@ -41,7 +41,7 @@ class Duration(click.ParamType):
 
 @dataclass
 class CountOrAuto(click.ParamType):
-    """A whole number of at least `least`, or auto, which is None."""
+    """Option type of a whole number of at least `least`, or auto, which is None."""
 
     name = "auto|N"
     least: int
@@ -49,7 +49,7 @@ class CountOrAuto(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | None:
-        """The number."""
+        """Return the number; None for auto."""
         if value == "auto":
             return None
         text = str(value)
@@ -121,7 +121,7 @@ def _show(console: Any, outcome: "RunResult", *, no_test: bool) -> None:
     console.print(row_table(outcome.record, width=console.width))
     console.print(f"Record: {outcome.record_file}", markup=False, soft_wrap=True)
     console.print(f"Log, weights, pictures: {outcome.folder}", markup=False, soft_wrap=True)
-    if (outcome.folder / RECORD).is_file():  # a record may be here without the weights
+    if (outcome.folder / RECORD).is_file():  # a store may hold a record without the run's folder
         console.print(
             f"Your pictures: cellbench count PICTURE... --with {quote(str(outcome.folder))}",
             markup=False,

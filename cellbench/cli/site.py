@@ -1,4 +1,4 @@
-"""`cellbench site`."""
+"""`cellbench site`: write HTML pages of all results."""
 
 import click
 

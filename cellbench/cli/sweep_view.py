@@ -1,4 +1,4 @@
-"""Terminal and log progress of a sweep."""
+"""Progress of a sweep, in a terminal and in logs."""
 
 import time
 from collections.abc import Sequence
@@ -17,65 +17,65 @@ from cellbench.sweeps.plan import Plan, PlannedRun, State
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.sweep import View
 
-# Where there is no terminal, a line this often says how far the sweep is.
+# Interval of progress lines where there is no terminal.
 LINE_EVERY_S = 60.0
 
 
 class TerminalView(View):
-    """A live table of the running runs; plain lines where there is no terminal."""
+    """Live table of the running runs; plain lines without a terminal."""
 
     def __init__(self, console: Console) -> None:
-        """Show a sweep on a console."""
+        """Create a view of a sweep on a console."""
         self.console = console
         self.plan: Plan
         self.live: Live | None = None
         self.running: dict[int, _Row] = {}
         self.said_at = time.monotonic()
-        self.seconds: list[float] = []  # of whole runs
+        self.seconds: list[float] = []  # durations of whole runs
         self.scoring_s: list[float] = []
 
     def unusable(self, problem: str) -> None:
-        """A line on standard error."""
+        """Print the problem of an unusable file on standard error."""
         click.echo(f"cellbench: left out: {plain(problem)}", err=True)
 
     def planned(self, plan: Plan, jobs: int, shares: Sequence[Share]) -> None:
-        """The plan as a table."""
+        """Print the plan as a table."""
         self.plan = plan
         print_plan(self.console, plan, jobs=jobs, shares=shares)
 
     def complete(self, plan: Plan) -> None:
-        """Sentences about what is not compared."""
+        """Print the sets and combinations that are not compared."""
         print_left_out(self.console, plan)
 
     def __enter__(self) -> Self:
-        """Start the live table."""
+        """Start the live table, on a terminal."""
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=2, get_renderable=self._table)
             self.live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the live table."""
+        """Stop the live table."""
         if self.live is not None:
             self.live.stop()
 
     def say(self, text: str) -> None:
-        """A line above the table."""
+        """Print a line above the table."""
         self.console.print(Text(text), soft_wrap=True)
 
     def started(self, run: PlannedRun, place: str) -> None:
-        """A new row."""
+        """Add the row of a run."""
         self.running[id(run)] = _Row(run, place)
         if self.live is None:
             self.say(f"{self._count()} started: {run.label} ({place})")
 
     def moved(self, run: PlannedRun, progress: Progress) -> None:
-        """A row changes."""
+        """Update the row of a run."""
         if id(run) in self.running:
             self.running[id(run)].take(progress)
 
     def ended(self, run: PlannedRun, seconds: float) -> None:
-        """A row goes, and a line stays."""
+        """Remove the row of a run, and print a line with its result."""
         row = self.running.pop(id(run), None)
         if row is not None and row.scoring_at is not None:
             self.scoring_s.append(time.monotonic() - row.scoring_at)
@@ -89,7 +89,7 @@ class TerminalView(View):
             self.say(failed_text(run))
 
     def tick(self) -> None:
-        """Now and then a line, where there is no table."""
+        """Print a progress line every `LINE_EVERY_S` if there is no live table."""
         if self.live is None and time.monotonic() - self.said_at >= LINE_EVERY_S:
             self.said_at = time.monotonic()
             rows = "; ".join(f"{row.run.label}: {row.where()}" for row in self.running.values())
@@ -99,12 +99,15 @@ class TerminalView(View):
         return f"[{len(self.plan.in_state(State.DONE))}/{len(self.plan.runs)}]"
 
     def _left(self) -> str:
-        """Time to the end of the sweep, by the runs that it has finished itself."""
+        """Return the time to the end of the sweep; empty if unknown.
+
+        Queued runs take the mean of those that this sweep has finished, else the plan's estimate.
+        """
         rows = list(self.running.values())
-        own = _mean(self.seconds)
+        mean_s = _mean(self.seconds)
         missing = self.plan.in_state(State.MISSING)
         queued = [run for run in missing if id(run) not in self.running]
-        times = [own if own is not None else run.estimate_s for run in queued]
+        times = [mean_s if mean_s is not None else run.estimate_s for run in queued]
         parts = [row.left_s(_mean(self.scoring_s)) for row in rows]
         if not rows or None in times or None in parts:
             return ""
@@ -125,7 +128,7 @@ def _mean(seconds: Sequence[float]) -> float | None:
 
 
 class _Row:
-    """One run of the live table."""
+    """Row of the live table: a running run."""
 
     def __init__(self, run: PlannedRun, place: str) -> None:
         self.run = run
@@ -143,14 +146,16 @@ class _Row:
             self.first = (time.monotonic(), progress.step)
 
     def left_s(self, scoring_s: float | None) -> float | None:
-        """By its own steps, and the time that other runs took to score; else by the plan."""
+        """Estimate the seconds left, by the run's own steps and the scoring time of other runs.
+
+        Without these the plan's estimate is used; None if it is unknown or exceeded.
+        """
         now, done, steps = time.monotonic(), self.progress.step, self.progress.steps
         if self.scoring_at is not None and scoring_s is not None:
             return max(0.0, scoring_s - (now - self.scoring_at))
         if self.scoring_at is None and self.first is not None and done > self.first[1] and steps:
             began, at = self.first
             return (now - began) / (done - at) * (steps - done) + (scoring_s or 0.0)
-        # Nothing is said of a run that takes longer than the plan knows.
         planned = (self.run.estimate_s or 0.0) - (now - self.began)
         return planned if planned > 0 else None
 

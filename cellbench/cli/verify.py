@@ -1,4 +1,4 @@
-"""`cellbench verify`."""
+"""`cellbench verify`: score a record again and print what differs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cellbench.engine.verify import Verification
 
-# More differences than this are counted, not listed.
+# Differences beyond this number are counted instead of listed.
 _MOST = 20
 
 

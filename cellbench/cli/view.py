@@ -1,4 +1,4 @@
-"""`cellbench view`."""
+"""`cellbench view`: open the viewer, or print the agreement of annotators."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _given(context: click.Context, option: click.Parameter, name: str) -> str:
-    """Refuse a name that was given and is empty: its changes would be those of everybody."""
+    """Refuse an empty name, since its changes would be written to corrected.csv."""
     from click.core import ParameterSource
 
     source = context.get_parameter_source(str(option.name))
@@ -70,7 +70,7 @@ def command(counts: str, no_browser: bool, agreement: bool, **options: Any) -> N
 
 
 def _check_alone(context: click.Context, others: Sequence[str]) -> None:
-    """Refuse what was given beside --agreement and would be ignored."""
+    """Refuse options given beside --agreement that would be ignored."""
     from click.core import ParameterSource
 
     for option in context.command.params:
