@@ -1,4 +1,4 @@
-"""`cellbench.count`: cells in pictures of one's own."""
+"""`cellbench.count`: count the cells in a user's own pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CountResult:
-    """Counted pictures.
+    """Result of a count, with tables as data frames.
 
     Attributes:
-        found: the pictures with their counts, what could not be counted, and the run.
+        found: pictures with their counts, files that were not counted, and the run.
     """
 
     found: "FolderCount"
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """A sentence for every picture that could not be counted."""
+        """A sentence for each picture that could not be counted."""
         return self.found.refused
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What differs from the pictures of the training, and other doubts, a sentence each."""
+        """A sentence for each difference from the training pictures, and for each other doubt."""
         return self.found.warnings
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """Name and reason of every file that was not counted, pictures or not."""
+        """Name and reason of each file that was not counted, pictures or not."""
         return self.found.skipped
 
     @property
     def counts(self) -> "pd.DataFrame":
-        """A line a picture, as in counts.csv: image, count, per_mm2, width_px, height_px, ..."""
+        """One row per picture, as in counts.csv: image, count, per_mm2, width_px, height_px, ..."""
         import pandas as pd
 
         from cellbench.counting.count_rows import COUNT_HEAD
@@ -53,7 +53,7 @@ class CountResult:
 
     @property
     def regions(self) -> "pd.DataFrame":
-        """A line a region, as in regions.csv; empty where no regions were named."""
+        """One row per region, as in regions.csv; empty if no regions were given."""
         import pandas as pd
 
         rows = [{**asdict(one), "per_mm2": one.per_mm2} for one in self.found.regions]
@@ -62,7 +62,7 @@ class CountResult:
 
     @property
     def estimates(self) -> "pd.DataFrame":
-        """A line a group, as in estimates.csv; empty where none was asked for."""
+        """One row per group, as in estimates.csv; empty if none were requested."""
         import pandas as pd
 
         from cellbench.counting.experiment_means import table
@@ -71,7 +71,7 @@ class CountResult:
 
     @property
     def points(self) -> "pd.DataFrame":
-        """A line a cell: image, x_px, y_px, score."""
+        """One row per cell: image, x_px, y_px, score (NaN if it has none)."""
         import pandas as pd
 
         from cellbench.counting.count_tables import POINTS
@@ -150,12 +150,11 @@ def count(
         display: where progress is shown; nowhere by default.
 
     Returns:
-        Counts and points of the pictures, those counted before too.
+        Counts and points of the pictures, those counted before included.
 
     Raises:
-        UserError: there is no such picture or run, it cannot be used, or a value is none that its
-            argument takes. A picture that cannot be counted stops no others: see
-            `CountResult.refused`.
+        UserError: there is no such picture or run, it cannot be used, or an argument is invalid.
+            Single pictures that cannot be counted do not raise, see `CountResult.refused`.
     """
     from cellbench.counting.count_options import (
         check_number,

@@ -1,4 +1,4 @@
-"""`cellbench.export`: a trained network for programs without PyTorch."""
+"""`cellbench.export`: write a trained network as ONNX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def export(
         The files, and the largest difference between PyTorch and onnxruntime.
 
     Raises:
-        UserError: there is no such run, its method cannot be exported, or the file is there.
+        UserError: there is no such run, its method cannot be exported, or the file exists.
     """
     from cellbench.engine.work_progress import Display
     from cellbench.records.trained_runs import find_trained

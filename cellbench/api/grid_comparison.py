@@ -1,4 +1,4 @@
-"""`cellbench.compare`: every combination of a grid."""
+"""`cellbench.compare`: run every combination of a grid and tabulate the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A grid with the state of its runs.
+    """Result of a comparison: the runs of a grid and their tables.
 
     Attributes:
         outcome: the plan, the finished runs and the files of the report.
@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def runs(self) -> "pd.DataFrame":
-        """A line a run: label, dataset, protocol, split, seed, state, reason, mae, rmse, f1."""
+        """One row per run: label, dataset, protocol, split, seed, state, reason, mae, rmse, f1."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -48,9 +48,9 @@ class Comparison:
 
     @property
     def tables(self) -> "dict[str, pd.DataFrame]":
-        """By set and protocol a line a combination, with the texts of the report.
+        """Tables by set and protocol: one row per combination, with the texts of the report.
 
-        Of a grid that is made of others, by the other's title, set and protocol.
+        For a grid that combines several grids, tables by grid title, set and protocol.
         """
         import pandas as pd
 
@@ -101,10 +101,10 @@ def compare(
 
     Args:
         grid: name or file.
-        datasets: such as adi,vgg or adi-sim; the grid's else.
+        datasets: such as adi,vgg or adi-sim; the grid's by default.
         splits: such as 0-4 or 0,2; the grid's by default.
         seeds: such as 0-2; the grid's by default.
-        protocol: splits and selection rule; the grid's else.
+        protocol: splits and selection rule; the grid's by default.
         epochs: passes over the training images.
         budget: fit each run's steps to this time, such as 8m; in Python a number of seconds.
         overrides: change a key of every run.
@@ -112,15 +112,15 @@ def compare(
             common disk do one each; `cellbench records add` brings their records together.
         device: one of auto, cpu, cuda or cuda:N.
         jobs: runs at once; by default 1, or as GPUs allow.
-        runs_per_gpu: that share a GPU; auto goes by its memory, the CPU's cores and what was
-            measured.
+        runs_per_gpu: runs that share a GPU; auto depends on its memory, the CPU's cores and what
+            was measured.
         executor: this machine, or Ray (pip install 'cellbench[ray]').
-        address: of a Ray cluster, or auto; a Ray of this machine by default.
+        address: address of a Ray cluster, or auto; by default Ray is started on this machine.
         cpus_per_run: cores that Ray reserves for a run.
         dry_run: print the plan and stop.
-        retry_failed: start runs that failed again.
+        retry_failed: start failed runs again.
         no_wait: do not wait for runs that other sweeps hold.
-        stall_timeout: a run without progress for so long hangs.
+        stall_timeout: time without progress after which a run counts as hanging.
         store: folder of runs/ and leaderboards/.
         view: where progress is shown; nowhere by default.
 
@@ -129,7 +129,7 @@ def compare(
         stops no others.
 
     Raises:
-        UserError: the grid cannot be had as asked, or none of its sets is there.
+        UserError: the grid or an argument is invalid, or none of its sets is on disk.
     """
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
@@ -168,7 +168,7 @@ def compare(
 
 
 def _whole(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
-    """Splits or seeds as Python's own numbers; those of NumPy are not written as JSON."""
+    """Convert splits or seeds to Python integers, since NumPy's cannot be written as JSON."""
     try:
         return tuple(index(number) for number in numbers)
     except TypeError:

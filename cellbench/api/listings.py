@@ -1,4 +1,4 @@
-"""`cellbench.leaderboard`, `datasets` and `plugins`: tables of what is there."""
+"""`cellbench.leaderboard`, `datasets` and `plugins`: tables of records, sets and parts."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,8 +31,8 @@ def leaderboard(
             read too; tables are written to the first.
 
     Returns:
-        A line for each experiment, with the fields of `cellbench.ranking.rows.Row`; the files that
-        are no usable records are in its `attrs["problems"]`.
+        One row per experiment, with the fields of `cellbench.ranking.rows.Row`; the problems of
+        unusable record files are in its `attrs["problems"]`.
 
     Raises:
         UserError: there is no such folder, set or protocol.
@@ -54,7 +54,7 @@ def datasets() -> "pd.DataFrame":
     """List the data sets, whether they are on disk, and what to do if not.
 
     Returns:
-        A line for each set and simulator, see `cellbench.data.listing.SetRow`.
+        One row per set and simulator, see `cellbench.data.listing.SetRow`.
     """
     import pandas as pd
 
@@ -72,7 +72,7 @@ def plugins(role: str | None = None) -> "pd.DataFrame":
         role: only this role, such as matcher.
 
     Returns:
-        A line for each part.
+        One row per part.
 
     Raises:
         UserError: there is no such role.
@@ -83,7 +83,7 @@ def plugins(role: str | None = None) -> "pd.DataFrame":
 
 
 def find_parts(role: str | None) -> "list[Entry]":
-    """The registered parts of a role, or all.
+    """Return the registered parts of a role, or all.
 
     Raises:
         UserError: there is no such role.
@@ -101,7 +101,7 @@ def find_parts(role: str | None) -> "list[Entry]":
 
 
 def described(entry: "Entry") -> dict[str, str | int]:
-    """A part as plain values."""
+    """Return the description of a part as plain values."""
     names = ("role", "name", "summary", "source", "distribution", "version")
     texts: dict[str, str | int] = {name: getattr(entry, name) for name in names}
     return {**texts, "file": str(entry.file), "line": entry.line}

@@ -1,4 +1,4 @@
-"""`cellbench.import_own`: a set of one's own pictures from a folder."""
+"""`cellbench.import_own`: import a folder of annotated pictures as a data set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,36 +25,37 @@ def import_own(
     confirm: "Callable[[UnderstoodFolder], bool]" = lambda folder: True,
     progress: "Progress | None" = None,
 ) -> "StoredSet | None":
-    """Make a set of a folder of pictures with annotations, in any format that people have.
+    """Import a folder of annotated pictures as a data set; all common annotation formats are read.
 
-    An annotation goes by the name of its picture (a.png with a.txt, a_dots.png, a_mask.tif, a.roi,
-    a_seg.npy), or states it (COCO, CVAT, VIA, a table with a column called image). What
-    contradicts itself is refused, and nothing is kept of it. Of a folder of counts that were
-    corrected with `cellbench view`, the pictures that a person has looked through are taken, with
-    the corrected cells. Of several people's corrections those in corrected.csv hold; how far the
-    people differ is a row of the set's leaderboard.
+    An annotation is matched to a picture by its name (a.png with a.txt, a_dots.png, a_mask.tif,
+    a.roi, a_seg.npy), or by the name that it contains (COCO, CVAT, VIA, a table with a column
+    called image). A contradiction raises, and nothing is stored. From a folder of counts that were
+    corrected with `cellbench view`, the checked pictures are imported with their corrected cells.
+    With several annotators the corrections in corrected.csv are used, and the disagreement of the
+    annotators is a row of the set's leaderboard.
 
     Args:
-        name: of the set, as `cellbench run --dataset` and the other commands take it.
-        source: folder of the pictures; those in folders of it are taken too.
+        name: name of the set, as `cellbench run --dataset` and the other commands take it.
+        source: folder of the pictures; those in its subfolders are taken too.
         annotations: folder or file of the annotations, where they are not in the same folder.
         group: what pictures share that no split divides, such as a donor: a pattern of their names
             with parentheses around it, such as '(mouse[0-9]+)_', a column of a table with a line a
             picture, or `folder`.
         um_per_px: edge of a pixel, micrometres; what all files state by default.
-        channel: of files with several: its number from 1 or its name.
-        page: of files with several: its number from 1, or such as Z=3,T=1.
+        channel: channel of files with several: its number from 1 or its name.
+        page: page of files with several: its number from 1, or such as Z=3,T=1.
         project: make one picture of several planes: max, mean, min or median.
         skip_bare: leave pictures without annotation out.
         force: replace the set if it is there already.
-        confirm: is given what was understood; nothing is kept where it answers False.
+        confirm: called with what was understood of the folder; nothing is stored if it returns
+            False.
         progress: called after every picture.
 
     Returns:
-        The set on disk; None if it was not to be kept.
+        The set on disk; None if `confirm` returned False.
 
     Raises:
-        UserError: a file cannot be read, or contradicts its picture or another; names the file.
+        UserError: a file cannot be read, or contradicts its picture or another file.
     """
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""`cellbench.recommend`: the method to count one's own pictures with."""
+"""`cellbench.recommend`: choose a method for a set of a user's own annotated pictures."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ def recommend(
     `cellbench count --with` takes its run.
 
     Args:
-        name: of a set on disk, see `cellbench data import --own`.
+        name: name of a set on disk, see `cellbench data import --own`.
         budget: time for everything, such as 30m; in Python a number of seconds.
         device: one of auto, cpu, cuda or cuda:N.
         store: folder of runs/.
-        say: takes what happens, one sentence each.
+        say: function that takes progress messages, one sentence each.
 
     Returns:
         Errors of the methods with intervals, the run, and how many more annotated pictures would
@@ -48,7 +48,7 @@ def recommend(
         raise UserError(
             f"budget is a number of seconds above 0, up to a year, such as 1800; not {budget!r}."
         )
-    open_set(name)  # a mistake is reported before torch takes its seconds to load
+    open_set(name)  # reports an unknown set before torch is loaded, which takes seconds
     from cellbench.recommending.recommendation import recommend_method
 
     return recommend_method(name, budget_s=budget, device=device, store=store, say=say)

@@ -1,4 +1,4 @@
-"""Pages of results: the site of all records, and the report of a comparison."""
+"""`cellbench.site` and `cellbench.report`: pages of all results, and of one comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def site(
         The folder, and how many pages it has and were written.
 
     Raises:
-        UserError: there is no such folder, or it holds something else or cannot be written.
+        UserError: there is no such folder, or `out` holds other files or cannot be written.
     """
     from cellbench.ranking.leaderboards import find_stored_sets
     from cellbench.reports.site.site_build import build_site
@@ -54,10 +54,10 @@ def report(
     Args:
         grid: name or file.
         out: folder of the report.
-        datasets: such as adi,vgg; the grid's else.
+        datasets: such as adi,vgg; the grid's by default.
         splits: such as 0-4 or 0,2; the grid's by default.
         seeds: such as 0-2; the grid's by default.
-        protocol: splits and selection rule; the grid's else.
+        protocol: splits and selection rule; the grid's by default.
         store: folder of leaderboards/; the working one by default.
 
     Returns:

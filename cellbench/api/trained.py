@@ -1,4 +1,4 @@
-"""`cellbench.run` and `cellbench.verify`: train and score once, reproduce a record."""
+"""`cellbench.run` and `cellbench.verify`: train and score a method, reproduce a record."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run left.
+    """Result of a run: its record and folder.
 
     Attributes:
-        record: as its JSON file has it; None with `no_test`.
-        record_file: that file.
-        folder: with the weights, the log and pictures of test images.
-        validation_mae: cells, of the kept weights; None without a validation part.
+        record: content of the record's JSON file; None with `no_test`.
+        record_file: path of that file.
+        folder: folder with the weights, the log and pictures of test images.
+        validation_mae: validation MAE of the weights kept, cells; None without a validation part.
         fresh: False if the run was finished before.
     """
 
@@ -36,7 +36,7 @@ class RunResult:
 
     @property
     def row(self) -> "pd.DataFrame":
-        """One line: what ran and its metrics; empty without a record."""
+        """One row: the run and its metrics; empty without a record."""
         import pandas as pd
 
         record = self.record
@@ -74,13 +74,13 @@ def run(
         config: name or file of a config.
         dataset: use this data set instead of the config's.
         split: which split of the protocol.
-        seed: of every draw.
+        seed: seed of all random draws.
         epochs: passes over the training images.
         budget: fit the schedule to this time, such as 10m; in Python a number of seconds.
         device: one of auto, cpu, cuda or cuda:N.
         protocol: splits and selection rule.
         overrides: change one key, such as model.matcher.type=Hungarian; may be repeated.
-        strict: stop where the real data set is not on disk.
+        strict: stop if the real data set is not on disk.
         resume: go on where an interrupted run stopped (the default), or start it over.
         no_test: leave the test part unread and write no record: for recipes.
         workers: loader processes; auto goes by device and cores, 0 is a thread.
@@ -91,10 +91,10 @@ def run(
         The record, its row and its folder.
 
     Raises:
-        UserError: the run cannot be had as asked; one sentence.
-        RunError: the run cannot go on; what was finished stays.
+        UserError: an argument or the config is invalid, or the data set is missing.
+        RunError: the run cannot continue; its progress is kept.
     """
-    started = time.monotonic()  # a budget counts from here
+    started = time.monotonic()  # the budget includes imports
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
     from cellbench.engine.request import Request, find_finished, find_run
@@ -117,7 +117,7 @@ def run(
         workers=workers,
         store=store,
     )
-    # A mistake is reported, and a finished run found, before torch takes its seconds to load.
+    # Mistakes are reported, and finished runs returned, before torch is loaded (seconds).
     asked = find_run(request, display.say)
     if budget is not None:
         display.say(_announcement(asked.experiment.config, split, budget))
@@ -133,7 +133,7 @@ def run(
 
 
 def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
-    """What a run with a budget does, before torch takes its seconds to load."""
+    """Return a message on what a run with a budget will do."""
     from cellbench.config.run_length import MEASURING, duration_text, trained_by_steps
 
     what = f"{config.method.name} on {config.data.set}, split {split}"
@@ -157,7 +157,7 @@ def verify(
     """Score a record's test part again and say what differs.
 
     The weights in the run's folder are scored; where they are gone, the method is trained again.
-    Exit code 0 if the record was had again, 1 if not. A method that runs in another Python takes
+    Exit code 0 if the record was reproduced, 1 if not. A method that runs in another Python takes
     it from the environment alone ($CELLBENCH_CELLPOSE_PYTHON, $CELLBENCH_STARDIST_PYTHON): one
     that was set in the run (--set model.python=) is refused, since a record names no program.
 
@@ -170,17 +170,17 @@ def verify(
         display: where progress is shown; nowhere by default.
 
     Returns:
-        What differs, image by image; `same` is True if nothing does.
+        The differences, image by image; `same` is True if there are none.
 
     Raises:
-        UserError: the record, its data set, weights or parts are not what they were.
+        UserError: the record, its data set, weights or parts are missing or have changed.
     """
     from cellbench.engine.work_progress import Display
     from cellbench.records.record_file import read_record
     from cellbench.records.trained_runs import find_record_file, store_of
 
     path = find_record_file(str(record), store)
-    read_record(path)  # damage is reported before torch takes its seconds to load
+    read_record(path)  # reports a damaged record before torch is loaded, which takes seconds
     display = display or Display()
     with display.status("Loading torch"):
         from cellbench.engine.verify import verify_record

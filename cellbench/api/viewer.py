@@ -1,4 +1,4 @@
-"""Looking at counts in a browser, and correcting them."""
+"""`cellbench.view`: show and correct counts in a browser; agreement of annotators."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,14 +35,14 @@ def view(
         annotator: name of one of several people, whose changes are kept apart, in
             corrected-NAME.csv and counts-corrected-NAME.csv.
         pictures: folder that holds the pictures, if they are no longer where they were counted.
-        port: of the server; any that is free by default.
+        port: port of the server; any free one by default.
         next_useful: show first the pictures whose annotation should help the method most: those
             whose counts differ most when they are turned and mirrored. They are counted eight
             times more for that, before the page opens; what was found is kept in COUNTS/useful.csv.
             Where the method is not at hand, or counts the same in all orientations, those with the
             widest intervals come first.
-        run: that counted, for --next-useful, if it is neither a kept model nor in the working
-            store.
+        run: the run that counted, for --next-useful, if it is neither a kept model nor in the
+            working store.
         device: for --next-useful: one of auto, cpu, cuda or cuda:N.
         display: where progress is shown.
         ready: called with the server before it begins to answer.
@@ -96,7 +96,8 @@ def view(
                 f"{session.outdated} pictures have changed since they were corrected: their "
                 "corrections are kept, and do not hold for what is there now."
             )
-        session.write_tables()  # of what was corrected before there were any, or counted since
+        # Older versions wrote no tables, and pictures may have been counted again since.
+        session.write_tables()
         if session.unwritten and display is not None:
             display.say(session.unwritten)
         with ViewServer(session, port=port) as server:
@@ -105,7 +106,7 @@ def view(
 
 
 def count_agreement(counts: str | Path = "counts") -> "Agreement":
-    """Compare the method of a counted folder and all who corrected its counts.
+    """Compute the agreement of the method and all annotators of a counted folder.
 
     Args:
         counts: the counted folder.
