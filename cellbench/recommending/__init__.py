@@ -1,1 +1,1 @@
-"""Which method counts a set of annotated pictures best for its cost, by cross-validation."""
+"""Recommendation of a counting method for a set of annotated pictures, by cross-validation."""

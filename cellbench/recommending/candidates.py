@@ -1,21 +1,21 @@
-"""The methods that are tried on one's own pictures, the cheapest first."""
+"""Candidate methods for a recommendation, the cheapest first."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A method that may be recommended.
+    """Method that may be recommended.
 
     Attributes:
-        name: as people call it.
-        config: that `cellbench run` takes.
-        trained: whether it is trained by steps, and so costs time.
-        control: whether it only shows what looking at the pictures is worth.
-        from_counts: whether it learns from numbers of cells without places.
-        kept: whether it is a kept model, of which nothing but a correction of counts is chosen.
-        exposures: whether it sees its training pictures at other contrasts and ground levels.
-        steady: whether it goes before others that cost the same and err about as much.
+        name: name in messages and tables.
+        config: config for `cellbench run`.
+        trained: whether it is trained by steps, and so takes time.
+        control: whether it is a baseline that ignores the pixels and is never recommended.
+        from_counts: whether it can be trained on counts without points.
+        kept: whether it is a kept model, of which only the calibration of counts is fitted.
+        exposures: whether its training pictures are augmented in contrast and background level.
+        steady: whether it is preferred to methods of the same cost and about the same error.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Candidate:
 BASELINES = (
     Candidate("MeanCount", "methods/meancount.py", trained=False, control=True, from_counts=True),
     Candidate("BlobLoG", "methods/bloblog.py", trained=False, from_counts=True),
-    # From 16 pictures of nuclei (16 draws of the training fields of split 0) it erred by 10.2 % on
-    # other fields and BlobLoG by 11.2 %; the one of the two that erred less in the folds by 10.5 %,
-    # since a dozen pictures flatter one or the other. From 16 of VGG (4 draws) it erred by 10.2
-    # cells and BlobLoG by 11.5; on ADI by 25.5 and 21.9 (4 draws): there the folds have to tell.
+    # With 16 pictures of nuclei (16 draws of the training fields of split 0) its error on other
+    # fields was 10.2 %, BlobLoG's 11.2 %, and that of the one chosen by its error in the folds
+    # 10.5 %, since a dozen pictures favour one or the other by chance. With 16 of VGG (4 draws) its
+    # error was 10.2 cells and BlobLoG's 11.5; on ADI 25.5 and 21.9 (4 draws): the folds decide.
     Candidate("BlobForest", "methods/blobforest.py", trained=False, steady=True),
     Candidate("Watershed", "methods/watershed.py", trained=False, from_counts=True),
 )
-# In the order in which they are worth their time where there is little of it.
+# In the order in which they are worth their time when the budget is small.
 LIGHT = (
     Candidate("UNetPeaks", "methods/unetpeaks.py", exposures=True),
     Candidate("P2PNet", "methods/p2pnet.py"),
@@ -53,11 +53,11 @@ HEAVY = (
 
 
 def candidates(*, gpu: bool, counts_only: bool) -> tuple[list[Candidate], list[Candidate]]:
-    """Baselines, and the networks to try after them.
+    """Return the baselines, and the networks to try after them.
 
     Args:
-        gpu: whether there is one, so that heavy networks fit too.
-        counts_only: whether cells are counted and not marked.
+        gpu: whether there is a GPU, so that heavy networks can be trained too.
+        counts_only: whether the annotations are counts without points.
     """
     networks = [*LIGHT, *HEAVY] if gpu else list(LIGHT)
     return (

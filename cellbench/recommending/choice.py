@@ -1,4 +1,4 @@
-"""Which of the raced methods is recommended."""
+"""Choice of the recommended method from cross-validated errors and costs."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,24 @@ from cellbench.recommending.evidence import as_good_as_best, nearly_best
 from cellbench.recommending.folds import Raced
 
 RACE = 0.6
-"""Share of the budget in which the folds are run."""
+"""Share of the budget for cross-validation."""
 
 Units = dict[str, str]
-"""Group of each picture; itself where it has none."""
+"""Group of each picture by its id; the id itself if it has none."""
 
 
 def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
-    """The cheapest method that is nearly the best, and all that do not differ from the best.
+    """Choose the cheapest method within one standard error of the best.
 
     Args:
-        raced: every method with its folds.
+        raced: all methods with the results of their folds.
         units: group of each picture.
 
+    Returns:
+        The chosen method, and all that do not differ significantly from the best.
+
     Raises:
-        UserError: the folds of none fitted the time.
+        UserError: the folds of no method fitted in the budget.
         RunError: no method could be trained.
     """
     whole = [one for one in raced if one.images and not one.out and not one.candidate.control]
@@ -48,6 +51,6 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
 
 
 def _cost(one: Raced) -> tuple[bool, int, bool]:
-    """What counts as cheaper: to train nothing, half minutes of a training, then what is steady."""
+    """Return a sort key: kept models first, then training time in half minutes, then `steady`."""
     halves = round(float(np.mean(one.seconds)) / 30)
     return not one.candidate.kept, halves, not one.candidate.steady

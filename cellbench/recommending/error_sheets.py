@@ -1,4 +1,4 @@
-"""Pictures of what the finalists got wrong."""
+"""Contact sheets of the finalists' largest errors."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,11 @@ from cellbench.recommending.folds import Raced
 
 
 def draw_errors(finalists: Sequence[Raced], folder: Path) -> tuple[Path, ...]:
-    """Draw a sheet of the worst pictures of each finalist's folds, beside the weights."""
+    """Draw a sheet of the worst pictures of each finalist's folds into `folder`.
+
+    Returns:
+        The files, one per finalist that has such pictures.
+    """
     from PIL import Image
 
     from cellbench.drawing import contact_sheet

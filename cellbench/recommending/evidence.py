@@ -1,4 +1,4 @@
-"""Cross-validated errors of methods with intervals, their differences, and a learning curve."""
+"""Statistics of cross-validated errors: intervals, paired tests, and a learning curve."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,23 @@ from scipy import stats
 from cellbench.ranking.shared_ranks import holm
 
 LEVEL = 0.95
-# A method is given up where its errors are larger beyond this, so early that few pictures speak.
+# p value below which a method is dropped early; strict, since few pictures are scored by then.
 CLEARLY_WORSE = 0.01
-# On the logarithm; of three pictures an interval may be as wide as that says nothing.
+# Largest half width of an interval on the logarithm; with three groups it may be extremely wide.
 _MOST_OFF = 20.0
-# Powers of the number of pictures by which errors fall; without a curve they are taken to stay.
+# Largest power of the number of training pictures by which errors may fall; 0 without a curve.
 _STEEPEST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class MeanError:
-    """A mean absolute error of pictures.
+    """Mean absolute error over pictures, with its confidence interval.
 
     Attributes:
         mae: cells.
-        low: lower end of its interval; None for fewer than three independent pictures.
+        low: lower end of the interval; None for fewer than three groups of pictures.
         high: upper end.
-        pictures: how many it is of.
+        pictures: number of pictures.
     """
 
     mae: float
@@ -37,7 +37,7 @@ class MeanError:
 
 
 def by_unit(values: Mapping[str, float], units: Mapping[str, str]) -> NDArray[np.float64]:
-    """Means of the values of pictures that share a group, in the order of the groups' names."""
+    """Return the mean value of each group of pictures, (G,), in the order of the groups' names."""
     gathered: dict[str, list[float]] = {}
     for image_id, value in values.items():
         gathered.setdefault(units[image_id], []).append(value)
@@ -47,20 +47,21 @@ def by_unit(values: Mapping[str, float], units: Mapping[str, str]) -> NDArray[np
 def mean_error(
     errors: Mapping[str, float], units: Mapping[str, str], level: float = LEVEL
 ) -> MeanError:
-    """The mean of absolute errors with an interval for pictures like these.
+    """Compute the mean of absolute errors with a confidence interval.
 
-    Student's interval of the groups' means, taken on the logarithm: absolute errors have a long
-    upper tail, and of a dozen pictures the plain interval ends too low, also where it is moved for
-    their skew. Of 16 held-out pictures of nuclei, drawn 400 times, intervals of 98.3 % hold the
-    mean of all 95 times of a hundred moved so, and 97 times on the logarithm, a tenth wider.
+    It is Student's interval of the groups' means on the logarithm: absolute errors have a long
+    upper tail, and with a dozen pictures the plain interval ends too low, even if corrected for
+    skewness. With 16 held-out pictures of nuclei, drawn 400 times, intervals of 98.3 % cover the
+    mean of all in 95 % of draws if corrected for skewness, and in 97 % on the logarithm, at a tenth
+    more width.
 
     Source: Oehlert, A note on the delta method, The American Statistician 46, 1992, eq. 1 (the
         variance of a logarithm of a mean).
 
     Args:
         errors: absolute error of each picture, cells.
-        units: group of each picture; itself where it has none.
-        level: of the interval.
+        units: group of each picture; its id if it has none.
+        level: confidence level.
     """
     means = by_unit(errors, units)
     mae, n = float(np.mean(list(errors.values()))), len(means)
@@ -80,19 +81,19 @@ def p_of_worse(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> float:
-    """P of a paired t test that a method errs no more than another; 1 where none can be done.
+    """Compute the p value of a one-sided paired t test that a method's errors are larger.
 
-    Of a difference that is the same in all groups, which the t test takes for certain, that of the
-    sign test.
+    If the difference is the same in all groups, where the t test would give 0, it is that of the
+    sign test; 1 for fewer than three groups or no difference.
 
-    The errors of a picture are divided by the root of its cells, with which they grow: the few
-    fullest pictures would decide otherwise.
+    The errors of a picture are divided by the square root of its cells, with which they grow;
+    otherwise the few fullest pictures would decide.
 
     Args:
-        one: absolute error of each picture.
-        other: likewise; pictures that both have are compared.
+        one: absolute error of each picture by the method.
+        other: likewise by the other; only pictures of both are compared.
         units: group of each picture.
-        cells: annotated in each picture.
+        cells: annotated cells of each picture.
     """
     means = _differences(one, other, units, cells)
     if len(means) < 3 or not means.any():
@@ -108,7 +109,7 @@ def _differences(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> NDArray[np.float64]:
-    """By how much one errs more than another in each group, by the root of the cells."""
+    """Return the mean difference of the scaled errors in each group, see `p_of_worse`."""
     shared = {i: (one[i] - other[i]) / math.sqrt(cells[i] + 1) for i in one if i in other}
     return by_unit(shared, units)
 
@@ -119,10 +120,10 @@ def nearly_best(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> bool:
-    """Whether a method errs more than the best by at most one standard error of the difference.
+    """Return whether a method is within one standard error of the best; True below three groups.
 
-    What a test cannot tell apart on a dozen pictures may differ by a third of the error; the rule
-    of one standard error gives up less of it for a cheaper method.
+    Errors that a test cannot distinguish on a dozen pictures may differ by a third; the rule of one
+    standard error loses less of that for a cheaper method.
 
     Source: Breiman, Friedman, Olshen & Stone, "Classification and Regression Trees", 1984, section
         3.4.3.
@@ -132,9 +133,9 @@ def nearly_best(
 
     Args:
         one: absolute error of each picture.
-        best: likewise, of the method of least error.
+        best: likewise, of the method with the least error.
         units: group of each picture.
-        cells: annotated in each picture.
+        cells: annotated cells of each picture.
     """
     means = _differences(one, best, units, cells)
     if len(means) < 3:
@@ -147,22 +148,22 @@ def as_good_as_best(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> dict[str, bool]:
-    """Whether each method does not differ from the best one: paired t tests, Holm over all.
+    """Test whether each method differs from the best one: paired t tests with Holm's correction.
 
     Args:
         errors: absolute error of each picture, by method.
         units: group of each picture.
-        cells: annotated in each picture.
+        cells: annotated cells of each picture.
 
     Returns:
-        True for the best one too.
+        True for each method that does not differ significantly, and for the best one.
     """
     best = min(errors, key=lambda name: np.mean(list(errors[name].values())))
     others = [name for name in errors if name != best]
     worse = [p_of_worse(errors[name], errors[best], units, cells) for name in others]
-    level = holm(np.array(worse))
+    adjusted = holm(np.array(worse))
     return {best: True} | {
-        name: bool(p >= 1 - LEVEL) for name, p in zip(others, level, strict=True)
+        name: bool(p >= 1 - LEVEL) for name, p in zip(others, adjusted, strict=True)
     }
 
 
@@ -172,18 +173,21 @@ def clearly_worse(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> bool:
-    """Whether a method errs so much more than another that further folds need not be trained."""
+    """Return whether a method's errors are so much larger that further folds are unnecessary."""
     return p_of_worse(errors, rival, units, cells) < CLEARLY_WORSE
 
 
 def falls_by(few: int, many: int, error_few: float, error_many: float) -> float:
-    """The power of the number of training pictures by which the error falls, 0 to 1.
+    """Estimate the power of the number of training pictures by which the error falls, 0 to 1.
 
     Args:
-        few: training pictures of the one error.
-        many: of the other.
-        error_few: mean absolute error after `few`.
-        error_many: after `many`.
+        few: number of training pictures.
+        many: larger number of training pictures.
+        error_few: mean absolute error with `few`.
+        error_many: mean absolute error with `many`.
+
+    Returns:
+        The power; 0 for values that allow no estimate.
     """
     if not (0 < few < many and error_few > 0 and error_many > 0):
         return 0.0
@@ -192,16 +196,16 @@ def falls_by(few: int, many: int, error_few: float, error_many: float) -> float:
 
 
 def pictures_to_halve(pictures: int, power: float) -> int:
-    """How many more annotated pictures would halve the interval of the error.
+    """Estimate the number of further annotated pictures that would halve the error's interval.
 
-    Its width goes with the errors, which fall with the pictures by `power`, over the root of
-    their number.
+    Its width is proportional to pictures ** -(0.5 + power): the errors fall by `power`, and the
+    standard error by the square root.
     """
     return math.ceil(pictures * (2 ** (1 / (0.5 + power)) - 1))
 
 
 def absolute_errors(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Absolute error by picture from the images of some records; the mean of several."""
+    """Compute absolute errors by picture id; the mean for a picture of several records."""
     gathered: dict[str, list[float]] = {}
     for image in images:
         off = abs(float(image["prediction"]) - float(image["truth"]))

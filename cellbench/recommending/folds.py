@@ -1,4 +1,4 @@
-"""Methods raced over the folds of a set: each fold trains once and scores pictures it never saw."""
+"""Cross-validation of methods on a set: each fold trains once and scores held-out pictures."""
 
 import time
 from collections.abc import Callable
@@ -20,21 +20,21 @@ from cellbench.recommending.evidence import absolute_errors
 
 @dataclass
 class Raced:
-    """A method and what its folds have left so far.
+    """Method with the results of its folds so far.
 
     Attributes:
         candidate: the method.
-        budget_s: of its first training; None before, and where it is not trained.
-        epochs: that fitted this time, of every further training; None before.
-        images: of the records' test parts: dicts with id, truth and prediction.
-        folders: of the runs, in the order of the folds.
-        seconds: of each fold, scoring included.
-        train_sizes: pictures that each fold trained on.
-        halved: the same of trainings on half of the pictures.
-        half_sizes: pictures that each of these trained on.
-        needs_s: from the start of the command to the end of its folds, where these did not fit the
-            time.
-        out: why it goes on no further; empty while it does.
+        budget_s: time budget of its first training; None before, and if it is not trained.
+        epochs: epochs that fitted this budget, used for all further trainings; None before.
+        images: test images of the folds: dicts with id, truth and prediction.
+        folders: folders of the runs, in the order of the folds.
+        seconds: duration of each fold, scoring included.
+        train_sizes: number of training pictures of each fold.
+        halved: as `images`, of trainings on half of the pictures.
+        half_sizes: number of training pictures of each of these.
+        needs_s: estimated time from the start of the command to the end of its folds, if these did
+            not fit in the budget.
+        out: why it was dropped; empty if it was not.
     """
 
     candidate: Candidate
@@ -51,22 +51,22 @@ class Raced:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Absolute error of each picture that was tested."""
+        """Absolute error of each tested picture, by id."""
         return absolute_errors(self.images)
 
     @property
     def cells(self) -> dict[str, float]:
-        """Annotated cells of each picture that was tested."""
+        """Annotated cells of each tested picture, by id."""
         return {str(image["id"]): float(image["truth"]) for image in self.images}
 
     @property
     def mae(self) -> float:
-        """Mean absolute error over the pictures tested; infinite before there is one."""
+        """Mean absolute error over the tested pictures; infinite if there are none."""
         return float(np.mean(list(self.errors.values()))) if self.images else np.inf
 
 
 class Runner(Protocol):
-    """Runs one fold of a method, and adds what came of it, or why the method is out."""
+    """Interface that runs one fold of a method and adds its results to a `Raced`."""
 
     def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
         """See `FoldRunner.run`."""
@@ -74,13 +74,13 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FoldRunner:
-    """Runs one fold of one method.
+    """Runner of folds of methods that are trained as by `cellbench run`.
 
     Attributes:
         dataset: name of the set.
         device: "auto", "cpu", "cuda", ...
         store: folder of `runs/`; None for the default.
-        say: takes what a run says.
+        say: function that takes the messages of a run.
     """
 
     dataset: str
@@ -89,9 +89,14 @@ class FoldRunner:
     say: Callable[[str], None]
 
     def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
-        """Train on a fold, score its test part, and add what came of it.
+        """Train on a fold, score its test part, and add the results to `raced`.
 
-        A method that cannot be trained in its time, or fails, is out, with the reason.
+        If the method cannot be trained in its budget, or fails, the reason is set in `raced.out`.
+
+        Args:
+            raced: the method.
+            split: index of the fold.
+            half: train on half of the pictures, for the learning curve.
         """
         from cellbench.engine.run import run
 
@@ -101,7 +106,7 @@ class FoldRunner:
             dataset=self.dataset,
             overrides=exposures(raced.candidate, self.dataset),
             split=split,
-            # The first fold fixes the length for all: a busy moment later changes nothing.
+            # The first fold fixes the epochs of all, so that a busy machine later has no effect.
             budget_s=raced.budget_s if raced.epochs is None else None,
             epochs=raced.epochs,
             device=self.device,
@@ -114,7 +119,7 @@ class FoldRunner:
         except (UserError, RunError) as error:
             raced.out = str(error)
             return
-        except (RuntimeError, MemoryError) as error:  # of a GPU, and of this process
+        except (RuntimeError, MemoryError) as error:  # raised by PyTorch, and by Python
             if not lacks_memory(error):
                 raise
             raced.out = "The memory of this machine does not suffice for it."
@@ -130,21 +135,24 @@ class FoldRunner:
             raced.epochs = max(1, round(record["epochs"]))
         raced.images += record["images"]
         raced.folders.append(outcome.folder)
-        # A fold that was finished, or begun, by the same command before took longer than now.
+        # A fold that an earlier call finished or began took longer than this call.
         timing = record["timing"]
         raced.seconds.append(max(time.monotonic() - started, timing["train_s"] + timing["test_s"]))
         raced.train_sizes.append(size)
 
 
 def exposures(candidate: Candidate, dataset: str) -> tuple[str, ...]:
-    """What `--set` changes for a method that sees its training pictures at other exposures.
+    """Return the config overrides that replace colour jitter by exposure jitter.
 
-    A few pictures show few of the contrasts and ground levels that others will have: the jitter of
-    colours, a fifth or so, gives way to one of exposures.
+    A few pictures show few of the contrasts and background levels that others have; colour jitter
+    changes them only by a fifth or so.
 
     Args:
         candidate: the method.
-        dataset: name of the set, whose config augments the crops.
+        dataset: name of the set, whose config lists the augmentations.
+
+    Returns:
+        Overrides as `--set` takes them; empty if nothing is replaced.
     """
     if not candidate.exposures:
         return ()

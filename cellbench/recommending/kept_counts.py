@@ -1,4 +1,4 @@
-"""Kept models on one's own pictures: nothing is trained, the folds correct their counts."""
+"""Cross-validation of kept models on a set: only the calibration of their counts is fitted."""
 
 import hashlib
 import shutil
@@ -34,17 +34,17 @@ from cellbench.structures import Prediction
 def kept_models_for(
     stored: StoredSet, device: str, store: str | None, say: Callable[[str], None]
 ) -> tuple[list[Raced], dict[str, "KeptRunner"]]:
-    """The kept models that may count a set's pictures, and those that may not.
+    """Find the kept models that can be evaluated on a set.
 
     Args:
         stored: the set.
         device: "auto", "cpu", "cuda", ...
         store: folder of `runs/`; None for the default.
-        say: takes what is not known of a model.
+        say: function that takes a sentence per model whose training pictures are not on this disk.
 
     Returns:
-        Every kept model, out with the reason if it knows pictures of the set; by the name of the
-        others what runs their folds.
+        All kept models, with the reason in `out` of those that cannot; a runner for each of the
+        others, by name.
     """
     raced, runners = [], {}
     for model in kept_models():
@@ -76,15 +76,15 @@ def kept_models_for(
 def corrected(
     own: CountCalibration | None, truth: Sequence[float], raw: Sequence[float], areas: Sequence[int]
 ) -> CountCalibration:
-    """The correction that some annotated pictures ask for, of counts before any.
+    """Fit a calibration of a model's raw counts to annotated pictures.
 
-    It corrects what the model's own correction gives, where that is a scale; one with an offset is
-    for the fields that it was chosen on, and is left out.
+    It is fitted on top of the model's own calibration if that is a scale; one with an offset is
+    ignored, since it is specific to the fields that it was fitted on.
 
     Args:
-        own: the model's.
+        own: the model's calibration.
         truth: (N,) annotated cells.
-        raw: (N,) counted, not corrected.
+        raw: (N,) counts before calibration.
         areas: (N,) px.
     """
     scale = own.scale if own is not None and not own.offset else 1.0
@@ -97,11 +97,11 @@ def corrected(
 
 @dataclass
 class KeptRunner:
-    """Runs the folds of one kept model: it counts every picture once, the folds correct it.
+    """Runner of folds of one kept model: pictures are counted once, each fold fits a calibration.
 
     Attributes:
-        model: its name.
-        run_of_model: with record and weights.
+        model: name of the model.
+        run_of_model: its run, with record and weights.
         stored: the set.
         device: "auto", "cpu", "cuda", ...
         store: folder of `runs/`; None for the default.
@@ -115,9 +115,14 @@ class KeptRunner:
     _found: dict[str, Prediction] | None = None
 
     def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
-        """Choose the correction on a fold's pictures, score its test part, add what came of it.
+        """Fit the calibration on a fold's training part, score its test part, add the results.
 
-        A model that cannot count the pictures is out, with the reason.
+        If the model cannot count the pictures, the reason is set in `raced.out`.
+
+        Args:
+            raced: the model.
+            split: index of the fold.
+            half: fit to half of the pictures, for the learning curve.
         """
         started = time.monotonic()
         try:
@@ -137,7 +142,7 @@ class KeptRunner:
             raced.half_sizes.append(len(parts.train))
             return
         folder = self._folder(f"{FOLDS}-s{split}")
-        # Those of another revision of the set would stand beside these.
+        # Pictures of another revision of the set must not stay beside the new ones.
         shutil.rmtree(folder / "pictures", ignore_errors=True)
         draw_pictures(
             folder / "pictures",
@@ -152,10 +157,10 @@ class KeptRunner:
         raced.train_sizes.append(len(parts.train))
 
     def write(self, raced: Raced) -> Path:
-        """Leave a run that counts with the correction that all annotated pictures ask for.
+        """Write a run of the model with a calibration fitted to all annotated pictures.
 
         Args:
-            raced: with its folds, whose errors become those of the record.
+            raced: the model with its folds, whose errors become those of the record.
 
         Returns:
             The folder, as `cellbench count --with` takes it.
@@ -184,7 +189,7 @@ class KeptRunner:
         }
         folder = self._folder(EVERYTHING)
         write_atomically(folder / WEIGHTS, self.run_of_model.weights.read_bytes())
-        # Of no store: a record there is of something that was trained.
+        # Not added to the store's records, which are of trained methods.
         with tempfile.TemporaryDirectory(prefix="cellbench-kept-") as temporary:
             file = write_record(Path(temporary), content)
             write_atomically(folder / RECORD, file.read_bytes())

@@ -1,4 +1,4 @@
-"""Choose a method for a set of annotated pictures, and train it on all of them."""
+"""Recommendation of a method for a set of annotated pictures, trained on all of them."""
 
 import json
 import time
@@ -30,27 +30,27 @@ from cellbench.recommending.folds import FoldRunner, Raced, Runner, exposures
 from cellbench.recommending.kept_counts import kept_models_for
 from cellbench.records.expected_error import RECOMMENDATION
 
-# Share of the budget in which the folds and the learning curve are run.
+# Share of the budget for the folds and the learning curve.
 _CURVE = 0.72
-# Of the time left, what the last training is planned to take.
+# Share of the time left that the last training is planned to take.
 _TRUST = 0.6
-# Less time a fold trains no network worth its name.
+# Shortest time per fold in which a network can be trained at all.
 _LEAST_FOLD_S = 20.0
-# So much a fold a network has before the next one is tried.
+# Time per fold that a network gets before the next one is tried.
 _WORTHWHILE_S = 80.0
-# Folds that a method is trained on before it may be given up.
+# Number of folds before a method may be given up.
 _BEFORE_GIVING_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """The cross-validated result of a method.
+    """Cross-validated result of a method.
 
     Attributes:
-        name: of the method.
+        name: name of the method.
         state: "recommended", "best", "as good", "worse", "given up", "not tried" or "control".
-        error: mean absolute error over all pictures tested; None if none was.
-        minutes: of a training and its scoring, the mean over folds.
+        error: mean absolute error over all tested pictures; None if there are none.
+        minutes: mean duration of a fold's training and scoring; None if there is none.
         note: why it was given up or not tried.
     """
 
@@ -63,19 +63,18 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The outcome of `recommend`.
+    """Result of `recommend`.
 
     Attributes:
         dataset: name of the set.
-        method: that is recommended.
-        results: of every method, the least error first.
-        folder: of the run that was trained on all pictures, as `cellbench count --with` takes it.
-        mean_count: cells a picture of the set.
-        more_pictures: how many more annotated pictures would halve the interval.
-        curve: mean absolute errors by the number of training pictures, where a curve was measured.
-        pictures: a picture of each finalist's errors.
-        residuals: of the recommended method, for each picture that a fold tested: id, truth and
-            prediction.
+        method: name of the recommended method.
+        results: results of all methods, the least error first, those dropped last.
+        folder: folder of the run on all pictures, as `cellbench count --with` takes it.
+        mean_count: mean number of cells per picture of the set.
+        more_pictures: number of further annotated pictures that would halve the interval.
+        curve: (number of training pictures, mean absolute error) pairs; empty if not measured.
+        pictures: contact sheets of the finalists' largest errors.
+        residuals: id, truth and prediction of each tested picture, by the recommended method.
     """
 
     dataset: str
@@ -97,14 +96,14 @@ def recommend_method(
     store: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
-    """Race the methods that fit the time over the folds of a set, and train the one to use.
+    """Cross-validate the methods that fit in a budget, and train the best one for its cost.
 
     Args:
-        name: of a set on disk.
-        budget_s: for everything, seconds.
+        name: name of a set on disk.
+        budget_s: time for everything, seconds.
         device: "auto", "cpu", "cuda", ...
         store: folder of `runs/`.
-        say: takes what happens, one sentence each.
+        say: function that takes progress messages, one sentence each.
 
     Raises:
         UserError: there is no such set, or it is too small.
@@ -119,7 +118,7 @@ def recommend_method(
     units = {i: stored.group(i) or i for i in stored.ids}
     kept, runners = kept_models_for(stored, device, store, say)
     quick = [Raced(one) for one in baselines]
-    quick[1:1] = kept  # after the mean count, which costs nothing at all
+    quick[1:1] = kept  # after MeanCount, which takes no time
     raced = [*quick, *(Raced(one) for one in networks)]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
         f"{len(raced)} methods in {duration_text(budget_s)}.")  # fmt: skip
@@ -127,7 +126,7 @@ def recommend_method(
     for one in quick:
         if not one.out:
             runner = runners.get(one.candidate.name, trainer)
-            # One method's first fold runs in any case: it tells what time would do.
+            # The first fold of one method always runs, to estimate the budget that would suffice.
             _all_folds(
                 runner, one, started + RACE * budget_s, say, first=one is timed, began=started
             )
@@ -172,15 +171,14 @@ def _all_folds(
     began: float,
     first: bool = False,
 ) -> None:
-    """Run a baseline on every fold, if they fit the time by what the first one took.
+    """Run a baseline on every fold, unless they would exceed the deadline.
 
     Args:
-        runner: of its folds.
+        runner: runner of its folds.
         one: the baseline.
-        deadline: on the monotonic clock, as `began`.
-        say: takes what happens.
-        began: when the command did: what other methods and the start took is part of the time that
-            would do.
+        deadline: monotonic time, as `began`.
+        say: function that takes progress messages.
+        began: start of the command, since `needs_s` includes the start and other methods.
         first: whether its first fold runs in any case.
     """
     for split in SPLITS:
@@ -206,7 +204,7 @@ def _race(
     deadline: float,
     say: Callable[[str], None],
 ) -> None:
-    """Train the networks fold by fold; those that are clearly worse are given up on the way."""
+    """Train the networks, `raced[first:]`, fold by fold; drop those that are clearly worse."""
     networks = list(raced[first:])
     for split in SPLITS:
         for place, one in enumerate(networks):
@@ -214,11 +212,11 @@ def _race(
                 continue
             left_s = deadline - time.monotonic()
             if one.budget_s is None:
-                # Those before it have their folds to come; those after it get what it leaves.
+                # Time is reserved for the further folds of the networks before it.
                 owed = sum((other.budget_s or 0) * (len(SPLITS) - 1)
                            for other in networks[:place] if not other.out)  # fmt: skip
                 alone = (left_s - owed) / len(SPLITS)
-                # A fair share, or enough to learn something: those that come first are worth more.
+                # An equal share, or `_WORTHWHILE_S` if more: earlier networks have priority.
                 share = max(alone / (len(networks) - place), min(alone, _WORTHWHILE_S))
                 if share < _LEAST_FOLD_S:
                     one.out = "There is no time left for it; give a longer --budget."
@@ -245,14 +243,19 @@ def _race(
 
 
 def _shared_mae(one: Raced, other: Raced) -> float:
-    """The error of a method on the pictures that another one has been tested on."""
+    """Return a method's MAE on the tested pictures of another; infinite if it lacks one."""
     mine, wanted = one.errors, other.errors
     shared = [mine[i] for i in wanted if i in mine]
     return float(np.mean(shared)) if len(shared) == len(wanted) else np.inf
 
 
 def _curve(runner: Runner, chosen: Raced, deadline: float) -> list[tuple[float, float]]:
-    """Errors after training on half of the pictures of some folds and on all of them."""
+    """Measure the learning curve: MAE with half and with all training pictures of some folds.
+
+    Returns:
+        (mean number of training pictures, MAE) of both; empty if there is no time for it, or a
+        training fails.
+    """
     trial = replace(chosen, halved=[], half_sizes=[])
     cost = float(np.mean(chosen.seconds))
     for split in SPLITS:
@@ -277,7 +280,7 @@ def _curve(runner: Runner, chosen: Raced, deadline: float) -> list[tuple[float, 
 def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: str | None) -> Path:
     from cellbench.engine.run import run
 
-    # All pictures are some more than a fold has: at least its passes over them, and what fits.
+    # At least the epochs of a fold, although there are more pictures; more epochs if they fit.
     fold_s, epochs = float(np.mean(chosen.seconds)), None
     if chosen.epochs is not None:
         epochs = max(chosen.epochs, int(chosen.epochs * _TRUST * left_s / fold_s))
@@ -298,7 +301,7 @@ def _results(
     raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: Units
 ) -> tuple[MethodResult, ...]:
     best = min(finalists, key=lambda one: one.mae)
-    # One of these was chosen by its errors: their intervals hold together, so that its own does.
+    # One method is chosen by its errors: simultaneous intervals (Bonferroni) hold for it too.
     compared = sum(bool(one.images) and not one.candidate.control for one in raced)
     level = 1 - (1 - LEVEL) / compared
     found = []
