@@ -1,6 +1,6 @@
 "use strict";
-// Draws a picture from tiles, and cells above it. A frame draws what is in sight: a small picture
-// of a mark is copied to every cell, which takes less than a path for each.
+// Draws the visible tiles of a picture, and its visible cells above them. Each kind of mark is drawn
+// once into a small image that is copied to every cell, which is faster than a path for each.
 const TILE = 512;
 const MOST_TILES = 300;
 class PictureView {
@@ -141,7 +141,7 @@ class PictureView {
       if (x > -half && y > -half && x < w && y < h) this.context.drawImage(picture, x - half, y - half, 2 * half, 2 * half);
     }
   }
-  // Colours are Okabe and Ito's, and every meaning has its own shape as well.
+  // Colours are Okabe and Ito's; every kind of cell also has its own shape.
   mark(name, size, ratio) {
     const key = name + size.toFixed(1);
     if (this.marks[key]) return this.marks[key];

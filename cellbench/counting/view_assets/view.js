@@ -22,7 +22,7 @@ async function ask(path, body) {
   if (!answer.ok) throw new Error(document.error || "The viewer refused that.");
   return document;
 }
-// One action after the other; what the server did not write is not shown.
+// Actions run one after another; a change is shown only after the server has written it.
 function act(path, body) {
   busy = busy.then(async () => {
     try {
@@ -105,7 +105,7 @@ function draw() {
   [...get("pictures").options].forEach((o, i) => { const p = overview.pictures[i]; o.title = p.name; o.textContent = `${p.name.split(/[\\/]/).pop()} (${number(p.corrected)}${p.checked ? ", checked" : ""})`; });
   drawPlaces();
 }
-// What is shown and what is changed are one picture: until the next one is here, the last one stays.
+// The current picture stays until the next one is loaded, so that changes go to the one shown.
 async function open(number) {
   if (number < 0 || number >= overview.pictures.length) return;
   const turn = ++turns;
@@ -118,7 +118,7 @@ async function open(number) {
   [index, picture] = [number, next];
   get("message").textContent = overview.unwritten;
   get("pictures").value = index;
-  // Not Math.min(...), which takes no more than some 100,000 numbers.
+  // Not Math.min(...), which accepts only some 100,000 arguments.
   const least = picture.scores.reduce((low, s) => (s >= 0 && s < low ? s : low), Infinity);
   get("threshold").value = picture.scored && least < Infinity ? Math.floor(least * 100) / 100 : 0;
   view.line = [];
@@ -126,7 +126,7 @@ async function open(number) {
   draw();
   location.replace("#" + index);
 }
-// Only what changes is sent: others may draw regions of the same picture.
+// Only changes are sent, since others may draw regions of the same picture.
 function saveRegions(added, removed) {
   const plain = (regions) => regions.map((r) => ({name: r.name, corners: r.corners}));
   return act("regions/" + index, {added: plain(added), removed: plain(removed)});
