@@ -25,7 +25,7 @@ def import_own(
     confirm: "Callable[[UnderstoodFolder], bool]" = lambda folder: True,
     progress: "Progress | None" = None,
 ) -> "StoredSet | None":
-    """Import a folder of annotated pictures as a data set; all common annotation formats are read.
+    """Import a folder of pictures with annotations as a data set.
 
     An annotation is matched to a picture by its name (a.png with a.txt, a_dots.png, a_mask.tif,
     a.roi, a_seg.npy), or by the name that it contains (COCO, CVAT, VIA, a table with a column

@@ -112,21 +112,23 @@ class CorrectionLog:
 
     def _rename_moved(self, hashes: Mapping[str, str]) -> None:
         """Assign the changes of pictures that were renamed or moved to their new names."""
-        known = {(name, c.sha256) for name, made in self.changes.items() for c in made if c.sha256}
+        known = {
+            (name, c.sha256) for name, logged in self.changes.items() for c in logged if c.sha256
+        }
         astray = [(name, sha256) for name, sha256 in sorted(known) if hashes.get(name) != sha256]
         fresh = [pair for pair in hashes.items() if pair not in known]
         moved = moved_names(astray, fresh, stayed=lambda name: False)
         changes: dict[str, list[Change]] = {}
-        for name, made in self.changes.items():
+        for name, logged in self.changes.items():
             # Rows of earlier versions have no hash: they follow the other rows of a missing name.
             usual = {new for (old, _), new in moved.items() if old == name and name not in hashes}
-            for change in made:
+            for change in logged:
                 new = moved.get((name, change.sha256), name)
                 if not change.sha256 and len(usual) == 1:
                     (new,) = usual
                 changes.setdefault(new, []).append(replace(change, image=new))
         self.changes = {
-            name: sorted(made, key=lambda change: change.when) for name, made in changes.items()
+            name: sorted(logged, key=lambda change: change.when) for name, logged in changes.items()
         }
 
     def of(self, image: str, sha256: str) -> list[Change]:
@@ -172,7 +174,7 @@ class CorrectionLog:
 
     def _replace(self, image: str, changes: list[Change]) -> None:
         wanted = {**self.changes, image: changes}
-        lines = [change for made in wanted.values() for change in made]
+        lines = [change for logged in wanted.values() for change in logged]
         lines.sort(key=lambda change: change.when)
         write_atomically(self.file, _text(lines), elsewhere="--out of count")
         self.changes = wanted
@@ -180,7 +182,7 @@ class CorrectionLog:
     def _now(self) -> str:
         """Return the current time, or just after the last change if the clock is behind it."""
         now = datetime.now(UTC)
-        last = max((made[-1].when for made in self.changes.values() if made), default="")
+        last = max((logged[-1].when for logged in self.changes.values() if logged), default="")
         if last and now.isoformat(timespec="microseconds") <= last:
             now = datetime.fromisoformat(last) + timedelta(microseconds=1)
         return now.isoformat(timespec="microseconds")

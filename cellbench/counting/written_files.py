@@ -25,7 +25,7 @@ def is_counted(folder: Path) -> bool:
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file has the name of a table, or other file, of a counted folder."""
+    """Return whether a file has the name of one that is written into a counted folder."""
     return _TABLES.fullmatch(path.name) is not None
 
 
