@@ -127,7 +127,8 @@ def count(
             what a file states.
         channel: which channel of files of several: its number from 1, its name, or three numbers
             with commas, which become red, green and blue.
-        page: which z slice, time point or page of files of several: its number from 1, or Z=3,T=1.
+        page: which z slice, time point or page of files of several: its number from 1, or Z=3,T=1;
+            all counts each of them as a picture of its own, T=all each time point.
         project: make one plane of all slices: max, mean, min or median.
         range: the numbers that are black and white in all pictures; chosen for each by default.
         invert: swap bright and dark.

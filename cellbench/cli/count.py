@@ -35,7 +35,7 @@ _MOST_NOTES = 8
 @click.option("--scale", type=SCALE, default=1.0, show_default=True)
 @click.option("--um-per-px", type=EDGE_UM)
 @click.option("--channel", metavar="N|NAME")
-@click.option("--page", metavar="N|Z=N,T=N")
+@click.option("--page", metavar="N|Z=N,T=N|all")
 @click.option("--project", type=click.Choice(["max", "mean", "min", "median"]))
 @click.option("--range", type=(float, float), metavar="LOW HIGH")
 @click.option("--invert", is_flag=True)

@@ -1,6 +1,5 @@
 """Count the cells of pictures into a folder: tables, marked pictures, points for other programs."""
 
-import errno
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,10 +24,10 @@ from cellbench.counting.experiment_means import (
     group_means,
     write_group_means,
 )
+from cellbench.counting.given_pictures import GivenPictures, given_pictures, unpacked
 from cellbench.counting.learned_pictures import held_out
 from cellbench.counting.one_picture import count_picture, line_of
 from cellbench.counting.overlapped import write_behind
-from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
 from cellbench.data.appearance import Appearance, measure_appearance
@@ -39,7 +38,6 @@ from cellbench.data.reader import RULE
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.files.limits import FILE
 from cellbench.files.locks import hold
 from cellbench.files.writing import sha256_file
 from cellbench.metrics.prediction_intervals import count_intervals
@@ -85,26 +83,6 @@ class FolderCount:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """Pictures of a request.
-
-    Attributes:
-        files: paths by name in the tables.
-        below: text that a group pattern is searched in, by name.
-        hashes: SHA-256 of the readable ones, by name.
-        skipped: files that are not counted, most of them no pictures.
-        refused: a sentence for each picture that cannot be counted, by name; extended while
-            pictures are counted.
-    """
-
-    files: dict[str, Path]
-    below: dict[str, str]
-    hashes: dict[str, str]
-    skipped: Sequence[Skipped]
-    refused: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Experiment:
     """Annotated pictures of the experiment.
 
@@ -135,10 +113,11 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
             counts or cannot be written. A single picture that cannot be counted does not raise.
     """
     out, regions = request.out, request.regions
-    given = _given(request)
+    given = given_pictures(request)
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     run = find_trained(DEFAULT if request.run is None else request.run, request.store)
+    given = unpacked(given, out, display)
     # Arguments that the estimates cannot use are refused before anything is counted.
     experiment = _experiment(request, given, run)
     # Loaded before new tables are created, since a run may be refused; else only when needed.
@@ -147,7 +126,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         load()
     busy = f"Another process is counting into {out}; wait for it, or name another --out."
     with hold(out, elsewhere="--out", busy=busy):
-        tables = CountTables(out, _settings(request, run), given.hashes)
+        tables = CountTables(out, _settings(request, given, run), given.hashes)
         appearances = _count_new(request, given, tables, run, load, display)
         counted = tuple(tables.done[name] for name in given.files if name in tables.done)
         skipped = [*given.refused.items()]
@@ -155,7 +134,9 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         by_region: list[RegionCount] = []
         if regions is not None:
             cells = tables.found([one.image for one in counted])
-            by_region, without = count_regions(counted, cells, given.files, regions)
+            by_region, without = count_regions(
+                counted, cells, {**given.files, **given.stacks}, regions
+            )
             write_regions(out, by_region)
             skipped += without
             given.refused.update({f"{n} (regions)": f"{n}: {why}" for n, why in without})
@@ -179,32 +160,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
     )
 
 
-def _given(request: CountRequest) -> _Given:
-    """List the pictures under unique names, and hash them.
-
-    Raises:
-        UserError: there is no picture, or two would have the same name.
-    """
-    listed = list_pictures(request.pictures, recursive=request.recursive, without=request.out)
-    files = {shown_name(path): path for path in listed.pictures}
-    if len(files) < len(set(listed.pictures)):
-        twice = next(p for p in listed.pictures if files[shown_name(p)] != p)
-        raise UserError(
-            f"Two pictures are called {shown_name(twice)!r} but for signs that tables cannot have; "
-            "rename one of them."
-        )
-    below = {shown_name(path): inside for path, inside in listed.below.items()}
-    given = _Given(files, below, {}, listed.skipped, {})
-    for name, path in files.items():
-        try:
-            given.hashes[name] = sha256_file(path)
-        except OSError as error:
-            remedy = FILE.mend if error.errno == errno.EFBIG else "see its rights"
-            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {remedy}."
-    return given
-
-
-def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Experiment:
+def _experiment(request: CountRequest, given: GivenPictures, run: TrainedRun) -> _Experiment:
     """Find the annotated pictures, and check that the requested estimates can be made.
 
     Raises:
@@ -213,36 +169,38 @@ def _experiment(request: CountRequest, given: _Given, run: TrainedRun) -> _Exper
     """
     people = None if request.annotated is None else open_set(request.annotated)
     if people is not None:
-        check_range_fits(people, request.reading)
+        check_range_fits(people, given.reading)
     if request.group is not None:
         groups_by_pattern(request.group, given.below.values())
     if people is None:
         return _Experiment(None, {}, [], [], {})
-    among = also_annotated(people, given.files, request.reading)
+    among = also_annotated(people, given.files, given.reading)
     below = annotated_paths(request.group, people.ids, among, given.below)
     judged = held_out(run, people)
     left_out = check_some_left(people, run, given.files, among, judged)
     return _Experiment(people, among, judged, left_out, below)
 
 
-def _settings(request: CountRequest, run: TrainedRun) -> dict[str, Any]:
+def _settings(request: CountRequest, given: GivenPictures, run: TrainedRun) -> dict[str, Any]:
     """Return the method and settings for `method.json`; all counts of a folder share them."""
     settings = {key: run.record[key] for key in _RECORD_KEYS}
     if "calibration" in run.record:
         settings["calibration"] = run.record["calibration"]
     if request.trust_weights and (digest := sha256_file(run.weights)) != run.weights_sha256:
         settings["trusted_weights"] = digest
+    if given.reading != request.reading:
+        settings["stacks"] = asdict(request.reading.planes)
     return settings | {
         "mae": run.record["metrics"]["mae"],
         "scale": request.scale,
         "um_per_px": request.um_per_px,
-        "reading": {"rule": RULE, **asdict(request.reading)},
+        "reading": {"rule": RULE, **asdict(given.reading)},
     }
 
 
 def _count_new(
     request: CountRequest,
-    given: _Given,
+    given: GivenPictures,
     tables: CountTables,
     run: TrainedRun,
     load: "Callable[[], TrainedCounter]",
@@ -253,7 +211,7 @@ def _count_new(
     Returns:
         The appearance of the first of them, at most `_MOST_COMPARED`.
     """
-    exporter = Exporter(request.out, request.marked, request.also, request.reading)
+    exporter = Exporter(request.out, request.marked, request.also, given.reading)
     files = given.files
     areas: dict[str, int] = {}  # px
     appearances: list[Appearance] = []
@@ -261,7 +219,7 @@ def _count_new(
         exporter.write_missing(tables, known)
     for name in (name for name in given.hashes if name not in known):
         try:
-            width, height = full_size(files[name], request.reading)
+            width, height = full_size(files[name], given.reading)
             areas[name] = width * height
         except UserError as error:
             given.refused[name] = str(error)
@@ -274,12 +232,12 @@ def _count_new(
     def read(name: str) -> tuple[str, OpenedPicture | UserError]:
         try:
             factor = counter.input_scale * scale
-            picture = open_picture(files[name], request.reading, factor=factor)
+            picture = open_picture(files[name], given.reading, factor=factor)
         except UserError as error:  # the other pictures are still counted
             return name, error
         if len(appearances) < _MOST_COMPARED and not isinstance(picture.pixels, LargePicture):
             appearances.append(measure_appearance(picture.pixels))
-        return name, picture
+        return name, given.as_stated(name, picture)
 
     def write(counted: Counted, found: Prediction, path: Path, pixels: Pixels) -> None:
         exporter.write(counted, tables.add(counted, found), path, pixels)
@@ -302,7 +260,7 @@ def _count_new(
 
 def _estimates(
     request: CountRequest,
-    given: _Given,
+    given: GivenPictures,
     experiment: _Experiment,
     counted: Sequence[Counted],
     run: TrainedRun,
@@ -316,7 +274,7 @@ def _estimates(
     if experiment.people is not None:
         known = count_annotated(
             experiment.people, run, load, judged=experiment.judged, scale=request.scale,
-            reading=request.reading, display=display,
+            reading=given.reading, display=display,
         )  # fmt: skip
     counts = {one.image: one.count for one in counted if one.image not in experiment.among}
     below = {**given.below, **experiment.below}

@@ -40,12 +40,20 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     if before.get("run_id") != now.get("run_id"):
         found.append(f"--with was {_run(before)} and is {_run(now)}")
     for path, option in _OPTIONS.items():
-        old, new = _at(before, path), _at(now, path)
+        old, new = (_at(_as_named(settings), path) for settings in (before, now))
         if old != new:
             found.append(f"{option} was {_value(old)} and is {_value(new)}")
     if before.get("trusted_weights") != now.get("trusted_weights"):
         found.append("--trust-weights was given with other weights, or not at all")
     return found
+
+
+def _as_named(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings with the planes that the user named where stacks were unpacked (`--page all`)."""
+    reading, stacks = settings.get("reading"), settings.get("stacks")
+    if not isinstance(reading, Mapping) or stacks is None:
+        return settings
+    return {**settings, "reading": {**reading, "planes": stacks}}
 
 
 def _at(settings: Any, path: tuple[str, ...]) -> Any:

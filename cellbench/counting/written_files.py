@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cellbench.counting.count_tables import COUNTS, METHOD, POINTS, SKIPPED
 from cellbench.counting.point_exports import WRITERS
+from cellbench.counting.unpacked_stacks import PLANES
 
 _TABLES = re.compile(
     "|".join(map(re.escape, (COUNTS, POINTS, METHOD, SKIPPED)))
@@ -15,7 +16,11 @@ _TABLES = re.compile(
 _HASHED = r".*-[0-9a-f]{8}"
 _EXPORTS = {
     kind: re.compile(_HASHED + re.escape(end), re.DOTALL)
-    for kind, end in {"pictures": ".png", **{k: v[0] for k, v in WRITERS.items()}}.items()
+    for kind, end in {
+        "pictures": ".png",
+        PLANES: ".tif",
+        **{k: v[0] for k, v in WRITERS.items()},
+    }.items()
 }
 
 

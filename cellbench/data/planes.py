@@ -1,8 +1,9 @@
 """Selection of the planes of a multi-dimensional image file that are counted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 
 from cellbench.errors import UserError
 
@@ -20,6 +21,7 @@ _NAMES = {
 _RGB = ("red", "green", "blue")
 _SHOWN = 6
 _MOST_PLANES = 4096
+_EVERY = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,67 @@ class StackPlane:
     number: int = 1
     z: int = 0
     t: int = 0
+
+
+def selects_every_plane(choice: PlaneChoice) -> bool:
+    """Whether `page` is "all", or such as "T=all" or "Z=3,T=all": each plane is a picture."""
+    parts = (choice.page or "").split(",")
+    return any(part.rpartition("=")[2].strip().lower() == _EVERY for part in parts)
+
+
+def single_planes(
+    axes: Mapping[str, int], choice: PlaneChoice, *, name: str
+) -> list[tuple[str, PlaneChoice]]:
+    """Expand a choice of every plane into choices of one plane each.
+
+    Args:
+        axes: length by letter, see `choose_planes`.
+        choice: with a `page` of `selects_every_plane`.
+        name: of the file, for messages.
+
+    Returns:
+        A label such as "T03" or "T03_Z1" and the choice of each plane, in the order of the axes; of
+        a file of one plane an empty label and the choice without its page.
+
+    Raises:
+        UserError: an axis is named that the file lacks; every plane is taken, and a projection is
+            named; or the file has more than 4,096 planes to count.
+    """
+    several = {letter: n for letter, n in axes.items() if n > 1 and letter != "C"}
+    if not several:
+        return [("", replace(choice, page=None))]
+    parts = [part.strip() for part in (choice.page or "").split(",")]
+    fixed = [part for part in parts if part.rpartition("=")[2].strip().lower() != _EVERY]
+    every = [part.rpartition("=")[0].strip().upper() for part in parts if part not in fixed]
+    if every == [""] and not fixed:
+        every = list(several)
+        if choice.project is not None:
+            raise UserError(
+                f"--page {_EVERY} leaves no planes of {name} to project; name the axis whose "
+                f"planes are counted, such as --page {every[-1]}={_EVERY}, or leave --project out."
+            )
+    if not set(every) <= set(several) or len(set(every)) < len(every):
+        ways = ", ".join(f"{letter}={_EVERY}" for letter in several)
+        raise UserError(
+            f"{name} has {_lengths(several)} and --page is {(choice.page or '')[:40]!r}; it takes "
+            f"{_EVERY}, {ways}."
+        )
+    numbers = [range(1, several[letter] + 1) for letter in every]
+    if (planes := prod(map(len, numbers))) > _MOST_PLANES:
+        raise UserError(
+            f"{name} has {planes} planes and at most {_MOST_PLANES} are counted; cut it into "
+            "shorter stacks."
+        )
+    found = []
+    for index in product(*numbers):
+        places = list(zip(every, index, strict=True))
+        page = ",".join([*fixed, *(f"{letter}={number}" for letter, number in places)])
+        label = "_".join(
+            f"{letter if letter in _NAMES else 'P'}{number:0{len(str(several[letter]))}d}"
+            for letter, number in places
+        )
+        found.append((label, replace(choice, page=page)))
+    return found
 
 
 FIRST_PLANE = StackPlane()

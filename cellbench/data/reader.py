@@ -105,27 +105,34 @@ def read_numbers(
         UserError: see `read_whole`.
     """
     with opened_raster(path, options.planes) as raster:
-        chosen, sample = _choose(raster, options.planes)
-        notes = [*raster.notes, *chosen.notes]
-        channels = [_projected(raster, places, chosen.project) for places in chosen.colours]
-        notes += [note for channel in channels for note in channel.notes]
-        if len(channels) == 3:
-            values: NDArray[Any] = np.stack([_grey(c.values) for c in channels], axis=2)
-            note = ""
-        else:
-            values, note = laid_on_ground(channels[0])
-        notes.append(note)
-        if sample is not None:
-            values = values[:, :, sample] if values.ndim == 3 else values
-            notes.append(f"the {('red', 'green', 'blue')[sample]} of its colours")
-        if raster.orientation != 1:
-            values = turned(values, raster.orientation)
-            notes.append(f"{_TURNS[raster.orientation]} as its orientation states")
-        size_um = raster.pixel_size_um
-        if size_um is not None and raster.orientation >= 5:
-            size_um = (size_um[1], size_um[0])
-        values, note = finite(values, str(path))
-        notes.append(note)
+        return plane_numbers(raster, options.planes)
+
+
+def plane_numbers(
+    raster: Raster, choice: PlaneChoice
+) -> tuple[NDArray[Any], tuple[str, ...], tuple[float, float] | None]:
+    """Read the numbers of a plane of an open file; see `read_numbers`."""
+    chosen, sample = _choose(raster, choice)
+    notes = [*raster.notes, *chosen.notes]
+    channels = [_projected(raster, places, chosen.project) for places in chosen.colours]
+    notes += [note for channel in channels for note in channel.notes]
+    if len(channels) == 3:
+        values: NDArray[Any] = np.stack([_grey(c.values) for c in channels], axis=2)
+        note = ""
+    else:
+        values, note = laid_on_ground(channels[0])
+    notes.append(note)
+    if sample is not None:
+        values = values[:, :, sample] if values.ndim == 3 else values
+        notes.append(f"the {('red', 'green', 'blue')[sample]} of its colours")
+    if raster.orientation != 1:
+        values = turned(values, raster.orientation)
+        notes.append(f"{_TURNS[raster.orientation]} as its orientation states")
+    size_um = raster.pixel_size_um
+    if size_um is not None and raster.orientation >= 5:
+        size_um = (size_um[1], size_um[0])
+    values, note = finite(values, raster.name)
+    notes.append(note)
     return values, tuple(dict.fromkeys(filter(None, notes))), size_um
 
 

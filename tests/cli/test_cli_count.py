@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cellbench.data.stored_set import open_set
@@ -333,3 +334,38 @@ def test_after_a_first_try_that_counted_nothing_the_same_folder_takes_other_sett
     other = count("stack.tif", "--page", "1")
     assert other.returncode == 2
     assert "--page was 2 and is 1; give the same settings again" in other.stderr
+
+
+def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path):
+    rng = np.random.default_rng(4)
+    frames = rng.integers(0, 255, (3, 60, 80), dtype=np.uint8)
+    (tmp_path / "films").mkdir()
+    axes = {"axes": "TYX"}
+    tifffile.imwrite(tmp_path / "films" / "a.tif", frames, imagej=True, metadata=axes)
+    Image.fromarray(frames[0]).save(tmp_path / "films" / "b.png")
+    done = count("films", "--page", "all", "--group", r"_T(\d)", "--no-pictures")
+    assert done.returncode == 2, "b.png has no time"
+    done = count("films/a.tif", "--page", "all", "--group", r"_T(\d)")
+    assert done.returncode == 0, done.stderr
+    every = rows(tmp_path / "counts" / "counts.csv")
+    assert [row["notes"].split(";")[0] for row in every] == [
+        f"time point {number} of 3" for number in (1, 2, 3)
+    ]
+    assert len(list((tmp_path / "counts" / "pictures").glob("a_T*.png"))) == 3
+    groups = rows(tmp_path / "counts" / "estimates.csv")
+    assert {row["group"] for row in groups} >= {"1", "2", "3"}
+    for number, row in enumerate(every, start=1):
+        assert row["image"].startswith(f"counts/planes/a_T{number}-")
+        assert count("films/a.tif", "--page", str(number), "--out", f"o{number}").returncode == 0
+        (alone,) = rows(tmp_path / f"o{number}" / "counts.csv")
+        for column in ("count", "points", "width_px", "height_px", "black", "white", "notes"):
+            assert row[column] == alone[column]
+    first = (tmp_path / "counts" / "counts.csv").read_bytes()
+    assert count("films", "--page", "all").returncode == 0
+    assert (tmp_path / "counts" / "counts.csv").read_bytes().startswith(first)
+    assert len(rows(tmp_path / "counts" / "counts.csv")) == 4
+    other = count("films", "--page", "2")
+    assert other.returncode == 2
+    assert "--page was all and is 2" in " ".join(other.stderr.split())
+    below = count(".", "--recursive", "--page", "1", "--out", "third")
+    assert "planes" not in (tmp_path / "third" / "counts.csv").read_text(), below.stderr

@@ -1,0 +1,120 @@
+"""The pictures that a count was asked for: their names in the tables, files and hashes."""
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from cellbench.counting.count_request import CountRequest
+from cellbench.counting.count_rows import shown_name
+from cellbench.counting.picture_list import Skipped, list_pictures
+from cellbench.counting.unpacked_stacks import PLANES, UnpackedPlane, unpack_stack
+from cellbench.data.large import OpenedPicture
+from cellbench.data.planes import PlaneChoice, selects_every_plane
+from cellbench.data.reader import ReadOptions
+from cellbench.engine.work_progress import Display
+from cellbench.errors import UserError
+from cellbench.files.limits import FILE
+from cellbench.files.writing import sha256_file
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPictures:
+    """The pictures of a request.
+
+    Attributes:
+        files: by the names that the tables have for them.
+        below: by name, what a pattern of groups is looked for in.
+        hashes: SHA-256 of those that can be read, by name.
+        skipped: files that are no pictures.
+        refused: a sentence for each that is not counted, by name; grows as they are counted.
+        reading: how the files are read.
+        planes: by name, of those that were planes of stacks.
+        stacks: by name, the file of the stack of each of these.
+    """
+
+    files: dict[str, Path]
+    below: dict[str, str]
+    hashes: dict[str, str]
+    skipped: Sequence[Skipped]
+    refused: dict[str, str]
+    reading: ReadOptions
+    planes: dict[str, UnpackedPlane]
+    stacks: dict[str, Path]
+
+    def as_stated(self, name: str, picture: OpenedPicture) -> OpenedPicture:
+        """A picture with the notes and the size of a pixel of the stack that it was a plane of."""
+        plane = self.planes.get(name)
+        if plane is None:
+            return picture
+        notes = (*plane.notes, *picture.notes)
+        return replace(picture, notes=notes, pixel_size_um=plane.pixel_size_um)
+
+
+def given_pictures(request: CountRequest) -> GivenPictures:
+    """List the pictures, each under a name of its own, and hash them.
+
+    Raises:
+        UserError: there is no picture, or two would have one name.
+    """
+    listed = list_pictures(request.pictures, recursive=request.recursive, without=request.out)
+    files = {shown_name(path): path for path in listed.pictures}
+    if len(files) < len(set(listed.pictures)):
+        twice = next(p for p in listed.pictures if files[shown_name(p)] != p)
+        raise UserError(
+            f"Two pictures are called {shown_name(twice)!r} but for signs that tables cannot have; "
+            "rename one of them."
+        )
+    below = {shown_name(path): inside for path, inside in listed.below.items()}
+    given = GivenPictures(files, below, {}, listed.skipped, {}, request.reading, {}, {})
+    for name, path in files.items():
+        try:
+            given.hashes[name] = sha256_file(path)
+        except OSError as error:
+            mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {mend}."
+    return given
+
+
+def unpacked(given: GivenPictures, out: Path, display: Display) -> GivenPictures:
+    """Put the planes of stacks in the places of the stacks, where each plane is to be counted.
+
+    Args:
+        given: of `given_pictures`.
+        out: folder of the tables.
+        display: where progress is shown.
+
+    Raises:
+        UserError: the disk cannot be written. A stack that cannot be read is refused alone.
+    """
+    choice = given.reading.planes
+    if not selects_every_plane(choice):
+        return given
+    reading = replace(given.reading, planes=PlaneChoice())
+    found = GivenPictures({}, {}, {}, given.skipped, given.refused, reading, {}, {})
+    with display.task("unpacking stacks", len(given.hashes)) as advance:
+        for name, path in given.files.items():
+            if name not in given.hashes:
+                found.files[name] = path
+                continue
+            try:
+                planes = unpack_stack(path, given.hashes[name], choice, out / PLANES, advance)
+            except UserError as error:
+                found.files[name] = path
+                given.refused[name] = str(error)
+                continue
+            if not planes:
+                advance(1)
+                found.files[name] = path
+                found.below[name] = given.below[name]
+                found.hashes[name] = given.hashes[name]
+            for plane in planes:
+                own = shown_name(plane.file)
+                stack = PurePosixPath(given.below[name])
+                label = "_".join(filter(None, (stack.stem, plane.label)))
+                found.files[own] = plane.file
+                found.below[own] = str(stack.with_name(f"{label}{plane.file.suffix}"))
+                found.hashes[own] = sha256_file(plane.file)
+                found.planes[own] = plane
+                found.stacks[own] = path
+    return found
