@@ -30,10 +30,12 @@ from cellbench.counting.one_picture import count_picture, line_of
 from cellbench.counting.overlapped import write_behind
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
 from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
+from cellbench.counting.view_session import refresh_corrected_tables
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, OpenedPicture, Pixels, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.data.pipeline import look_ahead
+from cellbench.data.planes import SeveralPlanesError
 from cellbench.data.reader import RULE
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
@@ -142,6 +144,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
             given.refused.update({f"{n} (regions)": f"{n}: {why}" for n, why in without})
         tables.write_skipped(skipped)
         estimates = _estimates(request, given, experiment, counted, run, load, display)
+        unwritten = refresh_corrected_tables(out)
     unread = [f"{shown_name(one.path)}: {one.reason}." for one in given.skipped if one.picture]
     return FolderCount(
         out,
@@ -155,6 +158,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
             *experiment.left_out,
             *_warnings(run, counted, appearances, request.scale),
             *table_doubts(counted, tables.done),
+            *unwritten,
         ),
         tuple(estimates),
     )
@@ -221,6 +225,8 @@ def _count_new(
         try:
             width, height = full_size(files[name], given.reading)
             areas[name] = width * height
+        except SeveralPlanesError as error:
+            given.refused[name] = f"{error} --page all counts each of them."
         except UserError as error:
             given.refused[name] = str(error)
     if not areas:

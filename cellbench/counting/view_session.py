@@ -10,8 +10,13 @@ import numpy as np
 from cellbench.counting.annotator_agreement import agreement, open_logs
 from cellbench.counting.corrected_set import moved_file
 from cellbench.counting.corrected_tables import table_name, write_corrected_tables
-from cellbench.counting.corrections import CorrectedPicture, CorrectionLog, apply_changes
-from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.counting.corrections import (
+    CorrectedPicture,
+    CorrectionLog,
+    annotators_of,
+    apply_changes,
+)
+from cellbench.counting.counted_folder import CountedFolder, CountedPicture, read_counted
 from cellbench.counting.picture_tiles import PictureTiles
 from cellbench.counting.regions_file import (
     REGIONS,
@@ -313,6 +318,25 @@ class ViewSession:
         if stamp is None or stamp != self._regions_stamp:
             self._regions = read_regions(self.counted.folder)
             self._regions_stamp = stamp
+
+
+def refresh_corrected_tables(folder: Path) -> list[str]:
+    """Write the tables of all who corrected pictures of a folder, after its counts have changed.
+
+    Returns:
+        A sentence for each table that could not be written.
+    """
+    names = annotators_of(folder) or ([""] if (folder / REGIONS).exists() else [])
+    unwritten = []
+    for name in names:
+        try:
+            session = ViewSession(read_counted(folder), annotator=name)
+        except UserError as error:
+            unwritten.append(f"The corrected counts are of before. {error}")
+            continue
+        session.write_tables()
+        unwritten += filter(None, [session.unwritten])
+    return unwritten
 
 
 def _density(picture: CountedPicture, cells: float | None, area_px: float) -> float | None:

@@ -24,6 +24,10 @@ _MOST_PLANES = 4096
 _EVERY = "all"
 
 
+class SeveralPlanesError(UserError):
+    """A file has several planes, and nothing names the one that is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlaneChoice:
     """The user's selection of channel, page and projection for files of several planes.
@@ -195,13 +199,13 @@ def choose_planes(
     if choice.page is not None and not several and choice.page.strip() != "1":
         raise UserError(f"{name} has one page and --page is {choice.page!r}; leave it out.")
     if several and choice.page is None and choice.project is None:
-        raise UserError(_several_planes(name, several, 1, channel_names))
+        raise SeveralPlanesError(_several_planes(name, several, 1, channel_names))
     fixed = _parse_pages(several, choice, name) if several and choice.page is not None else {}
     for letter, index in fixed.items():
         notes.append(f"{_axis_name(letter)} {index + 1} of {several[letter]}")
     free = {letter: length for letter, length in several.items() if letter not in fixed}
     if free and choice.project is None:
-        raise UserError(_several_planes(name, free, 1, channel_names))
+        raise SeveralPlanesError(_several_planes(name, free, 1, channel_names))
     number = 1
     for length in free.values():
         number *= length

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cellbench.data.decoded import CannotDecodeError
+from cellbench.data.planes import SeveralPlanesError
 from cellbench.errors import UserError
 
 
@@ -49,7 +50,7 @@ def main_series(file: Any, name: str, wanted: int | None, notes: list[str]) -> t
         sizes = ", ".join(
             f"{number} of {_lengths_of(series)} px" for number, series in enumerate(whole[:6], 1)
         )
-        raise UserError(
+        raise SeveralPlanesError(
             f"{name} has {len(whole)} pictures ({sizes}{', ...' if len(whole) > 6 else ''}); name "
             "one with --page."
         )

@@ -14,6 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from cellbench.counting.counted_folder import read_counted
+from cellbench.counting.view_session import ViewSession
 from cellbench.data.stored_set import open_set
 from cellbench.records import kept_models
 from cellbench.records.kept_models import DEFAULT
@@ -294,7 +296,8 @@ def test_what_is_not_counted_is_listed_with_its_reason(count, photos, tmp_path):
     reasons = {row["image"]: row["reason"] for row in rows(tmp_path / "counts" / "skipped.csv")}
     assert set(reasons) == {"photos/note.txt", "photos/slide.nd2", "photos/stack.tif"}
     assert (
-        "2 pages; name what is counted with --page or --project max" in reasons["photos/stack.tif"]
+        "2 pages; name what is counted with --page or --project max. --page all counts each of them"
+        in reasons["photos/stack.tif"]
     )
     again = count("photos", "--no-pictures", "--page", "2", "--out", "second")
     assert "photos/a.png has one page" in again.stderr
@@ -334,6 +337,25 @@ def test_after_a_first_try_that_counted_nothing_the_same_folder_takes_other_sett
     other = count("stack.tif", "--page", "1")
     assert other.returncode == 2
     assert "--page was 2 and is 1; give the same settings again" in other.stderr
+
+
+def test_pictures_that_are_counted_later_are_in_the_corrected_table_too(count, photos, tmp_path):
+    assert count("photos/a.png", "--no-pictures").returncode == 0
+    counts = tmp_path / "counts"
+    assert not (counts / "counts-corrected.csv").exists()
+    ViewSession(read_counted(counts), annotator="anna").change(0, [["added", 3, 4]])
+    (before,) = rows(counts / "counts-corrected-anna.csv")
+    assert count("photos", "--no-pictures").returncode == 0
+    after = rows(counts / "counts-corrected-anna.csv")
+    assert after[0] == before
+    assert int(before["count"]) == int(before["method_count"]) + 1
+    assert [row["image"] for row in after] == ["photos/a.png", "photos/b.tif", "photos/c.jpg"]
+    assert not (counts / "counts-corrected.csv").exists()
+    (counts / "corrected-anna.csv").write_text("damaged")
+    again = count("photos", "--no-pictures")
+    assert again.returncode == 0, again.stderr
+    assert "The corrected counts are of before" in again.stderr + again.stdout
+    assert rows(counts / "counts-corrected-anna.csv") == after
 
 
 def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path):
