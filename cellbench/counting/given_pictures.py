@@ -1,4 +1,4 @@
-"""The pictures that a count was asked for: their names in the tables, files and hashes."""
+"""Pictures of a count request: their names in the tables, files and hashes."""
 
 import errno
 from collections.abc import Sequence
@@ -20,17 +20,18 @@ from cellbench.files.writing import sha256_file
 
 @dataclass(frozen=True, slots=True)
 class GivenPictures:
-    """The pictures of a request.
+    """Pictures of a request.
 
     Attributes:
-        files: by the names that the tables have for them.
-        below: by name, what a pattern of groups is looked for in.
-        hashes: SHA-256 of those that can be read, by name.
-        skipped: files that are no pictures.
-        refused: a sentence for each that is not counted, by name; grows as they are counted.
-        reading: how the files are read.
-        planes: by name, of those that were planes of stacks.
-        stacks: by name, the file of the stack of each of these.
+        files: paths by name in the tables.
+        below: text that a group pattern is searched in, by name.
+        hashes: SHA-256 of the readable ones, by name.
+        skipped: files that are not counted, most of them no pictures.
+        refused: a sentence for each picture that cannot be counted, by name; extended while
+            pictures are counted.
+        reading: options with which `files` are read.
+        planes: unpacked planes of stacks, by name.
+        stacks: path of the stack of each of these planes, by name.
     """
 
     files: dict[str, Path]
@@ -43,7 +44,7 @@ class GivenPictures:
     stacks: dict[str, Path]
 
     def as_stated(self, name: str, picture: OpenedPicture) -> OpenedPicture:
-        """A picture with the notes and the size of a pixel of the stack that it was a plane of."""
+        """Return a picture with the notes and pixel size of its stack; others unchanged."""
         plane = self.planes.get(name)
         if plane is None:
             return picture
@@ -52,10 +53,10 @@ class GivenPictures:
 
 
 def given_pictures(request: CountRequest) -> GivenPictures:
-    """List the pictures, each under a name of its own, and hash them.
+    """List the pictures under unique names, and hash them.
 
     Raises:
-        UserError: there is no picture, or two would have one name.
+        UserError: there is no picture, or two would have the same name.
     """
     listed = list_pictures(request.pictures, recursive=request.recursive, without=request.out)
     files = {shown_name(path): path for path in listed.pictures}
@@ -71,21 +72,21 @@ def given_pictures(request: CountRequest) -> GivenPictures:
         try:
             given.hashes[name] = sha256_file(path)
         except OSError as error:
-            mend = FILE.mend if error.errno == errno.EFBIG else "see its rights"
-            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {mend}."
+            remedy = FILE.mend if error.errno == errno.EFBIG else "see its rights"
+            given.refused[name] = f"{name} cannot be opened ({error.strerror}); {remedy}."
     return given
 
 
 def unpacked(given: GivenPictures, out: Path, display: Display) -> GivenPictures:
-    """Put the planes of stacks in the places of the stacks, where each plane is to be counted.
+    """Replace stacks by their planes, if each plane is to be counted (`--page all`).
 
     Args:
-        given: of `given_pictures`.
+        given: result of `given_pictures`.
         out: folder of the tables.
-        display: where progress is shown.
+        display: receives progress.
 
     Raises:
-        UserError: the disk cannot be written. A stack that cannot be read is refused alone.
+        UserError: the disk cannot be written. A stack that cannot be read is added to `refused`.
     """
     choice = given.reading.planes
     if not selects_every_plane(choice):

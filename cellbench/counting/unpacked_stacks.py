@@ -1,7 +1,7 @@
-"""Each plane of a stack or time series as a picture of its own: `count --page all`.
+"""Unpacking of stacks and time series into one picture per plane, for `count --page all`.
 
-A plane is written to `planes/` of the folder of the tables as a TIFF, without loss, so that it is
-marked, looked at, corrected and learned from as every other picture is.
+Planes are written losslessly as TIFF files to `planes/` beside the tables, so that drawing, the
+viewer, corrections and imports treat them like any other picture.
 """
 
 import io
@@ -27,13 +27,13 @@ _UM_PER_CM = 1e4
 
 @dataclass(frozen=True, slots=True)
 class UnpackedPlane:
-    """A plane of a stack, and the file that holds it alone.
+    """Plane of a stack in a file of its own.
 
     Attributes:
-        file: of the plane.
-        label: which plane it is, such as "T03".
-        notes: what was decided when it was read from the stack, in words.
-        pixel_size_um: (x, y) edges of a pixel in micrometres, where the stack has them.
+        file: path of the plane.
+        label: its place in the stack, such as "T03".
+        notes: decisions made while it was read from the stack, in words.
+        pixel_size_um: (x, y) pixel size in micrometres, or None.
     """
 
     file: Path
@@ -45,25 +45,25 @@ class UnpackedPlane:
 def unpack_stack(
     path: Path, stack_sha256: str, choice: PlaneChoice, folder: Path, advance: Advance
 ) -> list[UnpackedPlane]:
-    """Write the planes of a stack as files; those that are there already stay.
+    """Write the planes of a stack as files, except those that exist.
 
     Args:
         path: of the stack.
-        stack_sha256: of its file: planes of another stack of its name have other names.
-        choice: with a `page` of `selects_every_plane`.
+        stack_sha256: hash of its file; planes of another stack of the same name get other names.
+        choice: planes to write; `selects_every_plane` is true of it.
         folder: of the planes.
-        advance: takes the share of the stack that a plane is.
+        advance: called with the fraction of the stack that is done.
 
     Returns:
-        The planes in order; none for a file that is one plane as it is.
+        Planes in order; empty for a file with a single plane that needs no choice of channel.
 
     Raises:
-        UserError: the file is no picture, damaged, has other axes than were named, or has planes
-            that do not fit into memory; or the disk cannot be written.
+        UserError: the file is damaged or no picture, lacks an axis of `choice`, or has planes that
+            do not fit into memory; or the disk cannot be written.
     """
     if needs_openslide(path):
         return []
-    # The first picture of a file of several tells how many there are.
+    # Any picture of a file with several gives their number.
     with opened_raster(path, PlaneChoice(page="1")) as raster:
         pictures = getattr(raster, "pictures", 1)
         planes = single_planes(raster.axes, choice, name=str(path))
@@ -111,12 +111,12 @@ def _unpacked(
 def _tiff(
     values: NDArray[Any], notes: tuple[str, ...], size_um: tuple[float, float] | None
 ) -> bytes:
-    """A plane as a TIFF file, the same bytes for the same plane.
+    """Encode a plane as TIFF; equal planes give equal bytes.
 
     Args:
         values: (H, W) or (H, W, 3).
-        notes: kept in its description, with the exact size of a pixel.
-        size_um: edges of a pixel; other programs read it from the resolution.
+        notes: stored in the description, with the exact pixel size.
+        size_um: (x, y) pixel size in micrometres; also stored as resolution for other programs.
     """
     import tifffile
 
@@ -136,10 +136,10 @@ def _tiff(
 
 
 def _facts(file: Path) -> tuple[tuple[str, ...], tuple[float, float] | None] | None:
-    """Notes and size of a pixel of a plane that was written before; None where it was not."""
+    """Read the notes and the pixel size of a plane file; None if there is no valid one."""
     import tifffile
 
-    if not file.is_file():  # also keeps us from waiting for ever on a pipe
+    if not file.is_file():  # opening a pipe would block
         return None
     try:
         with tifffile.TiffFile(file) as tiff:
@@ -147,5 +147,5 @@ def _facts(file: Path) -> tuple[tuple[str, ...], tuple[float, float] | None] | N
         notes, size_um = document["notes"], document["um_per_px"]
         edges = None if size_um is None else (float(size_um[0]), float(size_um[1]))
         return tuple(str(note) for note in notes), edges
-    except Exception:  # somebody has changed it: it is written anew
+    except Exception:  # a changed or damaged file is written again
         return None

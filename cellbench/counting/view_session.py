@@ -321,10 +321,10 @@ class ViewSession:
 
 
 def refresh_corrected_tables(folder: Path) -> list[str]:
-    """Write the tables of all who corrected pictures of a folder, after its counts have changed.
+    """Write the corrected tables of every annotator of a folder, after its counts have changed.
 
     Returns:
-        A sentence for each table that could not be written.
+        One sentence per table that could not be written.
     """
     names = annotators_of(folder) or ([""] if (folder / REGIONS).exists() else [])
     unwritten = []

@@ -25,7 +25,7 @@ _EVERY = "all"
 
 
 class SeveralPlanesError(UserError):
-    """A file has several planes, and nothing names the one that is read."""
+    """A file has several planes and none was selected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class StackPlane:
 
 
 def selects_every_plane(choice: PlaneChoice) -> bool:
-    """Whether `page` is "all", or such as "T=all" or "Z=3,T=all": each plane is a picture."""
+    """Return whether `page` is "all", "T=all", "Z=3,T=all" or the like."""
     parts = (choice.page or "").split(",")
     return any(part.rpartition("=")[2].strip().lower() == _EVERY for part in parts)
 
@@ -89,20 +89,20 @@ def selects_every_plane(choice: PlaneChoice) -> bool:
 def single_planes(
     axes: Mapping[str, int], choice: PlaneChoice, *, name: str
 ) -> list[tuple[str, PlaneChoice]]:
-    """Expand a choice of every plane into choices of one plane each.
+    """Expand a choice of every plane into one choice per plane.
 
     Args:
         axes: length by letter, see `choose_planes`.
-        choice: with a `page` of `selects_every_plane`.
+        choice: `selects_every_plane` is true of it.
         name: of the file, for messages.
 
     Returns:
-        A label such as "T03" or "T03_Z1" and the choice of each plane, in the order of the axes; of
-        a file of one plane an empty label and the choice without its page.
+        Label (such as "T03" or "T03_Z1") and choice of each plane, in the order of the axes; for a
+        file with one plane an empty label and the choice without its page.
 
     Raises:
-        UserError: an axis is named that the file lacks; every plane is taken, and a projection is
-            named; or the file has more than 4,096 planes to count.
+        UserError: the file lacks an axis of `page`; "all" is combined with a projection; or more
+            than 4,096 planes would be counted.
     """
     several = {letter: n for letter, n in axes.items() if n > 1 and letter != "C"}
     if not several:

@@ -111,7 +111,7 @@ def read_numbers(
 def plane_numbers(
     raster: Raster, choice: PlaneChoice
 ) -> tuple[NDArray[Any], tuple[str, ...], tuple[float, float] | None]:
-    """Read the numbers of a plane of an open file; see `read_numbers`."""
+    """Read the intensities of a plane of an open file; see `read_numbers`."""
     chosen, sample = _choose(raster, choice)
     notes = [*raster.notes, *chosen.notes]
     channels = [_projected(raster, places, chosen.project) for places in chosen.colours]
