@@ -1,4 +1,4 @@
-"""Average precision of points, with a tolerance that follows the density of the cells."""
+"""Average precision of predicted points (nAP), with a tolerance relative to cell spacing."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,11 @@ def normalised_average_precision(
     levels: Sequence[float] = LEVELS,
     neighbours: int = 3,
 ) -> list[float | None]:
-    """Per level the nAP: the area under the precision-recall curve of all images together.
+    """Compute nAP per level: the area under the precision-recall curve pooled over all images.
 
-    By falling score, a prediction is right if a cell that no better one has taken lies nearer
-    than `level` times that cell's own spacing; it takes the one that is nearest by this measure.
+    Predictions are visited in descending score. One is a true positive if an unmatched cell lies
+    nearer than `level` times that cell's own spacing; it is matched to the nearest, relative to
+    spacing.
 
     Args:
         predicted: per image (P, 2), (x, y) px.
@@ -30,10 +31,10 @@ def normalised_average_precision(
         truth: per image (A, 2).
         radius_px: match radius of the data set, for cells whose spacing is undefined.
         levels: fractions of the spacing.
-        neighbours: how many nearest cells make the spacing.
+        neighbours: number of nearest cells that define the spacing.
 
     Returns:
-        One value in [0, 1] a level; None where there is no cell at all.
+        One value in [0, 1] per level; None where no image has a cell.
 
     Source: P2PNet, arXiv:2107.12746, section 3.
     Differs: the paper does not say which of several free cells is taken, nor what the spacing is
@@ -46,8 +47,9 @@ def normalised_average_precision(
     score = [np.asarray(s, dtype=np.float64).reshape(-1) for s in scores]
     hits: list[list[NDArray[np.bool_]]] = [[] for _ in levels]
     for p, s, t in zip(predicted, score, truth, strict=True):
-        for found, right in zip(hits, _right(p, s, t, radius_px, levels, neighbours), strict=True):
-            found.append(right)
+        masks = _true_positives(p, s, t, radius_px, levels, neighbours)
+        for found, mask in zip(hits, masks, strict=True):
+            found.append(mask)
     if not score:
         return [0.0 for _ in levels]
     pooled = np.concatenate(score)
@@ -55,10 +57,10 @@ def normalised_average_precision(
 
 
 def spacing(cells: ArrayLike, *, radius_px: float, neighbours: int = 3) -> NDArray[np.float64]:
-    """Mean distance of every cell to its nearest neighbours in px.
+    """Compute the mean distance of every cell to its nearest neighbours in px.
 
-    With fewer cells than that, all others are its neighbours. A lone cell, and cells that
-    all lie in one place, have a spacing of two match radii: half of it is the radius.
+    With fewer other cells than `neighbours`, all of them are averaged. A lone cell, and one whose
+    neighbours all coincide with it, have a spacing of two match radii: half of it is the radius.
 
     Args:
         cells: (A, 2), (x, y) px.
@@ -75,12 +77,12 @@ def spacing(cells: ArrayLike, *, radius_px: float, neighbours: int = 3) -> NDArr
     from scipy.spatial import KDTree
 
     nearest = np.asarray(KDTree(xy).query(xy, k=k + 1)[0])
-    # The cell itself is among those at distance 0, so the first column drops one zero.
+    # The first column is the cell itself, or a duplicate of it, at distance 0.
     mean = nearest[:, 1:].mean(axis=1)
     return np.where(mean > 0, mean, 2.0 * radius_px)
 
 
-def _right(
+def _true_positives(
     predicted: ArrayLike,
     score: NDArray[np.float64],
     truth: ArrayLike,
@@ -88,7 +90,7 @@ def _right(
     levels: Sequence[float],
     neighbours: int,
 ) -> list[NDArray[np.bool_]]:
-    """Per level, (P,) whether each prediction of one image is right."""
+    """Mark the true positives of one image: a (P,) mask per level."""
     p, t = xy_rows(predicted), xy_rows(truth)
     if len(p) != score.size:
         raise ValueError(f"{len(p)} points cannot have {score.size} scores")
@@ -98,7 +100,7 @@ def _right(
     relative = distance / scale[cells]
     order = np.lexsort((cells, relative, rows, -score[rows]))
     rows, cells, relative = rows[order], cells[order], relative[order]
-    answers = []
+    masks = []
     for level in levels:
         near = relative < level
         used, taken = set[int](), set[int]()
@@ -106,14 +108,14 @@ def _right(
             if row not in used and cell not in taken:
                 used.add(row)
                 taken.add(cell)
-        right = np.zeros(len(p), dtype=bool)
-        right[list(used)] = True
-        answers.append(right)
-    return answers
+        mask = np.zeros(len(p), dtype=bool)
+        mask[list(used)] = True
+        masks.append(mask)
+    return masks
 
 
 def _area(score: NDArray[np.float64], right: NDArray[np.bool_], cells: int) -> float:
-    """Sum of precision times the step in recall, over the distinct scores from the top."""
+    """Sum precision times the step in recall, over the distinct scores in descending order."""
     if not score.size:
         return 0.0
     order = np.argsort(-score, kind="stable")

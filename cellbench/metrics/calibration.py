@@ -1,9 +1,9 @@
-"""One calibration of counts for every method: nothing, an offset, a scale or a line.
+"""Calibration of counts on validation images, for every method: identity, offset, scale or line.
 
-A method that counts scored candidates chooses its threshold by the least error on the validation
-images, which fits its count to them. The sum of a map or the output of a regression has nothing
-like it, so its count is corrected as `scale * count + offset`, the offset in proportion to the
-area of the image: the counts of the parts of a picture then still add up to that of the whole.
+A method that counts scored candidates chooses the threshold of least error on the validation
+images, which fits its counts to them. The sum of a density map or the output of a regression has
+no such parameter, so its count is corrected as `scale * count + offset`. The offset is
+proportional to the area of the image: the counts of its parts then still add up to the whole's.
 """
 
 from collections.abc import Mapping
@@ -22,30 +22,30 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _PARAMETERS: dict[Kind, int] = {"identity": 0, "offset": 1, "scale": 1, "line": 2}
 
 FEWEST_IMAGES = 5
-"""With fewer validation images the spread of their errors is too uncertain to choose by."""
+"""With fewer validation images the spread of their errors is too uncertain to select by."""
 
-# Relative; nearer than that to another column, or to an image that decides a fit alone, and the
-# rest is rounding.
+# Relative tolerance of a fit. Below it a pivot or 1 - leverage is rounding error: the columns are
+# collinear, or one image alone determines the fit.
 _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class CountCalibration:
-    """How counts are corrected, and what it was chosen on.
+    """Correction of counts, with the errors that it was selected by.
 
     Attributes:
-        kind: which of the numbers were fitted.
+        kind: which parameters were fitted.
         scale: corrected cells per counted cell.
         offset: cells added to an image of `area_px`.
         area_px: mean area of the validation images, px of the original images.
-        full_from: counted cells, in an image of `area_px`, from which the offset is added whole;
-            it is less in proportion below, since nothing is known of sparser images than those it
-            was chosen on, and a blank one stays blank.
-        images: how many it was chosen on.
-        mae: of these as they were counted; None where it was not measured.
-        mae_corrected: of these once corrected, by what was fitted to them.
-        mae_left_out: by kind, each image corrected by what the others give; where a kind could be
-            fitted.
+        full_from: counted cells, in an image of `area_px`, from which the full offset is added;
+            below, it shrinks in proportion, since no validation image was sparser, and an empty
+            image keeps a count of zero.
+        images: number of validation images.
+        mae: MAE of these before correction; None where it was not measured.
+        mae_corrected: MAE of these after correction with the parameters fitted to them.
+        mae_left_out: leave-one-out MAE by kind: each image is corrected by the fit to the others;
+            only kinds that could be fitted.
     """
 
     kind: Kind = "identity"
@@ -60,28 +60,28 @@ class CountCalibration:
 
     @property
     def expected_mae(self) -> float | None:
-        """The error of images that it was not fitted to; None where it was not measured."""
+        """Expected MAE of new images: leave-one-out, else `mae`; None if neither was measured."""
         return self.mae_left_out.get(self.kind, self.mae)
 
     def added(self, counts: ArrayLike, areas_px: ArrayLike) -> Values:
-        """The cells that the offset adds to images, (N,).
+        """Compute the cells that the offset adds to images, (N,).
 
         Args:
-            counts: (N,) as they were counted.
+            counts: (N,) before correction.
             areas_px: (N,) areas, px of the original images.
         """
         p, a = np.asarray(counts, dtype=np.float64), np.asarray(areas_px, dtype=np.float64)
         share = a / self.area_px
         whole = self.full_from * share
-        # 1 where there is nothing to be less than
+        # the full offset where `full_from` is 0
         part = np.divide(p.clip(0, None), whole, out=np.ones_like(p + a), where=whole > 0)
         return self.offset * share * part.clip(None, 1)
 
     def correct(self, counts: ArrayLike, areas_px: ArrayLike) -> Values:
-        """Corrected counts of images, (N,); never below zero unless they are left as they are.
+        """Compute corrected counts of images, (N,); clipped at 0 except by the identity.
 
         Args:
-            counts: (N,) as they were counted.
+            counts: (N,) before correction.
             areas_px: (N,) areas, px of the original images.
         """
         p = np.asarray(counts, dtype=np.float64)
@@ -90,10 +90,10 @@ class CountCalibration:
         return (self.scale * p + self.added(p, areas_px)).clip(0, None)
 
     def correct_prediction(self, found: Prediction, size: tuple[float, float]) -> Prediction:
-        """Correct the count of an image, and its map alike, which then sums to it; points stay.
+        """Correct the count of an image and its density map, which then sums to it; points stay.
 
         Args:
-            found: as it was counted.
+            found: the prediction before correction.
             size: (width, height), px of the original images.
         """
         if self.kind == "identity":
@@ -107,12 +107,12 @@ class CountCalibration:
         return replace(found, count=count, density=density)
 
     def plain(self) -> dict[str, Any]:
-        """JSON-able, for a record."""
+        """Return JSON-able values, for a record."""
         return asdict(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> "CountCalibration":
-        """Read what `plain` gave; the identity of a record that has none."""
+        """Build a calibration from the values of `plain`; the identity for None."""
         names = {entry.name for entry in fields(cls)}
         return cls(**{key: value for key, value in (values or {}).items() if key in names})
 
@@ -120,23 +120,23 @@ class CountCalibration:
 def choose_calibration(
     truth: ArrayLike, counts: ArrayLike, areas_px: ArrayLike
 ) -> CountCalibration:
-    """The correction of counts that validation images ask for.
+    """Select the correction of counts that validation images support.
 
-    Every kind is fitted by least squares, and each image is corrected by what all the others give.
-    The kind of least mean absolute error is compared with those of fewer parameters, on the same
-    images: the one of fewest parameters is taken whose error exceeds it by at most one standard
-    error of the mean difference. So a correction is made only where it is clearly better than
-    none. Of an offset and a scale, which have as many parameters, the better one is compared.
+    Every kind is fitted by least squares and scored by leave-one-out mean absolute error. The kind
+    of fewest parameters is selected whose error exceeds the least one by at most one standard
+    error of the mean difference on the same images: a correction is made only where it is clearly
+    better than none. Of an offset and a scale, which both have one parameter, the better comes
+    first.
 
     Args:
         truth: (N,) annotated cells of the images.
-        counts: (N,) counted ones.
+        counts: (N,) predicted counts.
         areas_px: (N,) areas of the images, px of the original images.
 
     Returns:
-        The identity where there are fewer than `FEWEST_IMAGES` images, or nothing can be fitted:
-        a scale of counts that are all zero, a line of counts that are all the same. A line that
-        falls, or a scale below zero, is none.
+        The identity with fewer than `FEWEST_IMAGES` images, or where nothing can be fitted. Counts
+        that are all zero determine no scale, and counts proportional to the areas no line; a fit
+        whose scale is not above zero is rejected.
 
     Raises:
         ValueError: the arrays differ in length, a number is not finite, or an area not positive.
@@ -175,7 +175,7 @@ def choose_calibration(
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """What a kind has for all images, and (N,) counts corrected by what the others give."""
+    """Fit of one kind to all images, and its (N,) leave-one-out corrected counts."""
 
     scale: float
     offset: float
@@ -183,7 +183,7 @@ class _Fit:
 
 
 def _fit(kind: Kind, g: Values, p: Values, share: Values) -> _Fit | None:
-    """Least squares of the truth on counts and areas; None where they do not decide it."""
+    """Fit the truth to counts and areas by least squares; None where they do not determine it."""
     if kind == "identity":
         return _Fit(1.0, 0.0, p)
     known = p if kind == "offset" else np.zeros_like(p)
@@ -206,10 +206,10 @@ def _fit(kind: Kind, g: Values, p: Values, share: Values) -> _Fit | None:
 
 
 def _simplest(errors: Mapping[Kind, Values]) -> Kind:
-    """The kind of fewest parameters that is not clearly worse than the best one."""
+    """Select the kind of fewest parameters that is not clearly worse than the best one."""
     mean = {kind: float(error.mean()) for kind, error in errors.items()}
     best = min(mean, key=lambda kind: (mean[kind], _PARAMETERS[kind]))
-    worse = {kind: error - errors[best] for kind, error in errors.items()}  # nowhere, of the best
+    worse = {kind: error - errors[best] for kind, error in errors.items()}  # zeros for `best`
     return next(
         kind
         for kind in sorted(mean, key=lambda kind: (_PARAMETERS[kind], mean[kind]))

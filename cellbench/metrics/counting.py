@@ -1,7 +1,7 @@
-"""How far predicted counts are from annotated ones.
+"""Count errors: MAE, RMSE, bias, MAPE, R2, Bland-Altman limits of agreement and GAME.
 
-`truth` and `prediction` are (N,) arrays of cells an image, one entry an image. Counts are never
-rounded. A measure without a value is None, never NaN, so that records hold plain JSON.
+`truth` and `prediction` are (N,) arrays of cells, one entry per image. Counts are never rounded.
+An undefined metric is None, never NaN, so that records hold plain JSON.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ Counts = NDArray[np.float64]
 
 
 def mae(truth: ArrayLike, prediction: ArrayLike) -> float | None:
-    """Mean absolute error in cells; None without images."""
+    """Compute the mean absolute error in cells; None without images."""
     g, p = _pair(truth, prediction)
     return float(np.abs(p - g).mean()) if g.size else None
 
 
 def rmse(truth: ArrayLike, prediction: ArrayLike) -> float | None:
-    """Root of the mean squared error in cells; None without images.
+    """Compute the root of the mean squared error in cells; None without images.
 
-    The counting literature prints this number under the name MSE.
+    The counting literature reports this number as MSE.
     """
     g, p = _pair(truth, prediction)
     return float(np.sqrt(np.square(p - g).mean())) if g.size else None
 
 
 def bias(truth: ArrayLike, prediction: ArrayLike) -> float | None:
-    """Mean of prediction minus truth, above zero if too many are counted; None without images."""
+    """Compute the mean of prediction minus truth, above 0 for overcounting; None without images."""
     g, p = _pair(truth, prediction)
     return float((p - g).mean()) if g.size else None
 
 
 @dataclass(frozen=True, slots=True)
 class RelativeError:
-    """The relative error of images with cells, and apart from it that of images without.
+    """Relative error of images with cells, and the absolute error of images without.
 
     Attributes:
         percent: mean of 100 |p - g| / g over images with cells; None if there is none.
@@ -49,7 +49,7 @@ class RelativeError:
 
 
 def mape(truth: ArrayLike, prediction: ArrayLike) -> RelativeError:
-    """Mean absolute percentage error, empty images apart.
+    """Compute the mean absolute percentage error, with empty images reported apart.
 
     Differs: dividing by a small number where the truth is zero, as some libraries do, lets one
     false cell on one empty image outweigh a whole data set.
@@ -64,10 +64,10 @@ def mape(truth: ArrayLike, prediction: ArrayLike) -> RelativeError:
 
 
 def r2(truth: ArrayLike, prediction: ArrayLike) -> float | None:
-    """Coefficient of determination, 1 - SSE / SST over images: below zero if worse than the mean.
+    """Compute the coefficient of determination, 1 - SSE / SST; negative if worse than the mean.
 
-    Not the squared correlation, which forgives any scale and offset. None for fewer than two
-    images and where all images hold the same number of cells.
+    This is not the squared correlation, which ignores scale and offset errors. None for fewer than
+    two images and where all images hold the same number of cells.
     """
     g, p = _pair(truth, prediction)
     if g.size < 2 or (g == g[0]).all():
@@ -77,7 +77,7 @@ def r2(truth: ArrayLike, prediction: ArrayLike) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Bland-Altman limits: about 95 % of the differences p - g lie between them.
+    """Bland-Altman limits of agreement: about 95 % of the differences p - g lie between them.
 
     Attributes:
         bias: mean difference in cells.
@@ -91,7 +91,7 @@ class Agreement:
 
 
 def bland_altman(truth: ArrayLike, prediction: ArrayLike) -> Agreement | None:
-    """Limits of agreement, with the sample deviation (N - 1); None for fewer than two images.
+    """Compute limits of agreement from the sample SD (N - 1); None for fewer than two images.
 
     Source: Bland and Altman, Lancet 327:307, 1986.
     """
@@ -111,20 +111,20 @@ def game(
     points: ArrayLike | None = None,
     density: ArrayLike | None = None,
 ) -> float:
-    """Grid average mean absolute error of one image: GAME(0) is its absolute error.
+    """Compute the grid average mean absolute error of one image; GAME(0) is its absolute error.
 
-    The image is cut into 2^level x 2^level half-open cells, and the errors of the cells add up.
+    The image is divided into 2^level x 2^level half-open grid cells, whose errors are summed.
 
     Args:
         truth_points: (N, 2), (x, y) px.
         size: (width, height) of the image in px.
         level: 0 or more.
         points: (P, 2) predicted, (x, y) px; or
-        density: (h, w) map whose cells tile the image evenly, whatever its stride; a cell across
-            a grid line is shared out by area, so that nothing is lost.
+        density: (h, w) map whose pixels tile the image evenly, at any stride; a pixel across a
+            grid line is divided by area, which keeps the sum.
 
     Returns:
-        The sum of |predicted - true| over the grid, in cells; 0 for nothing predicted in nothing.
+        The sum of |predicted - true| over the grid, in cells; 0 if both are empty.
 
     Raises:
         ValueError: not exactly one of `points` and `density` is given.
@@ -143,24 +143,24 @@ def game(
 
 
 def _grid_of_points(points: ArrayLike | None, size: tuple[int, int], level: int) -> Counts:
-    """(2^level, 2^level) number of points by cell, rows from the top."""
+    """Count points by grid cell, (2^level, 2^level), rows from the top."""
     n = 2**level
     xy = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    # Multiplied before it is divided: exact for float32 points, so a dot on a grid line always
-    # falls to the cell that it opens.
+    # Multiplying before dividing is exact for float32 points, so a point on a grid line always
+    # falls into the cell that starts there.
     cell = np.floor(xy * n / np.asarray(size, dtype=np.float64)).clip(0, n - 1).astype(np.int64)
     flat = np.bincount(cell[:, 1] * n + cell[:, 0], minlength=n * n)
     return flat.reshape(n, n).astype(np.float64)
 
 
 def _grid_of_density(density: Counts, level: int) -> Counts:
-    """(2^level, 2^level) mass of a density map by cell."""
+    """Sum a density map by grid cell, (2^level, 2^level)."""
     rows, columns = density.shape
     return _overlap(2**level, rows) @ density @ _overlap(2**level, columns).T
 
 
 def _overlap(cells: int, pixels: int) -> Counts:
-    """(cells, pixels) share of every density pixel that lies in every grid cell of one axis."""
+    """Compute the (cells, pixels) share of every density pixel in every grid cell, on one axis."""
     left = np.arange(cells)[:, None] * pixels / cells
     pixel = np.arange(pixels)[None, :]
     right = left + pixels / cells

@@ -1,8 +1,8 @@
-"""How well predicted points find the annotated cells.
+"""Localisation metrics: matching of predicted points to annotated cells, precision, recall, F1.
 
-A prediction and an annotation can be paired if they lie at most the match radius apart. Of all
-one-to-one pairings one with the most pairs counts, and of these one with the least total distance:
-a pairing by distance alone gives up pairs for shorter ones, and one by score depends on luck.
+A prediction and an annotation can be paired if they lie at most the match radius apart. The
+matching is one-to-one, has the most pairs possible, and of such matchings the least total distance:
+one by distance alone gives up pairs for shorter ones, and one by score depends on chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,27 +13,27 @@ from numpy.typing import ArrayLike, NDArray
 
 Rows = NDArray[np.int64]
 
-# Components of the pair graph are solved together up to this many cells: calls are dear when
-# there are many small ones, and the solver's work grows with the square of its rows.
+# Components of the pair graph are solved together up to this many rows: many small calls cost
+# overhead, and the solver's time grows with the square of its rows.
 _BATCH_ROWS = 256
 
 
 def match_points(
     predicted: ArrayLike, truth: ArrayLike, radius_px: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair predictions with annotated cells: most pairs first, then least total distance.
+    """Match predictions to annotated cells: most pairs first, then least total distance.
 
-    200,000 cells take about a second at radii that tell cells apart. Where the radius exceeds the
-    spacing, so that all hang together, the time grows with the square of their number.
+    200,000 cells take about a second at radii below the spacing of cells. At larger radii, where
+    all cells form one component, the time grows with the square of their number.
 
     Args:
         predicted: (P, 2), (x, y) px.
         truth: (A, 2), same frame.
-        radius_px: greatest distance of a pair, itself allowed.
+        radius_px: greatest distance of a pair, inclusive.
 
     Returns:
-        Two (M,) int64 arrays: prediction rows, ascending, and their truth rows; empty where
-        nothing can be paired.
+        Two (M,) int64 arrays: prediction rows, ascending, and their truth rows; empty if no pair
+        is possible.
 
     Raises:
         ValueError: the radius is negative or not a number.
@@ -49,7 +49,7 @@ def match_points(
 def near_pairs(
     predicted: ArrayLike, truth: ArrayLike, radius_px: float
 ) -> tuple[Rows, Rows, NDArray[np.float64]]:
-    """All pairs within the radius.
+    """List all pairs within the radius.
 
     Returns:
         Prediction rows, truth rows and distances in px, (K,) each, sorted by prediction, then
@@ -63,7 +63,7 @@ def near_pairs(
         return nothing, nothing.copy(), np.zeros(0)
     from scipy.spatial import KDTree
 
-    # The tree is asked for a hair more; the exact comparison is ours.
+    # The tree searches a slightly larger radius, for the exact comparison below.
     found = KDTree(p).sparse_distance_matrix(
         KDTree(t), radius_px * (1 + 1e-9), output_type="ndarray"
     )
@@ -76,7 +76,7 @@ def near_pairs(
 
 
 def _least_total(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Rows:
-    """Indices of the pairs that match, for pairs sorted by row, then column."""
+    """Return the indices of the matched pairs, for pairs sorted by row, then column."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -95,7 +95,7 @@ def _least_total(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Ro
             np.bincount(label[n_rows:], minlength=n_components),
         ]
     )
-    # A component with one prediction or one cell holds one pair: its shortest. Most are such.
+    # Most components have one prediction or one cell, and are solved by their shortest pair.
     star = sizes.min(axis=0)[component] == 1
     stars = np.flatnonzero(star)
     stars = stars[np.lexsort((distance[stars], component[stars]))]
@@ -117,7 +117,7 @@ def _least_total(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Ro
 
 
 def _solve(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Rows:
-    """Indices of the matched pairs of some components, by one sparse assignment."""
+    """Return the indices of the matched pairs of some components, by one sparse assignment."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -126,12 +126,12 @@ def _solve(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Rows:
     if len(row_ids) > len(column_ids):
         row, column, row_ids, column_ids = column, row, column_ids, row_ids
     n, m = len(row_ids), len(column_ids)
-    # Every row may stay alone, in a column of its own, at a price above any chain of pairs: so a
-    # full matching always exists, and the cheapest has the most pairs. The sparse solver takes
-    # a weight of 0 for a missing pair, so all are raised alike.
+    # Every row has a dummy column at a cost above any chain of pairs: so a full matching always
+    # exists, and the cheapest has the most pairs. The sparse solver takes a weight of 0 for a
+    # missing pair, so all weights are raised by the same amount.
     lift = float(distance.max()) or 1.0
-    alone = lift * (2 * n + 2)
-    weights = np.concatenate([distance + lift, np.full(n, alone + lift)])
+    dummy = lift * (2 * n + 2)
+    weights = np.concatenate([distance + lift, np.full(n, dummy + lift)])
     graph = csr_array(
         (
             weights,
@@ -146,13 +146,13 @@ def _solve(rows: Rows, columns: Rows, distance: NDArray[np.float64]) -> Rows:
 
 
 def matches_by_rank(predicted: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[np.bool_]:
-    """Which predictions raise the number of pairs when they are added one by one.
+    """Mark the predictions that raise the number of pairs when they are added one by one.
 
-    The running sum of the answer is the most pairs that the first k predictions can form, for
-    every k at once: a threshold's true positives without a matching for every threshold.
+    The cumulative sum is the most pairs that the first k predictions can form, for every k: the
+    true positives at every threshold, without a matching for each.
 
     Args:
-        predicted: (P, 2), (x, y) px, best score first.
+        predicted: (P, 2), (x, y) px, in descending score.
         truth: (A, 2), same frame.
         radius_px: greatest distance of a pair.
 
@@ -166,8 +166,8 @@ def matches_by_rank(predicted: ArrayLike, truth: ArrayLike, radius_px: float) ->
     begin = starts.tolist()
     owner: dict[int, int] = {}
     held: dict[int, int] = {}
-    # Cells that a failed search has seen: all taken, and no free cell can be reached from them,
-    # now or later. Never looking at them again makes all failures together one pass.
+    # Cells visited by failed searches: all are taken, and no free cell can be reached from them,
+    # now or later. Skipping them limits all failed searches together to one pass.
     closed: set[int] = set()
     for new in np.flatnonzero(np.diff(starts)).tolist():
         came_from: dict[int, int] = {}
@@ -177,7 +177,7 @@ def matches_by_rank(predicted: ArrayLike, truth: ArrayLike, radius_px: float) ->
             continue
         gains[new] = True
         cell: int | None = free
-        while cell is not None:  # along the path, every prediction moves on by one cell
+        while cell is not None:  # every prediction on the augmenting path moves on by one cell
             row = came_from[cell]
             owner[cell] = row
             held[row], cell = cell, held.get(row)
@@ -192,7 +192,10 @@ def _free_cell(
     closed: set[int],
     came_from: dict[int, int],
 ) -> int | None:
-    """Search breadth first for a cell that is free, or can be freed; notes how it came there."""
+    """Find the free cell of an augmenting path breadth first, and record the path in `came_from`.
+
+    None where there is none.
+    """
     queue = [new]
     for row in queue:
         for cell in neighbours[begin[row] : begin[row + 1]]:
@@ -207,12 +210,12 @@ def _free_cell(
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Pooled pairs, and what follows from them.
+    """Numbers of matched and unmatched points, with precision, recall and F1.
 
     Attributes:
-        tp: pairs.
-        fp: predictions without a cell.
-        fn: cells without a prediction.
+        tp: matched pairs.
+        fp: unmatched predictions.
+        fn: unmatched annotated cells.
     """
 
     tp: int
@@ -221,12 +224,12 @@ class Detection:
 
     @property
     def precision(self) -> float | None:
-        """Share of predictions that found a cell; None without predictions."""
+        """Share of predictions that are matched; None without predictions."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
 
     @property
     def recall(self) -> float | None:
-        """Share of cells that were found; None without cells."""
+        """Share of annotated cells that are matched; None without cells."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else None
 
     @property
@@ -237,13 +240,13 @@ class Detection:
 
 
 def detect(predicted: ArrayLike, truth: ArrayLike, radius_px: float) -> Detection:
-    """Count pairs, false points and misses of one image."""
+    """Count true positives, false positives and misses of one image."""
     pairs = len(match_points(predicted, truth, radius_px)[0])
     return Detection(tp=pairs, fp=len(xy_rows(predicted)) - pairs, fn=len(xy_rows(truth)) - pairs)
 
 
 def pool(images: Iterable[Detection]) -> Detection:
-    """Add up images, so that every cell weighs the same; nothing pooled is all zeros."""
+    """Sum the numbers of images, so that every cell weighs the same; zeros without images."""
     tp = fp = fn = 0
     for image in images:
         tp, fp, fn = tp + image.tp, fp + image.fp, fn + image.fn
@@ -253,11 +256,11 @@ def pool(images: Iterable[Detection]) -> Detection:
 def detect_over_radii(
     predicted: Sequence[ArrayLike], truth: Sequence[ArrayLike], radii_px: Sequence[float]
 ) -> list[Detection]:
-    """Pooled pairs of a set of images at several match radii, in the order given."""
+    """Count matches pooled over images at several match radii, in the order given."""
     pairs = list(zip(predicted, truth, strict=True))
     return [pool(detect(p, t, radius) for p, t in pairs) for radius in radii_px]
 
 
 def xy_rows(points: ArrayLike) -> NDArray[np.float64]:
-    """Points as (N, 2) float64; (0, 2) for an empty list."""
+    """Return points as (N, 2) float64; (0, 2) for an empty list."""
     return np.asarray(points, dtype=np.float64).reshape(-1, 2)

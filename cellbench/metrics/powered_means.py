@@ -1,9 +1,9 @@
-"""Means and totals of an experiment of which people annotated some pictures.
+"""Prediction-powered means and totals of an experiment with some annotated images.
 
-A method counts all pictures and people a few. The mean of the method's counts is wrong by its
-bias, the mean of the annotated pictures rests on few of them. Together they give an estimate that
-is right on average whatever the method's errors are, and nearer the better the method is:
-prediction-powered inference, which survey statistics has as the difference estimator.
+A method counts all images, and people annotate a few. The mean of the method's counts is off by
+its bias; the mean of the annotated images rests on few of them. Combined, they give an estimate
+that is unbiased whatever the method's errors are, and more precise the better the method is:
+prediction-powered inference, in survey statistics the difference estimator.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ Values = NDArray[np.float64]
 
 LEVEL = 0.95
 
-# A variance that rounding leaves of equal numbers, as a share of a square.
+# Variance of equal numbers that is left by rounding, relative to their square.
 _NO_SPREAD = 1e-20
 
 FEWEST_TUNED = 6
-"""With fewer annotated pictures the method's counts are taken as they are, with weight 1."""
+"""With fewer annotated images the method's counts are used with weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval.
+    """Estimate with its confidence interval.
 
     Attributes:
         value: cells.
-        low: lower end of the interval; None where two annotated pictures are not there, or where
-            they do not show how errors vary, since all are the same.
+        low: lower end of the interval; None with fewer than two annotated images, or where all
+            their errors are equal and do not show how errors vary.
         high: its upper end.
     """
 
@@ -41,17 +41,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PoweredMean:
-    """An experiment, or a group of its pictures.
+    """Estimates for an experiment, or for a group of its images.
 
     Attributes:
-        annotated: how many pictures people counted.
-        others: how many the method alone did.
-        weight: of the method's counts, 0 to 1.
-        mean: cells in a picture of this kind, by method and people together.
-        total: cells in all these pictures: annotated ones as people counted them.
-        naive_mean: by the method alone; no interval holds its bias.
-        naive_total: the same of all pictures.
-        annotated_mean: by the annotated pictures alone.
+        annotated: number of annotated images.
+        others: number of images counted by the method alone.
+        weight: weight of the method's counts, 0 to 1.
+        mean: cells per image, from predictions and annotations together.
+        total: cells in all images, with the annotated counts where there are any.
+        naive_mean: cells per image by the method alone; no interval covers its bias.
+        naive_total: cells in all images by the method alone.
+        annotated_mean: cells per image by the annotated images alone.
     """
 
     annotated: int
@@ -67,20 +67,20 @@ class PoweredMean:
 def powered_mean(
     truth: ArrayLike, counted: ArrayLike, others: ArrayLike, *, level: float = LEVEL
 ) -> PoweredMean | None:
-    """Estimate mean and total of pictures, some of which are annotated.
+    """Estimate mean and total of images, some of which are annotated.
 
-    The annotated pictures are to be chosen from all without a look at them, and the method not to
-    have been trained on them. Every annotated picture is corrected with a weight that the others
-    gave, so that no picture has a say in how far it is believed: the mean is unbiased.
+    The annotated images must have been chosen from all without viewing them, and the method not
+    trained on them. Every annotated image is corrected with a weight estimated from the others,
+    which keeps the mean unbiased.
 
     Args:
-        truth: (n,) cells that people counted.
-        counted: (n,) cells that the method counted in the same pictures.
-        others: (N,) cells that the method counted in the pictures without annotation.
-        level: of the intervals.
+        truth: (n,) annotated counts.
+        counted: (n,) predicted counts of the same images.
+        others: (N,) predicted counts of the images without annotation.
+        level: confidence level of the intervals.
 
     Returns:
-        None without annotated pictures.
+        The estimates; None without annotated images.
 
     Source: Angelopoulos, Bates, Fannjiang, Jordan and Zrnic, Prediction-powered inference, Science
         382:669, 2023; its weight: Angelopoulos, Duchi and Zrnic, PPI++, arXiv:2311.01453; of the
@@ -100,10 +100,10 @@ def powered_mean(
     mean = float(corrections.mean()) + weight * by_method
     noise = _variance(corrections)
     of_rest = weight**2 * _variance(rest) / more if more else 0.0
-    # The pictures that were annotated are known; of the others each has a correction of its own.
+    # Annotated counts are exact; each of the other images has a correction of its own.
     total = float(y.sum()) + more * mean
     of_total = noise * (more**2 / n + more)
-    fitted = int(bool(more) and n >= FEWEST_TUNED)  # the weight is one more number that is found
+    fitted = int(bool(more) and n >= FEWEST_TUNED)  # the weight takes one degree of freedom
     every = np.concatenate([f, rest])
     return PoweredMean(
         annotated=n,
@@ -118,11 +118,11 @@ def powered_mean(
 
 
 def _weights(y: Values, f: Values, more: int) -> Values:
-    """The weight of every annotated picture, from the others: cov(y, f) / var(f), shrunk."""
+    """Compute the weight of every annotated image from the others: cov(y, f) / var(f), shrunk."""
     n = len(y)
     if n < FEWEST_TUNED:
         return np.ones(n)
-    # Sums without one picture each, by the formula that takes one out of a mean and a product.
+    # Leave-one-out sums of products, in closed form.
     dy, df = y - y.mean(), f - f.mean()
     factor = n / (n - 1)
     together = (dy @ df) - factor * dy * df
@@ -139,13 +139,13 @@ def _variance(values: Values) -> float:
 def _estimate(
     value: float, parts: list[tuple[float, int]], level: float, *, exact: bool = False
 ) -> Estimate:
-    """A number whose variance is a sum.
+    """Compute the confidence interval of a value whose variance is a sum.
 
     Args:
-        value: the number.
-        parts: variances, each with its degrees of freedom; the first is of the annotated pictures.
-        level: of the interval.
-        exact: whether a variance of 0 is none, and not one that a few equal pictures hide.
+        value: the estimate.
+        parts: variances, each with its degrees of freedom; the first is of the annotated images.
+        level: confidence level.
+        exact: whether a variance of 0 is real, rather than unknown because a few images are equal.
     """
     from scipy.special import stdtrit
 

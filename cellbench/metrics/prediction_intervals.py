@@ -1,9 +1,9 @@
-"""An interval for the count of every picture, from errors on pictures with known counts.
+"""Prediction intervals for the count of every image, from errors on images with known counts.
 
-Split conformal prediction: whatever the method and however wrong, the interval of a new picture
-holds its true count with the stated chance, if that picture comes from where the known ones come
-from. Errors are measured in units of what counting noise would be, so that a picture of many cells
-has a wider interval than one of few.
+Split conformal prediction: whatever the method and its errors, the interval of a new image covers
+its true count with the stated probability, if that image comes from the distribution of the known
+ones. Errors are scaled by the expected counting noise, so that an image of many cells has a wider
+interval than one of few.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class CountIntervals:
-    """How far counts are to be trusted.
+    """Calibrated prediction intervals of counts.
 
     Attributes:
-        level: share of pictures whose interval holds their true count.
-        images: how many pictures with known counts it rests on.
+        level: share of images whose interval covers their true count.
+        images: number of images with known counts that they were calibrated on.
         quantile: half width of an interval in units of `spread`.
     """
 
@@ -32,10 +32,10 @@ class CountIntervals:
     quantile: float
 
     def of(self, counts: ArrayLike) -> tuple[Values, Values]:
-        """Lower and upper ends, (N,) each; a count is never below 0.
+        """Compute lower and upper ends, (N,) each, clipped at 0.
 
         Args:
-            counts: (N,) as the method counts them.
+            counts: (N,) predicted counts.
         """
         counted = np.asarray(counts, dtype=np.float64)
         half = self.quantile * spread(counted)
@@ -45,15 +45,15 @@ class CountIntervals:
 def count_intervals(
     truth: ArrayLike, counts: ArrayLike, *, level: float = LEVEL
 ) -> CountIntervals | None:
-    """Learn intervals from pictures that the method was not trained on.
+    """Calibrate intervals on images that the method was not trained on.
 
     Args:
         truth: (N,) annotated cells.
-        counts: (N,) as the method counts them.
-        level: wanted, between 0 and 1.
+        counts: (N,) predicted counts.
+        level: coverage, between 0 and 1.
 
     Returns:
-        None where there are too few pictures for the level: 9 for 90 %.
+        The intervals; None with too few images for the level (90 % needs 9).
 
     Source: Lei et al., Distribution-free predictive inference for regression, J. Amer. Statist.
         Assoc. 113:1094, 2018, section 5.2 (residuals scaled by their local size).
@@ -67,6 +67,6 @@ def count_intervals(
 
 
 def spread(counts: Values) -> Values:
-    """What counting noise would be, cells: the root of the count, one cell at least."""
+    """Compute the expected counting noise in cells: the root of the count plus one."""
     scale: Values = np.sqrt(np.maximum(counts, 0.0) + 1.0)
     return scale

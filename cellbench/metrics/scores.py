@@ -21,7 +21,7 @@ class Scores:
     """The scores of a run as a record holds them; plain JSON values throughout.
 
     Attributes:
-        images: one dict an image: `id`, `truth`, `prediction`, `tp`, `fp`, `fn`, `game1` to
+        images: one dict per image: `id`, `truth`, `prediction`, `tp`, `fp`, `fn`, `game1` to
             `game3`; null where a prediction has no points (tp, fp, fn) or neither points nor
             density (game). Where counts are corrected, `raw` is the count before that.
         metrics: `images`, `cells`, `radius_px`; `mae`, `rmse`, `bias`, `mape`, `empty_images`,
@@ -46,16 +46,16 @@ def score(
 
     Args:
         truth: the annotations.
-        predictions: one an image, in the same order.
+        predictions: one per image, in the same order.
         radius_px: match radius in px of the original image.
-        candidates: per image every candidate before the threshold, for nAP, which looks at the
-            whole ranking; the predictions themselves if not given.
-        raw: per image the count before it was corrected on validation images; None for a method
-            whose counts are not. `raw_mae` and `raw_bias` are of these.
+        candidates: per image every candidate before the threshold, for nAP, which uses the whole
+            ranking; the predictions themselves if not given.
+        raw: per image the count before calibration, for `raw_mae` and `raw_bias`; None for a
+            method whose counts are not calibrated.
 
     Returns:
-        Rows in the order of `truth`. Without images all metrics but the totals are null; where
-        cells are counted and not marked all that needs their places is.
+        Rows in the order of `truth`. Without images all metrics but the totals are null; where an
+        annotation is a count without points, all metrics that need positions are.
 
     Raises:
         UserError: a count or a point is not a finite number.
@@ -72,7 +72,7 @@ def score(
                 "finite numbers, so the method has diverged: train it again or mend it."
             )
     marked = all(sample.counted is None for sample in truth)
-    if not marked:  # nothing to compare a place with
+    if not marked:  # no annotated positions to compare with
         predictions = [Prediction(count=prediction.count) for prediction in predictions]
         candidates = None
     rows = [_row(s, p, radius_px) for s, p in zip(truth, predictions, strict=True)]
@@ -104,7 +104,7 @@ def _row(sample: CellSample, prediction: Prediction, radius_px: float) -> dict[s
         found = detect(prediction.points, sample.points, radius_px)
         row |= {"tp": found.tp, "fp": found.fp, "fn": found.fn}
     where: dict[str, Any] | None = None
-    if prediction.density is not None:  # it is then what the count is the sum of
+    if prediction.density is not None:  # the count is then its sum
         where = {"density": prediction.density}
     elif prediction.points is not None:
         where = {"points": prediction.points}
@@ -166,7 +166,7 @@ def _localisation(
 def _ranking(
     truth: Sequence[CellSample], candidates: Sequence[Prediction], radius_px: float
 ) -> dict[str, Any]:
-    """The nAP at every level and its mean."""
+    """Compute the nAP at every level and its mean."""
     points = _all_points(candidates)
     scores = [c.scores for c in candidates if c.scores is not None]
     values: list[float | None] = [None]
@@ -182,6 +182,6 @@ def _ranking(
 
 
 def _all_points(predictions: Sequence[Prediction]) -> list[Points] | None:
-    """The points of all images; None if one has none to give, or there is no image."""
+    """Return the points of all images; None if a prediction has none, or without images."""
     points = [p.points for p in predictions if p.points is not None]
     return points if points and len(points) == len(predictions) else None

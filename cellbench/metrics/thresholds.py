@@ -1,4 +1,4 @@
-"""Choosing the score above which a candidate counts as a cell."""
+"""Selection of the score threshold above which a candidate counts as a cell."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from cellbench.metrics.localisation import matches_by_rank
 from cellbench.structures import CellSample, Prediction, no_points
 
-# Without a candidate every threshold is as good: the one that a reader expects.
+# Without candidates all thresholds are equivalent; this is the customary one.
 _NEUTRAL = 0.5
 
-# Scores nearer than this many steps of float32 are one score: no threshold is put between them,
-# since rounding could move either of them across.
+# Scores closer than this many steps of float32 are one score: no threshold is placed between
+# them, since rounding could move either of them across.
 _ULPS = 8
 
 
@@ -23,11 +23,11 @@ def choose_threshold(
     radius_px: float,
     counted: bool = True,
 ) -> float:
-    """The score threshold of least MAE, of these the one of most F1.
+    """Select the score threshold of least MAE, and of those the one of highest F1.
 
-    Every place between two neighbouring scores is tried, exactly. What still ties forms runs of
-    neighbouring places; the threshold goes near the middle of the widest run, and never onto
-    a score: `score > threshold` and `score >= threshold` say the same.
+    Every gap between two neighbouring scores is evaluated exactly. Remaining ties form runs of
+    neighbouring gaps; the threshold lies near the middle of the widest run and never equals a
+    score, so that `score > threshold` and `score >= threshold` are equivalent.
 
     Args:
         candidates: per image every candidate above a floor, with points and scores.
@@ -44,56 +44,56 @@ def choose_threshold(
     """
     if len(candidates) != len(truth):
         raise ValueError(f"{len(candidates)} images cannot be scored by {len(truth)} annotations")
-    scores, image, place = _pooled_scores(candidates)
+    scores, image, position = _pooled_scores(candidates)
     usable = np.isfinite(scores)
     order = np.flatnonzero(usable)[np.argsort(-scores[usable], kind="stable")]
-    ranked, image, place = scores[order], image[order], place[order]
+    ranked, image, position = scores[order], image[order], position[order]
     if not ranked.size:
         return _NEUTRAL
-    # The (n + 1,) ends of the open gaps between falling scores. Above the best score the gap ends
-    # at 1, below the worst at 0; a little further where a score lies at or beyond these, so that
-    # the first and the last gap are always wide enough.
+    # The (n + 1,) ends of the open gaps between descending scores. The gap above the best score
+    # ends at 1, the one below the worst at 0; a little further where a score lies at or beyond
+    # these, so that the first and the last gap are always wide enough.
     best, worst = float(ranked[0]), float(ranked[-1])
     above = 1.0 if best < 0.999 else best + 0.02 * max(abs(best), 1.0)
     below = 0.0 if worst > 1e-30 else worst - 0.02 * max(abs(worst), 1.0)
     low, high = np.append(ranked, below), np.insert(ranked, 0, above)
-    # A place k takes the first k candidates: all places where the gap is wide enough.
-    places = np.flatnonzero(high - low > _ULPS * np.spacing(np.abs(high).astype(np.float32)))
+    # A threshold in gap k keeps the first k candidates; only gaps that are wide enough count.
+    gaps = np.flatnonzero(high - low > _ULPS * np.spacing(np.abs(high).astype(np.float32)))
     if counted:
-        error = _errors(image, np.array([sample.count for sample in truth]))[places]
-        places = places[error == error.min()]
-    if places.size > 1:
-        f1 = _f1(candidates, truth, radius_px, image, place)[places]
-        places = places[f1 == f1.max()]
-    return _middle_of_widest(places, low, high)
+        error = _errors(image, np.array([sample.count for sample in truth]))[gaps]
+        gaps = gaps[error == error.min()]
+    if gaps.size > 1:
+        f1 = _f1(candidates, truth, radius_px, image, position)[gaps]
+        gaps = gaps[f1 == f1.max()]
+    return _middle_of_widest(gaps, low, high)
 
 
 def _pooled_scores(
     candidates: Sequence[Prediction],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Scores of all images in one array, and the image of each and its place there."""
+    """Pool the scores of all images, with the image of each and its position there."""
     scores = []
     for row, prediction in enumerate(candidates):
         points = no_points() if prediction.points is None else prediction.points
-        own = np.zeros(0) if prediction.scores is None else np.asarray(prediction.scores)
-        if len(points) != own.size:
-            raise ValueError(f"image {row} has {len(points)} candidates but {own.size} scores")
-        scores.append(own.astype(np.float64).reshape(-1))
-    image = [np.full(own.size, row) for row, own in enumerate(scores)]
-    place = [np.arange(own.size) for own in scores]
-    none = np.zeros(0, dtype=np.int64)  # for no image
+        values = np.zeros(0) if prediction.scores is None else np.asarray(prediction.scores)
+        if len(points) != values.size:
+            raise ValueError(f"image {row} has {len(points)} candidates but {values.size} scores")
+        scores.append(values.astype(np.float64).reshape(-1))
+    image = [np.full(values.size, row) for row, values in enumerate(scores)]
+    position = [np.arange(values.size) for values in scores]
+    empty = np.zeros(0, dtype=np.int64)  # concatenate needs an array where there are no images
     return (
         np.concatenate([np.zeros(0), *scores]),
-        np.concatenate([none, *image]),
-        np.concatenate([none, *place]),
+        np.concatenate([empty, *image]),
+        np.concatenate([empty, *position]),
     )
 
 
 def _errors(image: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n + 1,) summed absolute errors when the first k candidates count.
+    """Compute the (n + 1,) summed absolute errors when the first k candidates count.
 
-    One more candidate brings its image a step nearer to the truth until the truth is reached,
-    and from there a step away from it.
+    Each candidate lowers the error of its image by one until the true count is reached, and
+    raises it by one from there.
     """
     by_image = np.argsort(image, kind="stable")
     sizes = np.bincount(image, minlength=wanted.size)
@@ -108,29 +108,29 @@ def _f1(
     truth: Sequence[CellSample],
     radius_px: float,
     image: NDArray[np.int64],
-    place: NDArray[np.int64],
+    position: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """(n + 1,) pooled F1 when the first k candidates count; 1 for nothing found in nothing."""
+    """Compute the (n + 1,) pooled F1 when the first k candidates count; 1 if both are empty."""
     gains = np.zeros(image.size, dtype=bool)
     for row, (prediction, sample) in enumerate(zip(candidates, truth, strict=True)):
-        mine = np.flatnonzero(image == row)
-        if mine.size and prediction.points is not None and sample.count:
-            points = np.asarray(prediction.points)[place[mine]]
-            gains[mine] = matches_by_rank(points, sample.points, radius_px)
+        rows = np.flatnonzero(image == row)
+        if rows.size and prediction.points is not None and sample.count:
+            points = np.asarray(prediction.points)[position[rows]]
+            gains[rows] = matches_by_rank(points, sample.points, radius_px)
     tp = np.concatenate([[0], np.cumsum(gains)])
     total = np.arange(image.size + 1) + sum(sample.count for sample in truth)
     return np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0)
 
 
 def _middle_of_widest(
-    places: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
+    gaps: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> float:
-    """A threshold inside the place that holds, or is next to, the middle of the widest run."""
-    starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
-    ends = np.append(starts[1:], places.size) - 1
-    top, bottom = high[places[starts]], low[places[ends]]
+    """Return a threshold inside the gap at, or nearest to, the middle of the widest run."""
+    starts = np.flatnonzero(np.diff(gaps, prepend=-2) != 1)
+    ends = np.append(starts[1:], gaps.size) - 1
+    top, bottom = high[gaps[starts]], low[gaps[ends]]
     widest = int(np.argmax(top - bottom))
-    run = places[starts[widest] : ends[widest] + 1]
+    run = gaps[starts[widest] : ends[widest] + 1]
     middle = (top[widest] + bottom[widest]) / 2
     nearest = run[np.argmin(np.maximum(low[run] - middle, middle - high[run]))]
     return float((low[nearest] + high[nearest]) / 2)
