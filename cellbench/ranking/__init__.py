@@ -1,1 +1,1 @@
-"""From records to ranks: rows, statistics, tables and their audit; no torch."""
+"""Leaderboards from records: rows, statistics, ranks, tables and their audit; no torch."""

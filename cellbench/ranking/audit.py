@@ -1,4 +1,4 @@
-"""Whether records and tables still say what was measured: everything that follows is computed anew.
+"""Audit of records and leaderboard tables: every derived value is recomputed and compared.
 
 Nothing is trained or predicted here; `cellbench verify` does that for one record.
 """
@@ -29,26 +29,26 @@ from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.store import check_place, record_stamps
 from cellbench.records.summaries import Run, summarise
 
-# Columns that follow from the records of a row alone, and those that change with other rows. The
-# ends of intervals lie between two resamples, and their last digit is that of the machine.
+# Columns that follow from the records of a row alone, and those that change with other rows. Ends
+# of intervals lie between two resamples, and their last digit depends on the machine.
 _OF_RECORDS = (
     "mae", "mae_sd", "mae_seed_sd", "raw_mae", "rmse", "mape", "r2", "bias", "f1", "game1", "game2",
     "game3", "iterations",
 )  # fmt: skip
 _OF_TABLE = ("rank", "share")
 
-# Sums in another order differ in their last digits.
+# Tolerance: sums in another order differ in their last digits.
 _RELATIVE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What looking at every record of a set gave.
+    """Result of an audit.
 
     Attributes:
-        records: how many were looked at.
-        findings: one sentence for everything that is wrong.
-        remarks: one sentence for everything that could not be checked here.
+        records: number of records checked.
+        findings: one sentence per fault.
+        remarks: one sentence per check that could not be made here.
     """
 
     records: int
@@ -61,8 +61,8 @@ def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audi
 
     Args:
         store: see `cellbench.paths.store`.
-        dataset: name of a set; without records there is nothing wrong.
-        others: more stores, whose records are in the first one's table.
+        dataset: name of a set; one without records has no findings.
+        others: further stores, whose records are in the first one's table.
 
     Raises:
         UserError: the folder of records cannot be read.
@@ -87,12 +87,12 @@ def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audi
         except UserError as error:
             findings.append(str(error))
             continue
-        wrong = list(record_faults(record, path, stored))
-        if wrong:
-            findings.append(f"{path}: {'; '.join(wrong)}.")
-        runs.setdefault(run.run_id, run)  # a copy counts nowhere
-    of_table = audit_table(store, dataset, rank_runs(runs.values()))
-    return Audit(len(files), findings + of_table.findings, remarks + of_table.remarks)
+        faults = list(record_faults(record, path, stored))
+        if faults:
+            findings.append(f"{path}: {'; '.join(faults)}.")
+        runs.setdefault(run.run_id, run)  # copies are not ranked
+    table = audit_table(store, dataset, rank_runs(runs.values()))
+    return Audit(len(files), findings + table.findings, remarks + table.remarks)
 
 
 def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
@@ -100,7 +100,7 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
 
     Returns:
         A finding for each line whose record is gone or whose numbers are not the record's; a
-        remark if the table is merely older than the records. Nothing without a table.
+        remark if the table is merely older than the records. Empty without a table.
     """
     path = store / "leaderboards" / f"{dataset}.csv"
     try:
@@ -115,11 +115,11 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
     fresh = len(lines) == sum(row.listed for row in rows)
     for line in lines:
         what = f"{line.get('method')} under {line.get('protocol')} in {path}"
-        own = [row for row in rows if _same(line, row, ("method", "protocol", "config_hash"))]
-        if not own:
+        known = [row for row in rows if _same(line, row, ("method", "protocol", "config_hash"))]
+        if not known:
             findings.append(f"The row of {what} has no record.")
             continue
-        same = [row for row in own if _same(line, row, ("splits", "seeds", "recipe", "weights"))]
+        same = [row for row in known if _same(line, row, ("splits", "seeds", "recipe", "weights"))]
         fresh = fresh and bool(same)
         if wrong := _differing(line, same, _OF_RECORDS):
             findings.append(f"The row of {what} says other {', '.join(wrong)} than its records.")
@@ -133,7 +133,7 @@ def audit_table(store: Path, dataset: str, rows: Sequence[Row]) -> Audit:
 
 
 def _differing(line: Mapping[str, str], same: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """The columns in which a line is none of its rows; nothing where it has none."""
+    """List the columns in which a line equals none of its rows; empty without rows."""
     return [key for key in keys if same and not any(_same(line, row, (key,)) for row in same)]
 
 
@@ -146,13 +146,12 @@ def _text(value: Any) -> str:
 
 
 def record_faults(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
-    """What is wrong with one record, in the words of a list.
+    """Yield the faults of one record, as phrases for a list.
 
     Args:
-        record: as read.
-        path: its file; the points lie beside it.
-        stored: the set on disk; None if it is not there, and then its annotations and splits are
-            not compared.
+        record: the record.
+        path: its file, beside the points file.
+        stored: the set on disk; if None, annotations and splits are not compared.
     """
     try:
         if not is_intact(record.raw):
@@ -184,7 +183,7 @@ def _identity(record: Record, path: Path) -> Iterator[str]:
 
 
 def _metrics(record: Record) -> Iterator[str]:
-    """The metrics that do not follow from the values of the images."""
+    """Recompute metrics from the values of the images, and yield faults."""
     images = record.images
     truth = [image.truth for image in images]
     prediction = [image.prediction for image in images]
@@ -230,7 +229,7 @@ def _metrics(record: Record) -> Iterator[str]:
 
 
 def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
-    """Compare the file of points with its description in the record."""
+    """Compare the points file with the record and, for a set on disk, the annotations."""
     lists = read_points(path, record.raw)
     if not lists:
         return
@@ -244,10 +243,10 @@ def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[s
     held_out = holds_out(record.protocol)
     if stored is None or stored.manifest_hash != record.manifest_hash or not held_out:
         return
-    # Wider radii cost seconds each; the one that ranks is enough to tie points to numbers.
+    # Wider radii cost seconds each; the match radius suffices to link points and metrics.
     radius, f1 = record.raw["metrics"]["radius_px"], record.raw["metrics"]["f1"]
     truth = [stored.sample(image_id).points for image_id in lists]
-    # The kept points are off by half a step in x and y: a wider radius has more pairs, never fewer.
+    # Stored points are off by up to half a step in x and y: a wider radius never has fewer pairs.
     off_px = 0.0 if record.schema_version < 2 else STEP_PX / 2**0.5
     radii = [max(0.0, radius - off_px), radius + off_px]
     low, high = (d.f1 for d in detect_over_radii([xy for xy, _ in lists.values()], truth, radii))
@@ -263,7 +262,7 @@ def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[s
 
 
 def _data(record: Record, stored: StoredSet) -> Iterator[str]:
-    """Whether it was scored on the data that are here, and on the part that its split names."""
+    """Compare a record with the set on disk: revision, epochs, test part, counts, calibration."""
     if record.manifest_hash != stored.manifest_hash:
         yield f"it is of another revision of {stored.name} than the one on disk"
         return
@@ -293,7 +292,7 @@ def _data(record: Record, stored: StoredSet) -> Iterator[str]:
 
 
 def _passes_fit(record: Record, parts: Split) -> bool:
-    """Whether the passes follow from the steps; they decide whether a training ranks as whole."""
+    """Check that epochs follow from steps; they decide whether a training ranks as complete."""
     data = record.config["data"]
     if not {"crops_per_image", "batch_size"} <= data.keys():
         return True

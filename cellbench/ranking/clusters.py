@@ -1,8 +1,8 @@
-"""Which images belong together, known from their ids, or from records of sets of one's own.
+"""Clusters of dependent images, from image ids or from the groups in records of a user's own sets.
 
-Sections of one slide share donor, stain and hand: they are no independent images, and what is
-resampled is the slide. Asking the data sets themselves would import the plugins, which takes
-longer than a leaderboard may; a test holds this table and the plugins together.
+Sections of one slide share donor, stain and hand: they are not independent images, so the slide is
+resampled. Reading the clusters from the data sets would import the plugins, which takes longer
+than a leaderboard may; a test keeps this table consistent with the plugins.
 """
 
 import re
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 
-# Real set -> (the part of an id that two images of one cluster share, what a cluster is).
+# Real set -> (pattern of an image id, whose group 1 is the cluster; noun for a cluster).
 _CLUSTERS = {
     "mbm": (re.compile(r"(BM_GRAZ_HE_\d+_\d+)_\d+"), "slide"),
     "nuclei": (re.compile(r"(\d{3})_[0-9a-f]{16}"), "field"),
@@ -21,18 +21,18 @@ _CLUSTERS = {
 def cluster_names(
     dataset: str, image_ids: Sequence[str], groups: Mapping[str, str] = NO_GROUPS
 ) -> list[str]:
-    """The cluster of every image: its slide, field or group where the set has them, else itself.
+    """Return the cluster of every image: its slide, field or group if it has one, else its id.
 
     Args:
         dataset: name of a set.
-        image_ids: of its images; an id that does not name its cluster is one of its own.
-        groups: by image, of a set of one's own, as its records have them.
+        image_ids: ids of images; one that does not match the set's pattern is its own cluster.
+        groups: by image id, from the records of a user's own set.
 
     Returns:
-        One name an image; empty without images.
+        One name per image; empty without images.
     """
     if dataset not in _CLUSTERS:
-        # a group that is called as an image of none is another cluster
+        # the prefix separates a group from an ungrouped image of the same name
         return [f"group {groups[i]}" if i in groups else i for i in image_ids]
     pattern, _ = _CLUSTERS[dataset]
     found = (pattern.fullmatch(image_id) for image_id in image_ids)
@@ -40,7 +40,7 @@ def cluster_names(
 
 
 def cluster_word(dataset: str, groups: Mapping[str, str] = NO_GROUPS) -> str:
-    """What is resampled in a set, for people: "image", "slide", "field" or "group"."""
+    """Return the noun for what is resampled in a set: "image", "slide", "field" or "group"."""
     if dataset in _CLUSTERS:
         return _CLUSTERS[dataset][1]
     return "group" if groups else "image"

@@ -1,4 +1,4 @@
-"""Records that were made elsewhere, checked and copied into a store."""
+"""Import of records that were made elsewhere: checks, and copies into a store."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _PASSED_OVER = {RUNS, "grids"}
 
 
 class Outcome(Enum):
-    """What became of a record."""
+    """Outcome of the import of a record."""
 
     ADDED = "added"
     PRESENT = "already there"
@@ -37,13 +37,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A record file and what became of it.
+    """Record file with the outcome of its import.
 
     Attributes:
-        file: that was read.
+        file: the file that was read.
         outcome: see `Outcome`.
         reason: why it was refused, or what clashes; empty otherwise.
-        target: its file in the store; None if it was refused.
+        target: the record's file in the store; None if it was refused.
     """
 
     file: Path
@@ -53,20 +53,20 @@ class Contribution:
 
 
 def add_records(store: Path, source: Path, *, dry_run: bool = False) -> Iterator[Contribution]:
-    """Check every record below a folder, and copy those that are sound and new.
+    """Check every record below a folder, and copy those that are valid and new.
 
-    A record is copied byte by byte, with its points. Folders called `runs` and `grids`, as a store
-    has them, are passed over: copies of records beside the weights, and reports. Of a run that has
-    a record already nothing is overwritten: an equal one is passed over, and another result is
-    named and left where it is.
+    Records are copied byte by byte, with their points. Folders called `runs` and `grids` are
+    skipped: in a store they hold copies of records beside weights, and reports. Nothing is
+    overwritten: an equal record of the same run is skipped, and a different result is reported and
+    not copied.
 
     Args:
-        store: that gets the records.
-        source: folder that holds them, in any folders below it.
+        store: store to copy to.
+        source: folder that is searched recursively.
         dry_run: whether to check only.
 
     Yields:
-        One contribution a JSON file, in the order of their paths, as soon as it is done.
+        One contribution per JSON file, in the order of their paths, as soon as it is done.
 
     Raises:
         UserError: `source` is no folder or holds no JSON file; the store cannot be written.
@@ -108,17 +108,17 @@ def _add(
         return Contribution(file, Outcome.REFUSED, f"{file}: {'; '.join(faults)}.")
     try:
         known = find_record(store, record.run_id)
-        own = None if known is None else parse_record(known)
-    except UserError as error:  # the store's own file is damaged: the others are taken in
+        present = None if known is None else parse_record(known)
+    except UserError as error:  # the store's own file is damaged; other records are still added
         return Contribution(file, Outcome.REFUSED, str(error))
-    if known is not None and own is not None:
-        differing = same_result(own.raw, record.raw)
+    if known is not None and present is not None:
+        differing = same_result(present.raw, record.raw)
         if not differing:
             return Contribution(file, Outcome.PRESENT, target=known)
-        maes = f"MAE {own.metrics.mae:.2f} there and {record.metrics.mae:.2f} here"
+        maes = f"MAE {present.metrics.mae:.2f} there and {record.metrics.mae:.2f} here"
         return Contribution(file, Outcome.CLASH, f"{file}: {maes}; {known} stays.", known)
     if not dry_run:
-        # The points first: a record whose points are missing is damaged, points alone are not.
+        # Points first: a record without its points is damaged, points without a record are not.
         if record.points is not None:
             points = file.with_name(record.points.file)
             write_atomically(target.with_name(points.name), read_file(points, most=FILE.size))
@@ -127,9 +127,9 @@ def _add(
 
 
 def _place_faults(record: Record, file: Path) -> Iterator[str]:
-    """Why a record cannot lie where it would be put, in the words of a list.
+    """Yield reasons why a record cannot have its place in a store, as phrases for a list.
 
-    Names come with the record: another one could hide it, or replace another record's points.
+    File names come with the record: a wrong one could hide it, or replace another record's points.
     """
     name = record_name(record.raw)
     if file.name != f"{name}.json":

@@ -1,4 +1,4 @@
-"""Known faults of sets and records, which people write in `leaderboards/errata.md`."""
+"""Errata: known faults of sets and records, written by hand in `leaderboards/errata.md`."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,14 @@ MAX_BYTES = 2**20
 
 
 def read_errata(store: Path) -> dict[str, str]:
-    """Markdown by set, in the order of the file.
+    """Read the errata: Markdown by set, in the order of the file.
 
     Args:
         store: see `cellbench.paths.store`.
 
     Returns:
-        What stands under every heading of the second level, `all sets` among them; empty where
-        there is no such file.
+        The text under every second-level heading, by heading in lower case, `all sets` among them;
+        empty if there is no such file.
 
     Raises:
         OSError: it cannot be read, is no regular file, or is too large.

@@ -1,4 +1,4 @@
-"""The rows that a leaderboard shows, and why others are left out."""
+"""Selection of the rows that a leaderboard shows."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from cellbench.records.store import datasets_with_records
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The rows of the sets that were asked for.
+    """Rows of one set or of all sets with records.
 
     Attributes:
-        stores: folders of leaderboards/; tables are written to the first.
-        dataset: the set that was asked for; None for all.
+        stores: folders that hold leaderboards/; tables are written to the first.
+        dataset: the requested set; None for all.
         recorded: sets with records.
-        rows: what is shown, those of people and of papers last.
-        shown: how many of the rows are of methods here.
-        beside: of a set that was asked for and has no record the numbers of papers and, after
-            them, the rows of its simulator.
-        left_out: how many rows of the protocol are not shown, since they are not ranked.
-        every_row: of all protocols, ranked or not, without those of papers.
-        problems: a sentence for every file that is no usable record.
+        rows: shown rows, those of people and of papers last.
+        shown: number of shown rows that are of methods in the stores.
+        beside: for a requested set without records, numbers from papers, then the rows of its
+            simulator.
+        left_out: number of rows of the protocol that are not shown because they are not ranked.
+        every_row: rows of all protocols, ranked or not, without those of papers.
+        problems: one sentence per file that is not a usable record.
     """
 
     stores: tuple[Path, ...]
@@ -47,15 +47,15 @@ def find_leaderboard(
     published: bool,
     stores: Sequence[str],
 ) -> Leaderboard:
-    """Rank the records of a store.
+    """Rank the records of stores and select the rows to show.
 
     Args:
         dataset: one set; None for all that have records.
         protocol: one protocol; None for all ranked ones.
-        everything: also what is not ranked.
-        published: also numbers from papers.
-        stores: folders of leaderboards/, whose records are ranked together; none for the working
-            one.
+        everything: include rows that are not ranked.
+        published: include numbers from papers.
+        stores: folders that hold leaderboards/, whose records are ranked together; empty for the
+            working one.
 
     Raises:
         UserError: there is no such folder, set or protocol.
@@ -64,18 +64,18 @@ def find_leaderboard(
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"There is no protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
     rows, problems = ranked_rows(folders[0], dataset, others=folders[1:])
-    asked = [row for row in rows if protocol is None or row.protocol == protocol]
-    shown = [row for row in asked if everything or row.listed or protocol is not None]
+    requested = [row for row in rows if protocol is None or row.protocol == protocol]
+    shown = [row for row in requested if everything or row.listed or protocol is not None]
     papers: list[Row] = []
     beside: list[Row] = []
     if published:
-        papers = _of_papers(folders[0], {dataset} if dataset else {row.dataset for row in rows})
+        papers = _paper_rows(folders[0], {dataset} if dataset else {row.dataset for row in rows})
     if dataset is not None and not rows:
-        beside = [*papers] or _of_papers(folders[0], {dataset})
-        stand_in = f"{dataset}-sim"
-        if stand_in in recorded:
-            drawn, _ = ranked_rows(folders[0], stand_in, others=folders[1:])
-            beside += [row for row in drawn if row.listed and protocol in (None, row.protocol)]
+        beside = [*papers] or _paper_rows(folders[0], {dataset})
+        simulator = f"{dataset}-sim"
+        if simulator in recorded:
+            simulated, _ = ranked_rows(folders[0], simulator, others=folders[1:])
+            beside += [row for row in simulated if row.listed and protocol in (None, row.protocol)]
     return Leaderboard(
         stores=folders,
         dataset=dataset,
@@ -83,14 +83,14 @@ def find_leaderboard(
         rows=(*shown, *people_rows({row.dataset for row in shown}), *papers),
         shown=len(shown),
         beside=tuple(beside),
-        left_out=len(asked) - len(shown),
+        left_out=len(requested) - len(shown),
         every_row=tuple(rows),
         problems=tuple(problems),
     )
 
 
-def _of_papers(store: Path, sets: Collection[str]) -> list[Row]:
-    """The published numbers of some sets; of all where none is named."""
+def _paper_rows(store: Path, sets: Collection[str]) -> list[Row]:
+    """Load the published numbers of some sets as rows; of all sets if `sets` is empty."""
     from cellbench.ranking.published import published_file, read_published
     from cellbench.ranking.rows import published_rows
 
@@ -101,7 +101,7 @@ def _of_papers(store: Path, sets: Collection[str]) -> list[Row]:
 def find_stored_sets(
     stores: Sequence[str], dataset: str | None
 ) -> tuple[tuple[Path, ...], str | None, Sequence[str]]:
-    """Folders of stores, the set that is meant, and the sets with records.
+    """Resolve the folders of stores and the name of a set, and list the sets with records.
 
     Raises:
         UserError: there is no such folder or set.

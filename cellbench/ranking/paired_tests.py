@@ -1,4 +1,4 @@
-"""Whether one experiment is better than another: paired differences, and a test for many pairs."""
+"""Paired comparison of experiments: differences with intervals, and Wilcoxon tests after Holm."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ from cellbench.ranking.statistics import (
     mean_over_images,
 )
 
-# SciPy computes the exact distribution up to so many pairs, and the normal one for more.
+# SciPy uses the exact distribution up to this many pairs, and a normal approximation for more.
 _MOST_EXACT = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two experiments on the images that both scored.
+    """Comparison of two experiments on the images that both scored.
 
     Attributes:
-        first: row of the one.
-        second: row of the other.
-        images: how many both scored.
-        clusters: how many independent things (images, or slides) these are.
+        first: index of the one experiment.
+        second: index of the other.
+        images: number of images that both scored.
+        clusters: number of independent clusters (images, or slides) among these.
         difference: mean error of the first minus that of the second, cells; None without images.
         low: lower end of its interval; None with fewer than six clusters.
         high: its upper end.
-        p: two-sided, of the paired Wilcoxon test over clusters; None where it could not tell.
-        p_holm: the same after Holm's correction for all pairs that could be tested.
+        p: two-sided, of the paired Wilcoxon test over clusters; None if too few clusters differ.
+        p_holm: p after Holm's correction for all tested pairs.
         reason: why there is no p; empty where there is.
     """
 
@@ -52,16 +52,16 @@ class Comparison:
 def compare_pairs(
     errors: ImageErrors, *, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> list[Comparison]:
-    """Every pair of experiments: difference with its interval, and Wilcoxon's test after Holm.
+    """Compare every pair of experiments: difference with interval, and Wilcoxon's test after Holm.
 
-    What is paired are images, each with its errors averaged over seeds and splits; where images
-    share slides, the means of the slides. A test is done only if enough clusters differ for the
-    smallest p that it can give to pass Holm's first step: with n pairs that is 2 / 2**n.
+    Images are paired, each with its errors averaged over seeds and splits; where images share
+    slides, the means of the slides are. A pair is tested only if enough clusters differ for the
+    smallest possible p, 2 / 2**n with n differing clusters, to pass Holm's first step.
 
     Args:
         errors: of the experiments.
-        resamples: of the bootstrap.
-        level: of the intervals; 1 - level is what p is held against.
+        resamples: number of bootstrap resamples.
+        level: confidence level of the intervals; the tests' alpha is 1 - level.
 
     Returns:
         The pairs in order, (0, 1), (0, 2), ...; empty for fewer than two experiments.
@@ -83,7 +83,7 @@ def compare_pairs(
             first=a,
             second=b,
             images=int(np.isfinite(row).sum()),
-            clusters=len(own),
+            clusters=len(cluster_means),
             difference=mean,
             low=None if span is None else span[0],
             high=None if span is None else span[1],
@@ -91,18 +91,18 @@ def compare_pairs(
             p_holm=None if p is None else next(corrected),
             reason=reason,
         )
-        for (a, b), row, own, mean, span, p, reason in zip(
+        for (a, b), row, cluster_means, mean, span, p, reason in zip(
             pairs, differences, by_cluster, means, ranges, p_values, reasons, strict=True
         )
     ]
 
 
 def pairs_needed(comparisons: int, *, alpha: float = 0.05) -> int:
-    """How many pairs must differ before Wilcoxon's test can pass Holm's first step.
+    """Compute how many pairs must differ for Wilcoxon's test to be able to pass Holm's first step.
 
     Args:
-        comparisons: how many tests are corrected for, at least 1.
-        alpha: the level.
+        comparisons: number of tests that are corrected for, at least 1.
+        alpha: significance level.
     """
     return int(np.ceil(1 + np.log2(comparisons / alpha) - 1e-12))
 
@@ -125,10 +125,10 @@ def _wilcoxon(rows: Sequence[Floats], *, alpha: float) -> tuple[list[float | Non
 
 
 def _wilcoxon_p(row: Floats) -> float:
-    """The two-sided p of one row, equal to SciPy's.
+    """Compute the two-sided p of one row, equal to SciPy's.
 
-    SciPy's function takes milliseconds a call and a second to import, and a site has thousands of
-    pairs; so the normal approximation, which it uses for many pairs, is computed here.
+    SciPy's function takes milliseconds per call and a second to import, and a site has thousands
+    of pairs; so the normal approximation, which it uses for many pairs, is computed here.
     """
     if len(row) <= _MOST_EXACT:
         from scipy.stats import wilcoxon
@@ -146,7 +146,7 @@ def _wilcoxon_p(row: Floats) -> float:
 
 
 def _cluster_means(row: Floats, clusters: Sequence[str]) -> Floats:
-    """The mean of every cluster that has a score; differences below rounding are none."""
+    """Compute the mean of every cluster that has a score; rounding errors become 0."""
     known = np.flatnonzero(np.isfinite(row))
     names = sorted({clusters[index] for index in known.tolist()})
     place = {name: index for index, name in enumerate(names)}

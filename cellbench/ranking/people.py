@@ -1,7 +1,8 @@
-"""How far people differ who counted the same pictures of a set: what no method need be better than.
+"""Differences between people who counted the same images of a set, as rows of its table.
 
-A set that was made of counts which several people corrected keeps what each of them counted. In its
-tables they are a row of their own, which is not ranked: it has no truth of its own to err from.
+A set made from counts that several people corrected keeps the counts of each. Its tables show one
+row for the people, a level that no method need surpass. It is not ranked, since it is not measured
+against the truth.
 """
 
 import itertools
@@ -20,10 +21,10 @@ _MOST_PEOPLE = 100
 
 
 def people_rows(datasets: Iterable[str]) -> list[Row]:
-    """The rows of the people of some sets, by name of the set; none of sets without.
+    """Build the rows of people for the sets that have their counts, sorted by set.
 
-    A difference is that of two people's counts of one picture; it is averaged over the pairs who
-    counted the picture, then over pictures.
+    Differences of two people's counts of one image are averaged over the pairs who counted it,
+    then over images.
     """
     kept = (name for name in sorted(datasets) if (data_folder(name) / PEOPLE_FILE).is_file())
     return [row for name in kept if (row := _row(name)) is not None]
@@ -35,13 +36,13 @@ def _row(dataset: str) -> Row | None:
         return None
     people, counts = known
     by_picture = []
-    for own in counts:
-        given = [count for count in own if count is not None]
+    for picture in counts:
+        given = [count for count in picture if count is not None]
         if len(given) > 1:
             by_picture.append([a - b for a, b in itertools.combinations(given, 2)])
     if not by_picture:
         return None
-    squares = [float(np.mean(np.square(own))) for own in by_picture]
+    squares = [float(np.mean(np.square(differences))) for differences in by_picture]
     number = len(by_picture)
     return Row(
         method=f"people: {', '.join(people)}",
@@ -52,7 +53,7 @@ def _row(dataset: str) -> Row | None:
         splits=(),
         seeds=(),
         runs=0,
-        mae=float(np.mean([np.mean(np.abs(own)) for own in by_picture])),
+        mae=float(np.mean([np.mean(np.abs(differences)) for differences in by_picture])),
         rmse=math.sqrt(float(np.mean(squares))),
         selection="people",
         weights="",
@@ -63,15 +64,15 @@ def _row(dataset: str) -> Row | None:
 
 
 def _read(dataset: str) -> tuple[list[str], list[list[float | None]]] | None:
-    """The names, and per picture a count of each; None where there is nothing usable."""
+    """Read the people's names and, per picture, the count of each; None without usable counts."""
     try:
         document: Any = read_json(data_folder(dataset) / PEOPLE_FILE, most=MAX_SMALL_BYTES)
         people, pictures = document["people"], document["pictures"]
         if not 2 <= len(people) <= _MOST_PEOPLE or not all(type(p) is str for p in people):
             return None
-        counts = [[None if c is None else float(c) for c in own] for own in pictures.values()]
+        counts = [[None if c is None else float(c) for c in one] for one in pictures.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if any(len(own) != len(people) for own in counts):
+    if any(len(one) != len(people) for one in counts):
         return None
     return people, counts

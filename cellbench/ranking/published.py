@@ -1,6 +1,6 @@
-"""Numbers that papers print, to stand beside ours and never among them.
+"""Published results from papers, shown beside ours and never ranked among them.
 
-They were measured on other splits, by other rules and mostly from code that we have not run: the
+They were measured on other splits, by other rules and mostly with code that we have not run: the
 rule by which each was selected is part of the row.
 """
 
@@ -19,18 +19,18 @@ SELECTIONS = ("val", "test", "train crops", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One number of one paper.
+    """Result of one method on one set, as reported in a paper.
 
     Attributes:
-        method: as the table calls it.
+        method: name in the paper's table.
         dataset: name of the set.
         mae: cells.
-        rmse: cells, which the papers head "MSE"; None where it is not given.
-        mae_sd: what the paper puts behind ±; None where nothing.
+        rmse: cells, under the heading "MSE" in the papers; None if not reported.
+        mae_sd: value that the paper gives after ±; None if not reported.
         selection: what the weights were chosen on: val, test, train crops or unknown.
-        paper: whose number it is.
-        table: of the DLA-Count paper, 2 to 5; None for other papers.
-        note: what else is known of it.
+        paper: the paper that reports it.
+        table: table of the DLA-Count paper, 2 to 5; None for other papers.
+        note: further remarks.
     """
 
     method: str
@@ -45,19 +45,19 @@ class Published:
 
     @property
     def title(self) -> str:
-        """The method's name where its table is not beside it."""
+        """Method name for use outside its table."""
         if self.table == 2:
             return "DLA-Count" if self.method == "Ours" else self.method
         return self.method if self.table is None else f"DLA-Count, {self.method}"
 
     @property
     def source(self) -> str:
-        """Paper and table, for people."""
+        """Paper and table, for display."""
         return self.paper if self.table is None else f"{self.paper}, Table {self.table}"
 
 
 def published_file(store: Path | None = None) -> Path:
-    """The store's own `leaderboards/published.csv` where it has one, else the shipped one."""
+    """Return the store's own `leaderboards/published.csv` if it has one, else the shipped one."""
     if store is not None and (own := store / "leaderboards/published.csv").is_file():
         return own
     package = Path(__file__).parents[1]
@@ -66,16 +66,16 @@ def published_file(store: Path | None = None) -> Path:
 
 
 def read_published(path: Path | None = None) -> list[Published]:
-    """Read published numbers.
+    """Read published results from a CSV.
 
     Args:
         path: a CSV with the columns `COLUMNS`; the shipped one by default.
 
     Returns:
-        In the order of the file.
+        The results in the order of the file.
 
     Raises:
-        UserError: the file is missing or a line of it is not what it should be.
+        UserError: the file is missing, or a line of it is invalid.
     """
     path = path or published_file()
     try:

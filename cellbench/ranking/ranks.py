@@ -1,7 +1,7 @@
-"""Which experiments are compared with which, and in what order.
+"""Ranking of experiments within a set and protocol.
 
-Rows rank within a set and protocol, on the splits that all of them have; what cannot be compared
-is kept apart with the reason.
+Rows are ranked on the splits that all of them have; experiments that cannot be compared are listed
+apart, with the reason.
 """
 
 from collections import Counter
@@ -21,16 +21,16 @@ from cellbench.records.summaries import Run
 
 
 def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
-    """Rows of all sets and protocols.
+    """Rank runs within each set and protocol.
 
     Args:
         runs: of any sets, simulated or real, under any protocols.
-        edited: whose records were edited after they were written: each has a row of its own,
+        edited: runs whose records were edited after they were written; each has a row of its own,
             without a rank.
 
     Returns:
-        Sorted by set and protocol; ranked rows first, by rank and MAE, then partial trainings, by
-        MAE, then the others by name. Empty without runs.
+        Rows sorted by set and protocol; ranked rows first, by rank and MAE, then partial trainings,
+        by MAE, then the others by name. Empty without runs.
     """
     tables: dict[tuple[str, bool, int], tuple[list[Run], list[Run]]] = {}
     for part, each in enumerate((runs, edited)):
@@ -41,7 +41,7 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
 
 
 def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
-    """The rows of one set under one protocol."""
+    """Build the rows of one set under one protocol."""
     experiments = _experiments(runs)
     excluded = _excluded(experiments)
     shares = _shares(experiments, excluded)
@@ -67,13 +67,13 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
                 )
             )  # fmt: skip
             continue
-        own = {run.split for run in experiment}
-        if not reason and not splits <= own:
-            reason = f"has no run of split {_listed(splits - own)}"
+        present = {run.split for run in experiment}
+        if not reason and not splits <= present:
+            reason = f"has no run of split {_listed(splits - present)}"
         if reason:
             others.append(experiment_row(experiment, reason))
             continue
-        more = f"also ran on split {_listed(own - splits)}" if own - splits else ""
+        more = f"also ran on split {_listed(present - splits)}" if present - splits else ""
         shown.append([run for run in experiment if run.split in splits])
         notes.append(more)
     ranked = sorted(experiment_rows(shown, notes), key=_by_rank)
@@ -83,7 +83,7 @@ def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
 
 
 def _experiments(runs: Sequence[Run]) -> list[Experiment]:
-    """Runs of one experiment together: all that may differ among them is split and seed."""
+    """Group runs into experiments, whose runs differ only in split and seed."""
     groups: dict[tuple[str, ...], Experiment] = {}
     for run in runs:
         weights = run.weights_sha256 or run.weights_source
@@ -95,14 +95,14 @@ def _experiments(runs: Sequence[Run]) -> list[Experiment]:
         if max(cells.values()) == 1:
             experiments.append(group)
             continue
-        # One split and seed twice: trainings of different length, as two budgets give.
+        # A split and seed occurs twice: trainings of different length, as two budgets give.
         lengths = sorted({run.iterations for run in group})
         experiments += [[run for run in group if run.iterations == n] for n in lengths]
     return experiments
 
 
 def _excluded(experiments: Sequence[Experiment]) -> list[str]:
-    """Why each experiment is not compared; empty where it is."""
+    """Return the reason why each experiment is not compared; empty for those that are."""
     newest: dict[str, int] = {}
     for experiment in experiments:
         name, recipe = base_method(experiment[0].method), experiment[0].recipe
@@ -129,12 +129,12 @@ def _excluded(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[float | None]:
-    """The share of its schedule that each experiment was trained for; None for all of it.
+    """Compute the share of its schedule that each experiment was trained for; None for all of it.
 
-    A schedule is what most experiments of a method have as theirs, the longest of several that are
-    as frequent, and never less than an experiment's own: whoever asks for less, by a budget or a
-    number, has part of a training. (Records of before `whole_epochs` have the number that was
-    asked for as their schedule: what is usual tells.)
+    The schedule of a method is the most frequent one among its experiments, the longest if several
+    are as frequent, and never less than an experiment's own: fewer epochs, or a budget, make a
+    partial training. (Records older than `whole_epochs` state the requested epochs as their
+    schedule, hence the most frequent one.)
     """
     lengths: dict[str, Counter[float]] = {}
     for experiment, reason in zip(experiments, excluded, strict=True):
@@ -149,18 +149,18 @@ def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[
             schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
             schedule = max(schedule, *(run.schedule_epochs or 0 for run in experiment))
             share = min(run.epochs for run in experiment) / schedule
-        # A budget that ends within the last pass has trained all of it but for rounding.
+        # A budget that ends within the last epoch is complete but for rounding.
         shares.append(share if share < 0.995 else None)
     return shares
 
 
 def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
-    """The splits that all have; where there is none, the one that most have."""
-    own = [{run.split for run in experiment} for experiment in experiments]
-    shared = set.intersection(*own) if own else set()
-    if shared or not own:
+    """Return the splits that all experiments have; if there is none, the one that most have."""
+    present = [{run.split for run in experiment} for experiment in experiments]
+    shared = set.intersection(*present) if present else set()
+    if shared or not present:
         return shared
-    count = Counter(split for splits in own for split in splits)
+    count = Counter(split for splits in present for split in splits)
     return {min(count, key=lambda split: (-count[split], split))}
 
 

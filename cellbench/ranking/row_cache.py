@@ -1,4 +1,4 @@
-"""The rows of a store, kept from one call to the next.
+"""Cache of the ranked rows of a store.
 
 Ranking ten thousand records takes seconds, so the rows of a set are in the cache of results, under
 a stamp of the files' names, times and sizes and of the code that ranks them.
@@ -39,17 +39,16 @@ def ranked_rows(
     others: Sequence[Path] = (),
     load: Callable[[], Loaded] | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """The rows of all sets with records, or of one.
+    """Return the ranked rows of all sets with records, or of one.
 
     Args:
         store: see `cellbench.paths.store`.
         dataset: name of a set; None for all.
-        others: more stores, whose records are ranked with the first one's.
-        load: reads the records of the one set, where the caller wants them too.
+        others: further stores, whose records are ranked with the first one's.
+        load: reads the records of `dataset`, for callers that use them too.
 
     Returns:
-        The rows as `rank_runs` gives them, and a sentence for every file that is no usable
-        record.
+        The rows of `rank_runs`, and one sentence per file that is not a usable record.
 
     Raises:
         UserError: a folder of records cannot be read.
@@ -65,21 +64,21 @@ def ranked_rows(
         stamp = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
         kept = read_results("rows", folders[0]).get("")
         if kept is not None and kept[0] == stamp:
-            with suppress(ValueError, TypeError, RecursionError):  # whoever edited it
+            with suppress(ValueError, TypeError, RecursionError):  # an entry that was edited
                 found += [
-                    Row(**dict(zip(_NAMES, map(_plain, own), strict=True)))
-                    for own in json.loads(kept[1])
+                    Row(**dict(zip(_NAMES, map(_plain, values), strict=True)))
+                    for values in json.loads(kept[1])
                 ]
                 continue
-        # After the stamp: what is written in between is read again by the next call.
+        # Read after the stamp: a record written in between is read again by the next call.
         records = load() if load is not None else load_records(store, name, others=others)
         ranked = rank_runs(records.runs, records.edited)
         found += ranked
         problems += records.problems
-        # What is wrong with a file may be mended without a trace in its time and size.
+        # A file with a problem may be repaired without a change of its time and size.
         if not records.problems:
-            values = [[getattr(row, name) for name in _NAMES] for row in ranked]
-            content = json.dumps(values).encode("ascii")
+            table = [[getattr(row, name) for name in _NAMES] for row in ranked]
+            content = json.dumps(table).encode("ascii")
             write_results("rows", folders[0], {"": (stamp, content)})
     return found, problems
 

@@ -1,4 +1,4 @@
-"""One experiment as a row: a method name and config hash on one set under one protocol.
+"""Rows of leaderboards: an experiment is a method name and config hash on one set and protocol.
 
 Its splits and seeds are averaged. `statistics` describes what is estimated and what its intervals
 mean, `ranks` which rows are compared.
@@ -26,47 +26,47 @@ if TYPE_CHECKING:
     from cellbench.ranking.published import Published
 
 # As in cellbench.data.splits, whose import would take longer than a leaderboard may; a test
-# holds the two together.
+# keeps the two equal.
 UNRANKED_PROTOCOLS = ("smoke", "released", "folds", "folds-half", "everything")
 PROTOCOLS = ("v1", "mbm-donor", "literature", *UNRANKED_PROTOCOLS)
 
-# The protocol that rows from papers go under: whatever theirs was, it was none of ours.
+# Protocol of rows from papers: whatever theirs was, it was none of ours.
 PUBLISHED = "published"
-# The one of people who counted the pictures of a set.
+# Protocol of people who counted the images of a set.
 PEOPLE = "people"
-# What stands below the methods of a set and is never ranked.
+# Protocols that are shown below the methods of a set and never ranked.
 BESIDE = (PEOPLE, PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One experiment.
+    """Row of a leaderboard: one experiment, or a published result.
 
     Attributes:
-        rank: one more than the number of rows of its set and protocol that are better for sure;
-            None where it is not compared.
-        share: of the steps of its method's schedule, below 1; None for a whole training.
-        least_difference: cells by which two neighbours of its table must differ to be told apart;
-            None where nothing can be.
+        rank: one more than the number of rows of its set and protocol that are significantly
+            better; None where it is not compared.
+        share: trained share of its method's schedule, below 1; None for a whole training.
+        least_difference: cells of MAE by which two neighbours of its table must differ to be
+            distinguished; None where no two can be compared.
         rank_low: best rank of its 95 % bootstrap interval.
         rank_high: worst rank of it.
         method: name with the keys that `--set` changed.
-        method_title: for people.
+        method_title: name for display.
         dataset: name of the set.
-        simulated: whether its images are.
+        simulated: whether its images are simulated.
         protocol: name.
-        splits: that the numbers are of.
-        seeds: of these runs.
-        runs: how many.
+        splits: splits that are averaged.
+        seeds: seeds of the runs.
+        runs: number of runs.
         mae: mean over images of their mean absolute error over seeds and splits, cells.
-        mae_sd: sample deviation of the splits' MAE, seeds averaged; None for one split.
-        mae_seed_sd: deviation of the MAE over seeds within a split, pooled over splits; None
-            where no split has two seeds.
+        mae_sd: sample SD of the splits' MAE, seeds averaged; None for one split.
+        mae_seed_sd: SD of the MAE over seeds within a split, pooled over splits; None where no
+            split has two seeds.
         mae_low: lower end of the 95 % bootstrap interval over images, or slides.
         mae_high: its upper end.
-        raw_mae: of the counts before they were corrected on validation images, averaged as the
-            MAE is; None where a threshold decides them.
-        rmse: cells; root of the mean over images, averaged as for the MAE.
+        raw_mae: MAE of the counts before calibration on validation images, averaged as the MAE
+            is; None where a threshold decides the counts.
+        rmse: cells; root of the mean squared error over images, averaged as for the MAE.
         mape: percent; this and all the metrics below but for bias are means over splits.
         r2: at most 1.
         bias: cells, averaged as the MAE is.
@@ -74,22 +74,22 @@ class Row:
         game1: cells.
         game2: cells.
         game3: cells.
-        shared: how far it errs where other methods do (see `shared_errors`), -1 to 1; None where
-            too few are ranked beside it.
-        parameters: of the method; None in rows from papers.
-        gflops: of one image.
+        shared: correlation of its errors with other methods' (see `shared_errors`), -1 to 1; None
+            where too few are ranked beside it.
+        parameters: number of parameters; None in rows from papers.
+        gflops: per image.
         images_per_s: at inference.
-        train_s: of one run.
+        train_s: seconds per run.
         selection: what the weights were chosen on: val, last, train crops; unknown or test too
             in rows from papers.
         weights: source of the pretrained weights.
-        by_steps: whether it was trained by gradient steps; not in rows from papers.
-        iterations: training steps, the mean over runs; None in rows from papers, as are:
+        by_steps: whether it was trained by gradient steps; False in rows from papers.
+        iterations: training steps, mean over runs; None in rows from papers, as are the next two.
         recipe: of the method.
         config_hash: of the resolved config.
-        note: why a row is not ranked, and in what it departs from the others.
-        source: the paper that a number is from; empty for ours.
-        run_ids: of the runs that it averages, by split and seed; empty for an edited record.
+        note: why the row is not ranked, and how it departs from the others.
+        source: the paper that a number is from; empty for runs.
+        run_ids: ids of the averaged runs, by split and seed; empty for an edited record.
     """
 
     rank: int | None = None
@@ -136,14 +136,14 @@ class Row:
 
     @property
     def listed(self) -> bool:
-        """Whether tables show it unasked: ranked rows and, below them, partial trainings."""
+        """Whether tables show it by default: ranked rows and, below them, partial trainings."""
         return self.rank is not None or self.share is not None
 
 
 Experiment = list[Run]
 
-# A training has levelled when the last quarter of its steps takes less than this share off the
-# validation error.
+# A training has levelled off when the last quarter of its steps lowers the validation error by
+# less than this share.
 LEVELLED = 0.05
 
 
@@ -153,43 +153,43 @@ def experiment_rows(
     *,
     partial: bool = False,
 ) -> list[Row]:
-    """A row for each of some experiments that are compared with each other.
+    """Build the rows of experiments that are compared with each other.
 
     Args:
         experiments: per experiment its runs, all on the same splits of one set.
-        notes: what else is to be said of each.
-        partial: whether these trainings were cut short: that they had not levelled goes without
-            saying.
+        notes: a remark for each.
+        partial: whether these trainings were cut short; no note then states that the validation
+            error still fell.
 
     Returns:
-        In the order given, with ranks, intervals and departures.
+        One row per experiment, in order, with ranks, intervals and departures.
     """
-    told = notes if notes is not None else [""] * len(experiments)
-    rows = [experiment_row(runs, note) for runs, note in zip(experiments, told, strict=True)]
+    remarks = notes if notes is not None else [""] * len(experiments)
+    rows = [experiment_row(runs, note) for runs, note in zip(experiments, remarks, strict=True)]
     return _with_departures(_with_intervals(rows, experiments), experiments, partial=partial)
 
 
 def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -> list[Row]:
-    """The compared rows with bootstrap intervals, rank intervals and shared errors."""
+    """Add ranks, bootstrap intervals, rank intervals and shared errors to compared rows."""
     errors = image_errors(experiments)
     ranges = intervals(errors.absolute, errors.clusters)
     known = errors.cluster_count >= FEWEST_CLUSTERS
     places = rank_intervals(errors.absolute, errors.clusters) if known else [None] * len(rows)
     shared = shared_errors(errors.signed, [base_method(row.method) for row in rows])
-    told_apart = shared_ranks(errors.absolute, errors.clusters)
+    ranking = shared_ranks(errors.absolute, errors.clusters)
     return [
         replace(
             row,
             rank=rank,
-            least_difference=told_apart.smallest,
+            least_difference=ranking.smallest,
             mae_low=None if span is None else span[0],
             mae_high=None if span is None else span[1],
             rank_low=None if place is None else place[0],
             rank_high=None if place is None else place[1],
-            shared=likeness,
+            shared=correlation,
         )
-        for row, rank, span, place, likeness in zip(
-            rows, told_apart.ranks, ranges, places, shared, strict=True
+        for row, rank, span, place, correlation in zip(
+            rows, ranking.ranks, ranges, places, shared, strict=True
         )
     ]
 
@@ -197,7 +197,7 @@ def _with_intervals(rows: Sequence[Row], experiments: Sequence[Sequence[Run]]) -
 def _with_departures(
     rows: Sequence[Row], experiments: Sequence[Sequence[Run]], *, partial: bool
 ) -> list[Row]:
-    """The compared rows, each with the ways in which it was not treated as the others were."""
+    """Add to the note of each compared row how its runs departed from the others'."""
     lengths: dict[str, Counter[int]] = {}
     for row in rows:
         if row.iterations is not None:
@@ -236,7 +236,7 @@ def _with_departures(
 
 
 def published_rows(published: Iterable["Published"]) -> list[Row]:
-    """Numbers from papers as rows, without ranks, the least MAE first."""
+    """Build rows from published results, without ranks, sorted by set and MAE."""
     rows = [
         Row(
             method=number.title,
@@ -261,16 +261,16 @@ def published_rows(published: Iterable["Published"]) -> list[Row]:
 
 
 def base_method(name: str) -> str:
-    """The method's name without the keys that `--set` changed."""
+    """Return the method's name without the keys that `--set` changed."""
     return name.partition("[")[0]
 
 
 def experiment_row(runs: Sequence[Run], note: str) -> Row:
-    """The row of one experiment, without ranks and intervals.
+    """Build the row of one experiment, without ranks and intervals.
 
     Args:
         runs: of the experiment; at least one.
-        note: why it is not ranked, or what else is to be said of it.
+        note: why it is not ranked, or another remark.
     """
     first = runs[0]
     parts = [[r for r in runs if r.split == split] for split in sorted({r.split for r in runs})]
@@ -324,7 +324,7 @@ def _mae(run: Run) -> float:
 
 
 def _within(maes: Sequence[Sequence[float]]) -> float | None:
-    """Deviation of the values of a part around its mean, pooled over parts of two or more."""
+    """Compute the SD of values around the mean of their part, pooled over parts of two or more."""
     several = [part for part in maes if len(part) > 1]
     if not several:
         return None
@@ -333,6 +333,6 @@ def _within(maes: Sequence[Sequence[float]]) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean; None where one value is not known: a mean of the rest would flatter."""
+    """Compute the mean; None where a value is unknown, since a mean of the rest would flatter."""
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None

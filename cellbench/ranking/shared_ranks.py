@@ -1,9 +1,9 @@
-"""Which rows of a table differ for sure, and the ranks that follow from it.
+"""Significant differences between the rows of a table, and the ranks that follow from them.
 
 The difference of two rows is the mean over images of the difference of their absolute errors, as
 the MAE is a mean over images. Its standard error takes images of one cluster (of MBM a slide) as
-one draw, and the pairs of a table are corrected for each other. So a rank is never better founded
-than the images that it rests on, and rows that the images cannot part share one.
+one draw, and the pairs of a table are corrected for multiple testing. Rows that the images cannot
+distinguish share a rank.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from cellbench.ranking.statistics import LEVEL, Floats
 
-# Cells; differences below this are none.
+# Cells; smaller differences are rounding errors.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class SharedRanks:
-    """The ranks of some rows.
+    """Ranks of rows, of which several may share one.
 
     Attributes:
-        ranks: a row's is one more than the number of rows that are better for sure; None for a
-            row without scores.
-        smallest: cells by which two neighbours must differ to be told apart: the median over rows
-            that follow each other in MAE; None where no two can be compared.
+        ranks: one more than the number of rows that are significantly better; None for a row
+            without scores.
+        smallest: cells by which two neighbours must differ to be distinguished: the median over
+            rows adjacent in MAE; None where no two can be compared.
     """
 
     ranks: tuple[int | None, ...]
@@ -34,12 +34,12 @@ class SharedRanks:
 
 
 def shared_ranks(absolute: Floats, clusters: Sequence[str], *, level: float = LEVEL) -> SharedRanks:
-    """Rank rows; those that do not differ on their images share a rank.
+    """Rank rows; those without a significant difference share a rank.
 
     Args:
         absolute: (E, N) errors image by image, NaN where a row has no score; rows are compared on
             the images that both scored.
-        clusters: (N,) names of what is one draw.
+        clusters: (N,) names; images of one cluster are one draw.
         level: 1 - level is the chance of any false difference in the table.
 
     Returns:
@@ -57,9 +57,9 @@ def shared_ranks(absolute: Floats, clusters: Sequence[str], *, level: float = LE
     better = np.zeros((len(rows), len(rows)), dtype=bool)
     if len(first):
         gap, noise = difference[first, second], error[first, second]
-        sure = holm(_p_values(gap, noise, freedom_of)) < 1 - level
-        better[first, second] = sure & (gap < 0)
-        better[second, first] = sure & (gap > 0)
+        significant = holm(_p_values(gap, noise, freedom_of)) < 1 - level
+        better[first, second] = significant & (gap < 0)
+        better[second, first] = significant & (gap > 0)
     ranks: list[int | None] = [None] * len(absolute)
     for row, above in zip(rows.tolist(), better.sum(axis=0).tolist(), strict=True):
         ranks[row] = above + 1
@@ -69,7 +69,7 @@ def shared_ranks(absolute: Floats, clusters: Sequence[str], *, level: float = LE
 
 
 def holm(p_values: Floats) -> Floats:
-    """Holm's correction, as statsmodels has it, whose import takes longer than a leaderboard.
+    """Apply Holm's correction, as statsmodels does, whose import takes longer than a leaderboard.
 
     Args:
         p_values: (P,).
@@ -87,15 +87,15 @@ def holm(p_values: Floats) -> Floats:
 def _differences(
     absolute: Floats, clusters: Sequence[str]
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Of all pairs: mean difference, its standard error, degrees of freedom; (E, E) each."""
+    """Compute for all pairs mean difference, standard error and degrees of freedom, (E, E) each."""
     names, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     shape = (len(absolute), len(absolute))
     difference, error = np.zeros(shape), np.zeros(shape)
     freedom = np.zeros(shape, dtype=np.int64)
     member = np.zeros((absolute.shape[1], len(names)))
     member[np.arange(len(place)), place] = 1.0
-    for row, own in enumerate(absolute):
-        gaps = own - absolute
+    for row, errors in enumerate(absolute):
+        gaps = errors - absolute
         known = np.isfinite(gaps)
         count = known.sum(axis=1)
         gaps = np.where(known, gaps, 0.0)
@@ -112,10 +112,10 @@ def _differences(
 
 
 def _p_values(difference: Floats, error: Floats, freedom: NDArray[np.int64]) -> Floats:
-    """Two-sided; of a difference that is the same in every cluster that of the sign test.
+    """Compute two-sided p; of the sign test for a difference that is equal in every cluster.
 
     Counts are whole numbers, so that two or three images often differ by the same one. The t test
-    takes that for no noise at all, and any difference for sure.
+    would find no noise there, and any difference significant.
     """
     from scipy.special import stdtr
 
@@ -127,14 +127,14 @@ def _p_values(difference: Floats, error: Floats, freedom: NDArray[np.int64]) -> 
 def _smallest(
     absolute: Floats, error: Floats, freedom: NDArray[np.int64], *, pairs: int, level: float
 ) -> float | None:
-    """The median over neighbours of what the first of Holm's tests would find."""
+    """Compute the median over neighbours of the least difference that Holm's first test detects."""
     if not pairs:
         return None
     from scipy.special import stdtrit
 
     order = np.argsort(np.nanmean(absolute, axis=1), kind="stable")
     above, below = order[:-1], order[1:]
-    # Neighbours that differ by the same in every cluster say nothing of noise.
+    # An equal difference in every cluster gives no estimate of noise.
     tested = (freedom[above, below] > 0) & (error[above, below] >= _ROUNDING)
     if not tested.any():
         return None

@@ -1,21 +1,21 @@
-"""Names of methods as tables show them: what `--set` changed, without the path to it."""
+"""Short names of methods for tables: what `--set` changed, without the path of its keys."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-# A value may hold commas, so that a change ends where the next key begins.
+# A value may hold commas, so a change ends where the next key begins.
 _CHANGES = re.compile(r"([A-Za-z_][\w.]*)=(.*?)(?=, [A-Za-z_][\w.]*=|$)")
 
 
 def short_names(methods: Sequence[str]) -> list[str]:
-    """`DLA[model.decoder.type=FPN, model.matcher.k=3]` as `DLA[FPN, k=3]`.
+    """Shorten names such as `DLA[model.decoder.type=FPN, model.matcher.k=3]` to `DLA[FPN, k=3]`.
 
-    A part is named by itself, another key by its end. Two methods that would be named alike keep
-    their whole names.
+    A part is shown by its type alone, another key by its last name. Methods whose short names
+    would be equal keep their whole names.
 
     Args:
-        methods: of a table, each as its record has it.
+        methods: names in the records of a table.
     """
     short = {method: _shortened(method) for method in dict.fromkeys(methods)}
     alike = Counter(short.values())
@@ -25,7 +25,7 @@ def short_names(methods: Sequence[str]) -> list[str]:
 def _shortened(method: str) -> str:
     name, _, inside = method.partition("[")
     changes = _CHANGES.findall(inside.removesuffix("]"))
-    # Only what was understood whole: a method may be called anything.
+    # A name that does not parse completely is kept: a method may be called anything.
     if method != f"{name}[{', '.join('='.join(change) for change in changes)}]":
         return method
     ends = Counter(key.rpartition(".")[2] for key, _ in changes)

@@ -1,10 +1,10 @@
-"""How sure a mean error is: one estimand, and a bootstrap over whole images.
+"""Confidence intervals of mean errors and ranks, by a bootstrap over whole images.
 
-What is estimated is the error of the trained models on images like these. The errors of one image
-are averaged first, over seeds and then over splits, and images weigh the same: several runs that
-score one image are not several images. What is resampled are whole images (of MBM whole slides),
-the same ones for every experiment, so that differences are paired. An interval says how much the
-choice of images matters; the chance in training is the spread over seeds, shown apart.
+The estimand is the error of the trained models on images like these. The errors of one image are
+averaged first, over seeds and then over splits, and images weigh the same: several runs that score
+one image are not several images. Whole images (of MBM whole slides) are resampled, the same ones
+for every experiment, so that differences are paired. An interval covers the choice of images;
+variation in training is the spread over seeds, shown apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ LEVEL = 0.95
 
 FEWEST_CLUSTERS = 6
 """With fewer images, or slides, there is no interval: it lies within the range of their errors, and
-of five symmetric ones that misses the mean 1 time in 16, of two every other time."""
+the range of five symmetric ones misses the mean 1 time in 16, that of two every other time."""
 
-# What is held in memory at once: resampled means of so many rows, ranks in all.
+# Limits of memory: rows whose resampled means are held at once, and ranks in all.
 _ROWS_AT_ONCE = 256
 _MOST_RANKS = 2_000_000
 
@@ -34,16 +34,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """The average errors of some experiments, image by image.
+    """Average errors of experiments, image by image.
 
     Attributes:
         image_ids: (N,) of all images that any of them scored, sorted.
-        clusters: (N,) names of what is resampled as one.
+        clusters: (N,) names; images of one cluster are resampled as one.
         absolute: (E, N) mean absolute error in cells; NaN where an experiment has no score.
         squared: (E, N) mean squared error.
         signed: (E, N) mean of prediction minus truth.
         truth: (N,) annotated cells.
-        word: what is resampled as one, for people, see `cluster_word`.
+        word: noun for a cluster, see `cluster_word`.
     """
 
     image_ids: tuple[str, ...]
@@ -56,7 +56,7 @@ class ImageErrors:
 
     @property
     def cluster_count(self) -> int:
-        """How many independent things were scored."""
+        """Number of independent clusters."""
         return len(set(self.clusters))
 
 
@@ -80,17 +80,17 @@ def image_errors(experiments: Sequence[Sequence[Run]]) -> ImageErrors:
     dataset, groups = "", dict[str, str]()
     for e, runs in enumerate(experiments):
         for split in sorted({run.split for run in runs}):
-            own, times = np.zeros((3, len(names))), np.zeros(len(names))
+            within, times = np.zeros((3, len(names))), np.zeros(len(names))
             for run in (run for run in runs if run.split == split):
                 dataset, groups = run.dataset, groups | run.groups
-                rows, off = rows_of[run.image_ids], run.prediction - run.truth
+                rows, error = rows_of[run.image_ids], run.prediction - run.truth
                 truth[rows] = run.truth
-                # An image may come several times (crops of it), which plain indexing forgets.
+                # An image may occur several times (as crops), which plain indexing adds once.
                 times += np.bincount(rows, minlength=len(names))
-                for k, values in enumerate((np.abs(off), np.square(off), off)):
-                    own[k] += np.bincount(rows, weights=values, minlength=len(names))
+                for k, values in enumerate((np.abs(error), np.square(error), error)):
+                    within[k] += np.bincount(rows, weights=values, minlength=len(names))
             scored = times > 0
-            sums[:, e, scored] += own[:, scored] / times[scored]
+            sums[:, e, scored] += within[:, scored] / times[scored]
             splits[e] += scored
     mean = np.divide(sums, splits, out=np.full_like(sums, np.nan), where=splits > 0)
     return ImageErrors(
@@ -105,7 +105,7 @@ def image_errors(experiments: Sequence[Sequence[Run]]) -> ImageErrors:
 
 
 def mean_over_images(values: Floats) -> list[float | None]:
-    """The mean of every row over the images it has; None where it has none.
+    """Compute the mean of every row over its images; None for a row without scores.
 
     Args:
         values: (E, N), NaN where there is no score.
@@ -119,7 +119,7 @@ def mean_over_images(values: Floats) -> list[float | None]:
 
 @lru_cache(maxsize=8)
 def _cluster_weights(clusters: int, resamples: int) -> Floats:
-    """How often each cluster is in each resample, (resamples, clusters); kept, so read-only."""
+    """Count each cluster in each resample, (resamples, clusters); cached, so read-only."""
     drawn = np.random.default_rng(0).integers(0, clusters, size=(resamples, clusters))
     drawn += clusters * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * clusters)
@@ -131,12 +131,12 @@ def _cluster_weights(clusters: int, resamples: int) -> Floats:
 def resampled_means(
     values: Floats, clusters: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Floats:
-    """The mean of every row under the same resamples of whole clusters.
+    """Compute the mean of every row under the same resamples of whole clusters.
 
     Args:
         values: (E, N), NaN where a row has no score of an image.
         clusters: (N,) names.
-        resamples: how many.
+        resamples: number of resamples.
 
     Returns:
         (resamples, E); NaN where a resample has no image of a row; (resamples, 0) without rows.
@@ -154,14 +154,14 @@ def resampled_means(
 
 
 def record_interval(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The interval of the MAE of one record, as its row in a leaderboard has it.
+    """Compute the interval of the MAE of one record, as in its leaderboard row.
 
     Args:
-        record: as it was read.
+        record: JSON of a record.
 
     Returns:
-        (low, high), cells; None with fewer than `FEWEST_CLUSTERS` independent images, and where
-        the images were trained on, which say nothing of others.
+        (low, high), cells; None with fewer than `FEWEST_CLUSTERS` clusters, and where the images
+        were trained on, since their errors do not carry over to others.
     """
     from cellbench.data.splits import holds_out  # takes longer than a leaderboard may
 
@@ -181,17 +181,16 @@ def intervals(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> list[tuple[float, float] | None]:
-    """Intervals of the mean of every row: bootstrap percentiles, widened to the t distribution.
+    """Compute the interval of every row's mean: bootstrap percentiles, widened to Student's t.
 
     Args:
-        values: (E, N), NaN where a row has no score of an image; differences where a difference
-            is asked for.
+        values: (E, N) errors or differences of errors, NaN where a row has no score of an image.
         clusters: (N,) names.
-        resamples: how many.
-        level: share of intervals that are to hold the truth.
+        resamples: number of resamples.
+        level: coverage.
 
     Returns:
-        (low, high); None with fewer than `FEWEST_CLUSTERS` clusters.
+        (low, high) per row; None with fewer than `FEWEST_CLUSTERS` clusters.
 
     Source: Hesterberg, What teachers should know about the bootstrap, arXiv:1411.5279: expanded
         percentile intervals.
@@ -211,7 +210,7 @@ def intervals(
 
 
 def _interval(drawn: Floats, clusters: int, level: float) -> tuple[float, float] | None:
-    """The interval of one row, from its resampled means and the number of its clusters."""
+    """Compute the interval of one row from its resampled means and its number of clusters."""
     if clusters < FEWEST_CLUSTERS:
         return None
     from scipy.special import ndtr, stdtrit
@@ -222,23 +221,23 @@ def _interval(drawn: Floats, clusters: int, level: float) -> tuple[float, float]
 
 
 def rank_intervals(values: Floats, clusters: Sequence[str]) -> list[tuple[int, int]]:
-    """Between which ranks every row lies in 95 % of resamples; the least mean is rank 1.
+    """Compute the range of every row's ranks in 95 % of resamples; the least mean is rank 1.
 
     Args:
         values: (E, N), scores of the same images in all rows.
         clusters: (N,) names.
 
     Returns:
-        (best, worst); equal means share the better rank.
+        (best, worst) per row; equal means share the better rank.
     """
     if not values.size or len(values) == 1:
         return [(1, len(values))] * len(values)
-    resamples = max(200, min(RESAMPLES, _MOST_RANKS // len(values)))  # fewer do for many rows
+    resamples = max(200, min(RESAMPLES, _MOST_RANKS // len(values)))  # fewer suffice for many rows
     drawn = resampled_means(values, clusters, resamples=resamples)
     order = np.argsort(drawn, axis=1)
     ordered = np.take_along_axis(drawn, order, axis=1)
     place = np.arange(len(values), dtype=np.int32)
-    # What is not known is sorted behind all else, and shares a rank.
+    # NaN is sorted last, and shares a rank.
     equal = (ordered[:, 1:] == ordered[:, :-1]) | np.isnan(ordered[:, :-1])
     first = np.broadcast_to(place, drawn.shape).copy()
     first[:, 1:][equal] = 0
@@ -252,7 +251,7 @@ def rank_intervals(values: Floats, clusters: Sequence[str]) -> list[tuple[int, i
 
 
 def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
-    """Sums and numbers of scores of every row by cluster, (E, C) both."""
+    """Sum and count the scores of every row by cluster, (E, C) both."""
     names = sorted(set(clusters))
     place = {name: index for index, name in enumerate(names)}
     known = np.isfinite(values)

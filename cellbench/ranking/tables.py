@@ -1,4 +1,4 @@
-"""Leaderboards as text: Markdown, CSV and JSON, safe whatever a method is called."""
+"""Leaderboards as Markdown, CSV and JSON, safe for any name of a method."""
 
 import csv
 import html
@@ -29,16 +29,16 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that people see.
+    """Displayed column of a table.
 
     Attributes:
-        title: its head.
-        field: of `Row`; of a span, what `_low` and `_high` are added to.
-        digits: of numbers, after the point; of papers' numbers at most one is shown.
-        kind: of numbers: plain, "span", "large" or "seconds"; of lists: plain or "counted".
+        title: heading.
+        field: field of `Row`; for a span, the name before `_low` and `_high`.
+        digits: decimals of numbers; numbers from papers show at most one.
+        kind: format of numbers: plain, "span", "large" or "seconds"; of lists: plain or "counted".
         left: whether it is text, not a number.
-        level: 0 is always shown, 1 where there is room, 2 where there is much of it.
-        trained: whether it is empty for methods without parameters that steps train.
+        level: 0 is always shown, 1 in wide tables, 2 in the widest.
+        trained: whether it is empty for methods without parameters that are trained by steps.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Column:
     trained: bool = False
 
     def text(self, row: Row) -> str:
-        """What the column shows of a row; a dash for what is not known."""
+        """Format the column's value of a row; a dash for an unknown one."""
         digits = min(self.digits, 1) if row.source else self.digits
         if self.kind == "span":
             low, high = getattr(row, f"{self.field}_low"), getattr(row, f"{self.field}_high")
@@ -107,14 +107,14 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table as texts.
+    """Layout of a table as text.
 
     Attributes:
-        columns: that are shown.
-        lines: a text a column of every row, methods with the mark of their footnote.
+        columns: the columns that are shown.
+        lines: per row one text per column; a method carries its footnote mark.
         widths: characters of every column.
-        notes: what the table can tell apart; then why rows are not ranked and in what they depart,
-            each reason once, after its mark.
+        notes: the difference that the table can distinguish; then why rows are not ranked or how
+            they depart, each reason once, after its mark.
     """
 
     columns: list[Column]
@@ -124,11 +124,11 @@ class Layout:
 
 
 def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
-    """The texts of a table, in as many columns as there is room for; without those that are empty.
+    """Lay out a table in as many columns as fit the width, without empty ones.
 
     Args:
         rows: of the table.
-        width: characters of a line; None for all columns.
+        width: characters per line; None for all columns.
     """
     known: dict[str, str] = {}
     marks = [
@@ -161,7 +161,7 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers with runs of them shortened, such as `0-2 4`."""
+    """Format whole numbers with runs shortened, such as `0-2 4`."""
     parts: list[list[int]] = []
     for number in sorted(set(numbers)):
         if parts and number == parts[-1][-1] + 1:
@@ -172,20 +172,20 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text without control, direction and other unseen characters, on one line."""
+    """Remove control, direction and other invisible characters, and join lines."""
     spaced = " ".join(text.split())
-    if spaced.isprintable():  # nothing of these categories is
+    if spaced.isprintable():  # characters of these categories are not
         return spaced
     return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """A list of objects with the fields of `Row`; `[]` without rows."""
+    """Format rows as a JSON list of objects with the fields of `Row`; `[]` without rows."""
     return json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One line a row with the fields of `Row`, after a header."""
+    """Format rows as CSV: a header, then one line per row with the fields of `Row`."""
     names = [field.name for field in fields(Row)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -199,7 +199,7 @@ _BESIDE = {PUBLISHED: "Published", PEOPLE: "People"}
 
 
 def as_markdown(dataset: str, rows: Sequence[Row]) -> str:
-    """A page with a table for every protocol of one set."""
+    """Format a page with a table for every protocol of one set."""
     lines = [f"# {markdown(dataset)}", ""]
     if any(row.simulated for row in rows):
         lines += [f"**{SIMULATED}**", ""]
@@ -225,7 +225,7 @@ def write_tables(store: Path, dataset: str, rows: Sequence[Row]) -> list[Path]:
     """Write `leaderboards/<set>.md` and `.csv` where they have changed.
 
     Returns:
-        The files that were written.
+        The written files.
 
     Raises:
         UserError: the folder cannot be written.
@@ -249,13 +249,13 @@ def write_tables(store: Path, dataset: str, rows: Sequence[Row]) -> list[Path]:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in a table or outside."""
+    """Escape text so that Markdown shows it as it is, in a table or outside."""
     shown = html.escape(plain(text), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in shown)
 
 
 def csv_cell(value: Any) -> Any:
-    """A CSV cell that no spreadsheet takes for a formula."""
+    """Format a CSV cell that no spreadsheet takes for a formula."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -268,5 +268,5 @@ def csv_cell(value: Any) -> Any:
 
 
 def unformulated(text: str) -> str:
-    """Text with a quote before it where a spreadsheet would take it for a formula."""
+    """Put a quote before text that a spreadsheet would take for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
