@@ -1,4 +1,4 @@
-"""How far off a trained method may be expected to be, as its record and its folder say."""
+"""Expected counting error of a trained method, from its record and its folder."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,18 +10,18 @@ from cellbench.data.splits import EVERYTHING, holds_out
 from cellbench.files.reading import read_json
 
 RECOMMENDATION = "recommendation.json"
-"""Beside the weights of a run that `cellbench recommend` trained on all pictures of a set."""
+"""File beside the weights of a run that `cellbench recommend` trained on all images of a set."""
 
 
 def cross_validated_error(folder: Path) -> tuple[float, float | None, float | None] | None:
-    """The error of the recommended method over the folds, with its interval.
+    """Read the MAE of the recommended method over the folds, with its interval.
 
     Args:
         folder: of the run.
 
     Returns:
-        Mean absolute error and the ends of its interval, None where it has none; None for a
-        folder without a sound recommendation.
+        MAE and the ends of its interval, which may be None; None for a folder without a valid
+        recommendation.
     """
     try:
         document = read_json(folder / RECOMMENDATION)
@@ -33,15 +33,17 @@ def cross_validated_error(folder: Path) -> tuple[float, float | None, float | No
 
 
 def held_out_counts(record: Mapping[str, Any], folder: Path) -> tuple[list[float], list[float]]:
-    """Annotated and predicted counts of pictures that a method was not trained on.
+    """Read annotated and predicted counts of images that a method was not trained on.
+
+    These are the test part of the record, or, for a method trained on all images, those of the
+    cross-validation that recommended it.
 
     Args:
-        record: of the run: its test part, or of a method that was trained on everything the
-            pictures of the folds that recommended it.
-        folder: that holds its weights.
+        record: of the run.
+        folder: with its weights.
 
     Returns:
-        Annotated counts and predicted ones; empty where there are none.
+        Annotated and predicted counts; empty if there are none.
     """
     images: list[Mapping[str, Any]] = []
     if holds_out(record["protocol"]):

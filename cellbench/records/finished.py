@@ -1,10 +1,10 @@
-"""Which runs have a record, decided from records alone, without torch.
+"""Lookup of finished runs in their records, without torch.
 
-A run is known by its config (recipe and length are in it), the manifest of its set, protocol,
-split and seed. The two things that only a started run knows follow from these: the steps from
-config and split, or, of a budget, from the first start, so that any record of the same budget is
-the run; and the weights, which are compared with the files that are here now: a record from
-random filters is no longer the run once its weights file is there, nor is one from another file.
+A run is identified by its config (with recipe and length), the manifest of its set, protocol,
+split and seed. Its steps follow from config and split; with a budget, they are fixed at the first
+start, so any record of the same budget matches. Its weights are compared with the files present
+now: a record from random filters no longer matches once its weights file is there, nor does one
+from another file.
 """
 
 from contextlib import suppress
@@ -22,15 +22,15 @@ from cellbench.records.summaries import Run, summarise
 
 
 class Finished:
-    """The records of some sets, found by what their runs are.
+    """Finished runs of some sets, looked up by key.
 
     Attributes:
-        runs: all of them.
-        problems: one sentence for every file that is no usable record.
+        runs: all runs.
+        problems: one sentence per file that is not a usable record.
     """
 
     def __init__(self, store: Path, datasets: list[str]) -> None:
-        """Read them.
+        """Load the records of some sets.
 
         Raises:
             UserError: a folder of records cannot be read.
@@ -44,7 +44,7 @@ class Finished:
             loaded = load_records(store, dataset)
             self.problems += loaded.problems
             for run in loaded.runs:
-                self._take(run)
+                self._add_run(run)
             folder = records_folder(store) / dataset
             self._seen |= set(folder.glob("*.json"))
 
@@ -52,7 +52,7 @@ class Finished:
     def weights_files(self) -> dict[str, str]:
         """SHA-256 of the weights files of this machine by architecture; empty without files.
 
-        A file is read once while it stays as it is.
+        Hashes are cached until a file changes.
         """
         folder = (paths.home() / "weights").resolve()
         known = read_results("weights", folder)
@@ -72,11 +72,11 @@ class Finished:
         }
 
     def find(self, key: Key | None) -> Run | None:
-        """The record of a run; of several with one budget, the one with most steps."""
+        """Return the run of a key, or None; of several with one budget, the one of most steps."""
         return None if key is None else self._found.get(key)
 
     def update(self, dataset: str, key: Key | None) -> Run | None:
-        """As `find`, with what others have written since."""
+        """Return the run of a key as `find` does, after loading records written since."""
         if key is None:
             return None
         _, _, protocol, split, seed = key
@@ -87,7 +87,7 @@ class Finished:
         return self._found.get(key)
 
     def add(self, path: Path) -> Run | None:
-        """Take in one record file; None if it is not usable."""
+        """Load one record file and return its run; None if it is not usable."""
         self._seen.add(path)
         try:
             run = summarise(parse_record(path), path)
@@ -97,10 +97,10 @@ class Finished:
         if run.edited:
             self.problems.append(f"The record {path} {run.edited}; it does not count.")
             return None
-        self._take(run)
+        self._add_run(run)
         return run
 
-    def _take(self, run: Run) -> None:
+    def _add_run(self, run: Run) -> None:
         self.runs.append(run)
         key = (run.config_hash, run.manifest_hash, run.protocol, run.split, run.seed)
         known = self._found.get(key)
@@ -110,7 +110,7 @@ class Finished:
             self._found[key] = run
 
     def _weights_fit(self, run: Run) -> bool:
-        """Whether a run today would start from the weights of a record, as far as one can see."""
+        """Check that a run today would start from a record's weights, as far as is known."""
         if run.weights_sha256 is not None:
             here = self.weights_files
             source, _, arch = run.weights_source.partition(":")

@@ -1,4 +1,4 @@
-"""Trained methods that are kept by name: those that come with cellbench, and those of the user."""
+"""Trained models kept by name: those shipped with cellbench, and those of the user."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,19 +11,18 @@ from cellbench.records.expected_error import RECOMMENDATION
 from cellbench.records.run_files import RECORD, WEIGHTS
 
 DEFAULT = "nuclei-unet"
-"""What counts where no run is named: of the models that come with cellbench the one with the least
-error on validation images."""
+"""Model used where no run is specified: the shipped one of least error on validation images."""
 
 _SHIPPED = Path(__file__).resolve().parents[1] / "shipped_models"
 
 
 @dataclass(frozen=True, slots=True)
 class KeptModel:
-    """The folder of a trained method.
+    """Trained model kept by name.
 
     Attributes:
-        name: as `--with` takes it.
-        folder: with the record and the weights.
+        name: value of `--with`.
+        folder: folder of its record and weights.
         shipped: whether it comes with cellbench.
     """
 
@@ -33,12 +32,12 @@ class KeptModel:
 
 
 def models_folder() -> Path:
-    """Where the user's models are."""
+    """Return the folder of the user's models."""
     return paths.home() / "models"
 
 
 def kept_models() -> Iterator[KeptModel]:
-    """All of them by name; the user's own take the place of those that come with cellbench."""
+    """Yield all models by name; a user's model replaces a shipped one of the same name."""
     found: dict[str, KeptModel] = {}
     for place, shipped in ((_SHIPPED, True), (models_folder(), False)):
         if not place.is_dir():
@@ -50,29 +49,29 @@ def kept_models() -> Iterator[KeptModel]:
 
 
 def find_model(name: str) -> Path | None:
-    """The folder of a model; None where there is none of that name."""
+    """Return the folder of a model; None if there is none of that name."""
     return next((model.folder for model in kept_models() if model.name == name), None)
 
 
 def is_shipped(name: str) -> bool:
-    """Whether the model of a name is one that comes with cellbench."""
+    """Check whether the model of a name comes with cellbench."""
     return any(model.shipped for model in kept_models() if model.name == name)
 
 
 def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = False) -> Path:
     """Copy the record and the weights of a run to where `--with NAME` finds them.
 
-    The error of a run that `recommend` trained on all pictures stands beside its weights, and is
-    copied with them.
+    The recommendation beside the weights of a run by `recommend`, which holds its error, is copied
+    with them.
 
     Args:
-        record_file: of a run.
-        weights: that the record scored.
+        record_file: record of a run.
+        weights: weights that the record scored.
         name: at most 100 letters, digits, `-`, `_` and `.`.
         force: replace the model of that name.
 
     Raises:
-        UserError: the name cannot be one, is taken, or the folder cannot be written.
+        UserError: the name is invalid or taken, or the folder cannot be written.
     """
     if not name.strip(".") or safe_id(name) != name:
         raise UserError(

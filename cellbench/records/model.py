@@ -1,11 +1,11 @@
-"""The record of a run as a typed model, and its JSON Schema for whoever submits one.
+"""Typed model of the record of a run, and its JSON Schema for those who submit one.
 
-Files of all versions are validated here; `record.schema.json` beside this module is made by
+Files of all versions are validated here; `record.schema.json` beside this module is written by
 
     python -m cellbench.records.model > cellbench/records/record.schema.json
 
-The model is a view of the file: pydantic turns 218 into 218.0 where a number is wanted, so hashes
-are of the JSON as it was read (`Record.raw`). Keys that are not known are kept.
+The model is a view of the file: pydantic turns 218 into 218.0 where a float is expected, so hashes
+are computed from the JSON as it was read (`Record.raw`). Unknown keys are kept.
 """
 
 import json
@@ -25,8 +25,8 @@ from pydantic import (
 from cellbench.errors import UserError
 
 SCHEMA = 2
-"""Version of the records that are written. Those of version 1 do not list the parts of
-`data.prepare` and keep their points as float32."""
+"""Version of the records that are written. Version 1 does not list the parts of `data.prepare` and
+stores points as float32."""
 
 MOST_ROWS = 1_000_000
 
@@ -47,7 +47,7 @@ class _Part(BaseModel):
 
 
 class Plugin(_Part):
-    """A registered part that took part in a run, and the package that it came from."""
+    """A registered part that a run used, and the package that it came from."""
 
     role: Line | None = None
     name: Line | None = None
@@ -72,7 +72,7 @@ class ScoredWeights(_Part):
 
 
 class Selection(_Part):
-    """What the weights were chosen on, and which step was."""
+    """The rule by which the weights were selected, and their step."""
 
     step: Cells | None
     rule: Line = ""
@@ -80,7 +80,7 @@ class Selection(_Part):
 
 
 class Calibration(_Part):
-    """How counts were corrected, chosen on the validation images; see `CountCalibration`."""
+    """The correction of counts, selected on the validation images; see `CountCalibration`."""
 
     kind: Literal["identity", "offset", "scale", "line"]
     scale: Number = 1.0
@@ -125,7 +125,7 @@ class RadiusScores(_Part):
 
 
 class Metrics(_Part):
-    """Scores over all test images, and whatever a later version computes."""
+    """Scores over all test images, including those of later versions."""
 
     mae: Number | None
     f1_by_radius: Annotated[list[RadiusScores], Field(max_length=10_000)] | None = None
@@ -168,7 +168,7 @@ def _apart(images: list[Image]) -> list[Image]:
 
 
 class Record(_Part):
-    """One finished run: what was trained, on what, and how it scored.
+    """The record of one finished run: config, data, training and scores.
 
     The keys of a file have the order of these fields.
     """
@@ -219,20 +219,20 @@ class Record(_Part):
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The JSON that was read."""
+        """The JSON of the file, as it was read."""
         return self._raw
 
     @classmethod
     def parse(cls, raw: Any, what: str) -> "Record":
-        """Validate what was read from a record's file.
+        """Validate the JSON of a record's file.
 
         Args:
-            raw: from JSON.
-            what: names the file, as the start of a sentence.
+            raw: parsed JSON.
+            what: name of the file, as the start of a sentence.
 
         Raises:
             UserError: it is no record, or of a newer cellbench; one sentence that names the file
-                and the first place in it that is wrong.
+                and the first invalid place in it.
         """
         if not isinstance(raw, dict):
             raise UserError(f"{what} holds a {type(raw).__name__} where a JSON object is wanted.")
@@ -258,7 +258,7 @@ class Record(_Part):
 
 
 def _prepared(config: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the parts of `data.prepare` in a config of anyone's."""
+    """Yield the names of the parts of `data.prepare` in an unvalidated config."""
     data = config.get("data")
     parts = data.get("prepare") if isinstance(data, dict) else None
     for part in parts if isinstance(parts, list) else []:
@@ -267,7 +267,7 @@ def _prepared(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _first(error: ValidationError, raw: Any) -> str:
-    """The first thing that is wrong, as a phrase with its place."""
+    """Describe the first validation error, as a phrase with its place."""
     found = error.errors(include_url=False)[0]
     place, value = [], raw
     for key in found["loc"]:
@@ -285,7 +285,7 @@ def _first(error: ValidationError, raw: Any) -> str:
 
 
 def schema_text() -> str:
-    """The JSON Schema of a record's file."""
+    """Return the JSON Schema of a record's file."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps(head | Record.model_json_schema(), indent=1)
 

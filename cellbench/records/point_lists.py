@@ -1,10 +1,10 @@
-"""Predicted points of a run, in one file beside its record.
+"""Points files: the predicted points of a run, in one file beside its record.
 
 A compressed .npz without pickles, with fixed dates and order, that NumPy reads anywhere:
 - `image_ids`, (M,) text;
 - `starts`, (M + 1,) int64, the first point of every image;
-- `coordinates`, (2, 4, N) uint8: x and y of every point in 1/32 px, int32, the bytes of one
-  significance together, the least first, which compress better so;
+- `coordinates`, (2, 4, N) uint8: x and y of every point in 1/32 px, int32, bytes grouped by
+  significance, the least first, which compresses better;
 - `score_bytes`, (2, N) uint8: the scores as float16, likewise; NaN where a method has none.
 
 Files of records of version 1 are not compressed and hold `points`, (N, 2) float32 px, and `scores`,
@@ -32,9 +32,9 @@ from cellbench.structures import Points
 PointLists = Mapping[str, tuple[Points, NDArray[np.float32] | None]]
 
 STEP_PX = 1 / 32
-"""Distance between two coordinates that a file can hold: a tenth of an annotator's precision."""
+"""Resolution of stored coordinates: a tenth of an annotator's precision."""
 
-# Kind of NumPy type and number of dimensions, of version 2 and of version 1.
+# Kind of NumPy type and number of dimensions per array, of version 2 and of version 1.
 _LISTS = {"image_ids": ("U", 1), "starts": ("i", 1)}
 _ARRAYS = _LISTS | {"coordinates": ("u", 3), "score_bytes": ("u", 2)}
 _ARRAYS_1 = _LISTS | {"points": ("f", 2), "scores": ("f", 1)}
@@ -44,7 +44,7 @@ _REGULAR_FILE = 0o644 << 16
 
 
 def pack_points(points: PointLists) -> bytes:
-    """The bytes of a points file.
+    """Encode points as the bytes of a points file.
 
     Args:
         points: per image id the (N, 2) points, (x, y) px, and their (N,) scores or None.
@@ -57,7 +57,7 @@ def pack_points(points: PointLists) -> bytes:
         for name, array in _arrays(points).items():
             member = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
             member.external_attr = _REGULAR_FILE
-            member.create_system = 3  # else the system that writes it shows in the bytes
+            member.create_system = 3  # else the bytes depend on the system that writes
             member.compress_type = zipfile.ZIP_DEFLATED
             content = io.BytesIO()
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
@@ -66,23 +66,23 @@ def pack_points(points: PointLists) -> bytes:
 
 
 def points_sha256(points: PointLists) -> str:
-    """SHA-256 of what a points file holds, whichever zlib compressed it."""
+    """Compute the SHA-256 of the content of a points file, whichever zlib compressed it."""
     ids, *arrays = _arrays(points).values()
     head = json.dumps(ids.tolist()).encode("ascii")
     return hashlib.sha256(head + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def _arrays(points: PointLists) -> dict[str, NDArray[Any]]:
-    """The arrays of a file, little-endian."""
+    """Build the arrays of a points file, little-endian."""
     lists: list[NDArray[Any]] = [np.zeros((0, 2))]
     scores: list[NDArray[Any]] = [np.zeros(0)]
     for image_id, (xy, score) in points.items():
         rows = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
-        own = np.full(len(rows), np.nan) if score is None else np.asarray(score).reshape(-1)
-        if len(own) != len(rows):
-            raise ValueError(f"{image_id} has {len(rows)} points but {len(own)} scores")
+        values = np.full(len(rows), np.nan) if score is None else np.asarray(score).reshape(-1)
+        if len(values) != len(rows):
+            raise ValueError(f"{image_id} has {len(rows)} points but {len(values)} scores")
         lists.append(rows)
-        scores.append(own)
+        scores.append(values)
     steps = np.rint(np.concatenate(lists) / STEP_PX)
     if not (np.abs(steps) < 2**31).all():
         raise ValueError("a point is not finite or beyond 2**26 px")
@@ -96,13 +96,13 @@ def _arrays(points: PointLists) -> dict[str, NDArray[Any]]:
 
 
 def _planes(numbers: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N,) numbers of B bytes as (B, N) bytes."""
+    """Convert (N,) numbers of B bytes to (B, N) bytes."""
     rows = numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize)
     return np.ascontiguousarray(rows.T)
 
 
 def _numbers(planes: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
-    """(N,) numbers from (B, N) bytes.
+    """Convert (B, N) bytes to (N,) numbers.
 
     Raises:
         ValueError: B is not the size of the type.
@@ -115,11 +115,11 @@ def _numbers(planes: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
 def read_points(
     record_path: Path, record: Mapping[str, Any]
 ) -> dict[str, tuple[Points, NDArray[np.float32] | None]]:
-    """The predicted points of a record; an empty dict for a method without points.
+    """Read the predicted points of a record; empty for a method without points.
 
     Args:
-        record_path: file of the record, beside which the points are.
-        record: what `read_record` gave.
+        record_path: file of the record, beside the points file.
+        record: JSON of the record, from `read_record`.
 
     Raises:
         UserError: the file is missing, is not the one that was written, or is damaged.
@@ -145,14 +145,14 @@ def read_points(
         raise UserError(f"The points {path} are no points file ({reason}); {_RESTORE}.") from error
     lists: dict[str, tuple[Points, NDArray[np.float32] | None]] = {}
     for image_id, start, end in zip(ids, starts, starts[1:], strict=False):
-        own = scores[start:end]
-        unscored = bool(own.size) and bool(np.isnan(own).all())
-        lists[image_id] = points[start:end], None if unscored else own
+        values = scores[start:end]
+        unscored = bool(values.size) and bool(np.isnan(values).all())
+        lists[image_id] = points[start:end], None if unscored else values
     return lists
 
 
 def _unpack(data: bytes) -> tuple[list[str], list[int], Points, NDArray[np.float32]]:
-    """The arrays of a points file, each checked before memory is taken for it.
+    """Decode a points file; each array is checked before memory is allocated for it.
 
     Raises:
         ValueError: they are not what `pack_points` writes; other errors for other damage.
@@ -189,7 +189,7 @@ def _unpack(data: bytes) -> tuple[list[str], list[int], Points, NDArray[np.float
 def _array(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, kind: str, dimensions: int
 ) -> NDArray[Any]:
-    """One array; the shape and type that its header claims are compared with its size first."""
+    """Read one array, after comparing the shape and type in its header with its size."""
     with archive.open(member) as stream:
         content = stream.read(member.file_size)
     head = io.BytesIO(content)

@@ -1,7 +1,7 @@
-"""Records: one run, one immutable JSON file with everything that its score rests on.
+"""Record files: one immutable JSON file per run, with everything that its score rests on.
 
 `leaderboards/records/<set>/<method>-<protocol>-s<split>-r<seed>-<id>.json`; the predicted points
-are beside it in `<same name>.points.npz`. `cellbench.records.model` has the fields.
+are beside it in `<same name>.points.npz`. `cellbench.records.model` defines the fields.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from cellbench.files.writing import safe_id, write_atomically
 from cellbench.hashes import content_hash
 from cellbench.records.point_lists import PointLists, pack_points, points_sha256
 
-# pydantic takes a tenth of a second to import, which a leaderboard of known records need not.
+# pydantic takes a tenth of a second to import, which a leaderboard of cached records avoids.
 if TYPE_CHECKING:
     from cellbench.records.model import Record
 
-# What may differ between two runs of one experiment, and the hash that covers it.
+# Keys that may differ between two runs of one experiment, and the hash that covers them.
 _CIRCUMSTANCES = ("schema", "timing", "environment", "training_pictures", "content_hash")
 
 _RUN_ID = re.compile(r"[0-9a-f]{16,64}")
@@ -29,7 +29,7 @@ _ID_CHARACTERS = 16
 
 
 def records_folder(store: Path) -> Path:
-    """Where a store keeps its records, one folder a data set."""
+    """Return the folder of a store's records, which has one folder per data set."""
     return store / "leaderboards" / "records"
 
 
@@ -43,7 +43,7 @@ def write_record(store: Path, record: Mapping[str, Any], points: PointLists | No
             a method without points.
 
     Returns:
-        The file. A record of the same run with the same result is left as it is.
+        The record's file. A record of the same run with the same result is left as it is.
 
     Raises:
         UserError: a value is missing, of a wrong type or not finite; the file holds another
@@ -82,14 +82,14 @@ def write_record(store: Path, record: Mapping[str, Any], points: PointLists | No
 
 
 def record_name(record: Mapping[str, Any]) -> str:
-    """The name of a record's file without `.json`; safe on any system."""
+    """Return the name of a record's file without `.json`; safe on any system."""
     method, protocol = safe_id(record["method"]), safe_id(record["protocol"])
     short = record["run_id"][:_ID_CHARACTERS]
     return f"{method}-{protocol}-s{record['split']}-r{record['seed']}-{short}"
 
 
 def points_name(name: str) -> str:
-    """The name of the points file beside a record of a name."""
+    """Return the name of the points file beside a record, from `record_name`."""
     return f"{name}.points.npz"
 
 
@@ -116,19 +116,19 @@ def parse_record(path: Path) -> "Record":
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The JSON of a record, validated; same errors as `parse_record`."""
+    """Read and validate the JSON of a record; same errors as `parse_record`."""
     return parse_record(path).raw
 
 
 def find_record(store: Path, run_id: str) -> Path | None:
-    """The file of a run's record; None if there is none.
+    """Find the file of a run's record; None if there is none.
 
     Args:
         store: see `cellbench.paths.store`.
         run_id: whole, or its first 16 characters.
 
     Raises:
-        UserError: this is no run id, or the file cannot be read.
+        UserError: `run_id` is no run id, or the file cannot be read.
     """
     if not _RUN_ID.fullmatch(run_id):
         raise UserError(f"A run id is 16 to 64 hexadecimal digits, not {run_id!r}.")
@@ -139,13 +139,13 @@ def find_record(store: Path, run_id: str) -> Path | None:
 
 
 def same_result(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The keys in which two records differ, timing and environment apart; empty if in none.
+    """List the keys in which two records differ, except timing and environment; empty if none.
 
-    Only what the schemas of both know is compared: the hash of the scored weights and the passes of
+    Only what the schemas of both hold is compared: the hash of the scored weights and the epochs of
     the whole schedule where both have them; of points, the hash of the points themselves where both
     have that; of parts, those that the older schema lists.
     """
-    a, b = json.loads(_dump(a)), json.loads(_dump(b))  # no tuples
+    a, b = json.loads(_dump(a)), json.loads(_dump(b))  # tuples become lists
     apart = {
         *_CIRCUMSTANCES,
         *({"scored_weights", "whole_epochs"} - (a.keys() & b.keys())),
@@ -169,7 +169,7 @@ def _other_points(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> b
 
 
 def _layout(record: Mapping[str, Any], fields: list[str]) -> str:
-    """One line a key, and one a row of the long lists, so that a diff shows what changed."""
+    """Format a record, one line per key and per row of a long list, so that diffs are readable."""
     lines = []
     for key in [*fields, *sorted(record.keys() - set(fields))]:
         value = record.get(key)

@@ -1,8 +1,8 @@
-"""The one cache of results: an SQLite file under the user's home folder that saves time alone.
+"""Cache of results in an SQLite file under the user's home folder, which only saves time.
 
 It can be deleted at any time. A file that is damaged, of another version or too large is deleted
-and made anew; on a disk without the locks that SQLite needs nothing is kept. Each entry has a
-SHA-256, so that a damaged or edited one is never taken for what was written.
+and created anew; on a disk without the locks that SQLite needs nothing is cached. Each entry has a
+SHA-256, so that a damaged or edited one is never used.
 """
 
 import errno
@@ -22,9 +22,9 @@ _TABLE = (
     "CREATE TABLE results (kind TEXT, folder BLOB, name BLOB, stamp TEXT, content BLOB, "
     "sha256 BLOB, PRIMARY KEY (kind, folder, name))"
 )
-# How long to wait for another process; a disk without locks looks like one.
+# Wait for another process's lock; on a disk without locks, every access takes this long.
 _WAIT_S = 0.5
-# Not the file's fault: it is in use, or cannot be opened, locked, written or enlarged.
+# Errors of a sound file: it is in use, or cannot be opened, locked, written or enlarged.
 _ELSEWHERE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -40,20 +40,19 @@ _OPTIONS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=OFF", "jour
 
 
 def cache_path() -> Path:
-    """Where the cache is, or would be."""
+    """Return the path of the cache, which need not exist."""
     return paths.home() / "cache" / "results.sqlite3"
 
 
 def read_results(kind: str, folder: Path) -> dict[str, tuple[str, bytes]]:
-    """What was kept of the files of a folder.
+    """Read the cached results for the files of a folder.
 
     Args:
         kind: of the results.
         folder: absolute.
 
     Returns:
-        Per file its stamp and content, as `write_results` was given them; empty without a usable
-        cache.
+        Per file its stamp and content, as passed to `write_results`; empty without a usable cache.
     """
     found: dict[str, tuple[str, bytes]] = {}
     where = (kind, os.fsencode(folder))
@@ -76,11 +75,11 @@ def write_results(
     *,
     keep: Collection[str] = (),
 ) -> None:
-    """Keep results; a disk that cannot be written costs time alone.
+    """Write results to the cache; a disk that cannot be written is no error.
 
     Args:
         kind: of the results.
-        folder: absolute, of the files that they were made from.
+        folder: absolute, of the files that they were computed from.
         changed: per file its stamp and content.
         keep: other files of the folder whose results stay; those of all others are deleted.
     """
@@ -106,7 +105,7 @@ def write_results(
 
 
 def _open(mode: str) -> sqlite3.Connection:
-    """The cache; mode "ro" or "rwc".
+    """Open the cache, with mode "ro" or "rwc".
 
     Raises:
         OSError: it is not there, is no regular file, or too large.
@@ -121,7 +120,7 @@ def _open(mode: str) -> sqlite3.Connection:
     database = sqlite3.connect(address, uri=True, timeout=_WAIT_S)
     try:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
-        # What a power cut leaves is found by the hashes, so there is no journal to be read.
+        # Hashes detect what a power cut damages, so no journal is needed.
         for option in _OPTIONS:
             database.execute(f"PRAGMA {option}")
         parts = database.execute("SELECT type, sql FROM sqlite_schema ORDER BY type").fetchmany(3)
@@ -136,12 +135,12 @@ def _open(mode: str) -> sqlite3.Connection:
 
 
 def _discard(error: Exception) -> None:
-    """Delete the cache if an error is its fault."""
+    """Delete the cache if an error shows that the file is damaged or too large."""
     if isinstance(error, OSError):
-        wrong = error.errno == errno.EFBIG
+        unusable = error.errno == errno.EFBIG
     else:
-        wrong = getattr(error, "sqlite_errorcode", 0) & 0xFF not in _ELSEWHERE
-    if wrong:
+        unusable = getattr(error, "sqlite_errorcode", 0) & 0xFF not in _ELSEWHERE
+    if unusable:
         with suppress(OSError):
             cache_path().unlink()
 

@@ -1,11 +1,11 @@
-"""What the folder of a finished run holds."""
+"""Names of the files in the folder of a finished run."""
 
 WEIGHTS = "best.safetensors"
 PLAN = "plan.json"
-"""The number of steps, once a run has fixed it."""
+"""Plan of a started run, with its number of steps."""
 
 RECORD = "record.json"
-"""A copy of the record beside the weights: with both, the folder of a run can be carried about."""
+"""Copy of the record beside the weights, so that the folder of a run can be moved elsewhere."""
 
 RUNS = "runs"
-"""The folder of a store that holds them."""
+"""Folder of a store that holds the folders of runs."""

@@ -1,7 +1,7 @@
-"""All records of one store or several.
+"""Loading of all records of one store or several.
 
-Reading thousands of JSON files takes seconds, so their short forms are kept in the cache of
-results, by name, time and size of the file.
+Reading thousands of JSON files takes seconds, so their summaries are kept in the cache of results,
+by name, time and size of the file.
 """
 
 import os
@@ -21,13 +21,13 @@ _KIND = "runs 5"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a store holds.
+    """Records loaded from one store or several.
 
     Attributes:
         runs: sorted by set and file name.
-        problems: one sentence for every file that is no usable record, or was edited.
-        edited: runs whose records were edited after they were written, or are copies; they
-            count nowhere and are shown apart.
+        problems: one sentence per file that is not a usable record, or was edited.
+        edited: runs whose records were edited after they were written, or are copies; they are
+            not ranked and are shown apart.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Loaded:
 
 
 def datasets_with_records(*stores: Path) -> list[str]:
-    """Names of the sets that have a folder of records in any of some stores, sorted."""
+    """List the sets that have a folder of records in any of some stores, sorted."""
     names: set[str] = set()
     for store in stores:
         folder = records_folder(store)
@@ -56,11 +56,11 @@ def load_records(store: Path, dataset: str | None = None, *, others: Sequence[Pa
     Args:
         store: see `cellbench.paths.store`.
         dataset: name of a set; None for all.
-        others: more stores; a record that several hold counts once.
+        others: further stores; a record that several hold counts once.
 
     Returns:
-        Every usable record. A bad file becomes a problem and takes nothing else with it. Empty
-        where there are no records.
+        Every usable record; an invalid file becomes a problem and affects no other. Empty without
+        records.
 
     Raises:
         UserError: a folder of records cannot be read.
@@ -73,27 +73,27 @@ def load_records(store: Path, dataset: str | None = None, *, others: Sequence[Pa
             found += _read_folder(records_folder(place) / name, loaded.problems)
         copies = _copies(run for run in found if not run.edited)
         for run in found:
-            wrong = copies.get((run.folder, run.file), run.edited)
-            if wrong:
-                loaded.edited.append(replace(run, edited=wrong))
+            fault = copies.get((run.folder, run.file), run.edited)
+            if fault:
+                loaded.edited.append(replace(run, edited=fault))
                 loaded.problems.append(
-                    f"The record {run.path} {wrong}; restore it from version control, or delete it "
+                    f"The record {run.path} {fault}; restore it from version control, or delete it "
                     "and run again."
                 )
-            elif wrong is not None:
+            elif fault is not None:
                 loaded.runs.append(run)
     return loaded
 
 
 def _copies(runs: Iterable[Run]) -> dict[tuple[Path | None, str], str | None]:
-    """Runs that repeat another's, with how that shows: a copy is no second seed.
+    """Find runs that copy another, by folder and file, with the reason: a copy is no second seed.
 
-    None for the same record in another folder, which is as good as the first.
+    The reason is None for the same record in another folder, which is dropped without a problem.
     """
     ids: dict[str, Run] = {}
     trainings: dict[tuple[Any, ...], Run] = {}
     found: dict[tuple[Path | None, str], str | None] = {}
-    # The file that is named after its run is the first one.
+    # A file that is named after its run comes first, as the original.
     for run in sorted(runs, key=lambda r: (not r.file.endswith(f"-{r.run_id[:16]}.json"), r.file)):
         first = ids.setdefault(run.run_id, run)
         if first is not run:
@@ -116,7 +116,7 @@ def _copies(runs: Iterable[Run]) -> dict[tuple[Path | None, str], str | None]:
 
 
 def _read_folder(folder: Path, problems: list[str]) -> list[Run]:
-    """The usable records of a folder by file name, from the cache where it has them."""
+    """Load the usable records of a folder by file name, from the cache where possible."""
     stamps = record_stamps(folder)
     if not stamps:
         return []
@@ -148,7 +148,7 @@ def _read_folder(folder: Path, problems: list[str]) -> list[Run]:
 
 
 def check_place(run: Run, folder: Path) -> None:
-    """A record in another set's folder, or a simulated one among real ones, counts nowhere.
+    """Refuse a record in another set's folder, or a simulated one among real ones.
 
     Raises:
         UserError: it is one of these.
@@ -168,9 +168,9 @@ def check_place(run: Run, folder: Path) -> None:
 
 
 def record_stamps(folder: Path) -> dict[str, str]:
-    """Times of change of every record file and of its entry, and its size, by name, sorted.
+    """Return modification time, change time and size of every record file, by name, sorted.
 
-    An edit that puts back the file's time still changes that of its entry.
+    An edit that restores the modification time still alters the change time.
     """
     stamps = {}
     try:
@@ -179,7 +179,7 @@ def record_stamps(folder: Path) -> dict[str, str]:
                 if entry.name.endswith(".json") and not entry.name.startswith("."):
                     try:
                         status = entry.stat()
-                    except OSError:  # a link that leads nowhere: reading it says so
+                    except OSError:  # a broken link, which is reported when it is read
                         stamps[entry.name] = ""
                         continue
                     times = f"{status.st_mtime_ns} {status.st_ctime_ns}"

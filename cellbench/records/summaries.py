@@ -1,4 +1,4 @@
-"""A record in the short form that tables and statistics need, and its bytes in the cache."""
+"""Summaries of records for tables and statistics, and their encoding in the cache."""
 
 import hashlib
 import json
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A record without its config, curve and points.
+    """Summary of a record, without its config, curve and points.
 
     Attributes:
         file: name of the record within the folder of its set.
         run_id: of the record.
         method: name with the keys that `--set` changed.
-        method_title: for people.
+        method_title: name for display.
         config_hash: of the resolved config.
         recipe: of the method when it ran.
         dataset: name of the set.
         simulated: whether the set is a simulator's.
-        manifest_hash: which revision of the set.
+        manifest_hash: revision of the set.
         protocol: name.
         split: number.
         seed: number.
         iterations: training steps.
-        epochs: the same in passes over the training images.
+        epochs: training length in passes over the training images.
         weights_source: where the pretrained weights came from.
         weights_sha256: hash of their file; None without.
         weights_missed: whether a file was wanted and random filters took its place.
-        parameters: of the method.
+        parameters: number of parameters.
         gflops: of one image; None where unknown.
         metrics: the numbers of `metrics` (no lists).
         train_s: seconds of training; None where unknown.
@@ -46,19 +46,19 @@ class Run:
         truth: (N,) annotated counts, in that order.
         prediction: (N,) predicted counts.
         selection: what the weights were chosen on: "val", "last", "train crops".
-        budget_s: seconds that the number of steps was fitted to; None where it was set.
-        schedule_epochs: passes over the training images of its whole schedule: what its config
-            asks for, or asked for before the command line did; None if unknown.
-        training: a hash of the losses of the training curve; empty where there are none. Two
-            trainings from different seeds never share it.
-        late_gain: share of the validation error that the last quarter of the steps took away, the
-            best look within it against the best before; None where there were none to compare.
-        views: in how many orientations each image is counted.
-        groups: by image, its group, of sets of one's own that have groups.
-        raw: (N,) counts before they were corrected; None where they are not.
+        budget_s: seconds that the number of steps was fitted to; None without a budget.
+        schedule_epochs: epochs of its whole schedule: those of its config, without a change by the
+            command line; None if unknown.
+        training: hash of the losses of the training curve; empty without losses. Two trainings
+            from different seeds never share it.
+        late_gain: relative fall of the validation error in the last quarter of the steps, from the
+            best validation before it to the best of all; None without validations in both.
+        views: number of orientations in which each image is counted.
+        groups: group by image id, in a user's own sets that have groups.
+        raw: (N,) counts before calibration; None if they are not calibrated.
         edited: what was changed after it was written, as the end of a sentence; empty if nothing.
-        folder: where the record is; None where that is not known.
-        stamp: times and size of its file when it was read; empty where that is not known.
+        folder: folder of the record; None if unknown.
+        stamp: times and size of its file when it was read; empty if unknown.
     """
 
     file: str
@@ -100,17 +100,22 @@ class Run:
 
     @property
     def by_steps(self) -> bool:
-        """Whether it was trained by gradient steps; a fit without them has no losses."""
+        """Whether the run was trained by gradient steps; a fit without them has no losses."""
         return bool(self.training)
 
     @property
     def path(self) -> Path | None:
-        """The file of the record, where its folder is known."""
+        """File of the record; None if its folder is unknown."""
         return None if self.folder is None else self.folder / self.file
 
 
 def summarise(record: "Record", path: Path) -> Run:
-    """The short form of a record."""
+    """Build the summary of a record.
+
+    Args:
+        record: the record.
+        path: its file.
+    """
     schedule = record.config.get("schedule")
     budget = schedule.get("budget_s") if isinstance(schedule, dict) else None
     data = record.config.get("data")
@@ -161,19 +166,19 @@ def summarise(record: "Record", path: Path) -> Run:
 
 
 def _late_gain(record: "Record") -> float | None:
-    looks = [
-        (look.step, look.validation_mae)
-        for look in record.curve
-        if look.step is not None and look.validation_mae is not None
+    validations = [
+        (point.step, point.validation_mae)
+        for point in record.curve
+        if point.step is not None and point.validation_mae is not None
     ]
-    before = [mae for step, mae in looks if step <= 0.75 * record.iterations]
-    if len(looks) == len(before) or not before or not min(before):
+    before = [mae for step, mae in validations if step <= 0.75 * record.iterations]
+    if len(validations) == len(before) or not before or not min(before):
         return None
-    return 1 - min(mae for _, mae in looks) / min(before)
+    return 1 - min(mae for _, mae in validations) / min(before)
 
 
 def _edited(record: "Record") -> str:
-    """What shows that a record does not hold what was written."""
+    """Describe how a record was edited after it was written; empty if it was not."""
     if not is_intact(record.raw):
         return "was edited after it was written (its content hash does not fit)"
     if config_hash(record.config) != record.config_hash:
@@ -188,7 +193,7 @@ _PLAIN = tuple(f.name for f in fields(Run) if f.name not in _PACKED)
 
 
 def pack_run(run: Run) -> bytes:
-    """A run for the cache: what JSON holds, the ids of its images, and its counts."""
+    """Encode a run for the cache: its plain fields and image ids as JSON, then its counts."""
     plain = {name: getattr(run, name) for name in _PLAIN}
     raw = np.full_like(run.truth, np.nan, dtype=np.float64) if run.raw is None else run.raw
     counts = np.concatenate([run.truth, run.prediction, raw]).astype("<f8").tobytes()
@@ -199,16 +204,16 @@ def pack_run(run: Run) -> bytes:
 def unpack_run(
     data: bytes, folder: Path, known: dict[bytes, tuple[str, ...]], *, stamp: str = ""
 ) -> Run:
-    """A run from the cache.
+    """Decode a run from the cache.
 
     Args:
         data: from `pack_run`.
         folder: of its record.
-        known: lists of images that were read before, which many runs share; added to.
+        known: lists of image ids decoded before, which many runs share; extended in place.
         stamp: of its file.
 
     Raises:
-        ValueError: it is of another version, as KeyError and TypeError are.
+        ValueError: the data are of another version; KeyError and TypeError likewise.
     """
     plain, ids, counts = data.split(b"\0", 2)
     if ids not in known:

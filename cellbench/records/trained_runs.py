@@ -1,4 +1,4 @@
-"""Finished runs as they can be used again: where their weights are, and what config they had."""
+"""Lookup of finished runs for reuse: their records, configs and weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from cellbench.records.run_files import PLAN, RECORD, WEIGHTS
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """A finished run whose weights are at hand.
+    """Finished run whose weights are available.
 
     Attributes:
-        record: of the run.
-        config: that it was trained with, whatever the config files say today; see
+        record: JSON of its record.
+        config: config that it was trained with, whatever the config files hold today; see
             `recorded_config`.
-        record_file: of the run.
-        weights: the file.
-        source: names the record, as the start of a sentence.
+        record_file: file of its record.
+        weights: file of its weights.
+        source: name of the record, as the start of a sentence.
     """
 
     record: dict[str, Any]
@@ -39,18 +39,18 @@ class TrainedRun:
 
     @property
     def weights_sha256(self) -> str | None:
-        """Hash of the weights that the record's scores are of."""
+        """SHA-256 of the weights that the record scored; see `scored_sha256`."""
         return scored_sha256(self.record)
 
 
 def scored_sha256(record: Mapping[str, Any]) -> str | None:
-    """SHA-256 of the weights that a record scored; None in records older than that entry."""
+    """Return the SHA-256 of the weights that a record scored; None in records without that key."""
     scored = record.get("scored_weights")
     return None if scored is None else str(scored["sha256"])
 
 
 def unbound_notice(record: Mapping[str, Any]) -> str | None:
-    """A sentence for the user where a record does not say which weights it scored, else None."""
+    """Return a sentence for the user if a record does not identify its weights, else None."""
     if scored_sha256(record) is not None:
         return None
     return (
@@ -60,17 +60,17 @@ def unbound_notice(record: Mapping[str, Any]) -> str | None:
 
 
 def recorded_config(record: Mapping[str, Any], source: str = "The record") -> ResolvedConfig:
-    """The config that was recorded, whatever the config files say today.
+    """Load the config in a record, whatever the config files hold today.
 
-    Nothing may be built from it before `check_foreign_parts` has passed it: that imports the
-    classes of its parts, and with them torch, which a table of finished counts does not need.
+    Call `check_foreign_parts` before building anything from it. That imports the classes of its
+    parts, and with them torch, which a table of finished counts does not need.
 
     Args:
-        record: from `read_record`, whoever wrote it.
-        source: names the record, as the start of a sentence.
+        record: from `read_record`; not trusted.
+        source: name of the record, as the start of a sentence.
 
     Raises:
-        UserError: this cellbench cannot use it, or it is not what its hash is of.
+        UserError: this cellbench cannot use it, or its hash is not the recorded one.
     """
     config = config_of_record(record["config"], source)
     if config.hash != record["config_hash"]:
@@ -82,7 +82,7 @@ def recorded_config(record: Mapping[str, Any], source: str = "The record") -> Re
 
 
 def weights_match_record(weights: Path, record: Mapping[str, Any]) -> bool:
-    """Whether weights are there and of a training of the recorded length."""
+    """Check that weights exist and are of a training of the recorded length."""
     if not weights.is_file():
         return False
     plan = weights.with_name(PLAN)
@@ -96,11 +96,11 @@ def weights_match_record(weights: Path, record: Mapping[str, Any]) -> bool:
 
 
 def find_record_file(named: str, store: str | None) -> Path:
-    """A record by its file or by its run's id.
+    """Find a record by its file or by its run's id.
 
     Args:
-        named: by the user.
-        store: named by the user; None for the working one.
+        named: path or id that the user gave.
+        store: store that the user gave; None for the working one.
 
     Raises:
         UserError: there is no such record.
@@ -118,7 +118,7 @@ def find_record_file(named: str, store: str | None) -> Path:
 
 
 def store_of(path: Path, store: str | None) -> Path:
-    """The store that a record lies in, unless one is named."""
+    """Return the given store; if None, the one that a record lies in, else the working one."""
     whole = path.resolve()
     if store is None and whole.parts[-4:-2] == ("leaderboards", "records"):
         return whole.parents[3]
@@ -126,11 +126,11 @@ def store_of(path: Path, store: str | None) -> Path:
 
 
 def find_trained(named: str, store: str | None) -> TrainedRun:
-    """A finished run by its folder, its record's file or its id, or a kept model by its name.
+    """Find a finished run by its folder, record file or id, or a kept model by its name.
 
     Args:
-        named: by the user.
-        store: named by the user; None for the record's own or the working one.
+        named: folder, file, id or name that the user gave.
+        store: store that the user gave; None for the record's own or the working one.
 
     Raises:
         UserError: there is no such run, or its weights are gone.
@@ -167,7 +167,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             "says; restore it from version control, or run again."
         )
     if not weights_match_record(weights, record):
-        check_foreign_parts(config.plain(), source)  # the first thing to know of a stranger's
+        check_foreign_parts(config.plain(), source)  # reported before missing weights
         raise UserError(
             f"The weights of this run are gone from {weights.parent}; train it again there with "
             f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."
