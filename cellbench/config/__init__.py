@@ -1,1 +1,1 @@
-"""Configs: where they are found, how they are composed, and what they may hold; no torch."""
+"""Configs: lookup, composition, schema and checks; no torch."""

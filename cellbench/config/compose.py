@@ -34,10 +34,10 @@ from cellbench.unknown_sets import unknown_set
 METHOD_KEYS = ("method", "recipe", "model", "optimizer", "schedule", "per_dataset")
 DATA_KEYS = ("data",)
 
-# What is said of a run beside its config.
+# Options of a run that are not part of its config.
 _OPTIONS = ("dataset", "split", "seed", "protocol", "epochs", "budget", "device", "workers")
 
-# What the assembly hands to a part, so that a config must not.
+# Arguments that the assembly passes to a part, so that a config must not.
 INJECTED = {
     "decoder": {"in_shapes"},
     "head": {"in_shape"},
@@ -45,7 +45,7 @@ INJECTED = {
     "transform": {"input_scale"},
 }
 
-# What the assembly makes where a config is silent: a decoder's convolution is a `Standard` one.
+# Arguments with a default in the assembly: a decoder's convolution is a `Standard` one.
 DEFAULTED = {"decoder": {"conv"}}
 
 
@@ -63,8 +63,8 @@ def resolve(
         name: as `find_config` takes it.
         dataset: replaces the config's data set; a simulator's name takes its real set's file.
         overrides: "dotted.key=value" texts, as `--set` takes them.
-        simulated: the set's simulator stands in; the set's name gets `-sim`.
-        read: reads a file; whoever resolves many configs keeps what was read before.
+        simulated: use the set's simulator; the set's name gets `-sim`.
+        read: reads a file; callers that resolve many configs pass one with a cache.
 
     Raises:
         UserError: one sentence with the path of the key.
@@ -81,7 +81,7 @@ def resolve(
             raise UserError(f"{file} has no `data`, a dict, as the config of a data set has.")
         if wanted.endswith("-sim"):
             raw["data"]["set"] = wanted
-        if found.data:  # of a set of the user's own; written by an import, and open to change
+        if found.data:  # a user's own set: the file was written by an import, and may be edited
             check_foreign_data(raw["data"], f"The config {file}")
     if "data" not in raw:
         raise UserError(
@@ -111,17 +111,17 @@ def resolve(
 
 
 def config_of_record(plain: Any, source: str) -> ResolvedConfig:
-    """The config in a record, checked as what comes from outside but for the options of its parts.
+    """Validate the config in a record, except for the values of its parts' options.
 
-    These need the parts' classes: whoever builds from it calls `check_foreign_parts` first.
+    These need the parts' classes: call `check_foreign_parts` before building anything from it.
 
     Args:
-        plain: what the record has as its config.
-        source: names the record, as the start of a sentence.
+        plain: config of the record.
+        source: name of the record, as the start of a sentence.
 
     Raises:
-        UserError: it is not what `ResolvedConfig.plain` gives, or names a part or an option that
-            is not registered here.
+        UserError: it is not of the form of `ResolvedConfig.plain`, or names a part or an option
+            that is not registered here.
     """
     if not isinstance(plain, Mapping):
         raise UserError(f"{source} has no config.")
@@ -171,7 +171,7 @@ def _dataset_file(name: str) -> Path:
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The values of `--set` texts by dotted key.
+    """Parse `--set` texts into values by dotted key.
 
     Raises:
         UserError: one is not key=value.
@@ -182,13 +182,13 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not dotted:
             raise UserError(f"--set takes key=value, such as model.matcher.type=KHM, not {text!r}.")
         given[dotted] = value
-        with suppress(ValueError, SyntaxError):  # else it is the text itself
+        with suppress(ValueError, SyntaxError):  # other values remain text
             given[dotted] = ast.literal_eval(value)
     return given
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Apply `--set` texts in place; the canonical texts of what changed, sorted."""
+    """Apply `--set` texts in place, and return them in canonical form, sorted."""
     given = read_overrides(overrides)
     for dotted in given:
         if dotted in ("data", "data.set"):
@@ -203,10 +203,10 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
         node: Any = raw
         for depth, key in enumerate(parents, start=1):
             at = ".".join(parents[:depth])
-            node = node[_place(node, key, at)]
+            node = node[_key_or_index(node, key, at)]
             if not isinstance(node, dict | list):
                 raise UserError(f"--set {dotted}: {at} has no keys.")
-        place = last if isinstance(node, dict) else _place(node, last, dotted)
+        place = last if isinstance(node, dict) else _key_or_index(node, last, dotted)
         swapped = last == "type" and isinstance(node, dict) and value != node.get(last)
         node[place] = value
         if swapped:
@@ -215,7 +215,7 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def _elsewhere(key: str, raw: Mapping[str, Any]) -> str:
-    """Where a key is that a config does not have at its top, as the end of a sentence."""
+    """Describe where an unknown top-level key belongs, as the end of a sentence."""
     if key in _OPTIONS:
         return f"a config has no {key!r}; the option --{key} sets it."
     places = [name for name, kind in SECTIONS.items() if key in {f.name for f in fields(kind)}]
@@ -227,11 +227,11 @@ def _elsewhere(key: str, raw: Mapping[str, Any]) -> str:
     return f"there is no key {key!r}; {hint}"
 
 
-def _place(node: Any, key: str, path: str) -> str | int:
-    """A key of a dict, or the index of a list, as it stands in the path of an override.
+def _key_or_index(node: Any, key: str, path: str) -> str | int:
+    """Resolve one name in the path of an override to a key of a dict or an index of a list.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such key or index.
     """
     if isinstance(node, list):
         if key.isdigit() and int(key) < len(node):
@@ -247,7 +247,7 @@ def _place(node: Any, key: str, path: str) -> str | int:
 def _drop_foreign(
     node: dict[str, Any], parents: Sequence[str], *, keep: Mapping[str, Any], prefix: str
 ) -> None:
-    """When `--set` swaps a part, forget the arguments that only the old part took."""
+    """Delete the arguments that only the old part takes, where `--set` swaps a part."""
     role = parents[-1] if parents else ""
     if role.isdigit() and parents[-2] in ("augment", "prepare"):
         role = "transform"
@@ -285,7 +285,7 @@ def check_parts(node: Any, path: str, role: str | None) -> None:
     Args:
         node: of the config.
         path: its dotted key.
-        role: of the part that it is, or that every node of a list is; None for no part.
+        role: role of the part, or of every part in a list; None for no part.
 
     Raises:
         UserError: unknown part, unknown or missing argument, with the path of the key.
@@ -309,11 +309,12 @@ def check_parts(node: Any, path: str, role: str | None) -> None:
                 raise UserError(f"{path}.type: {error}") from None
         parameters = plugin_index.parameters(role, name)
         if parameters is not None:
-            given = INJECTED.get(role, set())
+            injected = INJECTED.get(role, set())
             arguments = {key: value for key, value in node.items() if key != "type"}
-            check_keys(arguments, [key for key in parameters if key not in given], path, str(name))
+            known = [key for key in parameters if key not in injected]
+            check_keys(arguments, known, path, str(name))
             for key, needed in parameters.items():
-                if needed and key not in {*node, *given, *DEFAULTED.get(role, ())}:
+                if needed and key not in {*node, *injected, *DEFAULTED.get(role, ())}:
                     raise UserError(f"{path}.{key} is missing; {name} needs it.")
     for key, child in node.items():
         inner = key if key in plugin_index.ROLES.values() and child is not None else None

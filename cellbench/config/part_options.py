@@ -1,8 +1,8 @@
-"""Which options of a part may come from a record, a run folder or a YAML or JSON config.
+"""Checks of part options in untrusted configs: in records, run folders, YAML and JSON files.
 
-These may be anyone's. They name registered parts and give them numbers, switches and names from
-lists; they give no path, program or address, since a part may open, load or start what it is
-given. What a text may be is read from the part's class:
+These may come from anyone. They may select registered parts and set numbers, switches and names
+from lists, but no path, program or address, since a part may open, load or start what it is given.
+The class of a part declares which texts its options take:
 
 - `Literal` in the annotation of an option lists the texts that it takes;
 - `named_options: ClassVar[Mapping[str, Collection[str]]]` lists them for an option whose annotation
@@ -12,7 +12,7 @@ given. What a text may be is read from the part's class:
 - `parts: ClassVar[Mapping[str, PartRegistry]]` names options that are parts themselves, where their
   key is not the name of a role.
 
-Any other text is refused unless it is the option's default: a part that says nothing is safe.
+Any other text is refused unless it is the option's default: a part that declares nothing is safe.
 """
 
 import inspect
@@ -31,16 +31,16 @@ _PLAIN_MODULES = ("builtins", "collections.abc", "typing", "types")
 
 
 def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
-    """Refuse what a config from outside may not set, in any part that it names.
+    """Refuse options that an untrusted config must not set, in any of its parts.
 
-    The modules of the parts are imported, none of the parts is made.
+    The modules of the parts are imported, but no part is built.
 
     Args:
-        config: `model` and `data`, as far as they are there.
-        source: what the config is from, as the start of a sentence: "The record x.json".
+        config: with `model`, and `data` if it has any.
+        source: origin of the config, as the start of a sentence: "The record x.json".
 
     Raises:
-        UserError: a part is not registered, or an option is the user's alone; names both.
+        UserError: a part is not registered, or an option is reserved for the user; names both.
     """
     model = config.get("model")
     if not isinstance(model, Mapping):
@@ -50,7 +50,7 @@ def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
 
 
 def check_foreign_data(data: Any, source: str) -> None:
-    """As `check_foreign_parts`, of the `data` of a config alone."""
+    """Refuse options as `check_foreign_parts` does, in the `data` of a config alone."""
     for key in ("augment", "prepare"):
         transforms = data.get(key) if isinstance(data, Mapping) else None
         if transforms is not None:
@@ -59,7 +59,7 @@ def check_foreign_data(data: Any, source: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in which config."""
+    """Position in a config."""
 
     source: str
     path: str
@@ -70,13 +70,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """What may stand in an option.
+    """Option of a part, with its allowed values.
 
     Attributes:
         owner: name of the part.
         name: of the option.
-        texts: that it takes.
-        makers: classes that a dict in it may be the options of.
+        texts: allowed texts.
+        makers: classes whose options a dict in it may hold.
     """
 
     owner: str
@@ -106,7 +106,7 @@ def _part(node: Any, place: _Place, role: str) -> None:
 
 
 def _options(part: Any, owner: str, options: Mapping[str, Any], place: _Place) -> None:
-    """Check the options of a part, or of a class that an option is made with."""
+    """Check the options of a part, or of a class that an option's value is built with."""
     parameters = parameters_of(part)
     parts: Mapping[str, Any] = getattr(part, "parts", None) or {}
     local: Collection[str] = getattr(part, "local_options", ())
@@ -138,7 +138,7 @@ def _options(part: Any, owner: str, options: Mapping[str, Any], place: _Place) -
 
 
 def _value(value: Any, option: _Option, at: _Place) -> None:
-    """Check what stands in an option that is no part."""
+    """Check the value of an option that is no part."""
     if isinstance(value, str) and value not in option.texts:
         raise UserError(f"{at.source} sets {at.path} = {shown(value)}, but {_allowed(option)}")
     if isinstance(value, list | tuple):
@@ -175,7 +175,7 @@ def _allowed(option: _Option) -> str:
 
 
 def _literals(annotation: Any) -> list[Any]:
-    """The values of every `Literal` in an annotation."""
+    """List the values of every `Literal` in an annotation."""
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     inner: Sequence[Any] = get_args(annotation)
@@ -183,7 +183,7 @@ def _literals(annotation: Any) -> list[Any]:
 
 
 def _classes(annotation: Any) -> tuple[type, ...]:
-    """The classes of an annotation that a dict of options may make."""
+    """Return the classes in an annotation that can be built from a dict of options."""
     children = get_args(annotation) or (annotation,)
     return tuple(
         child

@@ -1,4 +1,4 @@
-"""YAML and JSON configs: plain values, of limited size and depth, whoever wrote them."""
+"""Reading of untrusted YAML and JSON configs: plain values of limited size and depth."""
 
 import json
 import re
@@ -13,17 +13,17 @@ from cellbench.files.reading import read_file
 LARGEST_BYTES = 256 * 2**10
 DEEPEST = 20
 LARGEST_NUMBER = 2**53
-"""Beyond it a float no longer holds every whole number."""
+"""Above it a float no longer represents every whole number."""
 
 
 def read_data(path: Path) -> dict[str, Any]:
     """Read a YAML or JSON config.
 
     Args:
-        path: its suffix says which of the two it is.
+        path: the file; its suffix selects YAML or JSON.
 
     Returns:
-        Text keys; values of JSON's types.
+        Values of JSON's types by key.
 
     Raises:
         UserError: it is no regular file, too large, not UTF-8, damaged, or more than plain data.
@@ -45,7 +45,7 @@ def read_data(path: Path) -> dict[str, Any]:
         ) from None
     except (RecursionError, MemoryError):
         raise UserError(f"{path} is nested more than {DEEPEST} deep, as no config is.") from None
-    except Exception as error:  # damage shows in any way
+    except Exception as error:  # a damaged file may raise anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} cannot be read as a config ({reason}).") from None
     if not isinstance(values, dict):
@@ -55,7 +55,7 @@ def read_data(path: Path) -> dict[str, Any]:
 
 
 def check_plain(value: Any, name: str, path: str = "", depth: int = 0) -> None:
-    """Refuse all but what JSON has: text, numbers, true, false, null, lists, and keys of text.
+    """Refuse all but JSON's types: text, numbers, true, false, null, lists, and keys of text.
 
     Args:
         value: of a config.
@@ -79,14 +79,14 @@ def check_plain(value: Any, name: str, path: str = "", depth: int = 0) -> None:
         for index, child in enumerate(value):
             check_plain(child, name, f"{path}.{index}", depth + 1)
     elif type(value) in (int, float):
-        if not abs(value) <= LARGEST_NUMBER:  # nor a value that is no number
+        if not abs(value) <= LARGEST_NUMBER:  # NaN is refused too
             raise UserError(f"{where} is {str(value)[:40]}: finite numbers up to 2^53 are wanted.")
     elif value is not None and type(value) not in (str, bool):
         raise UserError(f"{where} is a {type(value).__name__}: a config holds plain values.")
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML's own types alone; no anchors, whose few bytes may stand for gigabytes."""
+    """Loader of YAML's own types, without aliases, whose few bytes can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -97,7 +97,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-# As people write it: YAML 1.1 takes 1e-4 for text.
+# Numbers such as 1e-4, which YAML 1.1 reads as text.
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),

@@ -1,4 +1,4 @@
-"""The length of a run as the command line gives it: epochs, or a wall-clock budget."""
+"""Length of a run from the command line: epochs, or a wall-clock budget."""
 
 import math
 from dataclasses import replace
@@ -9,12 +9,12 @@ from cellbench.config.schema import Count, ResolvedConfig, Seconds
 from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
 
-# Most of a budget that is spent measuring.
+# Largest share of a budget that is spent measuring.
 MEASURING = 0.1
 
 
 def trained_by_steps(config: ResolvedConfig) -> bool:
-    """Whether the method of a config is trained by gradient steps; imports no plugin."""
+    """Check whether the method of a config is trained by gradient steps; imports no plugin."""
     entries = plugin_index.find("counter", str(config.model.get("type")))
     return len(entries) != 1 or class_constant(entries[0], "trained_by_steps", True) is not False
 
@@ -22,10 +22,10 @@ def trained_by_steps(config: ResolvedConfig) -> bool:
 def with_length(
     config: ResolvedConfig, *, epochs: int | None = None, budget_s: float | None = None
 ) -> ResolvedConfig:
-    """The config with the length that the command line gives.
+    """Return the config with the length from the command line.
 
-    A method that is not trained by steps gives one result whatever the length, so that it keeps
-    its config, and with it its run id, as it is.
+    A method that is not trained by steps has the same result at any length, so it keeps its
+    config, and with it its run id.
 
     Args:
         config: resolved.
@@ -33,7 +33,7 @@ def with_length(
         budget_s: wall-clock seconds to fit the steps to; None for no budget.
 
     Raises:
-        UserError: a number that no run can have.
+        UserError: a number is out of range.
     """
     for option, kind, value in (("--epochs", Count, epochs), ("--budget", Seconds, budget_s)):
         if value is not None and not fits(value, kind):
@@ -49,14 +49,14 @@ def with_length(
 
 
 def duration_text(seconds: float) -> str:
-    """A length of time for people: seconds up to two minutes, minutes, then hours."""
+    """Format a duration for display: seconds up to two minutes, minutes, then hours."""
     if seconds < 120:
         return f"{math.ceil(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def budget_text(seconds: float) -> str:
-    """A length of time as `--budget` takes it."""
+    """Format a duration as `--budget` takes it."""
     for unit, name in ((3600, "h"), (60, "m")):
         if seconds >= unit and seconds * 10 % unit == 0:
             return f"{seconds / unit:g}{name}"
@@ -64,9 +64,9 @@ def budget_text(seconds: float) -> str:
 
 
 def rounded_budget(seconds: float) -> float:
-    """A budget rounded up to ten seconds, minutes or half hours, by the length of it.
+    """Round a budget up to ten seconds, minutes or half hours, depending on its length.
 
-    A tenth is added first: a measurement of a few steps is not exact.
+    A tenth is added first, since a measurement of a few steps is not exact.
     """
     seconds *= 1.1
     unit = 10 if seconds <= 120 else 60 if seconds <= 3600 else 1800

@@ -1,4 +1,4 @@
-"""What a complete config holds: its sections, and what each of their keys may be."""
+"""Schema of a complete config: its sections, their keys, and the allowed values."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from cellbench.annotations import fits, in_words
 from cellbench.errors import UserError
 from cellbench.hashes import config_hash
 
-# Upper ends stop what no machine could hold or finish; no published recipe comes near them.
+# Upper limits refuse what no machine could hold or finish; no published recipe comes near them.
 Count = Annotated[int, Interval(ge=1, le=1_000_000)]
 FewCount = Annotated[int, Interval(ge=1, le=65_536)]
 Positive = Annotated[float, Interval(gt=0)]
@@ -25,7 +25,7 @@ Seconds = Annotated[float, Interval(gt=0, le=365 * 24 * 3600)]
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """Who a method is: `name` in tables, `title` for people, `source` its paper."""
+    """Identity of a method: `name` in tables, `title` for display, `source` its paper."""
 
     name: str
     title: str = ""
@@ -34,14 +34,14 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How weights move.
+    """Settings of the optimiser.
 
     Attributes:
         type: AdamW, Adam or SGD (Nesterov with `momentum`).
         lr: peak learning rate.
-        trunk_lr: of pretrained weights; None for `lr`.
+        trunk_lr: peak learning rate of pretrained weights; None for `lr`.
         weight_decay: not applied to biases and normalisation.
-        clip_norm: gradient norm; None for no clipping.
+        clip_norm: largest gradient norm; None for no clipping.
         momentum: of SGD.
     """
 
@@ -55,15 +55,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """How long and how.
+    """Settings of the learning-rate schedule, validation, precision and budget.
 
     Attributes:
         policy: cosine to `final_lr`, or constant; both after the warm-up.
         warmup: share of the iterations in which the rate rises linearly.
         final_lr: share of the peak rate at the end of a cosine.
         ema: decay of the weights' moving average that is validated and kept; None for none.
-        validations: how many, evenly over the second part of the run; the last at the end.
-        first_validation: share of the iterations before the first of them.
+        validations: number of validations, evenly over the second part of the run; the last at
+            the end.
+        first_validation: share of the iterations before the first validation.
         precision: auto takes bfloat16 where the hardware computes it, else float32.
         budget_s: wall-clock seconds to which `--budget` fitted the iterations, instead of epochs.
     """
@@ -80,13 +81,13 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """The settings of a data set that hold for every method.
+    """Settings of a data set that hold for every method.
 
     Attributes:
         set: registered name.
         radius_px: match radius, px of the original image.
         epochs: passes over the training images.
-        batch_size: crops a step, over all devices.
+        batch_size: crops per step, over all devices.
         crops_per_image: crops drawn from an image in a pass.
         input_scale: network-input px per px of the original image.
         augment: transforms in order, the crop first.
@@ -105,18 +106,18 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedConfig:
-    """A complete, checked config.
+    """Complete, validated config.
 
     Attributes:
-        method: who it is; `name` carries the keys that `--set` changed.
+        method: see MethodInfo; `name` includes the keys that `--set` changed.
         recipe: raised when a code change alters results.
         model: nested dicts with `type`.
         optimizer: see OptimizerConfig.
         schedule: see ScheduleConfig.
         data: see DataConfig.
         changed: keys that `--set` changed, with their values.
-        whole_epochs: passes that the files of the config ask for, where the command line asks for
-            others; None where they are its own. Neither recorded in the config nor hashed.
+        whole_epochs: epochs in the files of the config if the command line changed them; None if
+            it did not. Neither recorded in the config nor hashed.
     """
 
     method: MethodInfo
@@ -129,11 +130,11 @@ class ResolvedConfig:
     whole_epochs: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """The config as JSON-able dicts; what is hashed and recorded."""
+        """Return the config as JSON-able dicts, which are hashed and recorded."""
         plain = asdict(self)
         del plain["changed"], plain["whole_epochs"]
         if not plain["data"]["prepare"]:
-            # Newer than the first records: where it is not used, their hashes stand.
+            # Newer than the first records, and left out if unused to keep their hashes valid.
             del plain["data"]["prepare"]
         return json.loads(json.dumps(plain))
 
@@ -154,18 +155,18 @@ _Section = TypeVar("_Section")
 
 
 def read_section(kind: type[_Section], values: Any, path: str) -> _Section:
-    """A section of a config from its values.
+    """Validate the values of a section of a config, and build it.
 
     Differs: pydantic checks the values and does not make the section, since it would turn a whole
     number into a float where one is wanted, and with it the hash of the config.
 
     Args:
         kind: one of the dataclasses above.
-        values: as they came.
+        values: unchecked values.
         path: dotted key of the section, for messages; empty for the config itself.
 
     Raises:
-        UserError: no dict, an unknown or missing key, or a value that may not be there.
+        UserError: no dict, an unknown or missing key, or an invalid value.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: a dict is wanted here, not {shown(values)}.")
@@ -185,10 +186,10 @@ def read_section(kind: type[_Section], values: Any, path: str) -> _Section:
 
 
 def check_keys(values: Mapping[str, Any], known: Sequence[str], path: str, owner: str = "") -> None:
-    """Refuse a key that is not known, with the nearest that is.
+    """Refuse unknown keys, and suggest the nearest allowed one.
 
     Args:
-        values: by key.
+        values: values by key.
         known: allowed keys.
         path: dotted key of the values.
         owner: the part whose arguments they are.
@@ -204,7 +205,7 @@ def check_keys(values: Mapping[str, Any], known: Sequence[str], path: str, owner
 
 
 def check_numbers(node: Any, path: str = "") -> None:
-    """Refuse a number that is NaN, infinite or of more than 64 bits, wherever it is in a config."""
+    """Refuse a number that is NaN, infinite or of more than 64 bits, anywhere in a config."""
     if isinstance(node, Mapping | list | tuple):
         children = node.items() if isinstance(node, Mapping) else enumerate(node)
         for key, child in children:
@@ -218,11 +219,11 @@ def check_numbers(node: Any, path: str = "") -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as it came, or its start; of a long whole number its length."""
+    """Format a value for messages, at most 100 characters; a huge whole number by its bits."""
     if isinstance(value, int) and abs(value) >= 2**63:
         return f"a whole number of {value.bit_length()} bits"
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # Python writes no number of thousands of digits
+    except (ValueError, RecursionError):  # Python prints no number of thousands of digits
         return f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:100]}..."

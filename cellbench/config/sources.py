@@ -1,9 +1,9 @@
-"""Config files: where they are found, and how they are read.
+"""Lookup and reading of config files.
 
-A `.py` config is a program: it runs because the user typed its name, or a `.py` file that the user
-typed names it as a base. YAML and JSON configs are data, which may come from anyone: no tag of
-theirs is followed, their size and depth are limited, and what they may name as a base is data in
-their own folder or a config that cellbench ships.
+A `.py` config is a program: it runs because the user gave its name, or because it is a base of a
+`.py` config that the user gave. YAML and JSON configs are data, which may come from anyone: their
+tags are not followed, their size and depth are limited, and their bases may only be data in their
+own folder or configs that cellbench ships.
 
 A plugin package ships configs in a folder `configs/` beside its modules. `package:methods/x.py`
 names one of them, `cellbench:methods/dla.py` one of cellbench's own, as a config and as a base.
@@ -25,17 +25,17 @@ from cellbench.plugin_index import find_module, installed_plugins
 
 BASES = "_base_"
 DATA_SUFFIXES = (".yaml", ".yml", ".json")
-# Two letters at least: a single one is a drive of Windows.
+# Two letters at least: a single one is a Windows drive.
 _NAMED = re.compile(r"([A-Za-z_]\w+):([^:]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A config file and its bases, composed.
+    """Composed values of a config file and its bases.
 
     Attributes:
         values: plain dicts; no key starts with an underscore.
-        data: names of the YAML and JSON files among them: these may be anyone's.
+        data: names of the YAML and JSON files among them, which are not trusted.
     """
 
     values: dict[str, Any]
@@ -43,13 +43,13 @@ class ConfigFile:
 
 
 def config_folders() -> list[Path]:
-    """Where configs are looked for: the working folder, plugin packages, those shipped here."""
+    """List the folders to search for configs: working folder, plugin packages, cellbench's own."""
     return [Path.cwd() / "configs", *package_folders().values()]
 
 
 @cache
 def package_folders() -> dict[str, Path]:
-    """The `configs` folder of every installed plugin package, that of cellbench last.
+    """Locate the `configs` folder of every installed plugin package, cellbench's last.
 
     Packages are located by their entry points; none of them is imported.
     """
@@ -69,7 +69,7 @@ def package_folders() -> dict[str, Path]:
 
 
 def _packaged(name: str) -> Path | None:
-    """The file that `package:path` names; None for another kind of name.
+    """Resolve `package:path` to a file; None for another kind of name.
 
     Raises:
         UserError: no such package has configs, or the path leads out of them.
@@ -90,14 +90,14 @@ def _packaged(name: str) -> Path | None:
 
 
 def find_config(name: str | Path) -> Path:
-    """The file that a user means by a config's name.
+    """Find the file of a config by its name.
 
     Args:
         name: a path, or a path below a `configs` folder, with or without `configs/` and `.py`;
             `package:path` for the one of a package.
 
     Raises:
-        UserError: there is none; the nearest names are offered.
+        UserError: there is none; suggests the nearest names.
     """
     given = _packaged(str(name)) or Path(name)
     tries = [given]
@@ -105,7 +105,7 @@ def find_config(name: str | Path) -> Path:
     if not given.is_absolute():
         tries += [folder / relative for folder in config_folders()]
     files = [f for path in tries if path.name for f in (path, path.with_name(path.name + ".py"))]
-    for file in filter(isfile, files):  # which passes over a name that no disk takes
+    for file in filter(isfile, files):  # False for a name that no disk takes
         return file.resolve()
     known = sorted(
         {
@@ -121,7 +121,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """The values of `read_config`."""
+    """Return the values of `read_config`."""
     return read_config(path).values
 
 
@@ -133,8 +133,8 @@ def read_config(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
         below: the files that name it as a base.
 
     Raises:
-        UserError: the file does not run or is no plain data, names a base that is not there or
-            that it may not name, or two bases share a key.
+        UserError: the file does not run or is no plain data, a base is missing or not allowed, or
+            two bases share a key.
     """
     from mmengine.config import Config
 
@@ -155,18 +155,18 @@ def read_config(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
     else:
         raise UserError(f"{path} is no config: these end in .py, .yaml, .yml or .json.")
     try:
-        # mmengine's merge, so that `_delete_` does in data what it does in a program
+        # mmengine's merge, so that `_delete_` has the same effect in data as in a program
         merged = Config(bases.values)
         merged.merge_from_dict({k: v for k, v in own.items() if not k.startswith("_")})
         values = merged.to_dict()
-    except Exception as error:  # keys and values may meet in any way
+    except Exception as error:  # keys and values may conflict in any way
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not fit its bases ({reason}).") from None
     return ConfigFile(values, tuple(dict.fromkeys([*data, *bases.data])))
 
 
 def _run(path: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], ConfigFile]:
-    """What a config that is a program assigns, and its bases, which it finds under `_base_`."""
+    """Run a `.py` config, and return its variables and its bases, which it reads as `_base_`."""
     from mmengine.config import ConfigDict
 
     try:
@@ -195,11 +195,11 @@ def _run(path: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], ConfigFil
 
 
 def _read_bases(path: Path, named: Any, below: tuple[Path, ...]) -> ConfigFile:
-    """The bases of a config in one; their keys are disjoint.
+    """Read the bases of a config and combine them; their keys must be disjoint.
 
     Args:
         path: of the config.
-        named: what it has as `_base_`.
+        named: its `_base_`.
         below: the files that name it as a base.
     """
     values: dict[str, Any] = {}
@@ -220,11 +220,11 @@ def _read_bases(path: Path, named: Any, below: tuple[Path, ...]) -> ConfigFile:
 
 
 def _find_base(path: Path, named: str) -> Path:
-    """The file that a config names as a base, if it may.
+    """Find the file of a config's base.
 
     Raises:
-        UserError: it is not there; or data name a program that is not shipped, or what is outside
-            their folder.
+        UserError: it is missing; or a YAML or JSON config has as base a program that is not
+            shipped, or a file outside its folder.
     """
     program, packaged = path.suffix == ".py", _packaged(named)
     shipped = config_folders()[-1].resolve()
