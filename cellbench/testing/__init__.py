@@ -1,7 +1,7 @@
-"""The contract tests, for every author of a plugin; `cellbench check` runs them.
+"""Contract tests for authors of plugins; `cellbench check` runs them.
 
-A claim is a function that takes a part, or what is built from it, and raises where the part does
-not keep its contract. None of them needs pytest, and all of them run under it.
+A claim is a function that takes a part, or what is built from it, and raises if the part breaks
+its contract. None of them needs pytest, and all of them run under it.
 """
 
 from cellbench.testing.data import check_raw_copy

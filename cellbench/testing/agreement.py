@@ -1,8 +1,8 @@
-"""Whether two computations of the same candidates agree up to rounding.
+"""Comparison of predictions of the same image: equal up to rounding, or bit for bit.
 
 The same image, computed in batches of different sizes, in tiles or by other numbers of threads,
 takes other paths through a processor's kernels: sums are taken in another order, and float32
-answers differ in their last bits, by amounts that depend on the processor.
+results differ in their last bits, by amounts that depend on the processor.
 """
 
 import numpy as np
@@ -29,18 +29,18 @@ def assert_same_candidates(
     points_px: float = POINTS_PX,
     scores: float = SCORES,
 ) -> None:
-    """Each candidate of one has its counterpart in the other, whatever their order.
+    """Require that each candidate has a counterpart in the other prediction, in any order.
 
-    Candidates are ordered by scores in some methods; two that differ by less than rounding may
+    Some methods order candidates by score; two whose scores differ by less than rounding may
     change places.
 
     Args:
         found: a `Prediction` with points and scores.
         expected: another of the same image.
-        floor: least score that is kept; a candidate within `scores` of it may be there or not.
+        floor: least score that is kept; a candidate within `scores` of it may be missing.
         ties: number of further candidates, of both together, that may lack a counterpart, where
-            a method drops worse neighbours: the two best of a group may be equal up to rounding,
-            or their overlap that of the limit.
+            a method suppresses worse neighbours: the two best of a group may be equal up to
+            rounding, or their overlap equal to the limit.
         points_px: largest difference of a coordinate, px.
         scores: largest difference of a score.
 
@@ -48,12 +48,12 @@ def assert_same_candidates(
         ContractError: a candidate lacks its counterpart.
     """
     unit = np.array([points_px, points_px, scores])
-    one, other = (_rows(own).astype(np.float64) / unit for own in (found, expected))
-    alone = [~paired for paired in _paired(one, other)]
+    one, other = (_rows(side).astype(np.float64) / unit for side in (found, expected))
+    unpaired = [~paired for paired in _paired(one, other)]
     if floor is not None:
-        sides = zip(alone, (found, expected), strict=True)
-        alone = [lacks & (np.abs(_rows(own)[:, 2] - floor) > scores) for lacks, own in sides]
-    rows = [_rows(own)[lacks] for lacks, own in zip(alone, (found, expected), strict=True)]
+        sides = zip(unpaired, (found, expected), strict=True)
+        unpaired = [lacks & (np.abs(_rows(side)[:, 2] - floor) > scores) for lacks, side in sides]
+    rows = [_rows(side)[lacks] for lacks, side in zip(unpaired, (found, expected), strict=True)]
     require(
         len(rows[0]) + len(rows[1]) <= ties,
         f"without a counterpart within {points_px} px and {scores} of score: {rows[0].tolist()} "
@@ -62,7 +62,7 @@ def assert_same_candidates(
 
 
 def check_equal(first: Prediction, second: Prediction) -> None:
-    """Two predictions are equal bit for bit."""
+    """Require two predictions to be equal bit for bit."""
     require(first.count == second.count, f"counts of {first.count} and {second.count}")
     for name in ("points", "scores", "density"):
         one, other = getattr(first, name), getattr(second, name)
@@ -71,16 +71,16 @@ def check_equal(first: Prediction, second: Prediction) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def _rows(own: Prediction) -> NDArray[np.float32]:
-    """(N, 3): x, y and score of each candidate."""
-    require(own.points is not None and own.scores is not None, "a prediction has no points")
-    return np.column_stack([own.points, own.scores])  # type: ignore[list-item]
+def _rows(found: Prediction) -> NDArray[np.float32]:
+    """Stack x, y and score of each candidate, (N, 3)."""
+    require(found.points is not None and found.scores is not None, "a prediction has no points")
+    return np.column_stack([found.points, found.scores])  # type: ignore[list-item]
 
 
 def _paired(
     one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows of two (N, 3) and (M, 3) arrays are in a largest one-to-one pairing within 1."""
+    """Mark the rows of (N, 3) and (M, 3) arrays that a largest one-to-one pairing within 1 has."""
     if not len(one) or not len(other):
         return np.zeros(len(one), dtype=bool), np.zeros(len(other), dtype=bool)
     near = cKDTree(one).query_ball_tree(cKDTree(other), r=1.0, p=np.inf)

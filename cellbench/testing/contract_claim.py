@@ -1,23 +1,26 @@
-"""What a contract test is: a function that raises where a part does not keep its contract."""
+"""Claims of a contract: functions that raise if a part breaks it, and their errors."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 from unittest import SkipTest
 
 Claim: TypeAlias = Callable[[Any], None]
-"""Takes what is tested; its name, with spaces, is the sentence that it checks."""
+"""Takes the subject under test; its name, with spaces, is the sentence that it checks."""
 
 
 class ContractError(AssertionError):
-    """A part breaks its contract; the message names the clause."""
+    """Error of a part that breaks its contract; the message names the clause."""
 
 
 class CannotCheckError(SkipTest):
-    """This machine cannot try a claim; the message says why. pytest takes it for a skip."""
+    """Error of a claim that this machine cannot check; the message gives the reason.
+
+    pytest reports it as a skip.
+    """
 
 
 def require(kept: bool, problem: str) -> None:
-    """Raise where a condition does not hold.
+    """Raise if a condition does not hold.
 
     Raises:
         ContractError: with `problem`.
@@ -27,5 +30,5 @@ def require(kept: bool, problem: str) -> None:
 
 
 def sentence(claim: Claim) -> str:
-    """The claim of a contract test in words."""
+    """Return the claim of a contract test in words."""
     return claim.__name__.replace("_", " ")

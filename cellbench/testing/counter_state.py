@@ -1,4 +1,4 @@
-"""The contract of what a counter keeps: one seed, one result, all of it in its state dict."""
+"""Contract tests of a counter's state: one result per seed, and all of it in the state dict."""
 
 import copy
 
@@ -16,7 +16,7 @@ RADIUS_PX = 4.0
 
 
 def one_seed_gives_one_loss(subject: CounterSubject) -> None:
-    """Chance in a step comes from torch's generator, which a run seeds, and from no other."""
+    """Random numbers in a step must come from torch's generator alone, which a run seeds."""
     side, losses = subject.case.side, []
     for _ in range(2):
         counter = copy.deepcopy(subject.counter).train()
@@ -29,7 +29,7 @@ def one_seed_gives_one_loss(subject: CounterSubject) -> None:
 
 
 def training_twice_gives_the_same_counts(subject: CounterSubject) -> None:
-    """What `fit` computes depends on its arguments alone."""
+    """The result of `fit` must depend on its arguments alone."""
     images = images_of(subject.counter, [picture(64, 64)[0]])
     (first,) = subject.counter.eval().infer(images)
     again, _ = subject.case.build_trained()
@@ -53,7 +53,7 @@ def choosing_candidates_leaves_them_alone(subject: CounterSubject) -> None:
 
 
 def counting_changes_no_state(subject: CounterSubject) -> None:
-    """Weights and buffers are those of before, and it still counts as it is told to."""
+    """Weights, buffers and evaluation mode must stay as they were."""
     before = {name: value.clone() for name, value in subject.counter.state_dict().items()}
     subject.counter.eval().predict(images_of(subject.counter, [picture(64, 64)[0]]))
     changed = [n for n, v in subject.counter.state_dict().items() if not v.equal(before[n])]
@@ -63,7 +63,7 @@ def counting_changes_no_state(subject: CounterSubject) -> None:
 
 
 def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
-    """Its state dict holds all that it needs, with what it chose on validation."""
+    """The state dict must hold all that it needs, with what was chosen on validation images."""
     counter = subject.counter.eval()
     _calibrate(counter)
     if hasattr(counter, "threshold"):
@@ -83,11 +83,11 @@ def a_saved_counter_counts_as_before(subject: CounterSubject) -> None:
 
 
 def _calibrate(counter: CellCounter) -> None:
-    """Choose thresholds on two small pictures, as after a training."""
-    made = [picture(64, 64, seed) for seed in (3, 4)]
-    candidates = counter.infer(images_of(counter, [pixels for pixels, _ in made]))
+    """Calibrate on two small images, as after a training."""
+    drawn = [picture(64, 64, seed) for seed in (3, 4)]
+    candidates = counter.infer(images_of(counter, [pixels for pixels, _ in drawn]))
     truth = [
         CellSample(str(index), points.astype(np.float32), (64, 64))
-        for index, (_, points) in enumerate(made)
+        for index, (_, points) in enumerate(drawn)
     ]
     counter.calibrate(ValidationSet(candidates, truth, RADIUS_PX))

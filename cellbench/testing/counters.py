@@ -1,4 +1,4 @@
-"""The contract of counters: trainable parameters are trained, and counts are reproducible."""
+"""Contract tests of counters: trainable parameters are trained, and counts are reproducible."""
 
 import contextlib
 import math
@@ -29,14 +29,14 @@ from cellbench.testing.cuda_types import check_cuda_inference, check_cuda_step
 from cellbench.testing.fake_cuda import READS
 from cellbench.testing.samples import CounterCase, CounterSubject, batch_of, images_of, picture
 
-# A gradient that is zero in exact arithmetic is rounding noise in float32: far below the rest.
+# A gradient of zero in exact arithmetic is rounding noise in float32, far below all others.
 NOISE = 1e-7
 # (width, height) of pictures and px of the network input per px of them.
 SIZES = (((64, 64), 1.0), ((800, 64), 1.0), ((99, 90), 0.5), ((125, 97), 2.0), ((17, 5), 1.0))
 
 
 def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Tensor:
-    """Leave the gradients of one step of a stage in the parameters; returns the loss."""
+    """Compute the gradients of one step of a stage, in the parameters; returns the loss."""
     counter.train().zero_grad(set_to_none=True)
     learning = learning_parameters(counter)
     with contextlib.ExitStack() as after:
@@ -50,7 +50,7 @@ def backward_step(counter: CellCounter, batch: Batch, stage: Stage) -> torch.Ten
 
 
 def largest_gradients(counter: CellCounter, batch: Batch, stage: Stage) -> dict[str, float]:
-    """The largest gradient of each parameter in one step of a stage."""
+    """Compute the largest gradient of each parameter in one step of a stage."""
     backward_step(counter, batch, stage)
     return _largest(counter)
 
@@ -64,13 +64,13 @@ def _largest(counter: CellCounter) -> dict[str, float]:
 
 
 def check_gradients(counter: CellCounter, side: int = 64) -> None:
-    """Each trainable parameter is trained in a stage, and those listed as untrained in none."""
+    """Require that each parameter is trained in a stage, or in none if listed as untrained."""
     batch = batch_of(counter, picture(side, side, 1), picture(side, side, 2))
     largest = {name: 0.0 for name, _ in counter.named_parameters()}
     for stage in counter.stages:
         found = largest_gradients(counter, batch, stage)
-        strangers = [name for name in found if found[name] and not name.startswith(stage.trained)]
-        require(not strangers, f"stage {stage.name} trains what it does not list: {strangers}")
+        unlisted = [name for name in found if found[name] and not name.startswith(stage.trained)]
+        require(not unlisted, f"stage {stage.name} trains what it does not list: {unlisted}")
         largest |= {name: max(value, largest[name]) for name, value in found.items()}
     listed = tuple(counter.untrained)
     dead = [
@@ -122,14 +122,14 @@ def more_cells_than_places_have_a_finite_loss(subject: CounterSubject) -> None:
 
 
 def a_step_in_bfloat16_has_a_finite_loss_and_gradient(subject: CounterSubject) -> None:
-    """As autocast on a CPU types it."""
+    """Dtypes are those of autocast on a CPU."""
     side = subject.case.side
     batch = batch_of(subject.counter, picture(side, side, 1), picture(side, side, 2))
     _require_finite(subject, batch, "bfloat16")
 
 
 def what_is_trained_is_in_one_parameter_group(subject: CounterSubject) -> None:
-    """The optimiser gets each parameter once."""
+    """The optimiser must get each parameter once."""
     groups = subject.counter.parameter_groups(lr=1.0, trunk_lr=0.1)
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     wanted = [id(p) for p in subject.counter.parameters() if p.requires_grad]
@@ -137,7 +137,7 @@ def what_is_trained_is_in_one_parameter_group(subject: CounterSubject) -> None:
 
 
 def check_prediction(found: Prediction, size: tuple[int, int], scale: float) -> None:
-    """The count is finite, at least 0 and what is shown; the points lie in the image."""
+    """Require a finite count of at least 0 that fits map and points, and points in the image."""
     require(isinstance(found.count, float | int), f"a count is a float, not {found.count!r}")
     sound = math.isfinite(found.count) and found.count >= 0
     require(sound, f"the count is {found.count}; it is finite and at least 0")
@@ -164,7 +164,7 @@ def check_prediction(found: Prediction, size: tuple[int, int], scale: float) -> 
 
 
 def check_counting(counter: CellCounter, size: tuple[int, int], scale: float = 1.0) -> None:
-    """An image of a size is counted as `check_prediction` demands, before and after `select`."""
+    """Count an image of a size, and check the prediction before and after `select`."""
     pixels, _ = picture(*size)
     (found,) = counter.eval().infer(images_of(counter, [pixels], scale))
     check_prediction(found, size, scale)
@@ -172,7 +172,7 @@ def check_counting(counter: CellCounter, size: tuple[int, int], scale: float = 1
 
 
 def an_image_of_any_size_is_counted_with_points_inside_it(subject: CounterSubject) -> None:
-    """Small, long and odd ones, at several scales."""
+    """Sizes are small, long and odd, at several scales."""
     for size, scale in SIZES:
         check_counting(subject.counter, size, scale)
 
@@ -183,7 +183,7 @@ def the_largest_images_are_counted_too(subject: CounterSubject) -> None:
 
 
 def an_image_is_counted_in_bfloat16_too(subject: CounterSubject) -> None:
-    """As autocast on a CPU types it."""
+    """Dtypes are those of autocast on a CPU."""
     counter = subject.counter.eval()
     with torch.inference_mode(), autocast(counter.device, "bfloat16"):
         (found,) = counter.infer(images_of(counter, [picture(96, 64)[0]]))
@@ -191,7 +191,7 @@ def an_image_is_counted_in_bfloat16_too(subject: CounterSubject) -> None:
 
 
 def check_alike(counter: CellCounter, found: Prediction, expected: Prediction) -> None:
-    """Two predictions of one image are the same up to rounding."""
+    """Require two predictions of one image to be the same up to rounding."""
     if expected.density is not None:
         atol = 1e-4 * max(float(np.abs(expected.density).max()), 1e-3)
         maps: tuple[Any, Any] = (found.density, expected.density)
@@ -202,7 +202,7 @@ def check_alike(counter: CellCounter, found: Prediction, expected: Prediction) -
     else:
         number = None if found.points is None else len(found.points)
         require(found.count == number, f"{number} points and a count of {found.count}")
-        # of two that overlap, or are near, the better stays: one of some hundred such
+        # suppression keeps the better of two near candidates: one of some hundred such
         # choices may be between scores, or at a limit, that are equal up to rounding
         ties = 2 if len(expected.points) > 100 else 0
         floor = getattr(counter, "score_floor", None)
@@ -210,13 +210,13 @@ def check_alike(counter: CellCounter, found: Prediction, expected: Prediction) -
 
 
 def an_image_is_counted_alike_alone_and_in_a_batch(subject: CounterSubject) -> None:
-    """Neighbours in a batch change nothing."""
+    """Other images in the batch must not change a prediction."""
     counter = subject.counter.eval()
     arrays = [picture(96, 64, seed)[0] for seed in range(2)]
     together = counter.infer(images_of(counter, arrays))
     require(len(together) == 2, f"{len(together)} predictions for 2 images")
     for name, (array, expected) in enumerate(zip(arrays, together, strict=True)):
-        # by its own name: a method that samples draws an image's noise from it
+        # under the same name, from which a method that samples derives an image's noise
         (alone,) = counter.infer(images_of(counter, [array], names=[str(name)]))
         check_alike(counter, alone, expected)
 
@@ -233,16 +233,17 @@ def an_image_is_counted_alike_with_and_without_its_norms_folded(subject: Counter
 def an_image_counted_twice_has_the_same_candidates_in_the_same_order(
     subject: CounterSubject,
 ) -> None:
-    """Nothing is left to luck."""
+    """Inference must be deterministic."""
     counter = subject.counter.eval()
     images = images_of(counter, [picture(96, 64)[0]])
     check_equal(*counter.infer(images), *counter.infer(images))
 
 
 def _unless_it_reads(check: Callable[[CounterCase], None], subject: CounterSubject) -> None:
-    """Run a check that a counter of its own kind passes too where it reads from the device.
+    """Run a check, and accept reads from the device except in point and density counters.
 
-    A read waits for the GPU, which is slow and no error; the skeletons do without.
+    A read waits for the GPU, which is slow but no error; `PointCounter` and `DensityCounter` need
+    none.
     """
     try:
         check(subject.case)
@@ -268,7 +269,7 @@ STEP_CLAIMS: tuple[Claim, ...] = (
     what_is_trained_is_in_one_parameter_group,
     one_seed_gives_one_loss,
 )
-"""Of counters that are trained by steps."""
+"""Claims about counters that are trained by steps."""
 
 COUNTING_CLAIMS: tuple[Claim, ...] = (
     an_image_of_any_size_is_counted_with_points_inside_it,
@@ -280,13 +281,13 @@ COUNTING_CLAIMS: tuple[Claim, ...] = (
     counting_changes_no_state,
     a_saved_counter_counts_as_before,
 )
-"""Of every counter."""
+"""Claims about every counter."""
 
 FIT_CLAIMS: tuple[Claim, ...] = (training_twice_gives_the_same_counts,)
-"""Of counters that train themselves."""
+"""Claims about counters that train themselves."""
 
 CUDA_CLAIMS: tuple[Claim, ...] = (
     a_step_runs_as_cudas_autocast_types_it,
     counting_runs_as_cudas_autocast_types_it,
 )
-"""Of counters that are trained by steps, without a GPU."""
+"""Claims about counters that are trained by steps, checked without a GPU."""

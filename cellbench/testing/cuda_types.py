@@ -1,4 +1,4 @@
-"""A counter's step and its counting on fake CUDA tensors: number formats and devices that meet."""
+"""Checks of dtypes and devices in a counter's step and inference, on fake CUDA tensors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,16 +21,16 @@ from cellbench.testing.samples import CounterCase
 
 
 def _watched(function: Callable[[Any], Any], argument: Any) -> tuple[Any, list[str]]:
-    """What a function answers, and which operators in it answer tensors on the CPU."""
-    with HostTensors() as made:
-        answer = function(argument)
-    return answer, made.seen
+    """Call a function; returns its result, and the operators in it with results on the CPU."""
+    with HostTensors() as host:
+        result = function(argument)
+    return result, host.seen
 
 
 def check_cuda_step(case: CounterCase) -> None:
-    """One step of each stage on fake CUDA: a float32 loss, gradients for all trained parameters.
+    """Run a step of each stage on fake CUDA; require a float32 loss and gradients where trained.
 
-    The network of a counter that captures uses nothing on the host, since a CUDA graph cannot.
+    The network of a counter that captures must use nothing on the host, since a CUDA graph cannot.
     """
     reached, host = set(), []
     with fake_cuda():
@@ -42,7 +42,7 @@ def check_cuda_step(case: CounterCase) -> None:
             with cuda_autocast():
                 if counter.captures:
                     outputs, on_host = _watched(counter.network, batch.images.pixels)
-                    if on_host:  # kept from the first pass on, it is not made again
+                    if on_host:  # what the first pass caches is not made again
                         outputs, on_host = _watched(counter.network, batch.images.pixels)
                     host += on_host
                     loss = total_loss(counter.terms(outputs, batch))
@@ -61,10 +61,10 @@ def check_cuda_step(case: CounterCase) -> None:
 
 
 def check_cuda_inference(case: CounterCase) -> None:
-    """Two images are counted, as far as made-up numbers lead behind the copy to the host.
+    """Count two images on fake CUDA, with made-up numbers after the copy to the host.
 
-    Without gradients, not in inference mode: there fake tensors take another way through composed
-    operators, and GFD's mixed formats did not show.
+    This is done without gradients, not in inference mode: there fake tensors take another path
+    through composed operators, and GFD's mixed dtypes were not detected.
     """
     with fake_cuda(), cuda_autocast(), torch.no_grad():
         counter = build_fake(case.model).eval()

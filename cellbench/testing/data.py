@@ -1,4 +1,4 @@
-"""The contracts of data sets, simulators and transforms, as tests."""
+"""Contract tests of data sets, simulators and transforms."""
 
 import tempfile
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from cellbench.registry import DATASETS, SIMULATORS, TRANSFORMS
 from cellbench.testing.contract_claim import Claim, require
 from cellbench.testing.samples import picture
 
-# Images of a set that are read; a set may have thousands.
+# Number of images of a set that are read; a set may have thousands.
 READ = 5
-# Draws of a transform that are tried.
+# Number of draws of a transform.
 SEEDS = 8
 DISC_PX = 5.0
 
@@ -33,7 +33,7 @@ class DataSubject:
     """A data set, a simulator or a transform under test.
 
     Attributes:
-        name: as it is registered.
+        name: registered name.
         options: of its constructor.
     """
 
@@ -47,7 +47,7 @@ def _dataset(subject: DataSubject) -> DataSet:
 
 
 def a_set_goes_by_its_registered_name(subject: DataSubject) -> None:
-    """In lower case, with a title."""
+    """The name is in lower case; the set has a title."""
     dataset = _dataset(subject)
     require(dataset.name == subject.name, f"registered as {subject.name!r}, named {dataset.name!r}")
     require(subject.name == subject.name.lower(), f"{subject.name!r} is not in lower case")
@@ -57,7 +57,7 @@ def a_set_goes_by_its_registered_name(subject: DataSubject) -> None:
 
 
 def an_empty_folder_holds_no_image_of_a_set(subject: DataSubject) -> None:
-    """`scan` finds nothing, or raises a `UserError` with the layout that it expects."""
+    """`scan` returns nothing, or raises a `UserError` with the layout that it expects."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = _dataset(subject).scan(Path(folder))
@@ -67,7 +67,7 @@ def an_empty_folder_holds_no_image_of_a_set(subject: DataSubject) -> None:
 
 
 def a_set_has_a_config_that_composes_with_any_method(subject: DataSubject) -> None:
-    """`configs/datasets/<name>.py`, with its match radius, its epochs and its crops."""
+    """The config is `configs/datasets/<name>.py`, with match radius, epochs and crops."""
     config = resolve("cellbench:methods/p2pnet.py", dataset=subject.name)
     require(config.data.set == subject.name, f"its config is of the set {config.data.set!r}")
     kinds = [TRANSFORMS.get(step["type"]).__name__ for step in config.data.augment]
@@ -75,7 +75,7 @@ def a_set_has_a_config_that_composes_with_any_method(subject: DataSubject) -> No
 
 
 def a_set_on_disk_can_be_read_and_parted(subject: DataSubject) -> None:
-    """No image is in two parts, and points lie in their images; passes where it is not on disk."""
+    """No image is in two parts, and points lie in their images; passes if it is not on disk."""
     if not is_on_disk(subject.name):
         return
     stored = open_set(subject.name)
@@ -91,17 +91,17 @@ def a_set_on_disk_can_be_read_and_parted(subject: DataSubject) -> None:
 
 
 def check_raw_copy(dataset: DataSet, folder: Path) -> list[RawItem]:
-    """Read a raw copy of a set: unique ids, and points in their pictures.
+    """Read a raw copy of a set, and require unique ids and points inside their images.
 
     Args:
-        dataset: whose layout the folder has.
-        folder: of some annotated pictures.
+        dataset: data set with the layout of the folder.
+        folder: of some annotated images.
 
     Returns:
-        The images that it found, at least one.
+        The images found, at least one.
 
     Raises:
-        ContractError: with the image that is wrong.
+        ContractError: names the invalid image.
         UserError: from the data set.
     """
     items = dataset.scan(folder)
@@ -126,7 +126,7 @@ def _simulator(subject: DataSubject) -> Simulator:
 def an_image_is_drawn_alike_each_time_and_otherwise_with_another_seed(
     subject: DataSubject,
 ) -> None:
-    """The pixels follow from index and seed, whatever was drawn before."""
+    """Pixels must depend on index and seed alone."""
     simulator = _simulator(subject)
     first = simulator.draw(1, seed=3)
     other, next_one = simulator.draw(1, seed=4).pixels, simulator.draw(2, seed=3).pixels
@@ -138,7 +138,7 @@ def an_image_is_drawn_alike_each_time_and_otherwise_with_another_seed(
 
 
 def a_simulated_set_has_a_name_and_an_id_for_each_image(subject: DataSubject) -> None:
-    """Ids are file names."""
+    """Ids are used as file names."""
     simulator = _simulator(subject)
     require(simulator.name == subject.name, f"it is named {simulator.name!r}")
     require(simulator.stands_for in DATASETS.names(), f"no data set {simulator.stands_for!r}")
@@ -186,7 +186,7 @@ def a_transform_leaves_its_argument_alone(subject: DataSubject) -> None:
 
 
 def transformed_points_lie_in_their_picture(subject: DataSubject) -> None:
-    """(h, w, 3) pixels, and float32 points within them; an empty picture stays one."""
+    """(h, w, 3) pixels, and float32 points within them; an empty picture stays empty."""
     transform = _transform(subject)
     for cells in (30, 0):
         pixels, points = picture(80, 64, cells=cells)
@@ -204,7 +204,7 @@ def transformed_points_lie_in_their_picture(subject: DataSubject) -> None:
 
 
 def a_transform_moves_points_with_their_cells(subject: DataSubject) -> None:
-    """Dark discs on light ground: each that is whole has one point, and no point is elsewhere."""
+    """On dark discs on light ground, each whole disc has one point, and no point is elsewhere."""
     rows, columns = np.mgrid[10:90:20, 10:110:20].reshape(2, -1)
     points = (np.stack([columns, rows], axis=1) + 0.5)[:-4].astype(np.float32)
     y, x = np.mgrid[:84, :112] + 0.5
@@ -251,4 +251,4 @@ CLAIMS: Mapping[str, tuple[Claim, ...]] = {
         a_transform_moves_points_with_their_cells,
     ),
 }
-"""By role."""
+"""Claims by role."""

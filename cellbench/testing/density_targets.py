@@ -1,4 +1,4 @@
-"""The contract of density targets, as tests."""
+"""Contract tests of density targets."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from cellbench.testing.part_subject import PartSubject
 
 
 def a_target_flips_and_turns_with_its_points(subject: PartSubject, *, margin_px: int = 0) -> None:
-    """Dots in the middle of pixels, as annotations are: mirroring them is exact."""
+    """Points lie in pixel centres, as annotations do, so that mirroring them is exact."""
     points = _dots(0)
     flipped = torch.stack([64 - points[:, 0], points[:, 1]], dim=1)
     for stride in (1, 2, 4, 8):
@@ -24,12 +24,12 @@ def a_target_flips_and_turns_with_its_points(subject: PartSubject, *, margin_px:
 
 
 def a_target_sums_to_its_points_everywhere(subject: PartSubject, *, margin_px: int = 0) -> None:
-    """At borders, in corners, several in one pixel, one alone and none."""
+    """Points lie at borders, in corners and several in one pixel; one map has one, another none."""
     corners = torch.tensor([[0.0, 0.0], [63.99, 63.99], [0.5, 63.5], [30.0, 0.1], [63.9, 31.0]])
     shared = torch.tensor([[20.5, 20.5], [20.5, 20.5], [20.5, 20.5]])
     alone, nothing = torch.tensor([[40.2, 9.7]]), torch.zeros(0, 2)
     points = [corners, shared, alone, nothing, _dots(1, number=200)]
-    wanted = torch.tensor([len(own) for own in points], dtype=torch.float64)
+    wanted = torch.tensor([len(dots) for dots in points], dtype=torch.float64)
     for stride in (1, 2, 4, 8):
         maps, unit = _maps(subject, points, stride, margin_px, scale=0.75)
         sums = maps.sum(dim=(1, 2), dtype=torch.float64) / unit
@@ -50,7 +50,7 @@ def _maps(
     size: int = 64,
     scale: float = 1.0,
 ) -> tuple[Tensor, float]:
-    """The (B, rows, columns) maps of a target for square images, and what one cell sums to."""
+    """Build the (B, rows, columns) maps of a target for square images, and the sum per cell."""
     target: DensityTarget = TARGETS.build(subject.config)
     cells = (size + 2 * margin_px) // stride
     sizes = torch.tensor([[size, size]]).expand(len(points), 2)

@@ -1,12 +1,12 @@
-"""A counter on a GPU that is not there: shapes, dtypes and devices as CUDA has them, no numbers.
+"""Fake CUDA device: a counter runs without a GPU, with CUDA's shapes, dtypes and devices.
 
 PyTorch's fake tensors run every operator's own checks for the device that they claim, and CUDA's
-autocast casts them as it would the real ones. So what stops a method on a GPU because two number
-formats or two devices meet stops it here, on any machine and in seconds.
+autocast casts them as it would the real ones. So a method that fails on a GPU because two dtypes
+or two devices are mixed fails here, on any machine and in seconds.
 
-What reads numbers from the device (`item`, `nonzero`, `if tensor`) raises an error of `READS`:
-there are none, and on a GPU it would wait. Only `numpy` answers, with made-up numbers, so that what
-is done on the host behind one copy, such as matching, is run too.
+Reading numbers from the device (`item`, `nonzero`, `if tensor`) raises an error of `READS`: there
+are none, and on a GPU the host would wait. Only `numpy` returns made-up numbers, so that work on
+the host after one copy, such as matching, is run too.
 """
 
 import math
@@ -37,11 +37,11 @@ from cellbench.plugin_index import entries
 from cellbench.testing.contract_claim import CannotCheckError, require
 
 DEVICE = torch.device("cuda", 0)
-_SIDE = 32  # of its images, px
-# What fake tensors raise where a number would have to be known.
+_SIDE = 32  # of fake images, px
+# Errors that fake tensors raise where a number is read.
 READS = (DataDependentOutputException, DynamicOutputShapeException)
 
-# PyTorch 2.6 even ends the process there.
+# These builds need CUDA's driver even for fake tensors; PyTorch 2.6 ends the process without it.
 ASKS_THE_DRIVER = (
     torch.__version__ < "2.14" and torch.version.cuda is not None and not torch.cuda.is_available()
 )
@@ -49,7 +49,7 @@ ASKS_THE_DRIVER = (
 
 @contextmanager
 def fake_cuda() -> Iterator[None]:
-    """Make tensors fake; those on "cuda" are then had without a GPU.
+    """Make tensors fake, so that those on "cuda" need no GPU.
 
     Raises:
         CannotCheckError: PyTorch is a CUDA build of before 2.14, on a machine without a driver.
@@ -59,21 +59,21 @@ def fake_cuda() -> Iterator[None]:
             f"PyTorch {torch.__version__} asks CUDA's driver even where tensors are fake, and this "
             "machine has none; install 2.14"
         )
-    # none of them is an operator that fake tensors could answer
+    # these methods are no operators, which fake tensors would handle
     fakes = patch.multiple(Tensor, numpy=_numpy, tolist=_tolist, pin_memory=lambda tensor: tensor)
-    # matching is in threads then, where tensors on the host are real ones
+    # with two threads matching runs in threads, where tensors on the host are real ones
     threads = patch.object(torch, "get_num_threads", lambda: 2)
     with fakes, threads:
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 yield
         finally:
-            _forget_cached_tensors()
+            _clear_function_caches()
 
 
 @contextmanager
 def cuda_autocast() -> Iterator[None]:
-    """CUDA's autocast to bfloat16; `torch.autocast` switches itself off where no GPU is."""
+    """Enable CUDA's autocast to bfloat16; `torch.autocast` disables itself without a GPU."""
     was = torch.get_autocast_dtype("cuda"), torch.is_autocast_cache_enabled()
     torch.set_autocast_dtype("cuda", torch.bfloat16)
     torch.set_autocast_cache_enabled(False)
@@ -87,9 +87,9 @@ def cuda_autocast() -> Iterator[None]:
 
 
 def build_fake(model: Mapping[str, Any]) -> CellCounter:
-    """A counter whose parameters and buffers are fake, on "cuda"; call it within `fake_cuda`.
+    """Build a counter with fake parameters and buffers on "cuda"; call it within `fake_cuda`.
 
-    Other tensors that a module keeps are not moved by `Module.to` either, and stay elsewhere.
+    Other tensors of a module are not moved, as `Module.to` does not move them.
     """
     with unset_fake_temporarily(), torch.device("meta"):
         counter = build_counter(model, load_weights=False)  # without drawing any weights
@@ -109,9 +109,9 @@ def _moved(value: Tensor) -> Tensor:
 
 
 def fake_images(*, sizes_are_known: bool = False) -> Images:
-    """Two square images; the network input is twice as fine as the originals.
+    """Build two square images; the network input is twice as fine as the originals.
 
-    Where sizes are known, `tolist` gives them: to read them waits, but is no error.
+    With known sizes `tolist` returns them: reading sizes makes the host wait, but is no error.
     """
     pixels = torch.empty(2, 3, _SIDE, _SIDE, device=DEVICE)
     pixels = pixels.to(memory_format=torch.channels_last)
@@ -122,10 +122,10 @@ def fake_images(*, sizes_are_known: bool = False) -> Images:
 
 
 def fake_batch() -> Batch:
-    """Two images with their cells, which are known on the host too."""
+    """Build a batch of two images with their cells, whose points are on the host too."""
     rng = np.random.default_rng(0)
     on_host = [rng.uniform(0, _SIDE, (cells, 2)).astype(np.float32) for cells in (20, 7)]
-    points = [torch.empty(own.shape, device=DEVICE) for own in on_host]
+    points = [torch.empty(xy.shape, device=DEVICE) for xy in on_host]
     return Batch(fake_images(), points, on_host)
 
 
@@ -133,7 +133,7 @@ def backward(loss: Tensor) -> None:
     """Accumulate the gradients of a fake loss, as `loss.backward()` does.
 
     PyTorch's engine waits in a thread of the CUDA device; this walks through the same graph, and
-    casts and checks what each node answers by the same rules.
+    casts and checks the gradients from each node by the same rules.
     """
     nodes = _in_order(loss.grad_fn)
     waiting: dict[Any, dict[int, Tensor]] = {}
@@ -141,7 +141,7 @@ def backward(loss: Tensor) -> None:
     with torch.no_grad():
         for node in nodes:
             given = waiting.pop(node, None)
-            if given is None:  # nothing that was computed from it has a gradient
+            if given is None:  # no gradient reaches this node
                 continue
             if hasattr(node, "variable"):
                 _accumulate(node.variable, given[0])
@@ -156,13 +156,13 @@ def backward(loss: Tensor) -> None:
 
 
 def _in_order(root: Any) -> list[Any]:
-    """Every node that a gradient reaches, each behind all that hand it one."""
+    """List the nodes of a graph in topological order: each after all that pass it a gradient."""
     done: set[Any] = set()
     order: list[Any] = []
     stack = [(root, False)]
     while stack:
-        node, left = stack.pop()
-        if left:
+        node, finished = stack.pop()
+        if finished:
             order.append(node)
         elif node not in done:
             done.add(node)
@@ -172,24 +172,24 @@ def _in_order(root: Any) -> list[Any]:
 
 
 def _edges(node: Any, given: Mapping[int, Tensor]) -> list[tuple[tuple[Any, int], Any]]:
-    """Pairs of (node, place) and the gradient for it."""
+    """Run a node; returns pairs of (next node, place) and the gradient for it."""
     shapes = node._input_metadata
-    own = [given.get(place) for place in range(len(shapes))]
-    if not hasattr(node, "needs_input_grad"):  # of PyTorch
-        answer = node(*own)
-        answer = answer if isinstance(answer, tuple) else (answer,)
-        return [e for e in zip(node.next_functions, answer, strict=True) if e[0][0] is not None]
-    own = [  # a torch.autograd.Function is given zeros for what has no gradient
+    inputs = [given.get(place) for place in range(len(shapes))]
+    if not hasattr(node, "needs_input_grad"):  # a node of PyTorch's own
+        outputs = node(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return [e for e in zip(node.next_functions, outputs, strict=True) if e[0][0] is not None]
+    inputs = [  # a torch.autograd.Function gets zeros where there is no gradient
         torch.zeros(tuple(wanted.shape), dtype=wanted.dtype, device=wanted.device)
         if gradient is None
         else gradient
-        for gradient, wanted in zip(own, shapes, strict=True)
+        for gradient, wanted in zip(inputs, shapes, strict=True)
     ]
-    answer = node.apply(*own)
-    answer = answer if isinstance(answer, tuple) else (answer,)
-    answer = [one for one, needed in zip(answer, node.needs_input_grad, strict=True) if needed]
+    outputs = node.apply(*inputs)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = [one for one, needed in zip(outputs, node.needs_input_grad, strict=True) if needed]
     edges = [edge for edge in node.next_functions if edge[0] is not None]
-    return list(zip(edges, answer, strict=True))
+    return list(zip(edges, outputs, strict=True))
 
 
 def _checked(gradient: Tensor, wanted: Any, node: Any) -> Tensor:
@@ -213,9 +213,9 @@ def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
 
 
 class HostTensors(TorchDispatchMode):
-    """Lists the operators that make a tensor on the CPU, or copy one from there.
+    """Dispatch mode that lists operators which make a tensor on the CPU, or copy one from there.
 
-    A single number on the CPU goes along with the launch of a kernel, and is neither.
+    A single number on the CPU is passed with the launch of a kernel, and is not listed.
 
     Attributes:
         seen: "operator (shape)" of each.
@@ -228,16 +228,16 @@ class HostTensors(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run an operator and check its outputs."""
-        answer = func(*args, **(kwargs or {}))
-        leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+        """Run an operator and list it if its outputs are on the CPU, or copied from there."""
+        outputs = func(*args, **(kwargs or {}))
+        leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
         copied = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu"
         self.seen += [
             f"{func} {tuple(leaf.shape)}"
             for leaf in leaves
             if copied or (leaf.device.type == "cpu" and leaf.ndim)
         ]
-        return answer
+        return outputs
 
 
 _real_numpy, _real_tolist = torch.Tensor.numpy, torch.Tensor.tolist
@@ -248,7 +248,7 @@ def _tolist(tensor: Tensor) -> Any:
 
 
 def _numpy(tensor: Tensor, *, force: bool = False) -> Any:
-    """Made-up numbers of the right shape and format; the same ones for the same shape."""
+    """Return made-up numbers of the right shape and dtype; the same ones for the same shape."""
     if not isinstance(tensor, FakeTensor):
         return _real_numpy(tensor, force=force)
     if not force and (tensor.device.type != "cpu" or tensor.requires_grad):
@@ -256,13 +256,13 @@ def _numpy(tensor: Tensor, *, force: bool = False) -> Any:
     if tensor.dtype == torch.bfloat16:
         raise TypeError("NumPy has no bfloat16")
     number = math.prod(tensor.shape)
-    made = (np.arange(1, number + 1) * 0.6180339887 % 1).reshape(tuple(tensor.shape))
+    values = (np.arange(1, number + 1) * 0.6180339887 % 1).reshape(tuple(tensor.shape))
     kind = np.dtype(str(tensor.dtype).removeprefix("torch."))
-    return made > 0.5 if tensor.dtype == torch.bool else made.astype(kind)
+    return values > 0.5 if tensor.dtype == torch.bool else values.astype(kind)
 
 
-def _forget_cached_tensors() -> None:
-    """Empty the caches of cellbench's functions: what they hold may be fake."""
+def _clear_function_caches() -> None:
+    """Clear the caches of functions in cellbench's models and in plugins: they may hold fakes."""
     packages = {entry.module.partition(".")[0] for entry in entries()} - {"cellbench"}
     for name, module in list(sys.modules.items()):
         if name.startswith("cellbench.models") or name.partition(".")[0] in packages:

@@ -1,4 +1,4 @@
-"""The contracts of matchers, convolutions, decoders, heads, backbones and losses, as tests."""
+"""Contract tests of matchers, convolutions, decoders, heads, backbones and losses."""
 
 import copy
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def a_counter_with_it_learns_from_images_without_cells(subject: PartSubject) -> 
 
 
 def a_counter_with_it_counts_an_image_alike_alone_and_in_a_batch(subject: PartSubject) -> None:
-    """And twice the same: nothing is left to luck or to neighbours."""
+    """Inference must be deterministic, and independent of other images in the batch."""
     hosted = _hosted(subject)
     an_image_counted_twice_has_the_same_candidates_in_the_same_order(hosted)
     an_image_is_counted_alike_alone_and_in_a_batch(hosted)
@@ -51,7 +51,7 @@ def _hosted(subject: PartSubject) -> CounterSubject:
 
 
 def its_maps_have_the_shapes_that_it_states(subject: PartSubject) -> None:
-    """Channels and strides: points are placed by them."""
+    """Channels and strides must be as stated, since points are placed by them."""
     counter = subject.host().build().eval()
     multiple = 32
     with torch.no_grad():
@@ -84,7 +84,7 @@ def what_lies_in_padding_changes_no_loss(subject: PartSubject) -> None:
 
 
 def a_counter_with_it_runs_as_cudas_autocast_types_it(subject: PartSubject) -> None:
-    """No two number formats or devices meet, and no number is read from the device."""
+    """No dtypes or devices are mixed, and no number is read from the device."""
     for check in (check_cuda_step, check_cuda_inference):
         try:
             check(subject.host())
@@ -112,7 +112,7 @@ def _matched(matcher: Matcher, shape: tuple[int, int], seed: int = 0) -> tuple[T
 def _pairs(
     matcher: Matcher, proposals: Tensor, scores: Tensor, places: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The pairs of a scene, one to one."""
+    """Match a scene, and require one-to-one pairs."""
     shape = len(proposals), len(places)
     rows, cells = matcher.match(proposals, scores, places, scale=1.5)
     for found in (rows, cells):
@@ -136,7 +136,7 @@ def each_proposal_and_each_cell_is_in_one_pair_at_most(subject: PartSubject) -> 
 
 
 def cells_and_proposals_in_one_place_are_paired_too(subject: PartSubject) -> None:
-    """Two cells in one pixel, and a network that has yet to learn to move its points."""
+    """Two cells may lie in one pixel, and an untrained network may put its points in one place."""
     many, scores, cells = _scene(9, 6)
     one = torch.full((6, 2), 7.5)
     for places, wanted in ((many, one), (one, cells), (one, one), (cells, cells)):
@@ -155,7 +155,7 @@ def a_cell_is_paired_with_the_proposal_that_lies_on_it(subject: PartSubject) -> 
 
 
 def matching_leaves_its_arguments_alone(subject: PartSubject) -> None:
-    """Training takes the cells for its loss from the arrays that it gave."""
+    """Training reads the cells for its loss from the arrays that it passed."""
     given = [part.numpy() for part in _scene(20, 12)]
     kept = copy.deepcopy(given)
     subject.build().match_arrays(*given, scale=1.5)
@@ -174,7 +174,7 @@ def images_matched_at_once_change_nothing(subject: PartSubject) -> None:
         require(False, f"called from several threads it fails ({error}): it keeps state in itself")
         return
     pairs = zip(alone, together, strict=True)
-    same = all(torch.equal(*both) for own, other in pairs for both in zip(own, other, strict=True))
+    same = all(torch.equal(*both) for one, other in pairs for both in zip(one, other, strict=True))
     require(same, "called from several threads it pairs differently: it keeps state in itself")
 
 
@@ -185,7 +185,7 @@ def nothing_to_match_gives_no_pairs(subject: PartSubject) -> None:
 
 
 def images_matched_before_change_nothing(subject: PartSubject) -> None:
-    """The same matcher, asked again after others, gives the same pairs."""
+    """A matcher that is called again after other images must return the same pairs."""
     matcher = subject.build()
     first = _matched(matcher, (30, 20))
     for seed in (1, 2):
@@ -206,7 +206,7 @@ def arrays_are_matched_as_tensors_are(subject: PartSubject) -> None:
 
 
 def height_and_width_stay(subject: PartSubject) -> None:
-    """A convolution changes channels alone."""
+    """A convolution must change channels only."""
     for channels, out_channels, height, width in ((24, 40, 5, 3), (24, 24, 19, 25), (8, 8, 1, 7)):
         conv = CONVS.build(subject.config, in_channels=channels, out_channels=out_channels).eval()
         found = tuple(conv(torch.randn(2, channels, height, width)).shape)
@@ -215,16 +215,16 @@ def height_and_width_stay(subject: PartSubject) -> None:
 
 
 def an_image_alone_answers_as_in_a_batch(subject: PartSubject) -> None:
-    """Neighbours in a batch change nothing in evaluation."""
+    """Other images in the batch must not change a result in evaluation."""
     torch.manual_seed(0)
     conv = CONVS.build(subject.config, in_channels=16, out_channels=16).eval()
     x = torch.randn(3, 16, 9, 20)
     with torch.no_grad():
-        twice = [conv(x) for _ in range(2)]
+        together = [conv(x) for _ in range(2)]
         alone = conv(x[1:2])
-    require(torch.equal(*twice), "in evaluation the same images have two answers")
-    far = float((twice[0][1:2] - alone).abs().max())
-    same = torch.allclose(twice[0][1:2], alone, rtol=1e-4, atol=1e-5)
+    require(torch.equal(*together), "in evaluation the same images have two answers")
+    far = float((together[0][1:2] - alone).abs().max())
+    same = torch.allclose(together[0][1:2], alone, rtol=1e-4, atol=1e-5)
     require(same, f"the answer for an image depends on its neighbours in the batch, by {far:.2g}")
 
 
@@ -247,7 +247,7 @@ HOSTED_CLAIMS: tuple[Claim, ...] = (
     a_counter_with_it_counts_an_image_alike_alone_and_in_a_batch,
     a_counter_with_it_runs_as_cudas_autocast_types_it,
 )
-"""Of every part that a counter is made of."""
+"""Claims about every part of a counter, tested within a counter."""
 
 _OWN: Mapping[str, tuple[Claim, ...]] = {
     "matcher": MATCHER_CLAIMS,
@@ -261,4 +261,4 @@ _OWN: Mapping[str, tuple[Claim, ...]] = {
 CLAIMS: Mapping[str, tuple[Claim, ...]] = {
     role: _OWN.get(role, ()) + HOSTED_CLAIMS for role in HOSTS
 }
-"""By role."""
+"""Claims by role."""

@@ -1,4 +1,4 @@
-"""The contract tests of everything that one installed package registers."""
+"""Contract tests of all parts that an installed package registers, and of its configs."""
 
 import re
 import traceback
@@ -22,12 +22,12 @@ from cellbench.testing.samples import CounterCase
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim about one thing.
+    """Check of one claim about one part, config or module.
 
     Attributes:
-        subject: "matcher MyMatcher", "configs/methods/mine.py".
+        subject: such as "matcher MyMatcher" or "configs/methods/mine.py".
         claim: a sentence without its full stop.
-        run: raises where the claim does not hold.
+        run: raises if the claim does not hold.
     """
 
     subject: str
@@ -35,10 +35,10 @@ class Check:
     run: Callable[[], None]
 
     def problem(self) -> str:
-        """Why the claim does not hold; empty if it does.
+        """Run the check and return why the claim does not hold; empty if it does.
 
         Raises:
-            CannotCheckError: this machine cannot tell.
+            CannotCheckError: this machine cannot check the claim.
         """
         try:
             self.run()
@@ -54,7 +54,7 @@ class Check:
 
 
 def installed_packages() -> dict[str, list[Entry]]:
-    """The parts of each installed distribution with an entry point, cellbench's own apart."""
+    """List the parts of each installed distribution with an entry point, except cellbench."""
     found: dict[str, list[Entry]] = {
         point.dist.name: []
         for point in plugin_index.installed_plugins()
@@ -67,7 +67,7 @@ def installed_packages() -> dict[str, list[Entry]]:
 
 
 def find_package(name: str) -> str:
-    """The installed plugin package of a name, as pip compares names.
+    """Find the installed plugin package of a name, compared as pip compares names.
 
     Raises:
         UserError: there is none.
@@ -88,9 +88,9 @@ def _folded(name: str) -> str:
 
 
 def failures(name: str) -> list[str]:
-    """What is wrong with an installed package, a sentence each; empty if every check holds.
+    """Check an installed package; returns one sentence per failure, empty if every check holds.
 
-    What this machine cannot check is passed over.
+    Claims that this machine cannot check are skipped.
 
     Args:
         name: of the package, as pip takes it.
@@ -107,9 +107,9 @@ def failures(name: str) -> list[str]:
 
 
 def checks_of(distribution: str) -> Iterator[Check]:
-    """The checks of an installed package: its modules, its configs, then part by part.
+    """Yield the checks of an installed package: its modules, its configs, then part by part.
 
-    Each is to be run before the next is asked for: what follows may depend on it.
+    Run each check before the next is generated, which may depend on it.
 
     Args:
         distribution: name of the package as it was installed.
@@ -171,7 +171,7 @@ def _checks_of_part(
         for case in cases:
             yield from _checks_of_counter(f"method {case.name}", case)
         return
-    # As the package's own configs use it; else with the defaults of its options.
+    # The part as the package's own configs use it; else with the defaults of its options.
     uses = [
         (whole.get("model"), node)
         for whole in values
@@ -199,7 +199,7 @@ def _checks_of_counter(name: str, case: CounterCase) -> Iterator[Check]:
     )  # fmt: skip
     yield build
     if not built:
-        return  # what it raised was the answer
+        return  # its error is the result of the check
     claims = counters.COUNTING_CLAIMS
     if built[0].stepped:
         claims = counters.STEP_CLAIMS + claims + counters.CUDA_CLAIMS
@@ -210,7 +210,7 @@ def _checks_of_counter(name: str, case: CounterCase) -> Iterator[Check]:
 
 
 def _nodes(node: Any, role: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every part below a config node, with the key that it stands at."""
+    """Yield every part below a config node, with its key as the role."""
     if isinstance(node, Mapping):
         if role and "type" in node:
             yield role, node

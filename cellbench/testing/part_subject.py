@@ -1,4 +1,4 @@
-"""A part under test, and the method that it is tried in."""
+"""Part under test, and the method that it is tested in."""
 
 import copy
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from cellbench.config.sources import find_config, load_file
 from cellbench.registry import REGISTRIES
 from cellbench.testing.samples import CounterCase
 
-# A method that has a place for each role.
+# The shipped method that a part of each role is tested in.
 HOSTS = {
     "target": "cellbench:methods/csrnet.py",
     **dict.fromkeys(
@@ -20,12 +20,12 @@ HOSTS = {
 
 @dataclass(frozen=True, slots=True)
 class PartSubject:
-    """A part under test.
+    """Part under test.
 
     Attributes:
         role: as in `cellbench.registry.REGISTRIES`.
         config: `type` and options, as in a method's config.
-        model: of a method that uses it so; None for one of cellbench's with the part in its place.
+        model: model config of a method that uses the part; None to put it into one of `HOSTS`.
     """
 
     role: str
@@ -33,11 +33,11 @@ class PartSubject:
     model: Mapping[str, Any] | None = None
 
     def build(self, **given: Any) -> Any:
-        """The part."""
+        """Build the part."""
         return REGISTRIES[self.role].build(self.config, **given)
 
     def host(self) -> CounterCase:
-        """The method that it is tried in."""
+        """Return the method that the part is tested in."""
         if self.model is not None:
             return CounterCase(str(self.config["type"]), self.model)
         model = copy.deepcopy(load_file(find_config(HOSTS[self.role]))["model"])

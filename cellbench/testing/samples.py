@@ -1,4 +1,4 @@
-"""Pictures with known cells, and the counters that are tried on them."""
+"""Synthetic images with known cells, and the counters that are tested on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from cellbench.models.build import build_counter
 from cellbench.models.counter import CellCounter
 from cellbench.structures import CellSample, Points
 
-# Some 145 px a cell, about as dense as the cells of ADI.
+# About the density of the cells of ADI.
 PX_PER_CELL = 145
 
 
 @dataclass(frozen=True, slots=True)
 class CounterCase:
-    """A counter to test.
+    """Config of a counter under test.
 
     Attributes:
         name: for messages.
         model: the `model` of its config.
-        side: of the square pictures that it is trained with, px.
+        side: side of the square training images, px.
     """
 
     name: str
@@ -34,11 +34,11 @@ class CounterCase:
     side: int = 64
 
     def build(self) -> CellCounter:
-        """The counter with random weights."""
+        """Build the counter with random weights."""
         return build_counter(self.model, load_weights=False)
 
     def build_trained(self) -> tuple[CellCounter, bool]:
-        """The counter, trained if it trains itself, and whether it is trained by steps."""
+        """Build the counter, trained if it trains itself; returns too if it is trained by steps."""
         torch.manual_seed(0)
         counter = self.build()
         if type(counter).fit is CellCounter.fit:
@@ -48,10 +48,10 @@ class CounterCase:
 
 @dataclass(slots=True)
 class CounterSubject:
-    """A counter under test.
+    """Counter under test.
 
     Attributes:
-        case: what it is built from.
+        case: the config that it is built from.
         counter: built once for all claims; trained if it trains itself.
         stepped: whether it is trained by steps.
     """
@@ -69,7 +69,7 @@ class CounterSubject:
 def picture(
     width: int, height: int, seed: int = 0, cells: int | None = None
 ) -> tuple[NDArray[np.uint8], Points]:
-    """A noisy (height, width, 3) picture with dark spots, and where they are."""
+    """Draw a noisy (height, width, 3) image with dark spots; returns pixels and points."""
     rng = np.random.default_rng(seed)
     number = width * height // PX_PER_CELL if cells is None else cells
     points = (rng.random((number, 2)) * [width, height]).astype(np.float32)
@@ -80,25 +80,25 @@ def picture(
 
 
 class Pictures:
-    """Square pictures in memory, as a data set has them."""
+    """Square images in memory, with the interface of a data set."""
 
     def __init__(self, number: int, side: int) -> None:
-        """Draw the pictures; their ids are "0", "1" and so on."""
+        """Draw the images; their ids are "0", "1" and so on."""
         self.made = {str(seed): picture(side, side, seed) for seed in range(number)}
         self.ids = sorted(self.made)
         self.side = side
 
     def sample(self, image_id: str) -> CellSample:
-        """The annotation of a picture."""
+        """Return the annotation of an image."""
         return CellSample(image_id, self.made[image_id][1], (self.side, self.side))
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """A picture."""
+        """Return the pixels of an image."""
         return self.made[image_id][0]
 
 
 def training_data(side: int) -> tuple[TrainingSet, WholeImages]:
-    """Three images to train on and two to choose on."""
+    """Build three images to train on and two to validate on."""
     pictures: Any = Pictures(5, side)
     train = TrainingSet(
         pictures,
@@ -118,13 +118,13 @@ def images_of(
     scale: float = 1.0,
     names: Sequence[str] | None = None,
 ) -> Images:
-    """The network's input for pictures."""
+    """Preprocess images into the network's input."""
     names = [str(index) for index in range(len(arrays))] if names is None else names
     images: Images = counter.data_preprocessor.images(arrays, scale=scale, image_ids=list(names))
     return images
 
 
 def batch_of(counter: CellCounter, *pictures: tuple[NDArray[np.uint8], Points]) -> Batch:
-    """A training batch of pictures."""
+    """Build a training batch of images."""
     points = [torch.from_numpy(points) for _, points in pictures]
     return Batch(images_of(counter, [pixels for pixels, _ in pictures]), points)

@@ -1,4 +1,4 @@
-"""A package of one part that works as it is, to start from."""
+"""Scaffold of a plugin package with one working part, to start from."""
 
 import ast
 import importlib.util
@@ -19,14 +19,14 @@ from cellbench.errors import UserError
 from cellbench.testing.contract_claim import ContractError
 from cellbench.testing.data import check_raw_copy
 
-# Where a part stands in a method, and a shipped method to compare it with.
+# Config text that puts a part into a method, and a shipped method to compare with.
 _PLACES = {
     "matcher": 'matcher=dict(_delete_=True, type="$part")',
     "conv": 'decoder=dict(conv=dict(_delete_=True, type="$part"))',
     "decoder": 'decoder=dict(_delete_=True, type="$part")',
 }
 _RIVALS = dict.fromkeys(_PLACES, "p2pnet") | {"method": "fcrn"}
-# Steps of training that the number of epochs in a new set's config comes to, about.
+# Approximate training steps of the epochs in a new set's config.
 _STEPS = 400
 
 
@@ -35,16 +35,16 @@ def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> 
 
     Args:
         kind: matcher, conv, decoder, method or dataset.
-        name: of the package; a data set goes by it, another part by it in CamelCase.
-        parent: of the new folder.
-        pictures: annotated pictures of a data set, from which its config is measured.
+        name: name of the package and of a data set; of another part in CamelCase.
+        parent: folder in which the new folder is written.
+        pictures: annotated images of a data set, from which its config is measured.
 
     Returns:
-        What was measured; None without pictures.
+        The measurements; None without images.
 
     Raises:
-        UserError: the name cannot be one or is taken, the folder exists, or the pictures cannot
-            be read as the data set reads them.
+        UserError: the name is invalid or taken, the folder exists, or the images cannot be read
+            as the data set reads them.
     """
     part = "".join(word.capitalize() for word in name.split("_"))
     folder = parent / name
@@ -111,7 +111,7 @@ def _check_name(name: str, part: str, folder: Path) -> None:
 
 
 def _check_part(name: str, part: str, code: str) -> None:
-    """Refuse a name whose class would be no Python, or would hide what its module imports."""
+    """Refuse a name whose class would be a keyword, or would shadow an import of its module."""
     used: set[str] = set()
     with suppress(SyntaxError):  # class None
         tree = ast.parse(code)
@@ -131,10 +131,10 @@ def _title(measured: Measured | None) -> str:
 
 
 def _measure(code: str, name: str, part: str, pictures: Path) -> Measured:
-    """Read annotated pictures as the new package will, and measure them.
+    """Read annotated images as the new package will, and measure them.
 
     Raises:
-        UserError: they cannot be read so.
+        UserError: they cannot be read.
     """
     if not pictures.is_dir():
         raise UserError(f"{pictures} is no folder; name the one that holds the pictures.")
@@ -158,5 +158,5 @@ def _measure(code: str, name: str, part: str, pictures: Path) -> Measured:
 
 
 def _epochs(images: int) -> int:
-    """Passes over 60 % of the images, in batches of four, that make some 400 steps."""
+    """Compute the epochs over 60 % of the images, in batches of four, that make some 400 steps."""
     return max(10, _STEPS // max(1, round(0.6 * images / 4)))
