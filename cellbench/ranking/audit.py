@@ -30,7 +30,8 @@ from cellbench.records.store import check_place, record_stamps
 from cellbench.records.summaries import Run, summarise
 
 # Columns that follow from the records of a row alone, and those that change with other rows. Ends
-# of intervals lie between two resamples, and their last digit depends on the machine.
+# of intervals are not compared: they lie between two resamples, and their last digit depends on
+# the machine.
 _OF_RECORDS = (
     "mae", "mae_sd", "mae_seed_sd", "raw_mae", "rmse", "mape", "r2", "bias", "f1", "game1", "game2",
     "game3", "iterations",

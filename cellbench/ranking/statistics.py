@@ -163,7 +163,7 @@ def record_interval(record: Mapping[str, Any]) -> tuple[float, float] | None:
         (low, high), cells; None with fewer than `FEWEST_CLUSTERS` clusters, and where the images
         were trained on, since their errors do not carry over to others.
     """
-    from cellbench.data.splits import holds_out  # takes longer than a leaderboard may
+    from cellbench.data.splits import holds_out  # slow to import, and not needed for a leaderboard
 
     if not holds_out(record["protocol"]):
         return None

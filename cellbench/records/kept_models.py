@@ -86,7 +86,7 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
     folder = models_folder() / name
     if folder.exists() and not force:
         raise UserError(f"There is a model {name!r} in {folder}; add --force to replace it.")
-    # The record last: a folder without one is no model.
+    # The record is removed first and written last: a folder without one is no model.
     (folder / RECORD).unlink(missing_ok=True)
     (folder / RECOMMENDATION).unlink(missing_ok=True)
     if (error := weights.parent / RECOMMENDATION).is_file():

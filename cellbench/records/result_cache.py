@@ -22,7 +22,7 @@ _TABLE = (
     "CREATE TABLE results (kind TEXT, folder BLOB, name BLOB, stamp TEXT, content BLOB, "
     "sha256 BLOB, PRIMARY KEY (kind, folder, name))"
 )
-# Wait for another process's lock; on a disk without locks, every access takes this long.
+# Time to wait for another process's lock; a disk without locks behaves as if locked.
 _WAIT_S = 0.5
 # Errors of a sound file: it is in use, or cannot be opened, locked, written or enlarged.
 _ELSEWHERE = {
