@@ -60,7 +60,7 @@ def resolve(
     """Load a config, swap its data set, apply overrides and check every key.
 
     Args:
-        name: as `find_config` takes it.
+        name: path or name for `find_config`.
         dataset: replaces the config's data set; a simulator's name takes its real set's file.
         overrides: "dotted.key=value" texts, as `--set` takes them.
         simulated: use the set's simulator; the set's name gets `-sim`.
@@ -283,7 +283,7 @@ def check_parts(node: Any, path: str, role: str | None) -> None:
     """Check names and arguments of every part below a config node, without importing one.
 
     Args:
-        node: of the config.
+        node: node of the config.
         path: its dotted key.
         role: role of the part, or of every part in a list; None for no part.
 

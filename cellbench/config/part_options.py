@@ -36,7 +36,7 @@ def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
     The modules of the parts are imported, but no part is built.
 
     Args:
-        config: with `model`, and `data` if it has any.
+        config: config with `model`, and `data` if it has any.
         source: origin of the config, as the start of a sentence: "The record x.json".
 
     Raises:
@@ -74,7 +74,7 @@ class _Option:
 
     Attributes:
         owner: name of the part.
-        name: of the option.
+        name: name of the option.
         texts: allowed texts.
         makers: classes whose options a dict in it may hold.
     """

@@ -58,10 +58,10 @@ def check_plain(value: Any, name: str, path: str = "", depth: int = 0) -> None:
     """Refuse all but JSON's types: text, numbers, true, false, null, lists, and keys of text.
 
     Args:
-        value: of a config.
-        name: of the file, for messages.
+        value: value in a config.
+        name: name of the file, for messages.
         path: dotted key of `value`.
-        depth: of `value` in the file.
+        depth: depth of `value` in the file.
 
     Raises:
         UserError: it is of another type, nested too deeply, or a number that is not finite or

@@ -42,7 +42,7 @@ class OptimizerConfig:
         trunk_lr: peak learning rate of pretrained weights; None for `lr`.
         weight_decay: not applied to biases and normalisation.
         clip_norm: largest gradient norm; None for no clipping.
-        momentum: of SGD.
+        momentum: momentum of SGD.
     """
 
     type: Literal["AdamW", "Adam", "SGD"] = "AdamW"

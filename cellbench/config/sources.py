@@ -129,7 +129,7 @@ def read_config(path: Path, below: tuple[Path, ...] = ()) -> ConfigFile:
     """Compose a config file and its bases into plain dicts.
 
     Args:
-        path: of the file.
+        path: config file.
         below: the files that name it as a base.
 
     Raises:
@@ -198,7 +198,7 @@ def _read_bases(path: Path, named: Any, below: tuple[Path, ...]) -> ConfigFile:
     """Read the bases of a config and combine them; their keys must be disjoint.
 
     Args:
-        path: of the config.
+        path: file of the config.
         named: its `_base_`.
         below: the files that name it as a base.
     """

@@ -65,7 +65,7 @@ def spacing(cells: ArrayLike, *, radius_px: float, neighbours: int = 3) -> NDArr
     Args:
         cells: (A, 2), (x, y) px.
         radius_px: match radius of the data set.
-        neighbours: how many neighbours are averaged.
+        neighbours: number of neighbours that are averaged.
 
     Returns:
         (A,) px, above 0; empty without cells.

@@ -59,7 +59,7 @@ def compare_pairs(
     smallest possible p, 2 / 2**n with n differing clusters, to pass Holm's first step.
 
     Args:
-        errors: of the experiments.
+        errors: errors of the experiments.
         resamples: number of bootstrap resamples.
         level: confidence level of the intervals; the tests' alpha is 1 - level.
 

@@ -27,7 +27,7 @@ class Published:
         mae: cells.
         rmse: cells, under the heading "MSE" in the papers; None if not reported.
         mae_sd: value that the paper gives after ±; None if not reported.
-        selection: what the weights were chosen on: val, test, train crops or unknown.
+        selection: data that the weights were selected on: val, test, train crops or unknown.
         paper: the paper that reports it.
         table: table of the DLA-Count paper, 2 to 5; None for other papers.
         note: further remarks.

@@ -24,7 +24,7 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
     """Rank runs within each set and protocol.
 
     Args:
-        runs: of any sets, simulated or real, under any protocols.
+        runs: runs on any sets, simulated or real, under any protocols.
         edited: runs whose records were edited after they were written; each has a row of its own,
             without a rank.
 

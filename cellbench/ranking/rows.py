@@ -68,7 +68,7 @@ class Row:
             is; None where a threshold decides the counts.
         rmse: cells; root of the mean squared error over images, averaged as for the MAE.
         mape: percent; this and all the metrics below but for bias are means over splits.
-        r2: at most 1.
+        r2: coefficient of determination, at most 1.
         bias: cells, averaged as the MAE is.
         f1: None without points.
         game1: cells.
@@ -78,15 +78,15 @@ class Row:
             where too few are ranked beside it.
         parameters: number of parameters; None in rows from papers.
         gflops: per image.
-        images_per_s: at inference.
+        images_per_s: speed at inference.
         train_s: seconds per run.
-        selection: what the weights were chosen on: val, last, train crops; unknown or test too
-            in rows from papers.
+        selection: data that the weights were selected on: val, last, train crops; unknown or test
+            too in rows from papers.
         weights: source of the pretrained weights.
         by_steps: whether it was trained by gradient steps; False in rows from papers.
         iterations: training steps, mean over runs; None in rows from papers, as are the next two.
-        recipe: of the method.
-        config_hash: of the resolved config.
+        recipe: recipe of the method.
+        config_hash: hash of the resolved config.
         note: why the row is not ranked, and how it departs from the others.
         source: the paper that a number is from; empty for runs.
         run_ids: ids of the averaged runs, by split and seed; empty for an edited record.
@@ -269,7 +269,7 @@ def experiment_row(runs: Sequence[Run], note: str) -> Row:
     """Build the row of one experiment, without ranks and intervals.
 
     Args:
-        runs: of the experiment; at least one.
+        runs: runs of the experiment, at least one.
         note: why it is not ranked, or another remark.
     """
     first = runs[0]

@@ -127,7 +127,7 @@ def lay_out(rows: Sequence[Row], *, width: int | None = None) -> Layout:
     """Lay out a table in as many columns as fit the width, without empty ones.
 
     Args:
-        rows: of the table.
+        rows: rows of the table.
         width: characters per line; None for all columns.
     """
     known: dict[str, str] = {}

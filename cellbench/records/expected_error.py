@@ -17,7 +17,7 @@ def cross_validated_error(folder: Path) -> tuple[float, float | None, float | No
     """Read the MAE of the recommended method over the folds, with its interval.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
         MAE and the ends of its interval, which may be None; None for a folder without a valid
@@ -39,8 +39,8 @@ def held_out_counts(record: Mapping[str, Any], folder: Path) -> tuple[list[float
     cross-validation that recommended it.
 
     Args:
-        record: of the run.
-        folder: with its weights.
+        record: record of the run.
+        folder: folder of its weights.
 
     Returns:
         Annotated and predicted counts; empty if there are none.

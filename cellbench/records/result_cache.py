@@ -48,8 +48,8 @@ def read_results(kind: str, folder: Path) -> dict[str, tuple[str, bytes]]:
     """Read the cached results for the files of a folder.
 
     Args:
-        kind: of the results.
-        folder: absolute.
+        kind: kind of the results.
+        folder: absolute path of the folder.
 
     Returns:
         Per file its stamp and content, as passed to `write_results`; empty without a usable cache.
@@ -78,8 +78,8 @@ def write_results(
     """Write results to the cache; a disk that cannot be written is no error.
 
     Args:
-        kind: of the results.
-        folder: absolute, of the files that they were computed from.
+        kind: kind of the results.
+        folder: absolute path of the folder of the files that they were computed from.
         changed: per file its stamp and content.
         keep: other files of the folder whose results stay; those of all others are deleted.
     """

@@ -21,11 +21,11 @@ class Run:
 
     Attributes:
         file: name of the record within the folder of its set.
-        run_id: of the record.
+        run_id: id of the run.
         method: name with the keys that `--set` changed.
         method_title: name for display.
-        config_hash: of the resolved config.
-        recipe: of the method when it ran.
+        config_hash: hash of the resolved config.
+        recipe: recipe of the method when it ran.
         dataset: name of the set.
         simulated: whether the set is a simulator's.
         manifest_hash: revision of the set.
@@ -34,18 +34,18 @@ class Run:
         seed: number.
         iterations: training steps.
         epochs: training length in passes over the training images.
-        weights_source: where the pretrained weights came from.
+        weights_source: source of the pretrained weights.
         weights_sha256: hash of their file; None without.
         weights_missed: whether a file was wanted and random filters took its place.
         parameters: number of parameters.
-        gflops: of one image; None where unknown.
+        gflops: GFLOPs per image; None where unknown.
         metrics: the numbers of `metrics` (no lists).
         train_s: seconds of training; None where unknown.
-        images_per_s: at inference; None where unknown.
-        image_ids: of the scored images.
+        images_per_s: speed at inference; None where unknown.
+        image_ids: ids of the scored images.
         truth: (N,) annotated counts, in that order.
         prediction: (N,) predicted counts.
-        selection: what the weights were chosen on: "val", "last", "train crops".
+        selection: data that the weights were selected on: "val", "last", "train crops".
         budget_s: seconds that the number of steps was fitted to; None without a budget.
         schedule_epochs: epochs of its whole schedule: those of its config, without a change by the
             command line; None if unknown.
@@ -207,10 +207,10 @@ def unpack_run(
     """Decode a run from the cache.
 
     Args:
-        data: from `pack_run`.
-        folder: of its record.
+        data: bytes from `pack_run`.
+        folder: folder of its record.
         known: lists of image ids decoded before, which many runs share; extended in place.
-        stamp: of its file.
+        stamp: stamp of its file.
 
     Raises:
         ValueError: the data are of another version; KeyError and TypeError likewise.

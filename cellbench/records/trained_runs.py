@@ -66,7 +66,7 @@ def recorded_config(record: Mapping[str, Any], source: str = "The record") -> Re
     parts, and with them torch, which a table of finished counts does not need.
 
     Args:
-        record: from `read_record`; not trusted.
+        record: JSON from `read_record`; not trusted.
         source: name of the record, as the start of a sentence.
 
     Raises:

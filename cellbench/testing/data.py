@@ -34,7 +34,7 @@ class DataSubject:
 
     Attributes:
         name: registered name.
-        options: of its constructor.
+        options: options of its constructor.
     """
 
     name: str
@@ -95,14 +95,14 @@ def check_raw_copy(dataset: DataSet, folder: Path) -> list[RawItem]:
 
     Args:
         dataset: data set with the layout of the folder.
-        folder: of some annotated images.
+        folder: folder of some annotated images.
 
     Returns:
         The images found, at least one.
 
     Raises:
         ContractError: names the invalid image.
-        UserError: from the data set.
+        UserError: the data set refuses the folder.
     """
     items = dataset.scan(folder)
     require(bool(items), f"no image of {dataset.name} in {folder}")

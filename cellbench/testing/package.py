@@ -93,7 +93,7 @@ def failures(name: str) -> list[str]:
     Claims that this machine cannot check are skipped.
 
     Args:
-        name: of the package, as pip takes it.
+        name: name of the package, as pip takes it.
 
     Raises:
         UserError: no such package with a plugin is installed.

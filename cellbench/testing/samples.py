@@ -24,7 +24,7 @@ class CounterCase:
     """Config of a counter under test.
 
     Attributes:
-        name: for messages.
+        name: name in messages.
         model: the `model` of its config.
         side: side of the square training images, px.
     """
