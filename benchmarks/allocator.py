@@ -1,11 +1,11 @@
-"""What a training step gains when the process keeps the memory that it frees, as ratios.
+"""Speed of a training step when the process keeps freed memory, as ratios.
 
     python benchmarks/allocator.py
     python benchmarks/allocator.py --methods countception,dla --rounds 3
 
-Each turn is a process of its own, with and without `keep_freed_memory`, in turns; a ratio is of
-the medians of the processor's time on one thread, so that other work on the machine matters
-little. The resident memory is the largest of all turns.
+Each measurement is a process of its own, with and without `keep_freed_memory` alternately. Ratios
+are of median CPU times on one thread, so that other work on the machine matters little. The
+resident memory is the largest of all measurements.
 """
 
 import argparse
@@ -37,8 +37,8 @@ def main() -> None:
         for _ in range(given.rounds):
             for side in seconds:
                 command = [sys.executable, __file__, "--crop", str(given.crop)]
-                told = subprocess.check_output([*command, "--turn", method, side])
-                step, used = json.loads(told)
+                output = subprocess.check_output([*command, "--turn", method, side])
+                step, used = json.loads(output)
                 seconds[side].append(step)
                 memory[side] = max(memory[side], used)
         back, kept = (statistics.median(seconds[side]) for side in seconds)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def turn(method: str, kept: bool, crop: int) -> tuple[float, int]:
-    """Median seconds of the processor a step of two crops, and the process's largest MiB."""
+    """Measure the median CPU seconds of a step of two crops, and the peak memory in MiB."""
     import numpy as np
     import torch
 
@@ -63,7 +63,7 @@ def turn(method: str, kept: bool, crop: int) -> tuple[float, int]:
     torch.manual_seed(0)
     device = torch.device("cpu")
     if kept and not keep_freed_memory(device):
-        raise SystemExit("This C library keeps its own counsel: nothing to measure.")
+        raise SystemExit("This C library has no such setting: nothing to measure.")
     counter = build_counter(
         resolve(f"methods/{method}", dataset="vgg").model, load_weights=False
     ).train()

@@ -1,15 +1,15 @@
-"""Do corrected counts teach? The loop of docs/look.md on `nuclei`, with the truth as corrector.
+"""Gain from training on corrected counts: the loop of docs/look.md on `nuclei`.
 
-A draw takes a split of `nuclei`. Eight pictures of its training fields with their annotations are a
-set of one's own; the method that `recommend` finds for it counts 24 pictures of other training
-fields; a script that knows the truth corrects these counts by the requests of `cellbench view`;
-and `data import --own --from counts` makes the corrected pictures the next set. Printed are, before
-and after, the recommended method and its mean absolute error over the pictures of the test fields:
+Each draw uses a split of `nuclei`. Eight annotated pictures of its training fields are imported as
+a set; the method that `recommend` finds for it counts 24 pictures of other training fields; a
+script corrects these counts to the ground truth with the requests of `cellbench view`; and `data
+import --own --from counts` imports the corrected pictures as the next set. Printed are, before and
+after, the recommended method and its mean absolute error over the pictures of the test fields:
 
     nice -n 10 python benchmarks/corrections_loop.py [--draws 3] [--budget 90]
 
-The budget is that of one `recommend`, in seconds; the default takes at most ten minutes, in which
-baselines are compared, and the lightest networks where the machine is fast.
+The budget is that of one `recommend`, in seconds. The default takes at most ten minutes; it
+compares baselines and, on a fast machine, the lightest networks.
 """
 
 import argparse
@@ -42,14 +42,14 @@ RADIUS_PX = 6.0
 
 @dataclass(frozen=True)
 class Step:
-    """One side of a line of the table.
+    """Result before or after the correction.
 
     Attributes:
-        pictures: that the method learned from.
-        method: that was recommended.
-        expected: its cross-validated error, cells; None where it has none.
-        error: its mean absolute error over the held-out pictures, cells.
-        off: absolute error on each of these.
+        pictures: number of training pictures.
+        method: recommended method.
+        expected: cross-validated mean absolute error, cells; None where it has none.
+        error: mean absolute error over the held-out pictures, cells.
+        off: absolute error on each held-out picture, cells.
     """
 
     pictures: int
@@ -60,7 +60,7 @@ class Step:
 
 
 def main() -> None:
-    """Draw, teach, print one table."""
+    """Run all draws and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="first split")
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def draw(folder: Path, split: int, budget: float, *, say: bool) -> tuple[str, float, float]:
-    """One loop in an empty folder: the line of the table, and the errors before and after."""
+    """Run one loop in an empty folder; return a table line and the errors before and after."""
     stored = open_set("nuclei")
     parts = make_split(stored, protocol="v1", split=split)
     known = one_a_field(stored, parts.train, np.random.default_rng(split))
@@ -113,7 +113,7 @@ def draw(folder: Path, split: int, budget: float, *, say: bool) -> tuple[str, fl
 
 
 def one_a_field(stored: StoredSet, ids: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """One picture of each field, in random order."""
+    """Select one picture of each field, in random order."""
     by_field: dict[str | None, list[str]] = {}
     for image_id in ids:
         by_field.setdefault(stored.group(image_id), []).append(image_id)
@@ -124,7 +124,7 @@ def one_a_field(stored: StoredSet, ids: Sequence[str], rng: np.random.Generator)
 def copy_pictures(
     stored: StoredSet, ids: Sequence[str], folder: Path, *, with_points: bool = False
 ) -> None:
-    """Pictures as a folder of one's own, beside their points where these are known."""
+    """Copy pictures into a folder, on request with their points as text files."""
     folder.mkdir()
     for image_id in ids:
         entry = stored.entry(image_id)
@@ -160,10 +160,10 @@ def teach(
 
 
 def correct(stored: StoredSet, counts: Path) -> tuple[int, int]:
-    """Correct every picture of a counted folder as a person would in the viewer who knows all.
+    """Correct every picture of a counted folder to its ground truth, through the viewer.
 
     Returns:
-        How many cells were added and taken away.
+        Number of cells added, and removed.
     """
     added = removed = 0
     with ViewServer(ViewSession(read_counted(counts))) as server:
@@ -183,7 +183,7 @@ def correct(stored: StoredSet, counts: Path) -> tuple[int, int]:
 
 
 def ask(server: ViewServer, path: str, body: Any = None) -> Any:
-    """A request of the viewer's page, and its answer."""
+    """Send a request as the viewer's page does, and return the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     data = None if body is None else json.dumps(body)
     method = "GET" if body is None else "POST"
@@ -195,7 +195,7 @@ def ask(server: ViewServer, path: str, body: Any = None) -> Any:
 
 
 def shown(step: Step) -> str:
-    """A side of a line."""
+    """Format a result for the table."""
     expected = "–" if step.expected is None else f"{step.expected:.2f}"
     return (
         f"{step.pictures} pictures: {step.method}, {expected} cross-validated, "

@@ -1,13 +1,13 @@
-"""How fast `cellbench count` is beside its own network: the same pictures, both in one process.
+"""Speed of `cellbench count` relative to its network alone, on the same pictures.
 
     python benchmarks/counting.py --pictures 100 --edge 1000 --with nuclei-unet
     python benchmarks/counting.py --points 1000000
 
-The network alone counts arrays that are in memory already. `count` reads the files, compares them
-with those of the training, writes tables and marked pictures. Both are timed in turns, and the
-ratio of the faster ones is printed, of the time on the wall and of the processor's, with the load
-of the machine: where others work too, the second one says more. `--points` times the tables of one
-picture with so many cells instead.
+The network alone counts arrays in memory. `count` reads the files, compares them with the training
+pictures, and writes tables and marked pictures. Both are timed alternately in one process. Printed
+is the ratio of the fastest times, of wall time and of CPU time (the better one on a shared
+machine), with the load of the machine. `--points` times the tables of one picture with so many
+cells instead.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from cellbench.structures import Prediction
 
 
 def main() -> None:
-    """Time both, or the tables."""
+    """Time `count` and its network, or the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--edge", type=int, default=1000)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def pictures(folder: Path, many: int, edge: int, model: str, turns: int) -> None:
-    """The network alone, then `count`, and so on."""
+    """Time the network and `count` alternately, and print both."""
     (folder / "photos").mkdir()
     arrays = [nuclei(edge, seed) for seed in range(many)]
     for index, array in enumerate(arrays):
@@ -70,13 +70,13 @@ def pictures(folder: Path, many: int, edge: int, model: str, turns: int) -> None
 
 
 def keep(best: dict[str, tuple[float, float]], name: str, started: tuple[float, float]) -> None:
-    """Keep the faster of two timings."""
+    """Update the fastest timing of a name."""
     took = time.perf_counter() - started[0], time.process_time() - started[1]
     best[name] = min(best.get(name, took), took)
 
 
 def nuclei(edge: int, seed: int) -> np.ndarray:
-    """(edge, edge, 3) uint8: bright round nuclei on a dark, noisy ground."""
+    """Draw bright round nuclei on a dark, noisy background: (edge, edge, 3) uint8."""
     rng = np.random.default_rng(seed)
     grey = 12 + rng.normal(0, 2, (edge, edge))
     y, x = np.mgrid[-12:13, -12:13]
@@ -87,7 +87,7 @@ def nuclei(edge: int, seed: int) -> np.ndarray:
 
 
 def tables(folder: Path, many: int) -> None:
-    """Write the cells of one picture, open the tables again, and read them."""
+    """Time writing the cells of one picture, opening the tables again, and reading them."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 50_000, (many, 2)).astype(np.float32)
     found = Prediction(float(many), points, rng.uniform(0, 1, many).astype(np.float32))

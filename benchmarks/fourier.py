@@ -1,11 +1,11 @@
-"""Large kernels by Fourier transforms against torch's own convolution, as ratios.
+"""Speed of large kernels by Fourier transforms relative to torch's convolution.
 
     python benchmarks/fourier.py
     python benchmarks/fourier.py --edge 48 --rounds 3 --threads 1
 
-Count-ception's two large layers, forward and both gradients, in turns and in one process; ratios
-are of medians of the processor's time where there is one thread, of the wall's otherwise. torch's
-own gradients of the 18x18 kernel take minutes on maps of the size that a training has.
+Count-ception's two large layers, forward and both gradients, alternately in one process. Ratios are
+of median CPU times with one thread, else of wall times. torch's gradients of the 18x18 kernel take
+minutes on maps of training size.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 def turn(
     convolve: Callable[..., Tensor], tensors: tuple[Tensor, Tensor], clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Seconds of the forward pass and of the gradients."""
+    """Measure the seconds of the forward pass and of the gradients."""
     began = clock()
     out = convolve(*tensors)
     middle = clock()

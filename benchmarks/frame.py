@@ -1,16 +1,16 @@
-"""What density methods see beyond the border of an image: frames compared on validation images.
+"""Padding at the image border for density methods, compared on validation images.
 
     python benchmarks/frame.py --config methods/fcrn --dataset vgg --weights RUN/best.safetensors
 
-A convolution pads its map with zeros, which are no cells and no ground either, so that near the
-border a network sees what its training crops showed of their borders. The weights of a finished run
-count its validation images in two frames, the test part is never read:
+A convolution pads its map with zeros, which are neither cells nor background, so that a network has
+learned the border from its training crops. The weights of a finished run count its validation
+images with two paddings (the test part is never read):
 
-    zeros      as runs count: the image, with what convolutions put around it
+    zeros      as in runs: the zero padding of convolutions
     mirrored   with `--margin` px of the image mirrored around it, summed over the image alone
 
 Printed are the mean absolute error of the raw counts, their bias in percent, that of a strip of
-`--margin` px along the border, and the error after the correction of counts, each image left out.
+`--margin` px along the border, and the leave-one-out error after the correction of counts.
 """
 
 import argparse
@@ -34,7 +34,7 @@ FRAMES = ("zeros", "mirrored")
 
 
 def main() -> None:
-    """Count the validation images in every frame, and print."""
+    """Count the validation images with each padding and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="methods/fcrn")
     parser.add_argument("--dataset", default="vgg")
@@ -65,7 +65,7 @@ def main() -> None:
 def maps_of(
     counter: DensityCounter, images: WholeImages, margin: int, precision: str
 ) -> tuple[list[NDArray[np.float64]], list[CellSample], float]:
-    """The maps of images in a frame, cut to the images; their annotations; px of a map's cell."""
+    """Return density maps cropped to the images, their annotations, and px of a map cell."""
     maps: list[NDArray[np.float64]] = []
     samples: list[CellSample] = []
     stride = counter.readout.stride
@@ -87,7 +87,7 @@ def maps_of(
 def report(
     frame: str, maps: list[NDArray[np.float64]], samples: list[CellSample], strip: float
 ) -> None:
-    """Print the errors of one frame."""
+    """Print the errors with one padding."""
     truth = np.array([sample.count for sample in samples], dtype=np.float64)
     counts = np.array([max(one.sum(), 0.0) for one in maps])
     areas = np.array([sample.size[0] * sample.size[1] for sample in samples], dtype=np.float64)

@@ -1,14 +1,14 @@
-"""How many trainings an hour a machine does, and how long one takes to start.
+"""Trainings an hour on one GPU or CPU by the number at a time, and the start time of a run.
 
     python benchmarks/gpu_sweep.py                           # 1, 4, 8 and 16 runs at a time
     python benchmarks/gpu_sweep.py --runs 32 --epochs 20 --at-once 8,16,24
     python benchmarks/gpu_sweep.py --device cpu --runs 2 --at-once 1 --epochs 1 --protocol smoke
     python benchmarks/gpu_sweep.py --new-interpreters        # without the process to fork from
 
-The same short trainings, one a seed, are done for each number at a time, by the executor of
-`cellbench compare`, into an empty store. A run starts when it is asked for, and has started when
-it takes its first batch; its end includes scoring, record and pictures. The process that runs are
-forked from imports before the clock starts, as it does while a sweep prints its plan.
+For each number of runs at a time the executor of `cellbench compare` does the same short trainings,
+one a seed, into an empty store. The start time of a run is from its request to its first batch; its
+duration includes scoring, record and pictures. The process that runs are forked from imports before
+the clock starts, as it does while a sweep prints its plan.
 """
 
 import argparse
@@ -37,7 +37,7 @@ protocol = "{protocol}"
 
 
 class Clock(View):
-    """When runs started, trained first, and ended."""
+    """Start times and durations of runs, from the events of a sweep."""
 
     def __init__(self) -> None:
         self.asked: dict[int, float] = {}
@@ -45,16 +45,16 @@ class Clock(View):
         self.run_s: list[float] = []
 
     def started(self, run: PlannedRun, place: str) -> None:
-        """A run has been asked for."""
+        """Store the time of the request."""
         self.asked[id(run)] = time.monotonic()
 
     def moved(self, run: PlannedRun, progress: Progress) -> None:
-        """The first news of a training."""
+        """Store the start time at the first progress of the training."""
         if progress.phase != "starting" and id(run) not in self.start_s:
             self.start_s[id(run)] = time.monotonic() - self.asked[id(run)]
 
     def ended(self, run: PlannedRun, seconds: float) -> None:
-        """A run has ended."""
+        """Store the duration, or exit where the run failed."""
         self.run_s.append(seconds)
         if run.state is not State.DONE:
             raise SystemExit(f"{run.label}: {run.failure.reason if run.failure else run.state}")
@@ -72,20 +72,20 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--new-interpreters", action="store_true")
     given = parser.parse_args()
-    process._POLL_S = 0.05  # of the progress, so that a start is timed to the tenth of a second
+    process._POLL_S = 0.05  # progress is polled often, so that start times are exact to 0.1 s
     for number in map(int, given.at_once.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             print(measure(given, number, Path(folder)), flush=True)
 
 
 def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
-    """Do all runs, so many at a time; a line for people."""
+    """Time all runs, `number` at a time; return a line to print."""
     grid = folder / "grid.py"
     grid.write_text(
         GRID.format(config=given.config, dataset=given.dataset, protocol=given.protocol)
     )
-    wish = GridOverrides(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
-    plan = make_plan(load_grid(str(grid)), wish, folder)
+    overrides = GridOverrides(epochs=given.epochs, splits=(0,), seeds=tuple(range(given.runs)))
+    plan = make_plan(load_grid(str(grid)), overrides, folder)
     if problem := next((each.problem for each in plan.sets if each.problem), ""):
         raise SystemExit(problem)
     slots = slots_for(number, given.device)
@@ -119,7 +119,7 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
 
 
 def slots_for(number: int, device: str) -> list[Slot]:
-    """So many places, on the first GPU where there is one."""
+    """Return `number` slots, on the first GPU if there is one."""
     shares = [Share(gpu, number) for gpu in visible_gpus(device)[:1]]
     return make_slots(device=device, jobs=number, shares=shares)
 

@@ -1,12 +1,13 @@
-"""How many held-out pictures of nuclei have their true count in the interval that `count` gives.
+"""Coverage of the count intervals of `cellbench count` on held-out pictures of nuclei.
 
     python benchmarks/intervals.py --draws 20
 
-For every method with a record on `nuclei` (and those that come with cellbench), the held-out fields
-are halved by chance, `--draws` times: the intervals of 90 % are learned from the pictures of one
-half, as `count` learns them from all of them, and the pictures of the other half are looked up.
-Printed is the mean coverage over the draws, and its least and greatest. With `--by image` pictures
-are halved and not fields, as the theorem has it; fields of a few alike pictures widen the spread.
+For every method with a record on `nuclei` (and the models that come with cellbench), the held-out
+fields are divided into random halves, `--draws` times. The 90 % intervals are fitted to the
+pictures of one half, as `count` fits them to all of them, and their coverage is measured on the
+other half. Printed are the mean, the least and the greatest coverage over the draws. With `--by
+image` pictures are divided instead of fields, as the theorem requires; fields of similar pictures
+widen the spread.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main() -> None:
 def coverages(
     images: Sequence[dict[str, float | str]], stored: StoredSet, draws: int, *, by_field: bool
 ) -> list[float]:
-    """The share of pictures whose interval holds the truth, of each draw."""
+    """Compute the share of pictures whose interval holds the true count, for each draw."""
     truth = np.array([image["truth"] for image in images], dtype=np.float64)
     counts = np.array([image["prediction"] for image in images], dtype=np.float64)
     ids = [str(image["id"]) for image in images]

@@ -1,7 +1,7 @@
-"""How long does `cellbench leaderboard` take over ten thousand records?
+"""Duration of `cellbench leaderboard` over ten thousand records.
 
-Generates records of 100 images each into a temporary store, warms the cache, and prints what the
-command takes as a process of its own, its start included, with a fresh and with a warm cache:
+Generates records of 100 images each in a temporary store, and prints the seconds that the command
+takes as a process of its own, its start included, with an empty and with a warm cache:
 
     python benchmarks/leaderboard.py [--records 10000] [--methods 100] [--profile]
 """
@@ -27,7 +27,7 @@ SPLITS = 5
 
 
 def main() -> None:
-    """Generate, warm, measure."""
+    """Generate records, and time the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--methods", type=int, default=100)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def seconds(form: str) -> float:
-    """One call, from the start of its process to its end."""
+    """Measure the seconds of one call, from the start of its process to its end."""
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "cellbench", "leaderboard", "--dataset", "adi", "--format", form],
@@ -57,7 +57,7 @@ def seconds(form: str) -> float:
 
 
 def profile() -> None:
-    """Where a warm call spends its time."""
+    """Print the profile of a call with a warm cache."""
     command = [sys.executable, "-m", "cProfile", "-s", "cumtime", "-m", "cellbench", "leaderboard"]
     done = subprocess.run(
         [*command, "--dataset", "adi"], capture_output=True, text=True, check=True

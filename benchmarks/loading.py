@@ -1,14 +1,14 @@
-"""Is the loader ever what training waits for?
+"""Speed of the batch loader relative to a training step.
 
-Prints, for the configs of the four sets on noise of their images' sizes, what a batch costs and how
-fast batches come from one thread and from 1, 2 and 4 processes, against a step of 5 ms as a GPU
-takes it, and, unless it is left out, against a bare VGG16-bn step on this CPU:
+Prints, for the configs of four sets on noise of their images' sizes, the CPU time of a batch and
+the rate of batches from one thread and from 1, 2 and 4 processes, compared with a step of 5 ms, as
+on a GPU, and, unless it is left out, with a bare VGG16-bn step on this CPU:
 
     python benchmarks/loading.py [--no-step] [--sets adi,mbm] [--workers 0,1,2,4]
 
-Nothing else runs meanwhile: on a machine that others use look at the processor's time, which is the
-first number. The bare step is forward and backward of 16 crops of 64x64, channels-last, float32:
-less than any method in the suite does.
+Run nothing else meanwhile; on a shared machine use the CPU time, which is the first number. The
+bare step is forward and backward of 16 crops of 64x64, channels-last, float32: less than any method
+here does.
 """
 
 import argparse
@@ -27,7 +27,7 @@ STEP_MS = 5.0
 CROPS = 16
 # Edge in px of the images, of which DCC's differ.
 EDGES = {"adi": 150, "mbm": 600, "vgg": 256, "dcc": 550}
-# MBM as some train it.
+# Further transforms of some methods.
 EXTRA = {"mbm": [{"type": "StainJitter"}]}
 
 
@@ -39,18 +39,18 @@ class Noise:
     ids: list[str] = field(default_factory=lambda: [f"{index:02d}" for index in range(20)])
 
     def sample(self, image_id: str) -> CellSample:
-        """Cells anywhere."""
+        """Return cells at random places."""
         points = np.random.default_rng(int(image_id)).random((150, 2)) * self.edge
         return CellSample(image_id, points.astype(np.float32), (self.edge, self.edge))
 
     def pixels(self, image_id: str) -> np.ndarray:
-        """Noise, as hard to resize as any picture."""
+        """Return noise, which takes as long to resize as any picture."""
         shape = (self.edge, self.edge, 3)
         return np.random.default_rng(int(image_id)).integers(0, 256, shape, dtype=np.uint8)
 
 
 def training_set(name: str, more: list[dict]) -> TrainingSet:
-    """The pipeline of a set's config; what prepares whole images is done once and left out."""
+    """Build the training set of a config, without the preparation of whole images, done once."""
     data = resolve("methods/dla", dataset=name).data
     noise = Noise(EDGES[name])
     return TrainingSet(
@@ -66,7 +66,7 @@ def training_set(name: str, more: list[dict]) -> TrainingSet:
 
 
 def processor_ms(train: TrainingSet, batches: int = 60) -> float:
-    """The median processor time of a batch, after the images have been decoded."""
+    """Measure the median CPU time of a batch, once the images are decoded."""
     times = []
     for step in range(train.steps_per_epoch + batches):
         start = time.thread_time()
@@ -76,7 +76,7 @@ def processor_ms(train: TrainingSet, batches: int = 60) -> float:
 
 
 def stream_ms(train: TrainingSet, workers: int, *, warm_s: float, batches: int = 200) -> float:
-    """Milliseconds between batches that are taken as fast as they come."""
+    """Measure the milliseconds between batches that are taken as fast as they come."""
     stream = train.batches(0, 10**6, workers=workers)
     start = time.perf_counter()
     while time.perf_counter() - start < warm_s:  # processes start, images are decoded
@@ -90,7 +90,7 @@ def stream_ms(train: TrainingSet, workers: int, *, warm_s: float, batches: int =
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:
-    """The median duration of an action, after one to warm up."""
+    """Measure the median duration of an action, after one to warm up."""
     action()
     times = []
     for _ in range(repeats):
@@ -101,7 +101,7 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 
 def step_seconds() -> float:
-    """The median duration of a bare VGG16-bn step."""
+    """Measure the median duration of a bare VGG16-bn step."""
     import torch
     from torchvision.models import vgg16_bn
 

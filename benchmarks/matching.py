@@ -1,7 +1,7 @@
-"""What does matching cost in a training step of 16 crops?
+"""Duration of matching in a training step of 16 crops.
 
-Prints the milliseconds that 16 matchings take, for the proposals of a lattice of 4 px and of 2 px
-on a 64 px crop and as many cells as ADI and VGG show there:
+Prints the milliseconds of 16 matchings, for the proposals of a lattice of 4 px and of 2 px on a 64
+px crop with as many cells as ADI and VGG have there:
 
     python benchmarks/matching.py
 """
@@ -23,7 +23,7 @@ MATCHERS_SHOWN = [
 
 
 def milliseconds(config: dict[str, str], proposals: int, cells: int, repeats: int = 15) -> float:
-    """The median time of one step's matchings."""
+    """Measure the median time of the matchings of one step."""
     matcher = MATCHERS.build(config)
     chance = torch.Generator().manual_seed(0)
     crops = [

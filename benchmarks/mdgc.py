@@ -1,8 +1,8 @@
-"""MDGC against the same layer with its Gaussian path written with `unfold`.
+"""Speed and memory of MDGC relative to the same layer written with `unfold`.
 
-Prints the ratio of times and of memory from one run: forward and backward at 256 channels, 64x64,
-batch 8. Each variant runs in a process of its own, in turns; time is the fastest of its steps,
-memory is the growth of the process's peak (ru_maxrss) over its state before the first step.
+Prints the ratio of times and of memory of forward and backward at 256 channels, 64x64, batch 8. The
+variants run alternately, each in a process of its own. Time is that of the fastest step; memory is
+the growth of the process's peak (ru_maxrss) since before the first step.
 
     python benchmarks/mdgc.py [--channels 256 --size 64 --batch 8 --threads 2 --rounds 2]
 """
@@ -19,7 +19,7 @@ VARIANTS = ("mdgc", "unfold")
 
 
 def main() -> None:
-    """Compare the variants, or measure one of them if called as a child."""
+    """Compare the variants, or measure one of them in a child process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--size", type=int, default=64)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the fastest step, and MiB that the steps added to the process."""
+    """Measure the seconds of the fastest step, and the MiB that the steps added."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -72,14 +72,14 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def layer_class() -> Any:
-    """The layer that is shipped."""
+    """Return the class of MDGC."""
     from cellbench.registry import CONVS
 
     return CONVS.get("MDGC")
 
 
 def unfolded_layer() -> Any:
-    """The same layer, its taps gathered by `unfold` scale by scale."""
+    """Return the same layer with its taps gathered by `unfold`, scale by scale."""
     import torch
     import torch.nn.functional as F
     from torch import Tensor

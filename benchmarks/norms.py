@@ -4,8 +4,8 @@
     python benchmarks/norms.py --config methods/mcnn --weights runs/vgg/<run>/best.safetensors
     python benchmarks/norms.py --summary norms.jsonl
 
-A moving average of the weights needs statistics of its own: those of the last weights are of other
-activations. At each look at the validation images the same weights are scored with
+A moving average of the weights needs its own statistics, since its activations differ from those of
+the last weights. At each validation the same weights are scored with
 
     average   the average of the running statistics, as if they were weights
     last      the running statistics of the weights that are trained
@@ -13,15 +13,15 @@ activations. At each look at the validation images the same weights are scored w
     pooled    the moments of all crops of these batches together
     raw       the weights that are trained, with their statistics: no average at all
 
-and the training goes on as if nobody had looked. With `--weights`, those of a finished run, nothing
-is trained: what it kept is scored by `average`, `refit` and `pooled`, which is a hard test of the
-other two, since the run chose this state by its error with the averaged statistics.
+and the validations do not change the training. With `--weights`, those of a finished run, nothing
+is trained: its checkpoint is scored by `average`, `refit` and `pooled`. That is a hard test of the
+other two, since the run selected this checkpoint by its error with the averaged statistics.
 
-The test part is never read. A look is a line of
-JSON: counts of the validation images and what is annotated. `--summary` prints the mean absolute
-errors of the best look and of the last one, its bias, the mean change from look to look, and what
-the correction of counts makes of it: the error of the last look with each image left out, and, over
-all looks, that of one half of the images as counted and by what the other half chose.
+The test part is never read. Each validation writes a line of JSON: predicted and annotated counts
+of the validation images. `--summary` prints the mean absolute errors of the best and of the last
+validation, its bias, the mean change between validations, and the effect of the correction of
+counts: the leave-one-out error of the last validation and, over all validations, the errors of one
+half of the images as counted and as corrected by a fit to the other half.
 """
 
 import argparse
@@ -56,7 +56,7 @@ Moments = list[tuple[Tensor, Tensor]]
 
 
 def main() -> None:
-    """Train and look, or sum up what was seen."""
+    """Train and validate, or summarise earlier output."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="methods/unet")
     parser.add_argument("--dataset", default="vgg")
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def train(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Train one stage as a run does, and yield what each rule counts at every look."""
+    """Train one stage as a run does, and yield the counts of each rule at every validation."""
     counter = start_counter(prepared, print)
     training = make_training(prepared, counter, Path("/nowhere"))
     training.workers = 0
@@ -108,13 +108,13 @@ def train(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str, A
 
 
 def finished(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield what each rule that needs no training counts with the weights of a finished run."""
+    """Yield the counts of each rule that needs no training, with the weights of a finished run."""
     counter = start_counter(prepared, print)
     load_weights(counter, given.weights)
     training = make_training(prepared, counter, Path("/nowhere"))
     training.workers = 0
     counter.train()
-    average = WeightAverage(counter, 0.0)  # of one state: that state
+    average = WeightAverage(counter, 0.0)  # the average of one state is that state
     steps = prepared.experiment.config.data.epochs * training.train.steps_per_epoch
     facts = {"config": given.config, "set": given.dataset, "split": given.split}
     facts |= {"steps": steps, "step": steps, "batches": given.batches}
@@ -123,7 +123,7 @@ def finished(prepared: Prepared, given: argparse.Namespace) -> Iterator[dict[str
 
 
 def look(training: Training, average: WeightAverage, rule: str, batches: int) -> dict[str, Any]:
-    """The counts of the validation images by one rule; training goes on undisturbed."""
+    """Count the validation images by one rule, without effect on the training."""
     counter = training.counter
     kept = {name: value.clone() for name, value in counter.state_dict().items()}
     norms = learning_norms(counter)
@@ -151,12 +151,12 @@ def look(training: Training, average: WeightAverage, rule: str, batches: int) ->
 
 
 def learning_norms(counter: CellCounter) -> list[nn.BatchNorm2d]:
-    """The batch norms whose statistics a training moves; a frozen trunk's are not among them."""
+    """List the batch norms whose statistics change in training; not those of a frozen trunk."""
     return [m for m in counter.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
 
 
 def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The running mean and variance of a norm, themselves."""
+    """Return the running mean and variance of a norm, not copies."""
     return norm.get_buffer("running_mean"), norm.get_buffer("running_var")
 
 
@@ -171,7 +171,7 @@ def give(norms: list[nn.BatchNorm2d], found: Moments) -> None:
 def moments(
     training: Training, norms: list[nn.BatchNorm2d], batches: int, *, pooled: bool
 ) -> Moments:
-    """Means and variances of what norms are given in training batches, dropout off."""
+    """Compute means and variances of the inputs of norms in training batches, dropout off."""
     counter = training.counter
     sums = [[torch.zeros_like(statistics(norm)[0]) for _ in range(3)] for norm in norms]
     with _watching(counter, norms):
@@ -189,7 +189,7 @@ def moments(
 
 @contextmanager
 def _watching(counter: CellCounter, norms: list[nn.BatchNorm2d]) -> Iterator[None]:
-    """Norms take each batch's moments as theirs, and nothing else is in training mode."""
+    """Let norms store the moments of each batch, with all else in evaluation mode."""
     counter.eval()
     kept = [norm.momentum for norm in norms]
     for norm in norms:
@@ -225,7 +225,7 @@ def summarise(seen: list[dict[str, Any]]) -> None:
 
 
 def _halves(line: dict[str, Any], times: int = 50) -> tuple[float, float]:
-    """Mean errors of halves of the images, as counted and by what the other halves chose."""
+    """Compute mean errors of halves of the images, raw and corrected by a fit to the other half."""
     truth, counts = np.array(line["truth"], dtype=float), np.array(line["counts"])
     areas, rng, errors = np.ones(truth.size), np.random.default_rng(0), []
     for _ in range(times):

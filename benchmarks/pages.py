@@ -1,8 +1,8 @@
-"""How long do `cellbench site` and its overview take, and how fast is the viewer?
+"""Duration of `cellbench site`, and speed of its overview and of the viewer in a browser.
 
-Builds the site of generated records of 100 images each: at first, again, and after one more record;
-then opens the overview, and a viewer with thousands of cells on a picture of 100 megapixels, in
-Chromium without a window:
+Builds the site of generated records of 100 images each: once, again without changes, and after one
+more record. Then opens the overview, and the viewer with thousands of cells on a picture of 100
+megapixels, in headless Chromium:
 
     PYTHONPATH=tests:tests/counting python benchmarks/pages.py [--records 10000] [--methods 500]
 """
@@ -51,7 +51,7 @@ requestAnimationFrame(next);
 
 
 def main() -> None:
-    """Generate, build, open."""
+    """Time the site and the viewer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--methods", type=int, default=500)
@@ -66,7 +66,7 @@ def site(store: Path, records: int, methods: int) -> None:
     """Build three times and open the overview."""
     generate(store, records, methods)
     os.environ |= {"CELLBENCH_HOME": str(store / "home"), "CELLBENCH_OFFLINE": "1"}
-    # What is imported at first is no part of a build.
+    # Imports are not part of the build time.
     build_site([store / "home"], store / "empty")
     last = max((store / "leaderboards/records/adi").glob("*.json"))
     kept = store / "kept.json"
@@ -99,7 +99,7 @@ def build(store: Path, name: str) -> None:
 
 
 def viewer(folder: Path) -> None:
-    """Move over a large picture with many cells and print the times of frames."""
+    """Pan over a large picture with many cells and print the frame times."""
     rng = np.random.default_rng(0)
     path = folder / "large.png"
     rough = rng.integers(0, 255, (SIDE_PX // 50, SIDE_PX // 50, 3), dtype=np.uint8)

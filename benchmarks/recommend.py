@@ -1,14 +1,14 @@
-"""What `cellbench recommend` is worth: draws of annotated nuclei, and the truth on held-out fields.
+"""Error of methods that `cellbench recommend` proposes, on held-out fields of nuclei.
 
     python benchmarks/recommend.py --draws 5 --budget 150
     python benchmarks/recommend.py --draws 5 --from test
 
-Each draw takes `--pictures` pictures of the training fields of `nuclei`, split 0, as a set of one's
-own, recommends a method for them, and counts pictures of the test fields with it. A line of JSON a
-draw: what is recommended, its error there in percent of the mean count, the stated interval, and
-whether it holds the truth. The models that come with cellbench have learned from the training
-fields, so that they are not proposed there; with `--from test` the annotated pictures are of the
-first half of the test fields, and those that are counted of the other half.
+Each draw imports `--pictures` pictures of the training fields of `nuclei`, split 0, as a set,
+recommends a method for them, and counts pictures of the test fields with it. Printed is a line of
+JSON a draw: the recommended method, its error there in percent of the mean count, the stated
+interval of the error, and whether it holds the error found. The models that come with cellbench
+were trained on the training fields, so that they are not proposed; with `--from test` the annotated
+pictures are of one half of the test fields, and the counted ones of the other half.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from cellbench.data.stored_set import StoredSet, open_set
 
 
 def main() -> None:
-    """Draw, recommend, count, and print."""
+    """Run all draws and print their results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=16)
@@ -89,7 +89,7 @@ def one_draw(
 
 
 def write(folder: Path, stored: StoredSet, ids: list[str], *, points: bool) -> None:
-    """Pictures as PNG, named after field and image, with their cells as text beside them."""
+    """Write pictures as PNG, named after field and image, on request with their points as text."""
     folder.mkdir(parents=True)
     for image_id in ids:
         name = f"{stored.group(image_id) or image_id}--{image_id}"

@@ -1,6 +1,6 @@
-"""What do flow following and polygon suppression cost on 5,000 cells in 2000 x 2000 px?
+"""CPU time of flow following and polygon suppression on 5,000 cells in 2000 x 2000 px.
 
-Prints the CPU seconds of each step of Cellpose's and StarDist's way from maps to cells:
+Prints the CPU seconds of each step from maps to cells, of Cellpose and StarDist:
 
     python benchmarks/segmentation.py
 """
@@ -22,15 +22,15 @@ RADIUS_PX = 10.0
 
 
 def timed(name: str, make: Callable[[], Any]) -> Any:
-    """Run, print the CPU seconds, and hand on the result."""
+    """Call `make`, print the CPU seconds, and return the result."""
     began = time.process_time()
-    made = make()
+    result = make()
     print(f"{name}: {time.process_time() - began:.2f} s")
-    return made
+    return result
 
 
 def field(generator: torch.Generator) -> Tensor:
-    """(CELLS, 2) points, 28 px apart on average."""
+    """Draw (CELLS, 2) points, 28 px apart on average."""
     steps = 28.0 * torch.arange(71) + 14
     points = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)[:CELLS]
     return points + 3 * torch.randn(points.shape, generator=generator)

@@ -1,20 +1,20 @@
-"""The first steps of a training of a point counter: which proposals are matched, and how far off.
+"""Matched distances, moves and offsets in the first training steps of a point counter.
 
     python benchmarks/start.py                       # KHM, FPN, Deformable on ADI, seed 0
     python benchmarks/start.py --conv Standard --matcher Hungarian --seeds 0,1,2
-    python benchmarks/start.py --offset-rate 0.1     # offsets learn at a tenth of the rate
+    python benchmarks/start.py --offset-rate 0.1     # offsets at a tenth of the learning rate
     python benchmarks/start.py --bfloat16            # convolutions round as under autocast
 
-Nothing in a matching by moved points ties a cell to the reference nearest to it: all proposals may
-move by the same vector, and a convolution with offsets may sample the map along that vector. On a
-GPU one training of twelve on ADI (KHM, FPN, Deformable, seed 0) ended so, with a loss of 0.66
-where the others had 0.28. Columns, each a mean over the steps of a line: the two terms of the loss;
-the distances in px of the network input from a matched cell to its proposal (`off`) and to the
+Matching by moved points does not tie a cell to its nearest reference: all proposals may move by the
+same vector, and a convolution with offsets may sample the map along that vector. On a GPU one of
+twelve trainings on ADI (KHM, FPN, Deformable, seed 0) ended so, with a loss of 0.66 where the
+others had 0.28. Columns, each a mean over the steps of a line: the two terms of the loss; the
+distances in px of the network input from a matched cell to its proposal (`off`) and to the
 proposal's reference (`reference`); the length of the mean move of matched proposals (`move`); and,
-of the deformable convolutions, the length of the mean offset of all taps (`shift`), the mean
-length of an offset (`taps`), both in map cells, and the share of taps outside the map (`outside`).
+of the deformable convolutions, the length of the mean offset of all taps (`shift`), the mean length
+of an offset (`taps`), both in map cells, and the share of taps outside the map (`outside`).
 
-The real set and the trunk's weights are needed; the training part of split 0 alone is read.
+Needs the real set and the trunk's weights; only the training part of split 0 is read.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Means = dict[str, list[float]]
 
 
 def main() -> None:
-    """Train the first steps of each seed and print a line every so many."""
+    """Train the first steps of each seed and print a line every `--every` steps."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset", default="adi")
     parser.add_argument("--matcher", default="KHM")
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def make(given: argparse.Namespace, seed: int, folder: Path) -> Training:
-    """The training of a seed on split 0, with its full schedule."""
+    """Prepare the training of a seed on split 0, with its full schedule."""
     parts = [
         f"model.matcher.type={given.matcher}",
         f"model.decoder.type={given.decoder}",
@@ -86,7 +86,7 @@ def make(given: argparse.Namespace, seed: int, folder: Path) -> Training:
 
 
 def follow(training: Training, given: argparse.Namespace) -> None:
-    """Train and print."""
+    """Train the first steps and print their means."""
     counter, config = training.counter.train(), training.config
     update = TrainingStep(
         counter, config.optimizer, device=training.device, precision=training.precision, eager=True
@@ -116,7 +116,7 @@ def follow(training: Training, given: argparse.Namespace) -> None:
 def note_matches(
     means: Means, proposals: Any, pairs: Any, valid: Tensor, terms: dict[str, Tensor]
 ) -> None:
-    """Add what the loss of a step was computed from."""
+    """Store the loss terms, distances and moves of the matches of a step."""
     references = proposals.references.expand(len(valid), -1, -1)[pairs.image, pairs.row]
     points = proposals.points[pairs.image, pairs.row]
     for name, term in terms.items():
@@ -128,7 +128,7 @@ def note_matches(
 
 @torch.no_grad()
 def note_offsets(means: Means, where: Tensor, taps: int) -> None:
-    """Add the offsets of a deformable convolution, of its (B, 3 * taps, H, W) map."""
+    """Store the offset means of a deformable convolution, from its (B, 3 * taps, H, W) map."""
     batch, _, height, width = where.shape
     offset = where[:, : 2 * taps].float().view(batch, taps, 2, height, width)  # y, x
     side = round(taps**0.5)
@@ -144,7 +144,7 @@ def note_offsets(means: Means, where: Tensor, taps: int) -> None:
 
 
 def slow_down(optimizer: torch.optim.Optimizer, counter: nn.Module, share: float) -> None:
-    """Let the offsets and masks of deformable convolutions learn at a share of their rate."""
+    """Lower the learning rate of offsets and masks of deformable convolutions to a share of it."""
     layers = [layer for layer in counter.modules() if isinstance(layer, Deformable)]
     slow = {id(parameter) for layer in layers for parameter in layer.where.parameters()}
     for group in list(optimizer.param_groups):
@@ -156,7 +156,7 @@ def slow_down(optimizer: torch.optim.Optimizer, counter: nn.Module, share: float
 
 
 def _rounded(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A convolution with inputs, weights and output rounded to bfloat16."""
+    """Compute a convolution with inputs, weights and output rounded to bfloat16."""
     x, weight = x.bfloat16().float(), weight.bfloat16().float()
     bias = None if bias is None else bias.bfloat16().float()
     out = nn.functional.conv2d(

@@ -1,20 +1,20 @@
-"""What a method adds to its backbone: the training loop's own step and whole-image inference.
+"""Duration of a training step and of inference relative to the bare backbone.
 
     python benchmarks/step.py                    # dla_adi against the bare VGG16-bn
     python benchmarks/step.py --config methods/p2pnet --rounds 20
-    python benchmarks/step.py --threads 1 --clock cpu      # on a machine that others use
+    python benchmarks/step.py --threads 1 --clock cpu      # on a shared machine
 
-A step is what the loop does with a batch: copy and normalisation, forward, matching, loss,
-backward, clipping, optimiser, moving average, check of the loss; 16 crops of 64x64 px as dense as
-ADI. The bare step is torchvision's VGG16-bn trunk, eager and unfused, with the mean of its output
-for a loss, clipping and AdamW. A method that freezes stages saves their backward pass: it is
-measured against the whole trunk and against one with the same stages frozen. Inference is one
-image of 600x600 px to points, as runs do it, against the bare trunk's forward pass.
+A step is that of the training loop: copy and normalisation, forward, matching, loss, backward,
+clipping, optimiser, moving average, check of the loss; 16 crops of 64x64 px as dense as ADI. The
+bare step is torchvision's VGG16-bn trunk, eager and unfused, with the mean of its output for a
+loss, clipping and AdamW. A method that freezes stages saves their backward pass: it is compared
+with the whole trunk and with one with the same stages frozen. Inference is one image of 600x600 px
+to points, as in runs, compared with the bare trunk's forward pass.
 
-Both sides run in the same mode (precision, channels-last, threads) and in turns, so that whatever
-else the machine does falls on both; ratios are of medians. Beside them stand the operators that a
-step dispatches from Python outside of the network, which a GPU replays in one call, and on a GPU
-the time in which it computes.
+Both sides run in the same mode (precision, channels-last, threads) and alternately, so that other
+load affects both; ratios are of medians. Also printed are the number of operators that a step
+dispatches from Python outside of the network, which a GPU replays in one call, and on a GPU its
+busy time.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def make_data(number: int, side: int) -> Data:
-    """Noise with as many cells as ADI has on that area, as the loader gives it."""
+    """Return noise with as many cells as ADI has on that area, in the loader's format."""
     rng = np.random.default_rng(0)
     cells = round(CELLS_PER_PX * side**2)
     return {
@@ -118,7 +118,7 @@ def training_step(
     *,
     eager: bool,
 ) -> tuple[Callable[[Data], None], TrainingStep]:
-    """The step of the training loop."""
+    """Build the step of the training loop; return it with its `TrainingStep`."""
     update = TrainingStep(
         counter, config.optimizer, device=device, precision=precision, eager=eager, log=print
     )
@@ -138,7 +138,7 @@ def training_step(
 def bare_training_step(
     counter: CellCounter, bare: nn.Module, data: Data, device: torch.device, precision: str
 ) -> Callable[[], None]:
-    """One training step of the bare trunk, on pixels that are on the device already."""
+    """Build a training step of the bare trunk, on pixels that are on the device already."""
     pixels = counter.data_preprocessor(dict(data))["batch"].images.pixels
     parameters = [p for p in bare.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, foreach=True)
@@ -159,7 +159,7 @@ def bare_training_step(
 
 
 def freeze_alike(bare: nn.Module, counter: CellCounter) -> bool:
-    """Freeze in the bare trunk what the method freezes in its own; False if no filter is."""
+    """Freeze in the bare trunk what the method freezes; return False if that is no filter."""
     free = {
         name.partition("features.")[2]: parameter.requires_grad
         for name, parameter in counter.named_parameters()
@@ -171,7 +171,7 @@ def freeze_alike(bare: nn.Module, counter: CellCounter) -> bool:
 
 
 class Operators(TorchDispatchMode):
-    """Counts the operators that are dispatched, but for those of a part that is switched off."""
+    """Counter of dispatched operators, except while `off` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,13 +179,13 @@ class Operators(TorchDispatchMode):
         self.off = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count one."""
+        """Count one operator and run it."""
         self.number += not self.off
         return func(*args, **(kwargs or {}))
 
 
 def count_operators(step: Callable[[Data], None], update: TrainingStep, data: Data) -> int:
-    """Operators of a step that are dispatched one by one where the network is replayed."""
+    """Count the operators of a step that are dispatched one by one if the network is replayed."""
     counting = Operators()
     replayed = update.captured is not None
     if not replayed and update.counter.captures:
@@ -212,7 +212,7 @@ def count_operators(step: Callable[[Data], None], update: TrainingStep, data: Da
 
 
 def busy_ms(call: Callable[[], object], device: torch.device, calls: int = 5) -> float:
-    """Milliseconds a call in which the GPU computes."""
+    """Measure the milliseconds of a call in which the GPU computes."""
     call()
     torch.cuda.synchronize(device)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
@@ -222,7 +222,7 @@ def busy_ms(call: Callable[[], object], device: torch.device, calls: int = 5) ->
     kernels = [
         event
         for event in seen.events()
-        # not the span of all kernels of an optimiser, which PyTorch annotates
+        # without the span that PyTorch annotates over all kernels of an optimiser
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     ]
     return sum(event.time_range.elapsed_us() for event in kernels) / 1e3 / calls
@@ -231,8 +231,8 @@ def busy_ms(call: Callable[[], object], device: torch.device, calls: int = 5) ->
 def inference(
     counter: CellCounter, bare: nn.Module, data: Data, device: torch.device, precision: str
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """One whole image through each."""
-    folded = fold_batch_norms(counter.eval())  # as runs infer
+    """Build inference of one whole image with the method, and with the bare trunk."""
+    folded = fold_batch_norms(counter.eval())  # as in runs
     bare.eval()
     pixels = counter.data_preprocessor(dict(data))["images"].pixels
 
@@ -255,7 +255,7 @@ def compare(
     device: torch.device,
     clock: Callable[[], float],
 ) -> None:
-    """Run both in turns and print medians and their ratio."""
+    """Run both alternately and print medians and their ratio."""
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     for turn in range(rounds + 3):
         for name, run in (("ours", ours), ("bare", bare)):

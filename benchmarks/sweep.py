@@ -1,13 +1,12 @@
-"""What `cellbench compare --jobs 1` costs over the same `cellbench run` commands, as a ratio.
+"""Overhead of `cellbench compare --jobs 1` over the same `cellbench run` commands, as a ratio.
 
     python benchmarks/sweep.py                 # six runs of 160 epochs on simulated ADI
     python benchmarks/sweep.py --epochs 200 --splits 1 --rounds 3
 
-Both sides train the same combinations for the same number of epochs into empty stores, in turns,
-so that whatever else the machine does falls on both; the ratio is of the sums over all turns. A
-sweep's own work is its plan and its report with all pictures, five seconds once, and looking at
-its runs twice a second. Two clocks: the wall's, and the processor's over all processes, parents
-and children, which tells more on a machine that others use.
+Both sides train the same combinations for the same number of epochs into empty stores, alternately,
+so that other load affects both; the ratio is of the sums over all turns. A sweep adds its plan and
+its report with all plots, five seconds once, and polls its runs twice a second. Measured are wall
+time, and CPU time over all processes, parents and children, which is better on a shared machine.
 """
 
 import argparse
@@ -55,9 +54,9 @@ def main() -> None:
         os.environ.setdefault("CELLBENCH_HOME", str(folder / "home"))
         grid = folder / "grid.py"
         grid.write_text(GRID)
-        wish = GridOverrides(epochs=given.epochs, splits=tuple(range(given.splits)))
-        runs = make_plan(load_grid(str(grid)), wish, folder).runs
-        # Once beforehand: the set is drawn, and every file of the libraries has been read.
+        overrides = GridOverrides(epochs=given.epochs, splits=tuple(range(given.splits)))
+        runs = make_plan(load_grid(str(grid)), overrides, folder).runs
+        # Warm-up: draws the set, and reads every file of the libraries.
         cellbench(shlex.split(runs[0].command)[1:], folder / "first")
         for turn in range(given.rounds):
             for side in ("run", "compare") if turn % 2 == 0 else ("compare", "run"):
@@ -99,7 +98,7 @@ def cellbench(arguments: list[str], store: Path) -> None:
 
 
 def now() -> NDArray[np.float64]:
-    """Seconds on each of the clocks; the processor's counts the processes that have ended."""
+    """Return the seconds of each clock; CPU time is that of the processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return np.array([time.monotonic(), used.ru_utime + used.ru_stime])
 

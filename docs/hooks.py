@@ -31,10 +31,10 @@ ROLES = {
 }
 INTRODUCTION = """# Parts and their papers
 
-Each part is a class that a config names by its `type`. *Source* is the paper that it is written
-from; *Differs* is where the code departs from the paper, and why. The options are those of the
-constructor. `cellbench plugins` prints the same list, with the parts of the packages that you have
-installed.
+Use a part by its name, as a `type` in a config or with `--set`. *Source* is the paper that it is
+written from; *Differs* states where the code departs from the paper, and why. The options are those
+of the constructor. `cellbench plugins` prints the same list, with the parts of other installed
+packages.
 """
 
 
@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     found = parts()
     sections = [INTRODUCTION]
     for registry, title in ROLES.items():
@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def parts() -> dict[str, dict[str, ast.ClassDef]]:
-    """The registered classes by registry and name."""
+    """Collect the registered classes by registry and name."""
     found: dict[str, dict[str, ast.ClassDef]] = {registry: {} for registry in ROLES}
     for folder in SOURCES:
         for file in sorted((ROOT / folder).rglob("*.py")):
@@ -67,7 +67,7 @@ def parts() -> dict[str, dict[str, ast.ClassDef]]:
 
 
 def _registered(node: ast.ClassDef) -> list[tuple[str, str]]:
-    """Registry and name for each decorator of a class that registers it."""
+    """List registry and name for each decorator that registers a class."""
     found = []
     for decorator in node.decorator_list:
         match decorator:
@@ -79,7 +79,7 @@ def _registered(node: ast.ClassDef) -> list[tuple[str, str]]:
 
 
 def _entry(name: str, node: ast.ClassDef) -> str:
-    """A part's heading, its options and its docstring, without the attributes."""
+    """Format a part's heading, docstring without attributes, and options."""
     text = inspect.cleandoc(ast.get_docstring(node) or "")
     text = re.split(r"\n\n(?:Attributes|Args):\n", text)[0]
     lines = [f"### {name}\n"]
@@ -97,7 +97,7 @@ def _entry(name: str, node: ast.ClassDef) -> str:
 
 
 def _options(node: ast.ClassDef) -> list[str]:
-    """The options of the constructor with their defaults; empty if it is inherited."""
+    """List the options of the constructor with their defaults; empty if it is inherited."""
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             pairs = zip(part.args.kwonlyargs, part.args.kw_defaults, strict=True)

@@ -1,4 +1,4 @@
-"""Write the README's tables of results anew from the records: `python docs/results.py`."""
+"""Rewrite the README's tables of results from the records: `python docs/results.py`."""
 
 import csv
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ SETS = ("adi", "mbm", "vgg", "nuclei", "dcc")
 def main() -> None:
     """Rewrite the README."""
     readme = ROOT / "README.md"
-    # The README is about split 0; the leaderboards show all that was run.
+    # The README's tables are of split 0; the leaderboards have all runs.
     runs = [run for run in load_records(ROOT).runs if run.split == 0]
     fresh = with_results(readme.read_text(encoding="utf-8"), runs)
     readme.write_text(fresh, encoding="utf-8")
 
 
 def with_results(text: str, runs: Sequence[Run]) -> str:
-    """A README with the tables of these runs, each between its two marks."""
+    """Return the README with the tables of these runs, each between its two marks."""
     rows = rank_runs(runs)
     tables = {"results": table(rows), "effects": effects(), "inflation": inflation(rows, runs)}
     for name, (begin, end) in MARKS.items():
@@ -42,13 +42,13 @@ def with_results(text: str, runs: Sequence[Run]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Methods by sets: the test MAE, its 95 % interval, and the minutes of training.
+    """Format the table of methods by sets: test MAE, 95 % interval, minutes of training.
 
-    Methods as they stand, under `v1`, in the order of the set on which most are; in bold those that
-    share the first rank of a set; of a partial training the share of its schedule. Of a method that
-    was trained several times the largest share of its schedule stands here, then the longest
-    training, whatever came of it; the leaderboards show all. A last line has how far the better
-    half of the methods err on the same images.
+    Methods without changed parts, under `v1`, in the order of the set with most methods. Bold is
+    the first rank of a set; a percentage is the share of the schedule of a partial training. Of a
+    method trained several times the run with the largest share of its schedule is shown, then the
+    longest, whatever its error; the leaderboards have all. The last line states how far the errors
+    of the better half of the methods are shared.
     """
     ours = [
         row for row in rows
@@ -72,7 +72,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def effects() -> str:
-    """What each change of a part adds to the MAE, averaged over the others, from its reports.
+    """Format the table of MAE changes by part, averaged over the other parts, from the reports.
 
     The combinations on DCC's simulator were trained for a share of their schedule.
     """
@@ -97,9 +97,9 @@ def effects() -> str:
 
 
 def inflation(rows: Sequence[Row], runs: Sequence[Run]) -> str:
-    """What the paper prints, what its released code's protocol gives here, and what `v1` gives.
+    """Format the table of published MAE, and MAE here under `released` and `v1`.
 
-    Each with its interval and the cells of a scored image, which crops have a tenth of.
+    Each of ours with its interval and the mean number of cells in a scored image or crop.
     """
     papers = {n.dataset: n.mae for n in read_published() if n.table == 2 and n.method == "Ours"}
     shown = [(m, p) for p in ("released", "v1") for m in ("DLA-released", "DLA")]
@@ -122,7 +122,7 @@ def _error(row: Row | None, runs: Sequence[Run]) -> str:
 
 
 def _shared(rows: Sequence[Row], dataset: str) -> str:
-    """How far the better half of a set's methods err on the same images, the median."""
+    """Return the median of the shared errors of the better half of a set's methods."""
     ranked = sorted((row for row in rows if row.dataset == dataset), key=lambda row: row.mae)
     known = [row.shared for row in ranked[: (len(ranked) + 1) // 2] if row.shared is not None]
     return f"{median(known):.2f}" if known else "unknown"
