@@ -1,4 +1,4 @@
-"""From a request to what trains: the counter as a run starts with it, its images, its weights."""
+"""Assembly of a run: its device, counter, starting weights, training and validation images."""
 
 import gc
 import inspect
@@ -33,14 +33,14 @@ from cellbench.registry import TRANSFORMS
 
 @dataclass(frozen=True)
 class Prepared(FoundRun):
-    """A run that was found, and where it is computed.
+    """A resolved run with its device, precision and images.
 
     Attributes:
         device: of the network.
         precision: "float32" or "bfloat16".
-        processes: place among those of torchrun.
-        images: the set's, as every method sees them.
-        fold: see `cellbench.engine.evaluation.infer`; False for what was made before.
+        processes: rank of this process and number of processes.
+        images: of the set, with the transforms of `data.prepare` applied.
+        fold: see `cellbench.engine.evaluation.infer`; False for records older than folding.
     """
 
     device: torch.device
@@ -51,16 +51,16 @@ class Prepared(FoundRun):
 
 
 def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
-    """Choose where a run is computed, and join the processes that torchrun started.
+    """Choose device and precision of a run, and join torchrun's process group.
 
     Raises:
-        UserError: the device is not there, or a transform of whole images is none.
+        UserError: the device cannot be used, or a transform of whole images is invalid.
     """
     config, device = found.experiment.config, choose_device(found.request.device)
     precision = choose_precision(config.schedule.precision, device)
-    if device.type == "cuda":  # of runs before this one in the process, and what they have left
-        # The first optimiser of a process has PyTorch import its compiler, which keeps the frames
-        # of that run, and all that lives in them, for the collector.
+    if device.type == "cuda":  # free the memory of earlier runs in this process
+        # PyTorch imports its compiler with the first optimiser of a process; this keeps the frames
+        # of that run, and all objects in them, until garbage is collected.
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -79,7 +79,7 @@ def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
 
 
 def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter:
-    """The method as a run starts with it: the same numbers for the same seed."""
+    """Build the counter of a run on its device, initialised from the run's seed."""
     torch.manual_seed(prepared.experiment.seed)
     np.random.seed(prepared.experiment.seed)  # noqa: NPY002 (parts from outside may draw from it)
     counter = build_counter(prepared.experiment.config.model, say=say)
@@ -89,13 +89,16 @@ def start_counter(prepared: Prepared, say: Callable[[str], None]) -> CellCounter
 def make_training(
     prepared: Prepared, counter: CellCounter, folder: Path, *, task: Task = silent_task
 ) -> Training:
-    """All that the training needs: the counter, its crops, what it is validated on.
+    """Build the inputs of a training: counter, training crops and validation images.
 
     Args:
         prepared: config, images and device of the run.
         counter: the method, on its device.
         folder: of the run.
-        task: shows how far a validation is.
+        task: shows the progress of a validation.
+
+    Raises:
+        UserError: the set has counts without points, and the method learns from points.
     """
     data = prepared.experiment.config.data
     own = prepared.stored.manifest.own
@@ -138,7 +141,7 @@ def make_training(
 
 
 def make_transform(options: Any, input_scale: float) -> Any:
-    """Build a transform of a config; one with `input_scale` gets px of the input per image px."""
+    """Build a transform; `input_scale` (input px per image px) is passed where it is an option."""
     part = TRANSFORMS.get(options["type"])
     wants_scale = "input_scale" in inspect.signature(part).parameters
     given: dict[str, Any] = {"input_scale": input_scale} if wants_scale else {}
@@ -146,11 +149,11 @@ def make_transform(options: Any, input_scale: float) -> Any:
 
 
 def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
-    """Images as they are scored: whole, at the set's scale."""
-    batch_pixels = BATCH_PIXELS  # a CPU's caches hold few
+    """Return a loader of whole images at the input scale, as they are validated and scored."""
+    batch_pixels = BATCH_PIXELS  # small, for a CPU's caches
     if prepared.device.type == "cuda":
-        # A GPU has few launches with many. A network of stride 1 keeps about 1 kB a pixel, so that
-        # 2 megapixels are 2 GB of the memory that runs may share, and an eighth of a small GPU's.
+        # Large batches need fewer launches. A network of stride 1 keeps about 1 kB a pixel: 2
+        # megapixels take 2 GB of memory, which runs may share, and at most an eighth of the GPU's.
         memory = torch.cuda.get_device_properties(prepared.device).total_memory
         batch_pixels = min(1 << 21, memory >> 13)
     return WholeImages(
@@ -162,9 +165,9 @@ def whole_images(prepared: Prepared, image_ids: list[str]) -> WholeImages:
 
 
 def starting_weights(counter: CellCounter) -> dict[str, str | None]:
-    """The source of the weights that training starts from, as records hold it."""
+    """Return source and SHA-256 of the weights that training starts from, as in a record."""
     info = counter.weights_info
     found: dict[str, str | None] = {"source": info.source, "sha256": info.sha256}
     if info.sha256 is None and info.arch:
-        found["wanted"] = info.arch  # so that a sweep knows the run again once the file is there
+        found["wanted"] = info.arch  # so that a sweep matches the run once the file is there
     return found

@@ -1,4 +1,4 @@
-"""A moving average of the weights, for evaluation."""
+"""Exponential moving average of the weights, for evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +11,20 @@ class WeightAverage:
     """Exponential moving average of a network's parameters and buffers.
 
     The decay grows with the number of updates, min(decay, (1 + n) / (10 + n)), so that a short
-    run is not dominated by its first weights. The network changes its tensors in place: they are
-    looked up once.
+    run is not dominated by its first weights. The network's tensors are looked up once, since
+    training changes them in place.
 
     Attributes:
-        updates: how many were averaged.
+        updates: their number since the start or the last `hand_over`.
         state: name to averaged tensor.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the network's present state.
+        """Start from the network's current state.
 
         Args:
             network: whose state is averaged.
-            decay: in [0, 1), the weight of the past.
+            decay: in [0, 1), the weight of earlier states.
         """
         self.decay = decay
         self.updates = 0
@@ -32,36 +32,36 @@ class WeightAverage:
         self._network: dict[str, Tensor] = dict(network.named_parameters())
         self._network |= {n: v for n, v in network.named_buffers() if n in persistent}
         self.state = {name: value.detach().clone() for name, value in self._network.items()}
-        # Averaged and fresh tensors in the same order: numbers, then counters.
+        # Averaged and current tensors in the same order: floating point, then integer counters.
         kinds: list[list[tuple[Tensor, Tensor]]] = [[], []]
         for name, value in self._network.items():
             kinds[not value.is_floating_point()].append((self.state[name], value.detach()))
-        self._numbers, self._counters = (
+        self._floats, self._counters = (
             ([pair[0] for pair in pairs], [pair[1] for pair in pairs]) for pairs in kinds
         )
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network's state after a step."""
+        """Update the average with the network's state after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        torch._foreach_lerp_(*self._numbers, 1 - decay)
+        torch._foreach_lerp_(*self._floats, 1 - decay)
         if self._counters[0]:
             torch._foreach_copy_(*self._counters)
 
     @torch.no_grad()
     def hand_over(self) -> None:
-        """Give the network the averaged weights for good, and average anew from there."""
+        """Copy the averaged weights into the network, and restart the average from them."""
         for name, value in self._network.items():
             value.copy_(self.state[name])
         self.updates = 0
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Give the network the averaged weights for a while.
+        """Swap the averaged weights into the network for the time of the context.
 
-        Buffers that an evaluation sets (a chosen threshold) stay with the average and are
-        restored in the network.
+        Buffers that an evaluation sets (a chosen threshold) stay in the average; the network
+        gets its own back.
         """
         self._swap()
         try:
@@ -77,11 +77,11 @@ class WeightAverage:
             self.state[name].copy_(kept)
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """Return the state of the average for a checkpoint."""
         return {"updates": self.updates, "state": self.state}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from a checkpoint."""
+        """Load the state of a checkpoint."""
         self.updates = int(state["updates"])  # type: ignore[call-overload]
         for name, value in state["state"].items():  # type: ignore[attr-defined]
             self.state[name].copy_(value)

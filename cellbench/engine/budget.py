@@ -1,4 +1,4 @@
-"""The steps that fit a wall-clock budget: time the first ones, and refuse what trains nothing."""
+"""Number of training steps that fit a wall-clock budget, from timing the first ones."""
 
 import copy
 import dataclasses
@@ -33,38 +33,42 @@ from cellbench.engine.work_progress import Advance, Display
 from cellbench.errors import UserError
 from cellbench.models.counter import CellCounter
 
-# The part of the measuring time that steps may take.
+# Share of the measuring time for training steps; the rest is for inference.
 _STEPS_SHARE = 0.75
 
-# With fewer steps no method learns anything (or those of its own epochs, where they are fewer).
+# A budget must leave so many steps, or all those of the epochs if they are fewer: with less no
+# method learns anything.
 FEWEST_STEPS = 50
 
-# Steps that warm up caches, kernels and captures; then as many as fit this many seconds.
+# Untimed steps warm up caches, kernels and captures; then at least _TIMED steps are timed, and up
+# to _MOST_TIMED within _TIMED_S seconds.
 _WARM_UP = 2
 _TIMED, _MOST_TIMED, _TIMED_S = 6, 40, 2.0
 
-# Kept for what follows the test part: FLOPs, pictures, the record.
+# Seconds reserved for what follows the test part: FLOPs, pictures, the record.
 _ENDING_S = 2.0
 
 
 def plan_run(prepared: Prepared, training: Training, started: float, display: Display) -> Plan:
-    """As many steps as the epochs have, or as the budget allows, fixed at the first start.
+    """Compute the length of a run: all steps of its epochs, or those that fit its budget.
+
+    The steps of a budget are fixed at the first start; a resumed run reads them from its folder.
 
     Args:
         prepared: config, device and processes of the run.
-        training: of the run; its counter is left as it is.
+        training: of the run; its counter is not changed.
         started: monotonic seconds, from which a budget counts.
-        display: is told that steps are timed, and what fits.
+        display: shows that steps are timed, and how many fit.
 
     Raises:
         UserError: fewer than `FEWEST_STEPS` steps fit.
     """
     schedule, stages = prepared.experiment.config.schedule, training.counter.stages
-    own = make_plan(
+    full = make_plan(
         prepared.experiment.config.data.epochs * training.train.steps_per_epoch, schedule, stages
     )
     if schedule.budget_s is None or not training.counter.trained_by_steps:
-        return own
+        return full
     kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None
     if kept is not None:
         return kept
@@ -72,24 +76,27 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
     display.say(f"Timing the first steps, for at most {duration_text(limit_s)}.")
     timings = _measure(prepared, training, started, limit_s, display)
     fitted = fit_budget(schedule.budget_s, timings, schedule, stages)
-    fewest = min(FEWEST_STEPS, own.iterations)
+    fewest = min(FEWEST_STEPS, full.iterations)
     enough_s = budget_for(fewest, timings, schedule, measuring=MEASURING)
-    # Every process times its own steps; the first one's numbers hold.
+    # Every process times its own steps; the numbers of rank 0 are used.
     iterations = agree(fitted.iterations, prepared.device)
-    looks = agree(len(fitted.validate_after), prepared.device)
+    validations = agree(len(fitted.validate_after), prepared.device)
     enough_s = agree(math.ceil(enough_s), prepared.device)
     if iterations < fewest:
         if prepared.processes.rank:
-            raise SystemExit(2)  # the first process says why
-        own_s = timings.start_s + timings.test_s + own.iterations * timings.step_s
-        own_s += len(own.validate_after) * timings.validation_s
+            raise SystemExit(2)  # rank 0 reports the error
+        full_s = timings.start_s + timings.test_s + full.iterations * timings.step_s
+        full_s += len(full.validate_after) * timings.validation_s
         given, enough = budget_text(schedule.budget_s), budget_text(rounded_budget(enough_s))
+        needed = duration_text(full_s)
         raise UserError(
             f"A step takes {timings.step_s:.2g} s here, so that {_steps(iterations)} of them fit "
             f"--budget {given}, and fewer than {fewest} train nothing; give --budget {enough} or "
-            f"more, or leave it out: all {own.iterations} steps take about {duration_text(own_s)}."
+            f"more, or leave it out: all {full.iterations} steps take about {needed}."
         )
-    plan = make_plan(iterations, dataclasses.replace(schedule, validations=looks), stages, timings)
+    plan = make_plan(
+        iterations, dataclasses.replace(schedule, validations=validations), stages, timings
+    )
     if prepared.processes.rank == 0:
         keep_plan(training.folder, plan, timings)
     display.say(f"A step takes {timings.step_s:.2g} s: {iterations} steps fit the budget.")
@@ -101,8 +108,8 @@ def _measure(
 ) -> StepTimings:
     """Time steps and inference within a limit, on a copy of the counter."""
     began = time.monotonic()
-    # The steps that are timed change the weights.
-    trial = dataclasses.replace(training, counter=_copied(prepared, training))
+    # The timed steps change the weights.
+    trial = dataclasses.replace(training, counter=_copy_counter(prepared, training))
     clock = Clock(began, limit_s, prepared.device)
     with display.task("measuring", limit_s) as advance:
         stage_s, step_pixels = time_steps(trial, clock.part(_STEPS_SHARE), advance)
@@ -110,30 +117,30 @@ def _measure(
         if images is None:
             images = whole_images(prepared, prepared.split.train)
         pixels = count_pixels(images)
-        known = pixel_s(trial, images, clock, advance)
+        measured = pixel_s(trial, images, clock, advance)
     shares = [stage.share for stage in training.counter.stages]
     step_s = sum(map(operator.mul, stage_s, shares)) / sum(shares)
     # Inference is less than half of a training step on as many pixels.
-    rate = known if known is not None else 0.5 * step_s / step_pixels
-    look_s = rate * sum(pixels)
-    test_s = look_s / len(pixels) * len(prepared.split.test) + _ENDING_S
+    rate = measured if measured is not None else 0.5 * step_s / step_pixels
+    inference_s = rate * sum(pixels)
+    test_s = inference_s / len(pixels) * len(prepared.split.test) + _ENDING_S
     return StepTimings(
         step_s=step_s,
         stage_s=stage_s,
         # Without validation images the thresholds are chosen once, on the training images.
-        validation_s=look_s if training.validation is not None else 0.0,
-        test_s=test_s if training.validation is not None else test_s + look_s,
+        validation_s=inference_s if training.validation is not None else 0.0,
+        test_s=test_s if training.validation is not None else test_s + inference_s,
         start_s=time.monotonic() - started,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A time limit that all processes see alike, as they share every step.
+    """Time limit of all processes, which take every step together.
 
     Attributes:
-        began: monotonic seconds.
-        limit_s: seconds from there.
+        began: start, monotonic seconds.
+        limit_s: seconds from the start.
         device: of the run.
     """
 
@@ -142,15 +149,15 @@ class Clock:
     device: torch.device
 
     def part(self, share: float) -> "Clock":
-        """The limit at a share of this one."""
+        """Return a clock of the same start with a share of the limit."""
         return dataclasses.replace(self, limit_s=share * self.limit_s)
 
     def left_s(self) -> float:
-        """Seconds to the limit; negative beyond."""
+        """Return the seconds left to the limit; negative beyond."""
         return self.began + self.limit_s - time.monotonic()
 
     def go_on(self, wanted: bool) -> bool:
-        """Whether the first process has another step to measure and time left."""
+        """Return whether rank 0 wants another measurement and has time left."""
         return bool(agree(int(wanted and self.left_s() > 0), self.device))
 
 
@@ -159,16 +166,16 @@ def time_steps(
 ) -> tuple[tuple[float, ...], float]:
     """Time the first steps of each stage.
 
-    At least one step is done; a stage that the time does not suffice for is taken to be as slow
-    as the slowest of the others.
+    At least one step is timed; a stage that the time does not suffice for is assumed to be as
+    slow as the slowest of the others.
 
     Args:
         training: its counter is trained by these steps.
-        clock: the limit, looked at after every step.
-        advance: takes the seconds that passed.
+        clock: the limit, checked after every step.
+        advance: receives the seconds that passed.
 
     Returns:
-        Seconds a step of each stage; network input pixels of a step.
+        Seconds per step of each stage; network input pixels per step.
     """
     update = TrainingStep(
         training.counter, training.config.optimizer, device=training.device,
@@ -182,7 +189,7 @@ def time_steps(
         rank=training.processes.rank, world=training.processes.world,
     )  # fmt: skip
     pixels = 1.0
-    took: list[float | None] = []
+    stage_s: list[float | None] = []
     try:
         for index, stage in enumerate(stages):
             done = 1 - clock.left_s() / clock.limit_s
@@ -199,17 +206,17 @@ def time_steps(
                 advance(times[-1])
                 pixels = float(sum(array.shape[0] * array.shape[1] for array in data["arrays"]))
             timed = times[_WARM_UP:] or times[-1:]
-            took.append(sum(timed) / len(timed) if timed else None)
+            stage_s.append(sum(timed) / len(timed) if timed else None)
     finally:
         close = getattr(batches, "close", None)
         if close is not None:
             close()
-    slowest = max(seconds for seconds in took if seconds is not None)
-    return tuple(slowest if seconds is None else seconds for seconds in took), pixels
+    slowest = max(seconds for seconds in stage_s if seconds is not None)
+    return tuple(slowest if seconds is None else seconds for seconds in stage_s), pixels
 
 
 def _wanted(times: Sequence[float]) -> bool:
-    """Whether more steps make the mean more certain, without taking long."""
+    """Return whether more steps are timed for a stable mean, see `_TIMED`."""
     timed = times[_WARM_UP:]
     return len(timed) < _TIMED or (sum(timed) < _TIMED_S and len(timed) < _MOST_TIMED)
 
@@ -220,16 +227,16 @@ def pixel_s(training: Training, images: Labelled, clock: Clock, advance: Advance
     Args:
         training: its counter is calibrated on these images.
         images: as they are validated.
-        clock: the limit, looked at after every batch.
-        advance: takes the seconds that passed.
+        clock: the limit, checked before every batch.
+        advance: receives the seconds that passed.
 
     Returns:
         Seconds per pixel of the network's input; None if the time is over before the first.
     """
-    known = None
+    rate = None
     for part in _growing(images):
         pixels = sum(array.shape[0] * array.shape[1] for array in part[0][0]["arrays"])
-        if clock.left_s() <= (0 if known is None else known * pixels):
+        if clock.left_s() <= (0 if rate is None else rate * pixels):
             break
         started = time.monotonic()
         validate(
@@ -237,13 +244,13 @@ def pixel_s(training: Training, images: Labelled, clock: Clock, advance: Advance
             precision=training.precision,
         )  # fmt: skip
         seconds = time.monotonic() - started
-        known = seconds / pixels
+        rate = seconds / pixels
         advance(seconds)
-    return known
+    return rate
 
 
 def _growing(images: Labelled) -> Iterator[list[tuple[dict[str, Any], Any]]]:
-    """The first image alone, which also warms up, then the whole first batch, twice."""
+    """Yield the first image alone, as a warm-up too, then the whole first batch, twice."""
     batches = iter(images)
     data, samples = next(batches)
     close = getattr(batches, "close", None)
@@ -256,7 +263,7 @@ def _growing(images: Labelled) -> Iterator[list[tuple[dict[str, Any], Any]]]:
 
 
 def count_pixels(images: Labelled) -> list[int]:
-    """Network input pixels of each image; of whole images without decoding them."""
+    """Count the network input pixels of each image; `WholeImages` are not decoded."""
     if isinstance(images, WholeImages):
         return [
             math.prod(scaled_length(edge, images.input_scale) for edge in sample.size)
@@ -265,11 +272,11 @@ def count_pixels(images: Labelled) -> list[int]:
     return [array.shape[0] * array.shape[1] for data, _ in images for array in data["arrays"]]
 
 
-def _copied(prepared: Prepared, training: Training) -> CellCounter:
-    """A counter of the same weights, for trial steps."""
+def _copy_counter(prepared: Prepared, training: Training) -> CellCounter:
+    """Return a counter of the same weights, for trial steps."""
     try:
         return copy.deepcopy(training.counter)
-    except (TypeError, RuntimeError):  # parts from outside may hold what cannot be copied
+    except (TypeError, RuntimeError):  # foreign parts may hold objects that cannot be copied
         return start_counter(prepared, lambda text: None)
 
 

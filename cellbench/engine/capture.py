@@ -1,7 +1,7 @@
-"""The network of a counter as two CUDA graphs: forward and backward, each replayed in one call.
+"""CUDA graphs of a counter's network: forward and backward pass, each replayed in one call.
 
 A step of a small network on small crops launches hundreds of kernels of microseconds each, and a
-GPU waits for Python to launch them. A captured graph is launched at once.
+GPU waits for Python to launch them. A captured graph is one launch.
 """
 
 import warnings
@@ -16,10 +16,10 @@ from cellbench.engine.devices import autocast
 from cellbench.models.batch import Batch
 from cellbench.models.counter import CellCounter, total_loss
 
-# Passes before the capture: libraries choose their algorithms and allocate their workspaces.
+# Passes before the capture, in which libraries choose algorithms and allocate workspaces.
 _WARM_UP = 3
-# Relative L2 distance of replayed and eager outputs and gradients. bfloat16 has 8 bits, and
-# some backward kernels add in another order each time.
+# Largest relative L2 distance of replayed from eager outputs and gradients. bfloat16 has 8 bits,
+# and some backward kernels add in another order each time.
 _TOLERANCE = {"bfloat16": 0.05, "float32": 0.01}
 
 
@@ -27,17 +27,17 @@ class Halves(Protocol):
     """A network's forward and backward pass as two calls, with the loss between them."""
 
     def fits(self, batch: Batch) -> bool:
-        """Whether it can be used on a batch."""
+        """Return whether it can be used on a batch."""
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The network's outputs as leaves, which a loss can be computed from."""
+        """Compute the network's outputs as leaves, from which a loss can be computed."""
 
     def backward(self, outputs: Sequence[Tensor]) -> None:
         """Set the `grad` of every parameter from those of the outputs of `forward`."""
 
 
 class EagerHalves:
-    """The two halves without a capture: what a GPU replays, for machines that have none."""
+    """Forward and backward pass without a capture, on any device: the reference of a capture."""
 
     def __init__(self, counter: CellCounter, *, precision: str) -> None:
         self.counter = counter
@@ -45,32 +45,32 @@ class EagerHalves:
         self._outputs: tuple[Tensor, ...] = ()
 
     def fits(self, batch: Batch) -> bool:
-        """Images of any shape."""
+        """Return True: images may have any shape."""
         return True
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Run the network."""
+        """Run the network and return its outputs as leaves."""
         with autocast(pixels.device, self.precision):
             self._outputs = self.counter.network(pixels)
         return _leaves(self._outputs)
 
     def backward(self, outputs: Sequence[Tensor]) -> None:
-        """Go on from the gradients of the outputs."""
+        """Propagate the gradients of the outputs to the parameters."""
         pairs = zip(self._outputs, outputs, strict=True)
-        used = [(own, leaf.grad) for own, leaf in pairs if leaf.grad is not None]
-        torch.autograd.backward([own for own, _ in used], [grad for _, grad in used])
+        used = [(output, leaf.grad) for output, leaf in pairs if leaf.grad is not None]
+        torch.autograd.backward([output for output, _ in used], [grad for _, grad in used])
 
 
 class Captured:
-    """A captured network.
+    """Network captured as two CUDA graphs, for one input shape.
 
     Attributes:
         learning: the parameters that receive gradients.
-        gradients: of `learning`, in place at each `backward`.
+        gradients: of `learning`, overwritten by each `backward`.
     """
 
     def __init__(self, counter: CellCounter, pixels: Tensor, *, precision: str) -> None:
-        """Record both directions for images of the shape of `pixels`.
+        """Capture both passes for images of the shape of `pixels`.
 
         Args:
             counter: in training mode; its weights stay, its buffers change as in a few steps.
@@ -84,7 +84,7 @@ class Captured:
         shared = [p for p in counter.parameters() if p.requires_grad]
 
         def forward() -> tuple[Tensor, ...]:
-            # The cache of autocast keeps casted weights, which a replay would not cast again.
+            # No autocast cache: a replay would not cast the cached weights again.
             with autocast(pixels.device, precision, cache=False):
                 return counter.network(self._pixels)
 
@@ -96,14 +96,15 @@ class Captured:
             return [torch.zeros_like(output) for output in outputs if output.requires_grad]
 
         stream, pool = torch.cuda.Stream(pixels.device), torch.cuda.graph_pool_handle()
-        with _beside(stream):
-            for left in reversed(range(_WARM_UP)):
-                # What waits each time is refused here: a capture that fails leaves traces.
-                with nullcontext() if left else _waiting_refused():
+        with _side_stream(stream):
+            for remaining in reversed(range(_WARM_UP)):
+                # An operation that waits for the GPU at every step raises in the last pass, before
+                # the capture: one that fails leaves PyTorch's state changed.
+                with nullcontext() if remaining else _refused_waiting():
                     outputs = forward()
                     found = backward(outputs, grads_like(outputs))
         self.learning = [p for p, g in zip(shared, found, strict=True) if g is not None]
-        # Of the layout of the weights, as optimisers that are fused over tensors need them.
+        # In the memory layout of the weights, as fused optimisers need them.
         self.gradients = [torch.empty_like(p) for p in self.learning]
         del outputs, found
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
@@ -111,14 +112,14 @@ class Captured:
             outputs = forward()
         self._output_grads = grads_like(outputs)
         with _recorded(self._backward, pool, stream):
-            made = backward(outputs, self._output_grads)
-            torch._foreach_copy_(self.gradients, [grad for grad in made if grad is not None])
-        # Without the graph behind them: what it holds belongs to the stream of the capture, where
+            computed = backward(outputs, self._output_grads)
+            torch._foreach_copy_(self.gradients, [grad for grad in computed if grad is not None])
+        # Without their autograd graph: its tensors belong to the stream of the capture, for which
         # the gradients of an eager step would have to wait.
         self._outputs = _leaves(outputs)
 
     def fits(self, batch: Batch) -> bool:
-        """Whether the images of a batch are of the shape that was captured."""
+        """Return whether the images of a batch have the captured shape."""
         return batch.images.pixels.shape == self._pixels.shape
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -135,7 +136,7 @@ class Captured:
         """Set the `grad` of every parameter from those of the outputs of `forward`."""
         asked = [output for output in outputs if output.requires_grad]
         for held, output in zip(self._output_grads, asked, strict=True):
-            if output.grad is None:  # the loss does not look at it
+            if output.grad is None:  # the loss does not use it
                 held.zero_()
             else:
                 held.copy_(output.grad)
@@ -155,23 +156,23 @@ def capture(
     """Capture a counter's network and compare it with an eager step.
 
     What a capture cannot repeat (branches on values, random numbers of Python, parameters that
-    learn in the loss itself) shows as other outputs or gradients.
+    the loss itself trains) shows as a difference in outputs or gradients.
 
     Args:
         counter: in training mode, on a GPU; weights and buffers stay as they are.
         batch: of the shape that is captured.
         precision: "float32" or "bfloat16".
-        seed: of what the network draws.
-        log: takes a sentence that says what came of it.
+        seed: of the random numbers of the network.
+        log: receives one sentence with the result.
 
     Returns:
-        None where steps must be eager.
+        The captured network; None where steps must be eager.
     """
     with _kept_buffers(counter), _restored(batch.images.pixels.device):
         try:
             captured = Captured(counter, batch.images.pixels, precision=precision)
             apart = _distance(counter, captured, batch, precision=precision, seed=seed)
-        except Exception as error:  # a mistake in the network is an eager step's, too
+        except Exception as error:  # an error of the network itself is raised by an eager step, too
             log(f"steps are eager: the network cannot be captured ({_first_line(error)})")
             return None
         finally:
@@ -190,9 +191,9 @@ def _leaves(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 def _distance(
     counter: CellCounter, captured: Captured, batch: Batch, *, precision: str, seed: int
 ) -> float:
-    """The largest relative L2 distance between an eager and a replayed step, over all tensors.
+    """Compute the largest relative L2 distance between an eager and a replayed step.
 
-    Tensors are compared in one piece by kind: every output, and the gradients of all parameters.
+    Each output is compared as one vector, and the gradients of all parameters as another.
     """
     device, pixels = batch.images.pixels.device, batch.images.pixels
 
@@ -212,7 +213,8 @@ def _distance(
         torch.manual_seed(seed)
         replayed = captured.forward(pixels)
         gradients(replayed)
-        # A matcher may pair otherwise after rounding: the way back is compared from one loss.
+        # A matcher may pair otherwise after rounding: both backward passes start from the output
+        # gradients of the eager loss.
         for ours, theirs in zip(replayed, eager, strict=True):
             ours.grad = theirs.grad if ours.requires_grad else None
         captured.backward(replayed)
@@ -225,7 +227,7 @@ def _distance(
 
 
 def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """|found - wanted| / |wanted| over all numbers of several tensors."""
+    """Compute |found - wanted| / |wanted| over all numbers of several tensors."""
 
     def square(tensors: Sequence[Tensor]) -> float:
         return sum(float(tensor.detach().double().square().sum()) for tensor in tensors)
@@ -236,15 +238,15 @@ def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
 
 
 def _first_line(error: BaseException) -> str:
-    """What went wrong first: the end of a failed capture is an error of its own."""
+    """Return the message of the first error: a failed capture raises another one at its end."""
     while error.__context__ is not None:
         error = error.__context__
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
-    """Work on a stream of its own before a capture, as captures ask for."""
+def _side_stream(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Run the context on a side stream, as CUDA graphs require before a capture."""
     stream.wait_stream(torch.cuda.current_stream(stream.device))
     with torch.cuda.stream(stream):
         yield
@@ -252,8 +254,8 @@ def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
 
 
 @contextmanager
-def _waiting_refused() -> Iterator[None]:
-    """Have an operation that waits for the GPU raise a RuntimeError."""
+def _refused_waiting() -> Iterator[None]:
+    """Make operations that wait for the GPU raise a RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -264,7 +266,7 @@ def _waiting_refused() -> Iterator[None]:
 
 @contextmanager
 def _recorded(graph: torch.cuda.CUDAGraph, pool: Any, stream: torch.cuda.Stream) -> Iterator[None]:
-    """Record what is computed into a graph, on a stream and in a pool of memory."""
+    """Record the operations of the context into a graph, on a stream and in a memory pool."""
     try:
         with torch.cuda.graph(graph, pool=pool, stream=stream):
             yield
@@ -274,14 +276,14 @@ def _recorded(graph: torch.cuda.CUDAGraph, pool: Any, stream: torch.cuda.Stream)
 
 
 def _undo_failed_capture(pool: Any, device: torch.device) -> None:
-    """Let a process compute on after a capture that failed.
+    """Reset PyTorch's allocator and random generator after a failed capture.
 
-    PyTorch before 2.12 leaves its allocator as in a capture, where it frees nothing, and its
-    generator too, which then refuses to draw.
+    PyTorch before 2.12 leaves both in capture mode: the allocator frees nothing, and the generator
+    refuses to draw.
     """
-    with suppress(AttributeError, RuntimeError):  # newer ones have ended it themselves
+    with suppress(AttributeError, RuntimeError):  # newer versions reset it themselves
         torch._C._cuda_endAllocateToPool(device.index, pool)
-    with suppress(RuntimeError):  # the end of a capture that succeeds gives the generator back
+    with suppress(RuntimeError):  # a capture that succeeds resets the generator at its end
         stream, number = torch.cuda.Stream(device), torch.zeros(1, device=device)
         with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):
             number.add_(1)
@@ -289,25 +291,25 @@ def _undo_failed_capture(pool: Any, device: torch.device) -> None:
 
 @contextmanager
 def _restored(device: torch.device) -> Iterator[None]:
-    """Let cuDNN measure its algorithms; put the stream back, which a failed capture leaves.
+    """Enable cuDNN's benchmark mode; restore it and the stream, which a failed capture leaves.
 
-    What libraries warn of meanwhile (plans that do not fit, what a debug mode does not notice) is
-    no reason not to capture where warnings are errors.
+    Warnings of libraries (plans that do not fit, limits of a debug mode) are ignored: where
+    warnings are errors, they are no reason not to capture.
     """
-    measured, stream = torch.backends.cudnn.benchmark, torch.cuda.current_stream(device)
+    benchmark, stream = torch.backends.cudnn.benchmark, torch.cuda.current_stream(device)
     torch.backends.cudnn.benchmark = True
     try:
         with torch.cuda.device(device), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.backends.cudnn.benchmark = measured
+        torch.backends.cudnn.benchmark = benchmark
         torch.cuda.set_stream(stream)
 
 
 @contextmanager
 def _kept_buffers(network: nn.Module) -> Iterator[None]:
-    """Undo what happens to a network's buffers (running statistics) meanwhile."""
+    """Restore a network's buffers (running statistics) at the end of the context."""
     kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that a kill cannot tear: the checkpoint to resume from and the weights to keep."""
+"""Checkpoints to resume from and kept weights, both written atomically."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ FORMAT = 2  # of a checkpoint; 1 was that of mmengine's Runner
 
 
 def replace_file(temporary: Path, final: Path) -> None:
-    """Put a finished file in its place, durably."""
+    """Move a finished temporary file to its final path, durably."""
     with temporary.open("rb+") as file:
         sync(file.fileno())
     temporary.replace(final)
@@ -31,7 +31,7 @@ def save_weights(network: nn.Module, file: Path) -> None:
     Raises:
         RunError: the disk is full or not writable.
     """
-    # Tensors that share memory may be stored once only; contiguity is what the format stores.
+    # The format stores contiguous tensors, and refuses those that share memory.
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
@@ -47,10 +47,10 @@ def save_weights(network: nn.Module, file: Path) -> None:
 
 
 def load_weights(network: nn.Module, file: Path) -> None:
-    """Read weights that `save_weights` wrote into a network of the same config.
+    """Load weights that `save_weights` wrote into a network of the same config.
 
     Raises:
-        UserError: the file is torn, no safetensors, or of another network.
+        UserError: the file is damaged, not safetensors, or of another network.
     """
     try:
         state = safetensors.torch.load_file(file)
@@ -61,10 +61,10 @@ def load_weights(network: nn.Module, file: Path) -> None:
 
 
 def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
-    """Write what a run needs to go on: whole, or not at all.
+    """Write the checkpoint of a run atomically.
 
     Raises:
-        RunError: the disk is full or not writable; the checkpoint before stays.
+        RunError: the disk is full or not writable; the previous checkpoint stays.
     """
     temporary = folder / f"{LAST}.tmp"
     try:
@@ -80,18 +80,18 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path, device: torch.device | str) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, without running pickled code."""
+    """Load a checkpoint that `save_checkpoint` wrote, without running pickled code."""
     content: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     return content
 
 
 def clear(folder: Path, *, resume: bool, say: Callable[[str], None]) -> None:
-    """Leave in a run's folder what its training can go on from, its lock and the steps just fixed.
+    """Empty a run's folder, except for its lock and plan, unless its training can be resumed.
 
     Args:
         folder: of the run.
-        resume: whether it goes on from a checkpoint at all.
-        say: takes a sentence on a checkpoint that cannot be used.
+        resume: False empties the folder in any case.
+        say: receives a sentence on a checkpoint that cannot be used.
     """
     last = folder / LAST
     problem = why_unusable(last) if resume and last.is_file() else None
@@ -109,7 +109,7 @@ def clear(folder: Path, *, resume: bool, say: Callable[[str], None]) -> None:
 
 
 def why_unusable(file: Path) -> str | None:
-    """What keeps a run from going on from a checkpoint; None if nothing does."""
+    """Return why a checkpoint cannot be resumed, as the end of a sentence; None if it can."""
     try:
         content = load_checkpoint(file, "meta")
     except Exception:

@@ -1,4 +1,4 @@
-"""Choose device, precision and processes, and keep freed memory for reuse."""
+"""Device, precision and processes of a run, and reuse of freed memory."""
 
 import ctypes
 import logging
@@ -17,14 +17,14 @@ from cellbench.errors import UserError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to run on; a GPU is made the one that torch's streams and events belong to.
+    """Select the device to run on; a GPU becomes torch's current device.
 
     Args:
-        wanted: "auto" takes a GPU where there is one, and logs a sentence where torch cannot use
-            what there is; else a torch device name.
+        wanted: "auto" selects a GPU that torch can use, else the CPU, and logs a warning if there
+            is a GPU that torch cannot use; else a torch device name.
 
     Raises:
-        UserError: it is not there, or cannot be used.
+        UserError: the device does not exist or cannot be used.
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +44,7 @@ def choose_device(wanted: str) -> torch.device:
     try:
         if device.type == "cuda":
             torch.cuda.set_device(device.index)
-        # The first kernel that is launched: torch also sees GPUs that it has no kernels for.
+        # Launch one kernel: torch also lists GPUs that it has no kernels for.
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         name = f"GPU {device.index}" if device.type == "cuda" else f"--device {wanted}"
@@ -56,14 +56,14 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _gpu_number(wanted: str, device: torch.device) -> int:
-    """Which of the GPUs that torch sees a device is.
+    """Return the index of a GPU among those that torch sees.
 
     Args:
-        wanted: as the user has it, for messages.
-        device: of type "cuda"; without an index each process of torchrun has its own.
+        wanted: as the user has given it, for messages.
+        device: of type "cuda"; without an index each process of torchrun has its own GPU.
 
     Raises:
-        UserError: it is not there, or for one process of several.
+        UserError: the GPU does not exist, or several processes are given the same one.
     """
     if device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
         raise UserError(
@@ -86,7 +86,7 @@ def _gpu_number(wanted: str, device: torch.device) -> int:
 
 @cache
 def _say_why_no_gpu() -> None:
-    """Log once why torch takes no GPU where there is NVIDIA's driver: a run would only be slow."""
+    """Log once why torch uses no GPU although NVIDIA's driver is installed: the run is slow."""
     reason = "it sees none"
     try:
         torch.cuda.init()
@@ -98,7 +98,7 @@ def _say_why_no_gpu() -> None:
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """The number format of the forward pass; on a GPU float32 is made what it says, as on a CPU.
+    """Choose the number format of the forward pass; disable TF32 on a GPU for float32.
 
     Args:
         wanted: "auto", "float32" or "bfloat16".
@@ -117,26 +117,26 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if wanted == "auto":
         chosen = "bfloat16" if native else "float32"
     if device.type == "cuda":
-        # TF32, which convolutions would take for float32, has 10 of its 23 bits.
+        # TF32, which convolutions would use for float32, has 10 of its 23 mantissa bits.
         torch.backends.cudnn.allow_tf32 = chosen != "float32"
     return chosen
 
 
-# Numbers of glibc's malloc.h: freed memory at the top that is kept, and the most buffers that may
-# be mapped each for itself.
+# Options of glibc's mallopt (malloc.h): freed bytes kept at the top of the heap, and the largest
+# number of buffers that are mapped separately.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 2**31 - 1  # the largest int
 
 
 def keep_freed_memory(device: torch.device) -> bool:
-    """Have what a network on a CPU frees stay with this process, for its next layers to take.
+    """Make the allocator keep memory that a network on a CPU frees, for reuse by its next layers.
 
-    glibc maps every large buffer anew and gives it back when it is freed, so that each step, and
-    each picture that is counted, waits for the kernel to zero the same gigabytes
+    By default glibc maps every large buffer anew and returns it when it is freed, so that each
+    step, and each image that is counted, waits for the kernel to zero the same gigabytes
     (benchmarks/allocator.py).
 
     Returns:
-        Whether it was done: under glibc, for a CPU, where the user has set no MALLOC_ variable.
+        Whether it was set: under glibc, for a CPU, where the user has set no MALLOC_ variable.
     """
     chosen = any(name.startswith("MALLOC_") for name in os.environ)
     if device.type != "cpu" or not sys.platform.startswith("linux") or chosen:
@@ -155,7 +155,7 @@ def autocast(device: torch.device, precision: str, *, cache: bool = True) -> Ite
     Args:
         device: where it is computed.
         precision: "float32" or "bfloat16".
-        cache: keep weights that were cast for the time of the context.
+        cache: reuse cast weights within the context.
     """
     enabled = precision == "bfloat16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=cache):
@@ -164,11 +164,11 @@ def autocast(device: torch.device, precision: str, *, cache: bool = True) -> Ite
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The place of this process among those that torchrun started.
+    """Rank of this process, and number of processes that torchrun started.
 
     Attributes:
-        rank: from 0; process 0 writes the files and speaks.
-        world: their number.
+        rank: from 0; rank 0 writes the files and shows messages.
+        world: number of processes.
     """
 
     rank: int = 0
@@ -177,13 +177,13 @@ class Processes:
 
 ALONE = Processes()
 
-# The first process validates and scores alone. NCCL's watchdog would end those that wait for it
-# after ten minutes; one that died is torchrun's to notice, which ends the others.
+# Rank 0 validates and scores alone. NCCL's watchdog would end the processes that wait for it after
+# ten minutes; if a process dies, torchrun ends the others.
 _LONGEST_WAIT = timedelta(days=1)
 
 
 def join_processes(device: torch.device) -> Processes:
-    """Join the process group if torchrun started this process, else stand alone."""
+    """Join the process group of torchrun; return `ALONE` for a single process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return ALONE
@@ -192,19 +192,19 @@ def join_processes(device: torch.device) -> Processes:
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo",
             timeout=_LONGEST_WAIT,
-            # bound to it: NCCL would guess by the rank among all machines
+            # without it NCCL guesses the device from the rank among all machines
             device_id=device if on_gpu else None,
         )
     return Processes(torch.distributed.get_rank(), world)
 
 
 def wait_for_main() -> None:
-    """Go on when the first of several processes has come here too."""
+    """Wait until all processes have called this."""
     torch.distributed.barrier()
 
 
 def agree(number: int, device: torch.device) -> int:
-    """The first process's number, in every process."""
+    """Return the number of rank 0 in every process."""
     if not torch.distributed.is_initialized():
         return number
     shared = torch.tensor([number], device=device)
@@ -215,13 +215,13 @@ def agree(number: int, device: torch.device) -> int:
 def leave_processes(kind: type[BaseException] | None = None, *error: object) -> None:
     """Leave the process group that `join_processes` joined, at the end of a context.
 
-    After an error the group stays: NCCL leaves it together with the others, which may be waiting
-    for this process in a step, so that all would wait and the error never be seen. torchrun ends
-    the others once this process has ended.
+    After an error the group stays: NCCL destroys it together with the other processes, which may
+    be waiting for this one in a step, so that all would wait and the error would never be seen.
+    torchrun ends the others once this process has ended.
 
     Args:
-        kind: of the error that ends the context; None without one.
-        error: the rest of what a context's end is given.
+        kind: type of the error that ends the context; None without one.
+        error: the other arguments of a context's exit.
     """
     if kind is None and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Whole images through a counter: candidates, thresholds, errors."""
+"""Evaluation of a counter on whole images: candidates, thresholds, count errors."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ from cellbench.models.counter import CellCounter, ValidationSet
 from cellbench.models.folding import fold_batch_norms
 from cellbench.structures import CellSample, Prediction
 
-# Pairs of what a loader yields for a batch and the annotations of its images.
+# Batches as a loader yields them, each with the annotations of its images.
 Labelled = Iterable[tuple[dict[str, Any], list[CellSample]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The result of one validation.
+    """Result of one validation.
 
     Attributes:
-        mae: mean absolute error of the counts with the chosen thresholds; of corrected counts each
-            image by what the others give.
-        thresholds: what the counter chose, by name.
-        calibration: of the count; None where there is none, see `CellCounter.calibrates_count`.
+        mae: mean absolute error of the counts with the chosen thresholds; with a correction of
+            counts, each image is corrected by what is fitted to the others.
+        thresholds: chosen by the counter, by name.
+        calibration: correction of counts; None for a method without, see
+            `CellCounter.calibrates_count`.
     """
 
     mae: float
@@ -42,22 +43,22 @@ def infer(
     fold: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[list[Prediction], list[CellSample]]:
-    """Every candidate in every image, and the annotations in the same order.
+    """Predict the candidates of every image; return them and the annotations, in the same order.
 
     Args:
-        counter: put into evaluation mode and left in the mode it was in.
+        counter: run in evaluation mode; its mode is restored.
         images: whole images; the annotations never reach the counter.
         precision: "float32" or "bfloat16".
-        fold: batch norms into the convolutions before them, in a copy for these images; answers
-            differ from those without by rounding.
-        on_batch: told the number of images of each batch that is done.
+        fold: fold batch norms into the convolutions before them, in a copy for these images;
+            predictions differ from those without by rounding.
+        on_batch: receives the number of images of each finished batch.
     """
     training = counter.training
     counter.eval()
     candidates: list[Prediction] = []
     truth: list[CellSample] = []
     try:
-        # Not in inference mode, where autocast would cast all weights anew for every batch.
+        # Not inference_mode, in which autocast would cast all weights anew for every batch.
         with torch.no_grad(), autocast(counter.device, precision):
             counter.begin_inference()
             network = fold_batch_norms(counter) if fold else counter
@@ -80,7 +81,7 @@ def validate(
     fold: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> Validation:
-    """Choose thresholds and the correction of counts on these images, and measure their error."""
+    """Choose thresholds and the correction of counts on images, and measure their count error."""
     candidates, truth = infer(counter, images, precision=precision, fold=fold, on_batch=on_batch)
     thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
     counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
@@ -95,12 +96,12 @@ def validate(
 def calibrate_counts(
     counter: CellCounter, counts: NDArray[np.float64], truth: Sequence[CellSample]
 ) -> CountCalibration | None:
-    """The correction of the counts of validation images; None for a method that has none.
+    """Estimate the correction of counts from validation images; None for a method without.
 
     Args:
-        counter: whose counts they are.
-        counts: (N,); where one is no number, they are left as they are.
-        truth: the annotations of the same images.
+        counter: that predicted the counts.
+        counts: (N,); where one is not finite, the correction changes nothing.
+        truth: annotations of the same images.
     """
     if not counter.calibrates_count:
         return None

@@ -1,4 +1,4 @@
-"""A trained method with its weights in half precision, scored as such."""
+"""Conversion of a trained method's weights to half precision, with a record of their scores."""
 
 import tempfile
 from pathlib import Path
@@ -18,22 +18,22 @@ from cellbench.records.trained_runs import TrainedRun
 
 
 def keep_in_half(run: TrainedRun, folder: Path, display: Display) -> dict[str, Any]:
-    """Write a run's weights in half precision, and a record of what these score.
+    """Write a run's weights in half precision, and a record of their test scores.
 
-    Thresholds stay as they were chosen; the correction of counts is chosen anew, as `verify` does
-    for the weights that it scores. Numbers of single precision that are too large for half
-    precision are refused when the file is read back, as not finite.
+    Thresholds stay as they were chosen; the correction of counts is estimated again, as `verify`
+    does for the weights that it scores. Weights that are too large for half precision are refused
+    when the file is read back, as not finite.
 
     Args:
-        run: whose weights are the record's, and whose data set is on disk.
-        folder: gets both files; the record of the run stays as it is.
-        display: how to speak.
+        run: its weights are those of its record, and its data set is on disk.
+        folder: receives both files; the record of the run is not changed.
+        display: shows messages.
 
     Returns:
         The new record.
 
     Raises:
-        UserError: the data set is not here or another revision, or the folder cannot be written.
+        UserError: the data set is missing or of another revision, or the folder is not writable.
     """
     record = run.record
     counter = load_kept(run.config.model, run.weights, sha256=run.weights_sha256)

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps: nothing is torn and nothing is lost."""
+"""Deferred Ctrl-C, so that a training stops between two steps and loses none."""
 
 import signal
 import threading
@@ -10,16 +10,16 @@ from types import FrameType
 
 @dataclass
 class Interrupt:
-    """Whether the user asked to stop."""
+    """Flag that the first Ctrl-C sets."""
 
     asked: bool = False
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Turn the first Ctrl-C into a request; a second one stops at once.
+    """Yield a flag that the first Ctrl-C sets; a second one raises KeyboardInterrupt.
 
-    Outside the main thread, where Python delivers no signals, Ctrl-C is left as it is.
+    Outside the main thread, where Python delivers no signals, the handler is not changed.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():

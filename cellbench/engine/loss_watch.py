@@ -1,4 +1,4 @@
-"""The losses of the steps, read without waiting for the device."""
+"""Losses of the training steps, read without waiting for the device."""
 
 import math
 from collections import deque
@@ -11,24 +11,24 @@ from cellbench.errors import RunError
 
 
 class LossSums(Protocol):
-    """Where the losses since the last validation are added up."""
+    """Sum and number of the losses since the last validation."""
 
     loss_sum: float
     loss_steps: int
 
 
 class LossWatch:
-    """Adds up the losses of the steps and stops at one that is not a number.
+    """Accumulator of the losses of steps, which raises at one that is not finite.
 
     On a GPU a loss is copied to the host behind its step and read when it has arrived, a step or
     two later; `settle` waits for all. On a CPU each is read at once.
 
     Attributes:
-        last: the latest loss that was read; NaN before the first.
+        last: latest loss that was read; NaN before the first.
     """
 
     def __init__(self, sums: LossSums) -> None:
-        """Start without a loss.
+        """Start without losses.
 
         Args:
             sums: `loss_sum` and `loss_steps` are added to, in the order of the steps.
@@ -38,7 +38,7 @@ class LossWatch:
         self._pending: deque[tuple[int, Tensor, torch.cuda.Event]] = deque()
 
     def add(self, step: int, loss: Tensor) -> None:
-        """Take the loss of a step.
+        """Add the loss of a step.
 
         Raises:
             RunError: a loss that has arrived is NaN or infinite.
@@ -51,13 +51,13 @@ class LossWatch:
         arrived = torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(loss.device))
         self._pending.append((step, on_host, arrived))
-        if math.isnan(self.last):  # so that there is one to show
+        if math.isnan(self.last):  # the progress display needs a first loss
             self.settle()
         while self._pending and self._pending[0][2].query():
             self._read(*self._pending.popleft()[:2])
 
     def settle(self) -> None:
-        """Read every loss, so that a checkpoint holds none that is not a number.
+        """Wait for and read all losses, so that no checkpoint follows one that is not finite.
 
         Raises:
             RunError: one is NaN or infinite.

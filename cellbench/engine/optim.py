@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate."""
+"""Optimiser and learning rate schedule."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from cellbench.models.counter import CellCounter
 def build_optimizer(
     counter: CellCounter, config: OptimizerConfig, *, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Make the optimiser of a method.
+    """Build the optimiser of a method.
 
     Each parameter group keeps its peak rate in `peak_lr`; biases, normalisation and other
     one-dimensional parameters are not decayed.
@@ -43,7 +43,7 @@ def build_optimizer(
 
 
 def rate(step: int, iterations: int, schedule: ScheduleConfig) -> float:
-    """The share of the peak learning rate at a step.
+    """Compute the share of the peak learning rate at a step.
 
     A pure function of the step, so that a resumed run needs no scheduler state.
 

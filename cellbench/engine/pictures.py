@@ -1,4 +1,4 @@
-"""Pictures of test images: the worst and the median, with what was found and what is there."""
+"""Pictures of the worst and the median test images, with predictions and annotations."""
 
 import io
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ def draw_pictures(
     """Draw the test images with the largest and the middle count errors.
 
     Args:
-        folder: made if it is not there.
-        stored: where the pixels are.
+        folder: created if missing.
+        stored: source of the pixels.
         truth: annotations.
         predictions: in the same order.
         radius_px: of a match, px of the original image.
-        worst: how many of the largest errors.
-        median: how many around the middle.
+        worst: number of images with the largest errors.
+        median: number of images around the median error.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: the disk is full or cannot be written; the pictures before are whole.
+        UserError: the disk is full or not writable; pictures written before are complete.
     """
     errors = [abs(p.count - t.count) for p, t in zip(predictions, truth, strict=True)]
     order = sorted(range(len(errors)), key=lambda row: (-errors[row], truth[row].image_id))

@@ -1,4 +1,4 @@
-"""What a finished run leaves: its record, made from what was measured."""
+"""Fields of a run's record: plugins, parameters, FLOPs, memory and environment."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from cellbench.version import __version__
 
 
 def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Every part that a config names, with the distribution and version it came from."""
+    """List the parts that a config names, with their distributions and versions."""
     data = config["data"]
     transforms = [*data.get("augment", []), *data.get("prepare", [])]
     named = {
@@ -36,19 +36,19 @@ def plugins_of(config: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parameter_count(counter: CellCounter) -> int:
-    """The number of parameters of a method, trained or not; what it learned otherwise with them."""
+    """Count the parameters of a method, frozen ones and `learned_buffers` included."""
     learned = [getattr(counter, name) for name in counter.learned_buffers]
     return sum(tensor.numel() for tensor in [*counter.parameters(), *learned])
 
 
 def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
-    """Multiply-adds of one prediction, times two, in 1e9; None where it cannot be counted.
+    """Count the GFLOPs of one prediction, two per multiply-add; None if they cannot be counted.
 
-    The prediction is in float32, for which a GPU may lack the memory that bfloat16 did with.
+    The prediction is in float32, which may exceed the memory of a GPU where bfloat16 fits.
 
     Args:
         counter: the method.
-        data: a batch of whole images; its first image is counted.
+        data: a batch of whole images, of which the first is used.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,7 +58,7 @@ def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counted:
             counter.infer(counter.data_preprocessor(one)["images"])
-    except torch.OutOfMemoryError:  # at the end of a run, which would be lost
+    except torch.OutOfMemoryError:  # raised at the end of a run, it would lose the run
         return None
     finally:
         counter.train(training)
@@ -69,7 +69,7 @@ def gflops(counter: CellCounter, data: dict[str, Any]) -> float | None:
 def environment(
     device: torch.device, precision: str, processes: Processes, *, fold: bool
 ) -> dict[str, Any]:
-    """Where and how a run was computed; never part of what identifies it."""
+    """Return versions, hardware and precision of a run, which are not part of its run id."""
     import mmengine
     import numpy
     import torchvision
@@ -94,16 +94,16 @@ def environment(
 
 
 def device_name(device: torch.device) -> str:
-    """The product name of a GPU, or the instruction set that torch uses on a CPU."""
+    """Return the product name of a GPU, or the instruction set that torch uses on a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory taken so far: of the GPU, or by this process."""
+    """Return the peak memory so far in MiB, of the GPU or of this process."""
     if device.type == "cuda":
-        # What others cannot have: captured graphs keep memory that no tensor is said to use.
+        # Reserved memory, not allocated: captured graphs keep some that counts for no tensor.
         return round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
     import resource
     import sys
@@ -113,10 +113,10 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that cellbench runs from, with `+` if it is changed; else None."""
+    """Return the commit of cellbench's own checkout, with `+` if it is changed; else None."""
     folder = Path(__file__).parents[1]
     try:
-        # An environment inside another project's checkout is not that project's commit.
+        # cellbench installed inside another project's checkout has not that project's commit.
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(

@@ -1,4 +1,4 @@
-"""What the released DLA-Count code scores: augmented crops of the training images."""
+"""Augmented crops of the training images, which the released DLA-Count code is scored on."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,27 +10,27 @@ from cellbench.structures import CellSample
 
 
 class TrainingCrops:
-    """The first crop of each training image, as a validation or test part.
+    """Validation or test part of the first crop of each training image.
 
     Kept to measure how far such a score is from one on whole held-out images; never ranked.
 
     Source: methods.md, section 18, row 1.
-    Differs: the crops are those of epoch 0 at every look, so that a score can be repeated.
+    Differs: the crops are those of epoch 0 each time, so that a score can be repeated.
     Their sizes, scales and turns are those of the set's recipe: on split 0 they hold 27 (ADI), 12
     (MBM) and 11 (VGG) cells, the released code's, of 64, 128 and 128 px, some 28, 6 and 44. The
     threshold is chosen on them, where the released one is 0.5.
     """
 
     def __init__(self, train: TrainingSet) -> None:
-        """Take the stream that the training draws from."""
+        """Use the crops of a training set."""
         self.train = train
 
     def __len__(self) -> int:
-        """The number of crops."""
+        """Return the number of crops."""
         return len(self.train.ids)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], list[CellSample]]]:
-        """Crops, and their cells in px of the original image relative to the crop's corner."""
+        """Yield crops and their cells, in px of the original image from the crop's corner."""
         scale = self.train.input_scale
         step = self.train.batch_size
         for first in range(0, len(self.train.ids), step):

@@ -1,4 +1,4 @@
-"""Resolve a user's request: config, data set and starting weights; no torch."""
+"""Request of a run, resolved to config, data set, split and finished record; no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,21 +21,21 @@ from cellbench.records.trained_runs import weights_match_record
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `cellbench run`.
+    """Arguments of `cellbench run`.
 
     Attributes:
         config: name or path.
         dataset: replaces the config's set.
         split: 0 to 4.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
         epochs: replaces the config's.
         budget_s: wall-clock seconds to fit the schedule to.
         device: "auto", "cpu", "cuda", ...
         protocol: name.
         overrides: texts of `--set`.
-        strict: stop where the real set is not there.
+        strict: fail where the real set is missing, instead of using its simulator.
         no_test: leave the test part unread and write no record.
-        resume: go on from an interrupted run; False starts over.
+        resume: resume an interrupted run; False starts over.
         workers: loader processes; None chooses by device and cores.
         store: folder of `runs/` and `leaderboards/`; None for the default.
     """
@@ -58,15 +58,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run.
+    """Result of a run: its record, folder and validation error.
 
     Attributes:
         folder: of the run.
         validation_mae: of the kept weights; None without validation.
         record: None with `no_test`, and in processes other than the first.
-        record_file: where it is.
-        pictures: of test images.
-        fresh: False if the record was there before.
+        record_file: path of the record.
+        pictures: paths of the pictures of test images.
+        fresh: False if the record existed before.
     """
 
     folder: Path
@@ -79,13 +79,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A request with everything it names found.
+    """A request resolved to its config, data set and split.
 
     Attributes:
         request: of the user.
-        experiment: what decides the result; weights and steps are not known yet.
+        experiment: identity of the run, as yet without weights and steps.
         stored: the data set.
-        split: its parts.
+        split: image ids of its parts.
         store: folder of `runs/` and `leaderboards/`.
     """
 
@@ -97,14 +97,14 @@ class FoundRun:
 
 
 def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
-    """Find the config and the set that a request names, and its parts.
+    """Resolve the config, data set and split of a request.
 
     Args:
         request: of the user.
-        say: takes a sentence where a set is downloaded or drawn.
+        say: receives a sentence where a set is downloaded or simulated.
 
     Raises:
-        UserError: config, length, set, protocol or split cannot be had.
+        UserError: config, length, set, protocol or split is invalid or unavailable.
     """
     find_protocol(request.protocol)
     config = resolve(request.config, dataset=request.dataset, overrides=request.overrides)
@@ -123,10 +123,10 @@ def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
 
 
 def find_finished(found: FoundRun) -> Outcome | None:
-    """The outcome of a run whose record is there; None where the run must be started to know.
+    """Return the outcome of a run whose record exists; None where the run must be started.
 
-    That is so where the starting weights are not among the files of this machine, and where a
-    budget has not fixed its steps here.
+    It must be started, even with a record, where its starting weights are not among the files of
+    this machine, and where its budget has not fixed the number of steps here.
     """
     request = found.request
     if request.no_test:
@@ -150,7 +150,7 @@ def find_finished(found: FoundRun) -> Outcome | None:
 
 
 def finished_outcome(record: dict[str, Any], file: Path, folder: Path) -> Outcome:
-    """The outcome of a finished run.
+    """Return the outcome of a finished run, and copy its record to the run's folder.
 
     Args:
         record: as it was read.
@@ -164,6 +164,6 @@ def finished_outcome(record: dict[str, Any], file: Path, folder: Path) -> Outcom
 
 
 def copy_record(record: dict[str, Any], file: Path, folder: Path) -> None:
-    """Put a copy of a record beside the weights of its run: `cellbench count` takes both."""
+    """Copy a record beside the matching weights of its run: `cellbench count` reads both."""
     if weights_match_record(folder / WEIGHTS, record):
         write_atomically(folder / RECORD, file.read_bytes())

@@ -1,4 +1,4 @@
-"""The whole story of a run: config and data in, record out."""
+"""A run from config and data to its record: prepare, train, score, write."""
 
 import time
 from contextlib import ExitStack
@@ -39,13 +39,13 @@ def run(
     """Train and score the run of a request, or resume it.
 
     Args:
-        request: what to run.
-        display: is told how far the run is.
+        request: arguments of the run.
+        display: shows the progress.
         started: monotonic seconds, from which a budget counts; None for now.
 
     Raises:
         UserError: the request cannot be met; one sentence.
-        RunError: the run cannot go on; what was finished stays.
+        RunError: the run cannot continue; what was finished stays.
     """
     started = time.monotonic() if started is None else started
     display = display or Display()
@@ -54,16 +54,16 @@ def run(
 
 
 def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcome:
-    """Train and score what has been found, and leave the processes that were joined for it.
+    """Train and score a prepared run, and leave its process group at the end.
 
     Args:
         prepared: from `prepare`.
-        display: is told.
+        display: shows the progress.
         started: monotonic seconds, from which a budget counts.
 
     Raises:
-        UserError: another process is at this run, or a budget is too short.
-        RunError: the run cannot go on; what was finished stays.
+        UserError: another process holds this run's folder, or a budget is too short.
+        RunError: the run cannot continue; what was finished stays.
     """
     request, main = prepared.request, prepared.processes.rank == 0
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         counter = start_counter(prepared, display.say)
         experiment = replace(prepared.experiment, weights=counter.weights_info.sha256)
         folder = experiment.folder(prepared.store)
-        if main:  # of the processes that torchrun starts, the first holds the folder for all
+        if main:  # rank 0 locks the folder for all processes
             busy = f"Another process is at this run ({folder}); wait for it, or change --seed or "
             busy += "--split for a run of its own."
             stack.enter_context(hold(folder, elsewhere="--store", busy=busy))
@@ -107,7 +107,8 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
             return Outcome(folder, state.best_mae)
         display.say(f"Scoring {len(prepared.split.test)} test images.")
         scored = score_test(prepared, training, state.corrections, task=display.task)
-        # Before the record, which ends the run: a kill between the two would leave none.
+        # Before the record, which marks the run as finished: a kill between the two would leave a
+        # finished run without pictures.
         pictures = draw(prepared, training, scored, display.say)
         file = write_result(prepared, training, state, experiment, scored)
         record = read_record(file)
@@ -116,7 +117,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
 
 
 def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:
-    """Where a protocol has no validation part: choose on whole training images, and keep it."""
+    """Choose thresholds and correction on whole training images, and save them with the weights."""
     found = validate(
         training.counter,
         whole_images(prepared, prepared.split.train),

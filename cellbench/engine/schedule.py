@@ -1,4 +1,4 @@
-"""The number of steps of a run, and the steps after which it validates."""
+"""Length of a run: its number of steps, and the steps after which it validates."""
 
 import json
 import math
@@ -22,14 +22,14 @@ _SECONDS = ("step_s", "validation_s", "test_s", "start_s")
 
 @dataclass(frozen=True, slots=True)
 class StepTimings:
-    """Durations that a budget is fitted to, in seconds.
+    """Measured durations that a budget is fitted to, in seconds.
 
     Attributes:
-        step_s: a step, the mean over the stages by their shares.
-        validation_s: a look at the validation images.
+        step_s: one step, the mean over the stages by their shares.
+        validation_s: one validation.
         test_s: the test part.
         start_s: everything before the first step.
-        stage_s: a step of each stage.
+        stage_s: one step of each stage.
     """
 
     step_s: float
@@ -41,13 +41,12 @@ class StepTimings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The length of a run, fixed before its first step.
+    """Length of a run, fixed before its first step.
 
     Attributes:
         iterations: training steps.
-        validate_after: step counts after which the validation images are read, ascending.
-        timings: what a budget was fitted with; it decides nothing any more, but gives the time
-            that is left.
+        validate_after: step counts after which the run validates, ascending.
+        timings: that a budget was fitted to; used only to estimate the time left.
     """
 
     iterations: int
@@ -61,7 +60,10 @@ def make_plan(
     stages: Sequence[Stage] = ONE_STAGE,
     timings: StepTimings | None = None,
 ) -> Plan:
-    """Spread the validations evenly from the first to the end of the last stage."""
+    """Return a plan with validations spread evenly from the first one to the last step.
+
+    The first one is in the last stage, after its share `first_validation`.
+    """
     begin = spans(stages, iterations)[-1].first
     first = begin + max(1, round(schedule.first_validation * (iterations - begin)))
     count = min(schedule.validations, iterations - first + 1)
@@ -73,36 +75,36 @@ def make_plan(
 
 
 def effort(plan: Plan, stages: Sequence[Stage] = ONE_STAGE) -> Callable[[int], float]:
-    """Seconds that the first steps of a run take, validations included.
+    """Return a function from a number of first steps to their duration, validations included.
 
     Args:
         plan: of the run.
         stages: of the method.
 
     Returns:
-        Seconds by the number of steps, as they were measured; the number of steps itself where
-        nothing was measured. For the time left, which is a ratio, both will do.
+        Seconds by the number of steps, from the timings of the plan; without timings the number
+        of steps itself. Both serve for the time left, which is a ratio.
     """
-    took = plan.timings
-    if took is None or len(took.stage_s) != len(stages) or not min(took.stage_s) > 0:
+    timings = plan.timings
+    if timings is None or len(timings.stage_s) != len(stages) or not min(timings.stage_s) > 0:
         return float
-    cut = spans(stages, plan.iterations)
+    stage_spans = spans(stages, plan.iterations)
 
     def seconds(done: int) -> float:
-        steps = (max(0, min(done, span.stop) - span.first) for span in cut)
-        looks = bisect_right(plan.validate_after, done)
-        return looks * took.validation_s + sum(
-            number * each for number, each in zip(steps, took.stage_s, strict=True)
+        steps = (max(0, min(done, span.stop) - span.first) for span in stage_spans)
+        validations = bisect_right(plan.validate_after, done)
+        return validations * timings.validation_s + sum(
+            number * step_s for number, step_s in zip(steps, timings.stage_s, strict=True)
         )
 
     return seconds
 
 
-# Two per cent of a budget are kept back for checkpoints and the record.
-_USED = 0.98
+# Share of a budget that is planned; two per cent are reserved for checkpoints and the record.
+_PLANNED = 0.98
 
-# Most of a budget that may go into validation.
-_LOOKING = 0.25
+# Largest share of the remaining budget for validation.
+_VALIDATING = 0.25
 
 
 def fit_budget(
@@ -111,69 +113,68 @@ def fit_budget(
     schedule: ScheduleConfig,
     stages: Sequence[Stage] = ONE_STAGE,
 ) -> Plan:
-    """The steps that fit a wall-clock budget; validations are dropped before steps.
+    """Compute the plan that fits a wall-clock budget; validations are dropped before steps.
 
     Args:
         budget_s: seconds from the start of the command to its row.
-        timings: what a step, a validation, the test and the start take.
-        schedule: says how many validations there are at most.
+        timings: of a step, a validation, the test and the start.
+        schedule: gives the largest number of validations.
         stages: of the method.
 
     Returns:
         At least one step and one validation, whatever the budget.
     """
-    left = _USED * budget_s - timings.start_s - timings.test_s
-    looks = schedule.validations
+    remaining_s = _PLANNED * budget_s - timings.start_s - timings.test_s
+    validations = schedule.validations
     if timings.validation_s > 0:
-        looks = min(looks, max(1, int(_LOOKING * left / timings.validation_s)))
-    iterations = max(1, int((left - looks * timings.validation_s) / timings.step_s))
-    return make_plan(iterations, replace(schedule, validations=looks), stages, timings)
+        most = int(_VALIDATING * remaining_s / timings.validation_s)
+        validations = min(validations, max(1, most))
+    iterations = max(1, int((remaining_s - validations * timings.validation_s) / timings.step_s))
+    return make_plan(iterations, replace(schedule, validations=validations), stages, timings)
 
 
 def budget_for(
     iterations: int, timings: StepTimings, schedule: ScheduleConfig, *, measuring: float
 ) -> float:
-    """A budget into which so many steps fit, beside the validations that `fit_budget` gives it.
+    """Estimate the budget in seconds for a number of steps, with the validations of `fit_budget`.
 
     Args:
         iterations: steps.
         timings: of the machine.
-        schedule: gives the most validations.
-        measuring: share of a budget that measuring may take; a longer budget measures for longer.
-
-    Returns:
-        Seconds.
+        schedule: gives the largest number of validations.
+        measuring: share of a budget for measuring; a longer budget measures for longer.
     """
-    steps_s, look_s = iterations * timings.step_s, timings.validation_s
+    steps_s, validation_s = iterations * timings.step_s, timings.validation_s
     needed_s = min(
-        steps_s + schedule.validations * look_s,
-        max(steps_s + look_s, steps_s / (1 - _LOOKING)),
+        steps_s + schedule.validations * validation_s,
+        max(steps_s + validation_s, steps_s / (1 - _VALIDATING)),
     )
-    return (timings.start_s + timings.test_s + needed_s) / (_USED - measuring)
+    return (timings.start_s + timings.test_s + needed_s) / (_PLANNED - measuring)
 
 
 def read_plan(
     folder: Path, schedule: ScheduleConfig, stages: Sequence[Stage] = ONE_STAGE
 ) -> Plan | None:
-    """The plan that an earlier start of this run fixed; None if it did not get there."""
+    """Load the plan that an earlier start of this run stored; None if there is no valid one."""
     try:
-        kept = read_json(folder / PLAN, most=MAX_SMALL_BYTES)
-        iterations, looks = kept["iterations"], kept["validations"]
-        took = kept["measured"]
-        took = StepTimings(**took | {"stage_s": tuple(took.get("stage_s", ()))})
-        _check_kept(iterations, looks, took)
-        return make_plan(iterations, replace(schedule, validations=looks), stages, took)
+        content = read_json(folder / PLAN, most=MAX_SMALL_BYTES)
+        iterations, validations = content["iterations"], content["validations"]
+        seconds = content["measured"]
+        timings = StepTimings(**seconds | {"stage_s": tuple(seconds.get("stage_s", ()))})
+        _check_plan(iterations, validations, timings)
+        schedule = replace(schedule, validations=validations)
+        return make_plan(iterations, schedule, stages, timings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _check_kept(iterations: object, looks: object, timings: StepTimings) -> None:
-    """Check what a file gives as a plan.
+def _check_plan(iterations: object, validations: object, timings: StepTimings) -> None:
+    """Validate the numbers of a stored plan.
 
     Raises:
-        ValueError: a number of steps or seconds that no run has.
+        ValueError: a number of steps, validations or seconds is out of range.
     """
-    for number in (iterations, looks):
+    for number in (iterations, validations):
         if type(number) is not int or not 1 <= number <= _MOST_STEPS:
             raise ValueError(f"{number!r} steps or validations")
     for seconds in (*(getattr(timings, name) for name in _SECONDS), *timings.stage_s):
@@ -182,10 +183,10 @@ def _check_kept(iterations: object, looks: object, timings: StepTimings) -> None
 
 
 def keep_plan(folder: Path, plan: Plan, timings: StepTimings) -> None:
-    """Store the fixed plan, whole or not at all."""
-    kept = {
+    """Store the plan and its timings atomically."""
+    content = {
         "iterations": plan.iterations,
         "validations": len(plan.validate_after),
         "measured": asdict(timings),
     }
-    write_atomically(folder / PLAN, json.dumps(kept).encode())
+    write_atomically(folder / PLAN, json.dumps(content).encode())

@@ -1,4 +1,4 @@
-"""Score the test part, once, and compose the record of the run."""
+"""Scoring of the test part, once a run, and the record of the run."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +31,13 @@ from cellbench.structures import CellSample, Prediction
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a counter makes of the test part.
+    """Predictions and scores of the test part.
 
     Attributes:
-        truth: the images with their points, in order.
-        predictions: one an image, their counts corrected.
+        truth: annotations of the images, in order.
+        predictions: one per image, with corrected counts.
         scores: per image and over all.
-        images: what the counter was fed, and the annotations.
+        images: inputs of the counter with the annotations.
         seconds: from the first image to the last prediction.
     """
 
@@ -49,11 +49,11 @@ class Scored:
 
     @property
     def points(self) -> PointLists | None:
-        """Per image the predicted points and scores; None for a method without points."""
+        """Predicted points and scores by image id; None for a method without points."""
         lists = {
-            known.image_id: (found.points, found.scores)
-            for known, found in zip(self.truth, self.predictions, strict=True)
-            if found.points is not None
+            sample.image_id: (prediction.points, prediction.scores)
+            for sample, prediction in zip(self.truth, self.predictions, strict=True)
+            if prediction.points is not None
         }
         return lists if len(lists) == len(self.truth) else None
 
@@ -65,13 +65,13 @@ def score_test(
     *,
     task: Task = silent_task,
 ) -> Scored:
-    """Count the cells of the test part with the training's counter, and score the counts.
+    """Predict the test part with the training's counter, and score the predictions.
 
     Args:
-        prepared: the test part, the device.
+        prepared: gives the test part and the device.
         training: its counter is scored.
-        calibration: of its counts; None where there is none.
-        task: shows how far the images are.
+        calibration: correction of its counts; None where there is none.
+        task: shows the progress over the images.
     """
     counter = training.counter
     began = time.monotonic()
@@ -88,8 +88,8 @@ def score_test(
     predictions = counted
     if calibration is not None:
         predictions = [
-            calibration.correct_prediction(found, sample.size)
-            for found, sample in zip(counted, truth, strict=True)
+            calibration.correct_prediction(prediction, sample.size)
+            for prediction, sample in zip(counted, truth, strict=True)
         ]
     seconds = time.monotonic() - began
     scores = score(
@@ -97,17 +97,17 @@ def score_test(
         predictions,
         radius_px=prepared.experiment.config.data.radius_px,
         candidates=candidates,
-        raw=[found.count for found in counted] if calibration is not None else None,
+        raw=[prediction.count for prediction in counted] if calibration is not None else None,
     )
     return Scored(truth, predictions, scores, images, seconds)
 
 
 def find_calibration(prepared: Prepared, training: Training) -> CountCalibration | None:
-    """The correction of counts, on the images that a run chooses it on; thresholds stay.
+    """Estimate the correction of counts on the images that a run uses for it; thresholds stay.
 
     Args:
-        prepared: the training part, where the protocol has no validation part.
-        training: its counter counts.
+        prepared: gives the training part, used where the protocol has no validation part.
+        training: its counter predicts the counts.
     """
     images = training.validation
     if images is None:
@@ -126,14 +126,10 @@ def write_result(
     experiment: Experiment,
     scored: Scored,
 ) -> Path:
-    """Write the run's record.
-
-    Returns:
-        Its file.
-    """
+    """Write the run's record and return its path."""
     config, counter = experiment.config, training.counter
     whole = config.whole_epochs
-    # Before GFLOPs are counted, in float32 and one image at a time, which a run does not need.
+    # Read before the GFLOPs are counted, whose float32 prediction the run itself does not need.
     peak_memory_mb = record.peak_memory_mb(prepared.device)
     content = {
         "run_id": experiment.id,
@@ -160,7 +156,7 @@ def write_result(
             "validation_mae": state.best_mae,
         },
         "thresholds": state.thresholds,
-        # Left out where there is none: records of methods with thresholds stay as they are.
+        # Left out where there is none, so that records of methods with thresholds do not change.
         **({} if state.calibration is None else {"calibration": state.calibration}),
         "parameters": record.parameter_count(counter),
         "gflops": record.gflops(counter, next(iter(scored.images))[0]),
@@ -186,9 +182,9 @@ def write_result(
 def recorded_groups(
     stored: StoredSet, images: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, str]]:
-    """The key of a record with the groups of a user's own images; empty where there are none.
+    """Return the `groups` entry of a record for a user's own images; empty without groups.
 
-    Those of published sets are known from the ids.
+    The groups of published sets follow from the image ids.
     """
     if stored.manifest.own is None:
         return {}
@@ -200,9 +196,9 @@ def recorded_groups(
 def draw(
     prepared: Prepared, training: Training, scored: Scored, say: Callable[[str], None]
 ) -> list[Path]:
-    """Pictures of the worst and the median test images; none of a protocol that scores crops.
+    """Draw the worst and the median test images; none for a protocol that scores crops.
 
-    A disk that takes none costs no record: what is wrong with it is said.
+    If the disk refuses them, the record is written all the same, and `say` receives the reason.
     """
     from cellbench.engine.pictures import draw_pictures
 
@@ -222,7 +218,7 @@ def draw(
 
 
 def _selection_rule(protocol: str) -> str:
-    """What a protocol's weights and thresholds are chosen on, as tables badge it."""
+    """Return what weights and thresholds are chosen on under a protocol, as tables show it."""
     facts = find_protocol(protocol)
     if not facts.held_out:
         return "train crops"

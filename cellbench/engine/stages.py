@@ -1,4 +1,4 @@
-"""Stages of a training: which of them a step belongs to, and which parameters it trains."""
+"""Stages of a training: the steps of each, and the parameters that it trains."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from cellbench.models.counter import CellCounter, Stage
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The steps of a stage.
+    """Range of the steps of a stage.
 
     Attributes:
-        stage: whose they are.
-        first: its first step, from 0.
-        stop: one past its last step.
+        stage: that the steps belong to.
+        first: first step, from 0.
+        stop: one past the last step.
     """
 
     stage: Stage
@@ -28,18 +28,18 @@ class Span:
 
 
 def spans(stages: Sequence[Stage], iterations: int) -> tuple[Span, ...]:
-    """Cut a run into its stages.
+    """Split the steps of a run into its stages.
 
     Args:
         stages: at least one, with positive shares.
         iterations: steps of the run, at least 1.
 
     Returns:
-        One span a stage, in order and without gaps, up to `iterations`. Each has a step; where
-        there are fewer steps than stages, those before the last go without.
+        One span per stage, in order and without gaps, up to `iterations`. Each has at least one
+        step; with fewer steps than stages the first stages have none.
 
     Raises:
-        ValueError: no stage, a share that is not positive, or a name that comes twice.
+        ValueError: no stage, a share that is not positive, or a duplicate name.
     """
     if not stages or any(stage.share <= 0 for stage in stages):
         raise ValueError(f"a run has stages with positive shares, not {stages}")
@@ -48,7 +48,7 @@ def spans(stages: Sequence[Stage], iterations: int) -> tuple[Span, ...]:
     done = list(itertools.accumulate(stage.share for stage in stages))
     ends: list[int] = []
     for index, share in enumerate(done):
-        later = len(stages) - 1 - index  # each of these wants a step
+        later = len(stages) - 1 - index  # each of these needs a step
         least = ends[-1] + 1 if ends else 1
         ends.append(
             max(0, min(max(round(share / done[-1] * iterations), least), iterations - later))
@@ -60,10 +60,10 @@ def spans(stages: Sequence[Stage], iterations: int) -> tuple[Span, ...]:
 
 
 def span_at(cut: Sequence[Span], step: int) -> Span:
-    """The span that a step lies in.
+    """Return the span that a step lies in.
 
     Raises:
-        ValueError: it lies in none.
+        ValueError: the step lies in none.
     """
     for span in cut:
         if span.first <= step < span.stop:
@@ -72,7 +72,7 @@ def span_at(cut: Sequence[Span], step: int) -> Span:
 
 
 def learning_parameters(counter: CellCounter) -> list[tuple[str, nn.Parameter]]:
-    """Names and parameters of what may learn at all: what asks for gradients before any stage.
+    """List names and parameters that require gradients before any stage.
 
     Raises:
         ValueError: a stage names parameters that the counter does not have.
@@ -86,10 +86,9 @@ def learning_parameters(counter: CellCounter) -> list[tuple[str, nn.Parameter]]:
 
 
 def enter_stage(stage: Stage, learning: Sequence[tuple[str, nn.Parameter]]) -> None:
-    """Let a stage's parameters learn and no others.
+    """Enable the gradients of a stage's parameters and disable all others.
 
-    A parameter that does not learn in a stage has no gradient, so optimisers leave it, and what
-    they remember of it, alone.
+    Optimisers skip a parameter without a gradient: neither it nor its optimiser state changes.
 
     Args:
         stage: of the counter.

@@ -1,4 +1,4 @@
-"""The training loop, from the next batch to the progress bar."""
+"""Training loop: batches, update steps, validations, checkpoints."""
 
 import math
 import time
@@ -33,21 +33,21 @@ from cellbench.models.batch import Batch
 from cellbench.models.counter import CellCounter, total_loss
 from cellbench.records.run_files import WEIGHTS
 
-# Seconds between checkpoints; when one is written has no influence on what is computed.
+# Seconds between checkpoints; the time at which one is written does not affect the results.
 CHECKPOINT_EVERY_S = 45.0
 
 
 def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState:
     """Train to the end of the plan, from the checkpoint in the folder if there is one.
 
-    Batch and random numbers of a step depend on its number alone, so that a resumed run computes
-    what an unbroken one does.
+    Batch and random numbers of a step depend on its number alone, so that a resumed run gives the
+    results of an uninterrupted one.
 
     Returns:
         The state at the end; the kept weights are in the folder.
 
     Raises:
-        RunError: the loss is no number, or a checkpoint cannot be written.
+        RunError: the loss is not finite, or a checkpoint cannot be written.
         KeyboardInterrupt: the user asked to stop; the last step is saved.
     """
     counter, schedule, processes = training.counter, training.config.schedule, training.processes
@@ -73,7 +73,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
         )  # fmt: skip
         stage = None
         for data in batches:
-            # The stage that the step lies in; its first step starts from the last one's average.
+            # A stage starts from the averaged weights of the stage before it.
             span = span_at(stages, state.step)
             if span.stage is not stage:
                 stage = span.stage
@@ -96,7 +96,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
             state.step += 1
             losses.add(state.step, loss)
 
-            # Validation chooses which weights are kept.
+            # The weights of the best validation are kept.
             due = state.step in plan.validate_after
             if due:
                 losses.settle()
@@ -104,7 +104,7 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
                     _select(training, state, plan, average)
             state.seconds = seconds_before + time.monotonic() - began
 
-            # A checkpoint holds what was done up to here, and no loss that is not a number.
+            # No checkpoint is written after a loss that is not finite: pending ones are read first.
             due = due or time.monotonic() - saved >= CHECKPOINT_EVERY_S
             if main and (due or interrupt.asked):
                 losses.settle()
@@ -126,14 +126,14 @@ def run_training(training: Training, plan: Plan, *, show: Show) -> TrainingState
 
 
 class TrainingStep:
-    """One update of the weights: forward, matching, loss, backward, clipping, optimiser.
+    """Update step of the weights: forward, matching, loss, backward, clipping, optimiser.
 
     On a GPU the network of a counter that allows it (`CellCounter.captures`) is captured at its
     first step in each stage, and replayed. One of several processes computes eagerly.
 
     Attributes:
         optimizer: PyTorch's.
-        captured: the network in two halves; None where steps are eager.
+        captured: forward and backward pass of the captured network; None where steps are eager.
     """
 
     def __init__(
@@ -147,16 +147,16 @@ class TrainingStep:
         eager: bool = False,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Make the optimiser.
+        """Build the optimiser.
 
         Args:
             counter: on its device, in training mode when the steps are made.
             config: options of the optimiser.
             device: of the counter.
             precision: "float32" or "bfloat16".
-            processes: place among those of torchrun.
+            processes: rank of this process and number of processes.
             eager: never capture.
-            log: takes a sentence on how the steps are computed.
+            log: receives a sentence on whether steps are captured or eager.
         """
         self.counter = counter
         self.device = device
@@ -176,10 +176,10 @@ class TrainingStep:
 
         Args:
             data: of `TrainingSet.batch`.
-            seed: of what the network draws (dropout, noise).
+            seed: of the network's random numbers (dropout, noise).
 
         Returns:
-            The loss, () and detached, on the device; nothing waits for it.
+            The loss, () and detached, on the device, without waiting for it.
         """
         with autocast(self.device, self.precision):
             batch: Batch = self.counter.data_preprocessor(dict(data), True)["batch"]
@@ -203,28 +203,28 @@ class TrainingStep:
                     loss = total_loss(self._parallel(batch=batch, mode="loss"))
             loss.backward()
         if self.max_norm:
-            moved = [p for group in self.optimizer.param_groups for p in group["params"]]
-            moved = [p for p in moved if p.grad is not None]
-            nn.utils.clip_grad_norm_(moved, self.max_norm, foreach=self._foreach)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            parameters = [p for p in parameters if p.grad is not None]
+            nn.utils.clip_grad_norm_(parameters, self.max_norm, foreach=self._foreach)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.detach()
 
     def set_rate(self, share: float) -> None:
-        """Set every group's rate to a share of its peak."""
+        """Set every group's learning rate to a share of its peak."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
 
     def forget_capture(self) -> None:
-        """Capture anew at the next step, after other parameters are trained."""
+        """Discard the capture: the next step captures anew, since other parameters are trained."""
         self.captured, self._capture_next = None, self._captures
 
 
 def keep_fit(training: Training, started: float) -> TrainingState:
-    """What a method that trained itself has come to, with the weights in the folder.
+    """Validate and save a method that its `fit` has trained, and return the state of the run.
 
     Args:
-        training: its counter's `fit` was True.
+        training: its counter's `fit` returned True.
         started: monotonic seconds.
     """
     state = TrainingState()
@@ -258,11 +258,11 @@ def _select(
         better = state.step == plan.iterations
         if training.validation is not None:
             found = training.validate()
-            # Early averages of batch norms may count infinitely many: any number is better.
-            counted = math.isfinite(found.mae)
-            if counted:
+            # Early averages of batch norms may give infinite counts: any finite error is better.
+            finite = math.isfinite(found.mae)
+            if finite:
                 point["validation_mae"] = found.mae
-            better = state.best_mae is None or (counted and not state.best_mae <= found.mae)
+            better = state.best_mae is None or (finite and not state.best_mae <= found.mae)
             if better:
                 state.keep_choices(found)
                 state.best_mae = found.mae
@@ -276,7 +276,7 @@ def _select(
 def _resume(
     training: Training, update: TrainingStep, average: WeightAverage | None
 ) -> TrainingState:
-    """The state to go on from: that of the checkpoint in the folder, or a fresh one."""
+    """Load the checkpoint in the folder and return its state; without one, a fresh state."""
     file = training.folder / LAST
     if not file.is_file():
         return TrainingState()
@@ -289,9 +289,9 @@ def _resume(
 
 
 def _data_parallel(counter: CellCounter) -> nn.Module:
-    """The counter, its gradients averaged over the processes of torchrun."""
+    """Wrap the counter so that gradients are averaged over the processes of torchrun."""
     unused = bool(counter.untrained) or len(counter.stages) > 1
-    # No backend sends 16-bit integers: a memory, which has some, each process keeps for itself.
+    # No backend sends 16-bit integers: buffers of a module that has some (a memory) stay local.
     kept = [
         name
         for path, module in counter.named_modules()
@@ -304,7 +304,7 @@ def _data_parallel(counter: CellCounter) -> nn.Module:
 
 
 def _log(training: Training, text: str) -> None:
-    """Write a line of the log, to which every start of a run appends."""
+    """Append a line to the log, which all starts of a run share."""
     name = "log.txt" if training.processes.rank == 0 else "log-rank.txt"
     with (training.folder / name).open("a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -1,4 +1,4 @@
-"""What a training needs, and how far it has come."""
+"""Inputs of a training, and its state."""
 
 from dataclasses import dataclass, field
 from operator import length_hint
@@ -18,7 +18,7 @@ from cellbench.models.counter import CellCounter
 
 @dataclass(slots=True)
 class Training:
-    """All that a training needs.
+    """Inputs of a training: counter, config, images, device.
 
     Attributes:
         counter: the method, on its device.
@@ -29,10 +29,10 @@ class Training:
         split: of the run.
         device: where it runs.
         precision: "float32" or "bfloat16".
-        processes: place among those of torchrun.
+        processes: rank of this process and number of processes.
         workers: loader processes.
         folder: of the run.
-        task: shows how far a validation is.
+        task: shows the progress of a validation.
         fold: see `cellbench.engine.evaluation.infer`.
     """
 
@@ -54,7 +54,7 @@ class Training:
         """Choose thresholds on the validation images and measure the error of the counts.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no validation images.
         """
         if self.validation is None:
             raise ValueError("this training has no validation images")
@@ -71,17 +71,17 @@ class Training:
 
 @dataclass(slots=True)
 class TrainingState:
-    """The state of a run beside its weights; travels with the checkpoint.
+    """State of a run beside its weights, saved in the checkpoint.
 
     Attributes:
         step: steps done.
-        curve: per validation: step, mean loss since the one before, validation MAE.
-        best_step: after how many steps the kept weights were reached; 0 before the first.
+        curve: per validation: step, mean loss since the previous one, validation MAE.
+        best_step: number of steps of the kept weights; 0 before the first.
         best_mae: validation MAE of the kept weights; None without validation.
         thresholds: chosen for the kept weights.
         calibration: of their counts, as a record has it; None where there is none.
         loss_sum: of the steps since the last validation.
-        loss_steps: how many these are.
+        loss_steps: number of these steps.
         seconds: spent training and validating, over all starts of the run.
     """
 
@@ -96,11 +96,11 @@ class TrainingState:
     seconds: float = 0.0
 
     def keep_choices(self, found: Validation) -> None:
-        """Take over what images chose for the weights that are kept; not their error."""
+        """Store thresholds and correction of a validation for the kept weights, not its error."""
         self.thresholds = found.thresholds
         self.calibration = None if found.calibration is None else found.calibration.plain()
 
     @property
     def corrections(self) -> CountCalibration | None:
-        """What counts are corrected by; None where they are not."""
+        """Correction of counts; None where there is none."""
         return None if self.calibration is None else CountCalibration.of(self.calibration)

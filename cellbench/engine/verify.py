@@ -1,4 +1,4 @@
-"""Whether a record can be had again: its weights, or a new training, score the test part anew."""
+"""Reproduction of a record: its weights, or a new training, score the test part again."""
 
 import math
 import tempfile
@@ -42,7 +42,7 @@ from cellbench.records.trained_runs import (
     weights_match_record,
 )
 
-# Nearer than that, and no digit that anyone is shown differs.
+# Smaller differences change no digit that is displayed.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-3
 _PX = 0.05
 
@@ -51,15 +51,15 @@ _VALUES = ("truth", "prediction", "raw", "tp", "fp", "fn", "game1", "game2", "ga
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came of scoring a record's test part again.
+    """Result of scoring a record's test part again.
 
     Attributes:
         weights: the file that was scored; None where the method was trained again.
-        images: how many test images were scored.
+        images: number of scored test images.
         mae: of these, now; None without images.
-        differing: ids of the images that came out otherwise.
-        differences: one sentence for everything that did.
-        circumstances: what is not as it was when the record was made, one sentence each.
+        differing: ids of the images with other results.
+        differences: one sentence for each difference in results.
+        circumstances: differences from the recorded environment, one sentence each.
     """
 
     weights: Path | None
@@ -71,7 +71,7 @@ class Verification:
 
     @property
     def same(self) -> bool:
-        """Whether the record was had again."""
+        """Whether the record was reproduced."""
         return not self.differences
 
 
@@ -86,21 +86,21 @@ def verify_record(
 ) -> Verification:
     """Score the test part of a record again and compare it image by image.
 
-    Nothing is written into the store: where the weights are gone (or `train` asks for it), the
+    Nothing is written into the store: where the weights are missing (or with `train`), the
     training is in a temporary folder.
 
     Args:
         path: of the record.
-        store: whose `runs/` may hold its weights.
+        store: its `runs/` may hold the weights.
         device: "auto", "cpu", "cuda", ...
         train: train again even if the weights are there.
         trust_weights: score weights of another hash than the record's.
-        display: how to speak.
+        display: shows messages and progress.
 
     Raises:
-        UserError: the record cannot be read or used, or its data set, weights or parts are not
-            what they were, so that there is nothing to compare with.
-        RunError: the training cannot go on.
+        UserError: the record cannot be read or used, or its data set, weights or parts have
+            changed, so that there is nothing to compare with.
+        RunError: the training cannot continue.
     """
     display = display or Display()
     record = read_record(path)
@@ -111,7 +111,7 @@ def verify_record(
         )
     config = recorded_config(record, f"The record {path}")
     check_foreign_parts(config.plain(), f"The record {path}")
-    state_of(config.model)  # refuses what no machine could make
+    state_of(config.model)  # refuses a model that is too large or cannot be built
     recorded = read_points(path, record)
     prepared = prepare_recorded(record, config, store, device, display)
     weights = prepared.experiment.folder(store) / WEIGHTS
@@ -147,7 +147,7 @@ def compare(
     metrics: Mapping[str, Any],
     points: PointLists | None,
 ) -> tuple[list[str], list[str]]:
-    """What differs between a record and a new scoring of its images.
+    """Compare a record with a new scoring of its images.
 
     Args:
         record: as it was read.
@@ -161,11 +161,11 @@ def compare(
     """
     before = {image["id"]: image for image in record["images"]}
     after = {image["id"]: image for image in images}
-    differing, told = [], []
+    differing, sentences = [], []
     for image_id in [*before, *(i for i in after if i not in before)]:
         if image_id not in after or image_id not in before:
             where = "was not scored now" if image_id in before else "is not in the record"
-            told.append(f"Image {image_id} {where}.")
+            sentences.append(f"Image {image_id} {where}.")
             differing.append(image_id)
             continue
         old, new = before[image_id], after[image_id]
@@ -177,18 +177,18 @@ def compare(
         if moved := _moved(recorded.get(image_id), (points or {}).get(image_id)):
             parts.append(moved)
         if parts:
-            told.append(f"Image {image_id}: {', '.join(parts)}.")
+            sentences.append(f"Image {image_id}: {', '.join(parts)}.")
             differing.append(image_id)
     for key, value in metrics.items():
         if not isinstance(value, list | dict) and not _close(record["metrics"].get(key), value):
-            told.append(f"{key} {record['metrics'].get(key)} is now {value}.")
-    return differing, told
+            sentences.append(f"{key} {record['metrics'].get(key)} is now {value}.")
+    return differing, sentences
 
 
 def prepare_recorded(
     record: Mapping[str, Any], config: ResolvedConfig, store: Path, device: str, display: Display
 ) -> Prepared:
-    """What is needed to score a record's test part again, its batch norms as they were scored.
+    """Prepare a record's run for scoring again, with batch norms folded only where they were.
 
     Raises:
         UserError: the data set is not on disk, or is another revision.
@@ -223,7 +223,7 @@ def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -
 def _train(
     record: Mapping[str, Any], prepared: Prepared, display: Display
 ) -> tuple[list[dict[str, Any]], dict[str, Any], PointLists | None]:
-    """The run once more, from its first step, in a folder that goes away."""
+    """Train the run again in a temporary folder; return its image rows, metrics and points."""
     with tempfile.TemporaryDirectory(prefix="cellbench-verify-") as temporary:
         store = Path(temporary)
         again = replace(prepared, store=store, request=replace(prepared.request, store=temporary))
@@ -237,8 +237,8 @@ def _train(
             )
         if again.experiment.config.schedule.budget_s is not None:
             # A budget is measured anew on every machine: the number of steps is the record's.
-            looks = max(1, len(record["curve"]))
-            schedule = replace(again.experiment.config.schedule, validations=looks)
+            validations = max(1, len(record["curve"]))
+            schedule = replace(again.experiment.config.schedule, validations=validations)
             folder = again.experiment.folder(store)
             folder.mkdir(parents=True, exist_ok=True)
             plan = make_plan(record["iterations"], schedule, counter.stages)
@@ -258,9 +258,9 @@ def _train(
 def score_kept(
     prepared: Prepared, weights: Path, record: Mapping[str, Any], *, trust: bool = False
 ) -> tuple[Scored, CountCalibration | None]:
-    """The kept weights on the test part, as a run scores them.
+    """Score kept weights on the test part as a run does; return scores and correction of counts.
 
-    How counts are corrected is chosen anew, on the images that the run chose it on.
+    The correction is estimated again, on the images that the run estimated it on.
 
     Args:
         prepared: from `prepare_recorded`.
@@ -273,21 +273,21 @@ def score_kept(
     counter.to(device=prepared.device, memory_format=torch.channels_last)
     training = make_training(prepared, counter, weights.parent)
     # records made before counts were corrected do not have the key
-    known = record.get("calibration") is not None
-    calibration = find_calibration(prepared, training) if known else None
+    corrected = record.get("calibration") is not None
+    calibration = find_calibration(prepared, training) if corrected else None
     return score_test(prepared, training, calibration), calibration
 
 
 def _moved(old: Any, new: Any) -> str:
-    """How far the points of an image are from the recorded ones; empty if they are the same."""
+    """Describe how an image's points differ from the recorded ones; empty within `_PX`."""
     if old is None or new is None:
         return ""
     before = np.asarray(old[0], dtype=np.float64).reshape(-1, 2)
     after = np.asarray(new[0], dtype=np.float64).reshape(-1, 2)
     if len(before) != len(after):
         return f"{len(before)} points are now {len(after)}"
-    far = np.abs(before - after).max(initial=0.0)
-    return f"points moved by up to {far:.2f} px" if far > _PX else ""
+    distance = np.abs(before - after).max(initial=0.0)
+    return f"points moved by up to {distance:.2f} px" if distance > _PX else ""
 
 
 def _circumstances(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,37 +1,37 @@
-"""Progress of a run: what a display is called with. Never imports torch."""
+"""Progress callbacks of a run; never imports torch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-# Takes how much more of a task is done.
+# Receives the further amount of a task that is done.
 Advance = Callable[[float], None]
 
-# From a label and a total to a context that yields the task's `Advance`.
+# Returns, for a label and a total, a context that yields the task's `Advance`.
 Task = Callable[[str, float], AbstractContextManager[Advance]]
 
-# Takes steps done, loss, last validation MAE.
+# Receives steps done, loss, last validation MAE.
 Show = Callable[[int, float, float | None], None]
 
 
 @contextmanager
 def silent_task(label: str, total: float) -> Iterator[Advance]:
-    """A task that is shown nowhere."""
+    """Yield an `Advance` that shows nothing."""
     yield lambda done: None
 
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """Where a run shows its progress; nowhere by default.
+    """Callbacks that show the progress of a run; by default they show nothing.
 
     Attributes:
-        say: takes a sentence.
-        status: takes what is done for some seconds, to a context.
-        start: before training: takes the number of steps, and how long the first so many of them
-            take, in any unit.
+        say: receives a sentence.
+        status: receives the name of work of some seconds; returns a context for it.
+        start: before training: receives the number of steps, and a function from a number of first
+            steps to their duration, in any unit.
         step: after a step, see `Show`.
         stop: after training.
-        task: other work: takes what it is and its total (images, seconds), to a context that
+        task: for other work: receives its name and total (images, seconds); returns a context that
             yields an `Advance`.
     """
 
