@@ -1,1 +1,1 @@
-"""The contract of a counting method and the skeletons that share it."""
+"""Base class of counting methods, and the two counters that are built from parts."""

@@ -1,4 +1,4 @@
-"""What a counter takes: normalised images, alone or with their annotations."""
+"""Inputs of a counter: normalised images, alone or with their annotations."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Images:
         pixels: (B, 3, H, W) float32, padded at the right and bottom.
         sizes: (B, 2) int64, (width, height) in px of the network input without the padding.
         scale: input px per px of the original image.
-        image_ids: one an image.
+        image_ids: one per image.
     """
 
     pixels: Tensor
@@ -29,12 +29,12 @@ class Images:
 
 @dataclass(slots=True)
 class Batch:
-    """Images and what is annotated in them.
+    """Images with their annotated points.
 
     Attributes:
         images: the network's input.
         points: per image (A_i, 2) float32, (x, y) in px of the network input.
-        on_host: the same points as arrays, where they are at hand; see `host_points`.
+        on_host: the same points as arrays, if they came from the host; see `host_points`.
     """
 
     images: Images
@@ -43,5 +43,5 @@ class Batch:
 
     @property
     def host_points(self) -> list[NDArray[np.float32]]:
-        """The points as arrays; nothing waits for a GPU where they came from the host."""
+        """Points as arrays, without waiting for a GPU if they came from the host."""
         return [p.numpy(force=True) for p in self.points] if self.on_host is None else self.on_host

@@ -1,4 +1,4 @@
-"""From the `model` part of a config to a counter with its weights."""
+"""Building of a counter, with its weights, from the `model` part of a config."""
 
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -18,16 +18,16 @@ def build_counter(
 
     Args:
         model_cfg: the `model` part of a config: `type` names a counter, the rest are its options.
-        say: takes one sentence where pretrained weights cannot be had; logged by default.
+        say: receives one sentence if pretrained weights are unavailable; logged by default.
         load_weights: False leaves the trunk random and touches neither disk nor network: for
             tests, and where a checkpoint is loaded afterwards.
 
     Returns:
-        The counter, in training mode on the CPU; its `weights_info` says what was loaded.
+        The counter, in training mode on the CPU; its `weights_info` states what was loaded.
 
     Raises:
         PartError: an unknown part or argument, with the path of its key.
-        UserError: a weights file is there but wrong.
+        UserError: a weights file exists but is wrong.
     """
     if not isinstance(model_cfg, Mapping) or "type" not in model_cfg:
         raise PartError(
@@ -35,27 +35,27 @@ def build_counter(
             f"{', '.join(COUNTERS.names())}, not {model_cfg!r}."
         )
     kind: type[CellCounter] = COUNTERS.get(model_cfg["type"])
-    made = {key: value for key, value in model_cfg.items() if key != "type"}
-    # Where a counter takes a part, a config gives its dict, and never the part itself.
-    options, a_dict = parameters_of(kind), cast(Any, Mapping[str, Any])
+    arguments = {key: value for key, value in model_cfg.items() if key != "type"}
+    # A config gives a part of a counter as a dict, and never the part itself.
+    options, dict_type = parameters_of(kind), cast(Any, Mapping[str, Any])
     for name, option in options.items():
-        if name in kind.parts or a_dict in get_args(option.annotation):
-            wanted = a_dict | None if option.default is None else a_dict
+        if name in kind.parts or dict_type in get_args(option.annotation):
+            wanted = dict_type | None if option.default is None else dict_type
             options[name] = option.replace(annotation=wanted)
-    check_arguments(kind, made, path="model", parameters=options)
+    check_arguments(kind, arguments, path="model", parameters=options)
     # A decoder fits its backbone, and a head its decoder.
     for name, registry in kind.parts.items():
-        if made.get(name) is None:
+        if arguments.get(name) is None:
             continue
         if registry is DECODERS:
-            made[name] = build_decoder(made[name], made["backbone"])
+            arguments[name] = build_decoder(arguments[name], arguments["backbone"])
         else:
-            given = {"in_shape": made["decoder"].shape} if registry is HEADS else {}
-            made[name] = registry.build(made[name], f"model.{name}", **given)
-    counter = kind(**made)
+            given = {"in_shape": arguments["decoder"].shape} if registry is HEADS else {}
+            arguments[name] = registry.build(arguments[name], f"model.{name}", **given)
+    counter = kind(**arguments)
     if load_weights:
-        # What the first trunk got goes into the record. Frozen random filters would be of no use,
-        # so a trunk without its weights is trained whole.
+        # The record states the weights of the first trunk. Frozen random filters would be of no
+        # use, so a trunk without its weights is trained whole.
         infos = []
         for module in counter.modules():
             if isinstance(module, Backbone) and module.pretrained is not None:
@@ -67,7 +67,7 @@ def build_counter(
 
 
 def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
-    """Make a decoder for the maps of a backbone.
+    """Build a decoder for the maps of a backbone.
 
     Args:
         cfg: `type` and the decoder's arguments; `conv` names the convolution in it, `Standard`
@@ -75,15 +75,15 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
         backbone: whose maps it fuses.
 
     Raises:
-        PartError: as `PartRegistry.build`, and where `conv` names one for a decoder that has no
-            place for it.
+        PartError: as `PartRegistry.build`, and if `conv` is given for a decoder that has no
+            convolution to replace.
     """
-    made = 0
+    convs_built = 0
     conv = cfg.get("conv", {"type": "Standard"}) if isinstance(cfg, Mapping) else None
 
     def make_conv(in_channels: int, out_channels: int) -> Any:
-        nonlocal made
-        made += 1
+        nonlocal convs_built
+        convs_built += 1
         return CONVS.build(
             conv, "model.decoder.conv", in_channels=in_channels, out_channels=out_channels
         )
@@ -94,7 +94,7 @@ def build_decoder(cfg: Mapping[str, Any], backbone: Backbone) -> Decoder:
     decoder: Decoder = DECODERS.build(
         rest, "model.decoder", in_shapes=backbone.shapes, conv=make_conv
     )
-    if "conv" in cfg and not made:
+    if "conv" in cfg and not convs_built:
         raise PartError(
             f"model.decoder.conv: {cfg['type']} has no convolution to swap; leave 'conv' out."
         )

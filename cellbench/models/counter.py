@@ -1,4 +1,4 @@
-"""The contract that every method meets, whatever its paradigm."""
+"""Base class of all counting methods (`CellCounter`), and the stages of their training."""
 
 import functools
 import operator
@@ -21,11 +21,11 @@ from cellbench.structures import CellSample, Prediction
 
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
-    """The images from which a method chooses its thresholds.
+    """Validation images on which a method chooses its thresholds.
 
     Attributes:
-        candidates: per image, what `infer` gave: every candidate with its score.
-        truth: the annotations of the same images.
+        candidates: per image the result of `infer`: every candidate with its score.
+        truth: annotations of the same images.
         radius_px: match radius of the data set, px of the original image.
     """
 
@@ -36,13 +36,13 @@ class ValidationSet:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One of a method's successive trainings.
+    """One of the successive stages of a method's training.
 
     Attributes:
-        name: what `begin_step` hears.
+        name: passed to `begin_step`.
         share: of the run's steps, relative to the shares of the other stages.
-        trained: prefixes of the names of the parameters that learn in it, as far as they learn
-            at all; by default all.
+        trained: name prefixes of the parameters that are trained in it, of those that require
+            gradients at all; by default all.
     """
 
     name: str
@@ -51,29 +51,29 @@ class Stage:
 
 
 class CellCounter(BaseModel):
-    """A counting method.
+    """Base class of counting methods.
 
     A method implements `infer` and either `loss` or its two halves, `network` and `terms`; one
     with a threshold also `select` and `calibrate`; one that is not trained by gradient steps over
-    batches overrides `fit`; one that is trained in several stages states them in `stages` and
-    hears of them in `begin_step`. State beyond the weights goes into buffers or `get_extra_state`,
-    so that it travels with the checkpoint.
+    batches overrides `fit`; one that is trained in several stages lists them in `stages` and
+    switches between them in `begin_step`. State beyond the weights belongs in buffers or
+    `get_extra_state`, so that checkpoints include it.
 
     Attributes:
-        parts: options of the constructor that are parts, in the order in which they are made,
-            each with the registry that it is from; a config has a dict with a `type` there.
-        weights_info: what the trunk started from; set by `cellbench.models.build`.
+        parts: options of the constructor that are parts, in the order in which they are built,
+            each with its registry; a config gives a dict with a `type` for them.
+        weights_info: weights that the trunk started from; set by `cellbench.models.build`.
         needs_points: False for a method that learns from the number of cells of an image alone.
         trained_by_steps: False for a method whose `fit` always trains: it has no `loss`, and no
             steps that a budget could be fitted to.
-        learned_buffers: buffers that hold what was learned without steps; they are counted as
+        learned_buffers: names of buffers with values learned without steps; they are counted as
             parameters.
         captures: whether the loss is `terms(network(pixels), batch)`, where `network` does the
             same operations at every step (no branch on values, stages or random numbers of
-            Python): on a GPU it is then recorded once and replayed.
-        answers: what `answer` gives, by name, each with what it means and how cells are read from
-            it; empty for a method whose network cannot be exported.
-        no_export: why it cannot be, as the end of a sentence.
+            Python): on a GPU it is then captured once and replayed.
+        answers: outputs of `answer` by name, each with its meaning and how cells are read from it;
+            empty for a method whose network cannot be exported.
+        no_export: why it cannot be exported, as the end of a sentence.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {}
@@ -86,7 +86,7 @@ class CellCounter(BaseModel):
     no_export: ClassVar[str] = "its class does not state what its network answers (`answers`)"
 
     def __init__(self, *, size_multiple: int = 32, channels_last: bool = True) -> None:
-        """Set up what all methods share.
+        """Set up the preprocessing of images.
 
         Args:
             size_multiple: inputs are padded to a multiple of this many px.
@@ -97,11 +97,11 @@ class CellCounter(BaseModel):
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the training loss; keys that start with `loss` are summed."""
+        """Compute the terms of the training loss; those whose key starts with `loss` are summed."""
         return self.terms(self.network(batch.images.pixels), batch)
 
     def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The part of the loss that depends on the pixels alone.
+        """Compute the part of the loss that depends on the pixels alone.
 
         Args:
             pixels: (B, 3, H, W) float32, normalised.
@@ -112,18 +112,18 @@ class CellCounter(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} has neither a loss nor a network")
 
     def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss from what `network` made of the batch's pixels."""
+        """Compute the terms of the loss from the outputs of `network` for the batch's pixels."""
         raise NotImplementedError(f"{type(self).__name__} has neither a loss nor its terms")
 
     @abstractmethod
     def infer(self, images: Images) -> list[Prediction]:
-        """Run the network: per image all candidates with scores, before any threshold.
+        """Predict for each image all candidates with scores, before any threshold.
 
         Points are in px of the ORIGINAL image (divided by `images.scale`).
         """
 
     def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """What an exported network gives: the pass that `infer` reads cells from, in one piece.
+        """Compute the outputs of the exported network, from which `infer` reads cells.
 
         Args:
             pixels: (B, 3, H, W) float32, normalised and padded.
@@ -134,7 +134,7 @@ class CellCounter(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} has no answer: {self.no_export}")
 
     def reading(self) -> dict[str, float]:
-        """The numbers by which cells are read from `answers`, by name; thresholds are apart."""
+        """Return the parameters for reading cells from `answers`, by name, without thresholds."""
         return {}
 
     def select(self, candidates: Prediction) -> Prediction:
@@ -146,7 +146,7 @@ class CellCounter(BaseModel):
         return [self.select(candidates) for candidates in self.infer(images)]
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose on validation what `select` needs.
+        """Choose on validation the values that `select` needs.
 
         Returns:
             The chosen values by name, for the record; empty if there is nothing to choose.
@@ -154,17 +154,17 @@ class CellCounter(BaseModel):
         return {}
 
     def fit(self, train: Any, validation: Any) -> bool:
-        """Replace the training loop.
+        """Train the method without the training loop, if it can.
+
+        Called at each start of a run that is not finished: what it computes must depend on its
+        arguments alone.
 
         Args:
             train: the `TrainingSet`.
             validation: the `WholeImages` of the validation part.
 
-        Called at each start of a run that is not finished: what it computes must depend on its
-        arguments alone.
-
         Returns:
-            True if the method trained itself here; False (the default) to be trained by steps.
+            True if the method was trained here; False (the default) to be trained by steps.
         """
         return False
 
@@ -172,44 +172,44 @@ class CellCounter(BaseModel):
     def calibrates_count(self) -> bool:
         """Whether its count is corrected on validation images, see `cellbench.metrics.calibration`.
 
-        Not where `calibrate` chooses what the count follows from, as a threshold on scored
-        candidates, nor where nothing may be chosen, as with a tool that is used as it comes.
+        False where `calibrate` chooses what determines the count, as a threshold on scored
+        candidates, and where nothing may be chosen, as with a tool that is used unchanged.
         """
         return True
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The successive trainings of a run, at least one; by default one of everything.
+        """Successive stages of a run, at least one; by default one that trains everything.
 
-        Each has its own warm-up and fall of the learning rate. The weights that one ends with
-        (their moving average, where there is one) are what the next begins with. Validation and
-        the choice of weights are in the last one.
+        Each has its own warm-up and decay of the learning rate, and starts from the final weights
+        of the previous one (their moving average, where there is one). Validation and the choice
+        of weights are in the last one.
         """
         return (Stage("training"),)
 
     def begin_step(self, stage: str, progress: float) -> None:
-        """Hear which training the next step belongs to; nothing else than the step decides it.
-
-        Called before every step, also the first after a resumption.
+        """Prepare for the next step of a stage; called before every step, also after a resumption.
 
         Args:
             stage: name of one of `stages`.
             progress: share of the stage's steps that are done, in [0, 1).
+
+        Both depend on the number of the step alone.
         """
         return
 
     def begin_inference(self) -> None:
-        """Called in evaluation mode each time before whole images are counted, without gradients.
+        """Update state that depends on the weights, each time before whole images are counted.
 
-        What depends on the weights and belongs to the method is brought up to date here: the
-        images themselves may be counted by a copy (see `cellbench.models.folding`).
+        Called in evaluation mode without gradients. The images themselves may be counted by a
+        copy of the method (see `cellbench.models.folding`), so that state has to be set here.
         """
         return
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups: trunks at `trunk_lr`, the rest at `lr`.
+        """List the optimiser's parameter groups: trunks at `trunk_lr`, the rest at `lr`.
 
-        What is frozen is left out, and so is a group without parameters.
+        Frozen parameters and empty groups are left out.
         """
         trunks = [module for module in self.modules() if isinstance(module, Backbone)]
         known = {id(p) for trunk in trunks for p in trunk.parameters()}
@@ -243,7 +243,7 @@ class CellCounter(BaseModel):
         }
 
     def freeze_untrained(self) -> None:
-        """Switch off what no gradient reaches, or data-parallel training would wait for it."""
+        """Freeze `untrained` parameters: data-parallel training would wait for their gradients."""
         untrained = tuple(self.untrained)
         for name, parameter in self.named_parameters():
             if name.startswith(untrained):
@@ -251,13 +251,13 @@ class CellCounter(BaseModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the method's tensors live."""
+        """Device of the method's tensors."""
         device: torch.device = self.data_preprocessor.mean.device
         return device
 
 
 def total_loss(terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum of the terms whose key starts with `loss`, each averaged to a number.
+    """Sum the terms whose key starts with `loss`, each averaged to a scalar.
 
     Raises:
         ValueError: there is none.

@@ -1,4 +1,4 @@
-"""The skeleton of methods that estimate a density map: backbone, decoder, target, loss."""
+"""Counter of the methods that estimate a density map: backbone, decoder, target, loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -37,18 +37,18 @@ from cellbench.structures import Prediction
 
 @COUNTERS.register_module()
 class DensityCounter(ScoredCounter):
-    """Counts by the sum of a density map: backbone, decoder, target, loss.
+    """Counter by the sum of a density map: backbone, decoder, target, loss.
 
     In a config each part is a dict with its `type`; the decoder's `conv` names the convolution in
-    it, and `output` says how the map is read (see `DensityReadout`): `activation`, `scale`,
+    it, and `output` has the options of the readout (see `DensityReadout`): `activation`, `scale`,
     `prior`.
 
-    Training: the target is made from the points at the map's own stride, and the loss compares
-    the two where they do not lie in padding. Counting: the sum of the map over the image; a sum
-    below zero is no cell, and the map then zero. Points are the map's local maxima, refined to a
-    fraction of a cell; a point's score is m / (1 + m), m the cells in the window around it, and
-    those count as found whose score reaches `threshold`, which is chosen on validation for the
-    most F1: the count does not depend on it.
+    Training: the target is computed from the points at the map's stride, and the loss compares
+    map and target outside the padding. Counting: the sum of the map over the image; a negative sum
+    gives a count and a map of 0. Points are the map's local maxima, refined to a fraction of a
+    cell; a point's score is m / (1 + m), with m the sum of the map in the window around it. Points
+    whose score reaches `threshold` are predicted; it is chosen on validation for the highest F1,
+    and the count does not depend on it.
 
     Source: Lempitsky & Zisserman, "Learning To Count Objects in Images", NIPS 2010; points as
         local maxima: Xie, Noble & Zisserman, "Microscopy cell counting and detection with fully
@@ -87,20 +87,20 @@ class DensityCounter(ScoredCounter):
 
         Args:
             backbone: images to maps.
-            target: points to the map that is learned.
-            loss: compares the two.
-            output: reads the map from the features; `DensityReadout`, or its options.
-            decoder: maps to one; None takes the finest as it is.
+            target: points to the map to learn.
+            loss: compares predicted map and target.
+            output: features to the density map; `DensityReadout`, or its options.
+            decoder: maps to one; None uses the finest as it is.
             threshold: least score of a point, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
-            peak_px: a point is the highest place within so many px of the original image along
-                each axis, and at least among its 8 neighbours in the map.
+            peak_px: a point is the maximum within this many px of the original image along each
+                axis, and at least among its 8 neighbours in the map.
             size_multiple: inputs are padded to a multiple of this many px.
             channels_last: memory format of images and weights.
 
         Raises:
             PartError: a stride of the backbone does not divide `size_multiple`, or an option of
-                the readout cannot be.
+                the readout is invalid.
         """
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
@@ -120,23 +120,23 @@ class DensityCounter(ScoredCounter):
             self.to(memory_format=torch.channels_last)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The (B, C, h, w) features that the map is read from, of (B, 3, H, W) images."""
+        """Compute the (B, C, h, w) features that the map is read from, of (B, 3, H, W) images."""
         maps = self.backbone(pixels)
         features: Tensor = maps[0] if self.decoder is None else self.decoder(maps)
         return features
 
     def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The map (B, 1, h, w) and the features (B, C, h, w) that it was read from, float32."""
-        features = self.features(pixels).float()  # outside of autocast nothing casts them
+        """Compute the map (B, 1, h, w) and its features (B, C, h, w), float32."""
+        features = self.features(pixels).float()  # not cast below, where autocast is disabled
         with full_precision(features.device):
             return self.readout(features), features
 
     def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The map alone, see `network`."""
+        """Compute the map alone, see `network`."""
         return self.network(pixels)[:1]
 
     def reading(self) -> dict[str, float]:
-        """Stride of the map and reach of its maxima."""
+        """Return the stride of the map, the reach of its maxima and the score floor."""
         return {
             "stride": self.readout.stride,
             "peak_px": self.peak_px,
@@ -144,7 +144,7 @@ class DensityCounter(ScoredCounter):
         }
 
     def estimate(self, images: Images) -> DensityOutput:
-        """Run the network."""
+        """Run the network on images; scale and stride are added to its outputs."""
         return self._output(self.network(images.pixels))
 
     def _output(self, outputs: Sequence[Tensor]) -> DensityOutput:
@@ -152,18 +152,18 @@ class DensityCounter(ScoredCounter):
         return DensityOutput(density, features, self.readout.stride, self.readout.scale)
 
     def wanted(self, batch: Batch, grid: tuple[int, int]) -> Tensor:
-        """What the network should answer, (B, 1, rows, columns) float32, in cells."""
-        made = self.target.make(
+        """Compute the target of the map, (B, 1, rows, columns) float32, in cells."""
+        target = self.target.make(
             batch.points,
             batch.images.sizes,
             grid,
             stride=self.readout.stride,
             scale=batch.images.scale,
         )
-        return made / self.target.unit
+        return target / self.target.unit
 
     def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
-        """Which cells of the map touch the image, (B, 1, rows, columns) bool."""
+        """Compute the mask of map cells that touch the image, (B, 1, rows, columns) bool."""
         width, height = (images.sizes[:, axis, None, None, None] for axis in range(2))
         rows, columns = (
             torch.arange(size, device=images.sizes.device) * self.readout.stride for size in grid
@@ -171,7 +171,7 @@ class DensityCounter(ScoredCounter):
         return (rows[:, None] < height) & (columns < width)
 
     def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of the training loss; not finite if the network's answers are not."""
+        """Compute the terms of the training loss; not finite if the network's outputs are not."""
         output = self._output(outputs)
         grid = (output.density.shape[2], output.density.shape[3])
         with full_precision(output.density.device):
@@ -183,14 +183,14 @@ class DensityCounter(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image the count, the map, and its local maxima in reading order."""
+        """Predict for each image the count, the map, and its local maxima in reading order."""
         return self.read(self.estimate(images), images)
 
     def read(self, output: DensityOutput, images: Images) -> list[Prediction]:
-        """Count and locate in a map whose cells tile the padded images."""
+        """Count and locate cells in a map that covers the padded images."""
         grid = (output.density.shape[2], output.density.shape[3])
         valid = self.valid(images, grid).squeeze(1)
-        # where() and not a product: padding may hold anything
+        # where() and not a product: padding may hold values that are not finite
         density = torch.where(valid, output.density.squeeze(1), 0.0)  # (B, h, w)
         empty = density.sum(dim=(1, 2), dtype=torch.float64) <= 0
         density = torch.where(empty[:, None, None], 0.0, density)
@@ -215,10 +215,10 @@ class DensityCounter(ScoredCounter):
 def tile_evenly(
     density: NDArray[np.float32], size: tuple[float, float], stride: float
 ) -> NDArray[np.float32]:
-    """Cut a map of square cells again so that its cells tile the image evenly; the sum stays.
+    """Resample a map of square cells so that its cells tile the image evenly; the sum stays.
 
     Args:
-        density: (h, w), cells of `stride` px, the last of a row or column cut off by the border.
+        density: (h, w), cells of `stride` px, of which the border may cut the last row and column.
         size: (width, height) px of the image.
         stride: px.
 
@@ -233,7 +233,7 @@ def tile_evenly(
 
 
 def _shares(cells: int, length: float, stride: float) -> NDArray[np.float64]:
-    """(cells, cells): share of each old cell (columns) that lies in each new one (rows)."""
+    """Return (cells, cells): share of each old cell (columns) that lies in each new one (rows)."""
     old = np.minimum(np.arange(cells + 1) * stride, length)
     new = np.arange(cells + 1) * (length / cells)
     new[-1] = length
@@ -244,7 +244,7 @@ def _shares(cells: int, length: float, stride: float) -> NDArray[np.float64]:
 
 
 def _peaks(density: Tensor, valid: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Scores and places of local maxima.
+    """Compute scores and positions of local maxima.
 
     Args:
         density: (B, h, w), 0 in padding.
@@ -252,7 +252,7 @@ def _peaks(density: Tensor, valid: Tensor, window: int) -> tuple[Tensor, Tensor]
         window: odd, in cells of the map.
 
     Returns:
-        (B, h, w) float32 scores, -1 where there is no maximum; (B, h, w, 2) places (x, y) in
+        (B, h, w) float32 scores, -1 where there is no maximum; (B, h, w, 2) positions (x, y) in
         cells of the map.
     """
     maxima = local_maxima(density.masked_fill(~valid, float("-inf")), size=window)
@@ -274,17 +274,17 @@ def _prediction(
     stride: int,
     scale: float,
 ) -> Prediction:
-    """Put together what is known of one image; `points` are in px of the original."""
+    """Build the prediction of one image; `points` are in px of the original."""
     width, height = (int(side) for side in size)
     inside = density[: -(-height // stride), : -(-width // stride)]
     inside = tile_evenly(inside, (width, height), stride)
-    # half-open: the last place inside is the number before the size
+    # half-open: the largest coordinate inside is the float below the size
     last = np.nextafter(
         np.array([width, height], dtype=np.float32) / np.float32(scale), np.float32(0)
     )
     count = float(inside.sum(dtype=np.float64))
     return Prediction(
-        count=0.0 if count < 0 else count,  # rounding; what is no number stays none
+        count=0.0 if count < 0 else count,  # negative by rounding; NaN stays NaN
         points=np.clip(points.astype(np.float32), 0, last),
         scores=scores,
         density=inside,

@@ -6,8 +6,8 @@ over every map.
 
 Which norm follows which convolution is read from the structure: neighbours in an `nn.Sequential`,
 the blocks of torchvision's ResNet, and what a module states itself in `conv_norms`, a sequence of
-pairs of names of its submodules. Everything else stays as it is, so that an unknown structure
-costs time and never a result.
+pairs of names of its submodules. Everything else stays as it is: an unknown structure is slower,
+and its results are the same.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from torch import nn
 Network = TypeVar("Network", bound=nn.Module)
 Pair = tuple[str, str]
 
-# By name: torchvision need not be imported where nothing is made of its parts.
+# By class name, so that torchvision is not imported for networks without its modules.
 _TORCHVISION: dict[str, Sequence[Pair]] = {
     "torchvision.models.resnet.BasicBlock": (("conv1", "bn1"), ("conv2", "bn2")),
     "torchvision.models.resnet.Bottleneck": (
@@ -37,17 +37,17 @@ _FROZEN_NORM = "torchvision.ops.misc.FrozenBatchNorm2d"
 
 @torch.no_grad()
 def fold_batch_norms(network: Network) -> Network:
-    """A network with the same answers and fewer passes; the one given stays as it is.
+    """Return a copy of a network with its batch norms folded; the network is not changed.
 
-    Copied are the folded convolutions and the modules that contain them; everything else is
-    shared, parameters and buffers included. So it costs one pass over the folded weights, and a
-    copy has to be made again once the weights have changed.
+    The folded convolutions and the modules that contain them are copied; everything else is
+    shared, parameters and buffers included. A copy costs one pass over the folded weights, and has
+    to be made again once the weights have changed.
 
     Args:
         network: in evaluation mode; norms that are in training mode are not folded.
 
     Returns:
-        The copy, in evaluation mode, whose answers differ by rounding: of the order of 1e-6 of
+        The copy, in evaluation mode, whose outputs differ by rounding: of the order of 1e-6 of
         their size in float32. `network` itself where there is nothing to fold.
     """
     places = Counter(
@@ -57,11 +57,11 @@ def fold_batch_norms(network: Network) -> Network:
 
 
 def _copied(module: nn.Module, places: Counter[int], copies: dict[int, nn.Module]) -> nn.Module:
-    """The module with all norms in it folded; itself where there are none."""
+    """Return the module with all norms in it folded; itself where there are none."""
     if id(module) in copies:
         return copies[id(module)]
     changed: dict[str, nn.Module] = {}
-    # Names of submodules of which the second sees what the first gives, and it alone.
+    # Names of submodules: the second has the output of the first as input, and is its only user.
     pairs: Sequence[Pair] = getattr(module, "conv_norms", ())
     neighbours = pairwise(module._modules) if isinstance(module, nn.Sequential) else ()
     for first, second in (*neighbours, *pairs, *_TORCHVISION.get(_name(module), ())):
@@ -83,7 +83,7 @@ def _name(module: nn.Module) -> str:
 
 
 def _folds(conv: nn.Module | None, norm: nn.Module | None) -> bool:
-    """Whether a convolution and a norm are of the known kinds, and nothing watches them."""
+    """Return whether a convolution and a norm are of the known kinds, and have no hooks."""
     if type(conv) is not nn.Conv2d or norm is None or norm.training:
         return False
     if any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm)):
@@ -94,8 +94,8 @@ def _folds(conv: nn.Module | None, norm: nn.Module | None) -> bool:
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """A convolution that does what both do; its weights keep their layout in memory."""
-    assert norm.running_mean is not None  # for the type checker: `_folds` has asked
+    """Return one convolution for both; its weights keep their memory layout."""
+    assert norm.running_mean is not None  # for the type checker: `_folds` has checked it
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.weight is not None:
@@ -105,7 +105,7 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     if norm.bias is not None:
         shift = shift + norm.bias
     folded = _with_children(conv, {})
-    # Autocast keeps the bfloat16 copy of what requires a gradient, so that has to stay too.
+    # Autocast caches bfloat16 copies only of tensors that require gradients, so that is kept too.
     folded._parameters = {
         "weight": nn.Parameter(conv.weight * scale[:, None, None, None], conv.weight.requires_grad),
         "bias": nn.Parameter(shift, conv.weight.requires_grad),
@@ -114,7 +114,7 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def _with_children(module: Network, children: dict[str, nn.Module]) -> Network:
-    """A shallow copy with other submodules; tensors and hooks are shared."""
+    """Return a shallow copy with some submodules replaced; tensors and hooks are shared."""
     copy = module.__class__.__new__(module.__class__)
     copy.__dict__.update(module.__dict__)
     for name in ("_parameters", "_buffers"):

@@ -1,9 +1,9 @@
-"""The weights that a run kept, checked before they are used: of this record, this method, finite.
+"""Loading of the weights that a run kept, checked for record, method and finite values.
 
 A safetensors file holds no code, but it may hold another method's tensors, another training's
-values, or none that are numbers: each of these would count without a word. All that can be known
-without allocating anything is checked first: the method is made without memory to see which
-tensors it has, and the file's size and header must agree with them.
+values, or values that are not finite: each of these would give counts without an error. All that
+can be checked without allocating memory is checked first: the method is built on the meta device
+for its tensors, and the file's size and header must agree with them.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ MOST_MODULES = 20_000
 MOST_BYTES = 4 * 2**30
 LARGEST_BYTES = 2 * MOST_BYTES
 
-# The format's own names of the types that methods keep.
+# Names in the safetensors format of the types that methods store.
 _DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -42,20 +42,20 @@ _DTYPES = {
 }
 _HEADER_BYTES_A_TENSOR = 1024
 
-# What numbers of single precision may be kept as, to take half the place.
+# Weights of single precision may be stored in half precision.
 _HALF = {torch.float32: torch.float16}
 
 
 def load_kept(
     model: Mapping[str, Any], file: Path, *, sha256: str | None, trust: bool = False
 ) -> CellCounter:
-    """Make a method and load the weights that its run kept.
+    """Build a method and load the weights that its run kept.
 
     Args:
-        model: the `model` part of a config that was checked as one from outside.
-        file: written by `save_weights` of a run with this config, as far as is known.
-        sha256: that the record gives; None where it gives none.
-        trust: take a file of another hash. One that does not fit, or is not finite, is refused
+        model: the `model` part of a config, checked as a foreign one.
+        file: presumably written by `save_weights` of a run with this config.
+        sha256: of the file, from the record; None if the record has none.
+        trust: accept a file of another hash. One that does not fit, or is not finite, is refused
             all the same.
 
     Returns:
@@ -63,7 +63,7 @@ def load_kept(
 
     Raises:
         UserError: the file is not the record's, does not hold this method's tensors, or holds
-            values that are not finite; or the method is larger than any.
+            values that are not finite; or the method exceeds `MOST_MODULES` or `MOST_BYTES`.
     """
     wanted = state_of(model)
     state = read_kept(wanted, file, sha256=sha256, trust=trust)
@@ -73,24 +73,24 @@ def load_kept(
 
 
 def state_of(model: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a method by name, on the meta device: shapes and types without memory.
+    """Return the tensors of a method by name, on the meta device if it can be built there.
 
     Raises:
-        UserError: it has more modules or bytes than any method.
+        UserError: the method cannot be built, or exceeds `MOST_MODULES` or `MOST_BYTES`.
     """
     try:
         try:
             with torch.device("meta"), _limited():
                 return dict(build_counter(model, load_weights=False).state_dict())
         except (NotImplementedError, RuntimeError) as error:
-            # A part that reads a value while it is made cannot be made without memory.
+            # A part that reads a value in its constructor cannot be built on the meta device.
             if "meta" not in str(error):
                 raise
         with _limited():
             return dict(build_counter(model, load_weights=False).state_dict())
     except UserError:
         raise
-    except Exception as error:  # numbers of anyone's choice may fail in any way
+    except Exception as error:  # options from outside may fail in any way
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"The method {str(model.get('type'))[:60]!r} cannot be made with the options that are "
@@ -101,14 +101,14 @@ def state_of(model: Mapping[str, Any]) -> dict[str, Tensor]:
 def read_kept(
     wanted: Mapping[str, Tensor], file: Path, *, sha256: str | None, trust: bool = False
 ) -> dict[str, Tensor]:
-    """Read a file of weights and check it against the tensors that a method has.
+    """Read a file of weights and check it against the tensors of a method.
 
     Args:
-        wanted: by name, on any device; shapes and types are compared. Half precision is taken
-            where single precision is wanted.
+        wanted: by name, on any device; shapes and types are compared. Half precision is accepted
+            for single precision.
         file: safetensors.
-        sha256: of the file, hex; None where it is not known.
-        trust: take a file of another hash.
+        sha256: of the file, hex; None if unknown.
+        trust: accept a file of another hash.
 
     Raises:
         UserError: one sentence that names the file.
@@ -141,7 +141,7 @@ def read_kept(
 
 
 def _read(file: Path, wanted: Mapping[str, Tensor]) -> bytes:
-    """The bytes of a file of a size that the tensors can have."""
+    """Read a file, after a check that its size is possible for the tensors."""
     payload = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
     least = sum(
         tensor.numel() * _HALF.get(tensor.dtype, tensor.dtype).itemsize
@@ -162,7 +162,7 @@ def _read(file: Path, wanted: Mapping[str, Tensor]) -> bytes:
 
 
 def _check_header(content: bytes, wanted: Mapping[str, Tensor], file: Path) -> None:
-    """Compare the names, shapes and types that a file declares with a method's."""
+    """Check the names, shapes and types in a file's header against a method's."""
     try:
         (length,) = struct.unpack("<Q", content[:8])
         if length > len(content) - 8:
@@ -198,7 +198,7 @@ def _unfit(file: Path, reason: str) -> UserError:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Refuse a network that grows beyond any method's while it is made."""
+    """Raise if a network exceeds `MOST_MODULES` or `MOST_BYTES` while it is built."""
     modules = tensors = 0
 
     def count_module(parent: nn.Module, name: str, module: Any) -> None:

@@ -14,7 +14,7 @@ from cellbench.models.preprocess import to_device
 
 Rows = NDArray[np.int64]
 
-# By number of threads; they stay for the next step.
+# Thread pools by number of threads, kept for the next step.
 _pool = cache(partial(ThreadPoolExecutor, thread_name_prefix="matching"))
 
 
@@ -32,7 +32,7 @@ def match_batch(
     Args:
         matcher: solves one image; called from several threads where torch may use several.
         proposals: (B, P, ...) of the head, on any device.
-        valid: (B, P) bool, which proposals take part.
+        valid: (B, P) bool, True for proposals to match.
         cells: per image (A_i, 2) float32, px of the network input.
         scale: input px per px of the original image.
 
@@ -56,10 +56,10 @@ def match_batch(
 
     indices = range(len(packed))
     workers = min(torch.get_num_threads(), len(packed))
-    # SciPy's assignment runs without the interpreter's lock.
+    # SciPy's assignment releases the GIL.
     found = list(_pool(workers).map(match, indices) if workers > 1 else map(match, indices))
     rows = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in found)])
     images = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
     matched = np.concatenate([np.zeros((0, 2), dtype=np.float32), *(cell for _, cell in found)])
-    place = to_device(torch.from_numpy(np.stack([images, rows])), device)  # (2, M)
-    return Pairs(place[0], place[1], to_device(torch.from_numpy(matched), device))
+    pairs = to_device(torch.from_numpy(np.stack([images, rows])), device)  # (2, M)
+    return Pairs(pairs[0], pairs[1], to_device(torch.from_numpy(matched), device))

@@ -1,6 +1,6 @@
-"""The contracts of the parts of a network.
+"""Base classes of the parts of a counter: backbone, decoder, head, matcher, losses, target.
 
-Parts know nothing of configs. A `FeatureShape` carries channels and stride between them, so that
+Parts do not depend on configs. A `FeatureShape` carries channels and stride between them, so that
 any backbone, decoder, convolution and head fit together.
 """
 
@@ -21,21 +21,21 @@ from cellbench.models.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class FeatureShape:
-    """Channels of a feature map and the input pixels that one of its cells covers."""
+    """Channels of a feature map, and its stride in px of the network input."""
 
     channels: int
     stride: int
 
 
 class Backbone(nn.Module, ABC):
-    """Turns images into feature maps at several strides.
+    """Base class of networks from images to feature maps at several strides.
 
     Constructors never touch disk or network: `cellbench.models.build` loads the weights that
-    `arch` and `pretrained` ask for.
+    `arch` and `pretrained` specify.
 
     Attributes:
         shapes: one FeatureShape per returned map, finest first.
-        arch: name of the weights' file and of torchvision's model; empty if there are none.
+        arch: name of the weights file and of torchvision's model; empty if there are none.
         pretrained: "imagenet" to start from those weights, None to start from random ones.
         untrained: parameter-name prefixes that receive no gradient, each with its reason.
     """
@@ -47,20 +47,20 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) images to features (B, C_i, H/s_i, W/s_i).
+        """Compute features (B, C_i, H/s_i, W/s_i) of (B, 3, H, W) images.
 
-        Images come padded to a multiple of every stride, so nothing is rounded.
+        Height and width are padded to a multiple of every stride, so nothing is rounded.
         """
 
     def unfreeze(self) -> None:
-        """Train every stage; called where the wanted weights were not found."""
+        """Make every stage trainable; called if the pretrained weights were not found."""
 
 
 def check_strides(backbone: Backbone, size_multiple: int) -> None:
-    """Refuse a padding that a stride of the backbone does not divide.
+    """Check that `size_multiple` is a multiple of every stride of the backbone.
 
     Raises:
-        PartError: with a multiple that serves.
+        PartError: it is not; the message suggests one that may be.
     """
     strides = [shape.stride for shape in backbone.shapes]
     if any(size_multiple % stride for stride in strides):
@@ -70,20 +70,20 @@ def check_strides(backbone: Backbone, size_multiple: int) -> None:
         )
 
 
-# A registered convolution, called with (in_channels, out_channels): keeps height and width.
+# Builds a registered convolution from (in_channels, out_channels), which keeps height and width.
 ConvFactory = Callable[[int, int], nn.Module]
 
 
 class Decoder(nn.Module, ABC):
-    """Fuses the feature maps of a backbone into one.
+    """Base class of networks that fuse the feature maps of a backbone into one.
 
     Constructors take `in_shapes: Sequence[FeatureShape]` and `conv: ConvFactory` from the
     assembly, and their own options by keyword.
 
     Attributes:
         shape: channels and stride of the fused map.
-        ends_in_map: whether its one channel is the density map already, before the activation;
-            where not, the counter reads the map by a 1x1 convolution of its own.
+        ends_in_map: whether its one channel is already the density map, before the activation;
+            if not, the counter adds a 1x1 convolution.
     """
 
     shape: FeatureShape
@@ -101,7 +101,7 @@ class Proposals:
     Attributes:
         points: (B, P, 2) float32, (x, y) in px of the network input.
         logits: (B, P) float32; sigmoid gives the score.
-        references: (P, 2) float32, where each proposal stands before any offset; one whose
+        references: (P, 2) float32, position of each proposal before its offset; one whose
             reference lies in padding is neither trained nor counted.
         spacing_px: distance of neighbouring references, px of the network input; the unit in
             which losses measure distances, so that their weights hold at any resolution.
@@ -114,19 +114,19 @@ class Proposals:
 
     @property
     def scores(self) -> Tensor:
-        """(B, P) float32 in [0, 1]."""
+        """Scores, (B, P) float32 in [0, 1]."""
         return self.logits.sigmoid()
 
 
 class Head(nn.Module, ABC):
-    """Turns the fused map into proposals.
+    """Base class of networks from the fused map to proposals.
 
     Constructors take `in_shape: FeatureShape` from the assembly.
 
     Attributes:
         spacing_px: distance of neighbouring references, px of the network input.
         point_modules: names of the submodules that only move points: without a loss on points
-            nothing trains them.
+            they are not trained.
         untrained: parameter-name prefixes that receive no gradient, each with its reason.
     """
 
@@ -136,13 +136,13 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Proposals:
-        """Every candidate of every image, in a fixed order."""
+        """Compute every proposal of every image, in a fixed order."""
 
     def peaks(self, proposals: Proposals, grid: tuple[int, int]) -> Tensor | None:
-        """Which proposals may be counted.
+        """Select the proposals that may be counted.
 
         Args:
-            proposals: of this head's forward; logits in padding are -inf.
+            proposals: from `forward`; logits in padding are -inf.
             grid: (height, width) of the fused map in cells.
 
         Returns:
@@ -153,11 +153,11 @@ class Head(nn.Module, ABC):
 
 @dataclass(slots=True)
 class Pairs:
-    """The matched pairs of a batch in one piece, on the device of the proposals.
+    """Matched pairs of all images of a batch, on the device of the proposals.
 
     Attributes:
-        image: (M,) int64, row of the image in the batch.
-        row: (M,) int64, row of the proposal among those of its image.
+        image: (M,) int64, index of the image in the batch.
+        row: (M,) int64, index of the proposal among those of its image.
         cell: (M, 2) float32, (x, y) px of the network input.
     """
 
@@ -170,10 +170,10 @@ class Pairs:
 
 
 class Matcher(ABC):
-    """Says which proposal is which annotated cell, one image at a time."""
+    """Base class of one-to-one matchers of proposals and annotated cells, image by image."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Have training call the `match` of a class that overrides it, not its base's arrays."""
+        """Make `match_arrays` call the `match` of a class that overrides `match` alone."""
         super().__init_subclass__(**options)
         if "match" in vars(cls) and "match_arrays" not in vars(cls):
             cls.match_arrays = Matcher.match_arrays  # type: ignore[method-assign]
@@ -184,14 +184,14 @@ class Matcher(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Pair annotated cells with proposals, one to one.
 
+        Several images may be matched at once, in threads: keep no state from call to call.
+
         Args:
             proposals: (P, 2) float, (x, y) px of the network input; on the CPU in training.
             scores: (P,) in [0, 1].
             cells: (A, 2) float, same frame.
             scale: input px per px of the original image; lengths that a matcher states in
                 original px are multiplied by it.
-
-        Several images may be matched at once, in threads: keep no state from call to call.
 
         Returns:
             Two (min(P, A),) int64 tensors on the device of `proposals`: proposal rows, cell rows;
@@ -206,7 +206,7 @@ class Matcher(ABC):
         *,
         scale: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `match`, on arrays, as training calls it; override it where arrays serve."""
+        """Pair as `match` does, on arrays; called in training. Override it to avoid tensors."""
         rows, which = self.match(
             torch.from_numpy(proposals),
             torch.from_numpy(scores),
@@ -217,7 +217,7 @@ class Matcher(ABC):
 
 
 class ProposalLoss(nn.Module, ABC):
-    """Compares matched proposals with cells.
+    """Base class of losses of matched proposals.
 
     Attributes:
         trains_points: whether the proposals' points receive a gradient.
@@ -227,25 +227,25 @@ class ProposalLoss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, proposals: Proposals, pairs: Pairs, valid: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss; those whose key starts with `loss` are summed and minimised.
+        """Compute the loss terms; those whose key starts with `loss` are summed and minimised.
 
         Args:
             proposals: (B, P, ...) of the head.
-            pairs: what the matcher paired, over all images.
+            pairs: from the matcher, over all images.
             valid: (B, P) bool; False where a proposal's reference lies in padding.
         """
 
 
 @dataclass(slots=True)
 class DensityOutput:
-    """The output of a density network for a batch.
+    """Output of a density network for a batch.
 
     Attributes:
         density: (B, 1, h, w) float32, cells in each cell of the map; padding is not masked out.
-        features: (B, C, h, w) that the map was read from.
+        features: (B, C, h, w) that the map was computed from.
         stride: input px that a cell of the map covers along each axis.
-        scale: what the network put out for one cell. Losses compare `scale * density` with
-            `scale * target`, so that their size is that of the published recipe.
+        scale: raw network output for one cell. Losses compare `scale * density` with
+            `scale * target`, so that their magnitude is that of the published recipe.
     """
 
     density: Tensor
@@ -255,10 +255,10 @@ class DensityOutput:
 
 
 class DensityTarget(ABC):
-    """What a density network should answer.
+    """Base class of the target maps that density networks are trained on.
 
     Attributes:
-        unit: what one cell sums to in the map (1024 where each is counted in 32x32 places).
+        unit: sum of the map for one cell (1024 where each is counted in 32x32 places).
     """
 
     unit: float = 1.0
@@ -273,7 +273,7 @@ class DensityTarget(ABC):
         stride: int,
         scale: float,
     ) -> Tensor:
-        """Make the maps of a batch; empty maps for images without cells.
+        """Compute the maps of a batch; the map of an image without cells is 0.
 
         Args:
             points: per image (A_i, 2) float, (x, y) px of the network input.
@@ -290,18 +290,18 @@ class DensityTarget(ABC):
 
 
 class DensityLoss(nn.Module, ABC):
-    """Compares density maps with their targets."""
+    """Base class of losses of density maps."""
 
     @abstractmethod
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The terms of the loss; those whose key starts with `loss` are summed and minimised.
+        """Compute the loss terms; those whose key starts with `loss` are summed and minimised.
 
         Args:
             output: of the network, in float32.
-            target: (B, 1, h, w) float32, in cells as `output.density` is: what the
-                `DensityTarget` made, divided by its unit.
+            target: (B, 1, h, w) float32, in cells as `output.density` is: the map of the
+                `DensityTarget`, divided by its unit.
             valid: (B, 1, h, w) bool; False where a cell of the map lies in padding.
-            batch: images and points that the target was made from.
+            batch: images and points that the target was computed from.
         """

@@ -1,4 +1,4 @@
-"""Local maxima of score maps."""
+"""Local maxima of score maps, and their subpixel positions."""
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def local_maxima(scores: Tensor, *, size: int = 3) -> Tensor:
 
 
 def subpixel_offsets(scores: Tensor) -> Tensor:
-    """Where the parabola through each cell and its two neighbours along an axis has its top.
+    """Estimate offsets of maxima from the parabola through each cell and its axis neighbours.
 
     Args:
         scores: (B, H, W) float.
@@ -53,7 +53,7 @@ def subpixel_offsets(scores: Tensor) -> Tensor:
 
 
 def _parabola(scores: Tensor) -> Tensor:
-    """Offsets along the last axis; 0 in its first and last cell."""
+    """Compute offsets along the last axis; 0 in its first and last cell."""
     if scores.shape[-1] <= 2:
         return torch.zeros_like(scores)
     before, here, after = scores[..., :-2], scores[..., 1:-1], scores[..., 2:]
@@ -61,4 +61,4 @@ def _parabola(scores: Tensor) -> Tensor:
     downwards = bend < 0
     top = 0.5 * (before - after) / torch.where(downwards, bend, -torch.ones_like(bend))
     inner = torch.where(downwards, top, torch.zeros_like(top)).clamp(-0.5, 0.5)
-    return F.pad(inner, (1, 1))  # and not written into zeros, which ONNX cannot
+    return F.pad(inner, (1, 1))  # not assigned into zeros, which ONNX cannot export

@@ -1,4 +1,4 @@
-"""The skeleton of methods that propose points: backbone, decoder, head, matcher, loss."""
+"""Counter of the methods that propose points: backbone, decoder, head, matcher, loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,17 +33,17 @@ Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @COUNTERS.register_module()
 class PointCounter(ScoredCounter):
-    """Counts proposals whose score reaches a threshold: backbone, decoder, head, matcher, loss.
+    """Counter of proposals above a score threshold: backbone, decoder, head, matcher, loss.
 
     In a config each part is a dict with its `type`; the decoder's `conv` names the convolution on
     its path.
 
     Training: every image's proposals are matched with its cells one to one, and the loss compares
-    the pairs. Counting: proposals whose reference lies in the image, that the head lets count
-    (`Head.peaks`), that have no better one within `apart_px`, and whose score is at least
-    `threshold`, which is chosen on validation. With `near="add"` a better one is given the scores
-    of the worse ones near it before. A point that its offset carries over the border counts, and
-    is reported on the border: in training only cells inside an image are matched.
+    the pairs. Counting: a proposal counts if its reference lies in the image, the head selects it
+    (`Head.peaks`), no better one lies within `apart_px`, and its score is at least `threshold`,
+    which is chosen on validation. With `near="add"` the scores of the worse proposals near a
+    better one are first added to its own. A point that its offset moves over the border counts,
+    and is reported on the border: in training only cells inside an image are matched.
 
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
 
@@ -91,16 +91,16 @@ class PointCounter(ScoredCounter):
             backbone: images to maps.
             decoder: maps to one.
             head: the fused map to proposals.
-            matcher: which proposal is which cell, in training.
-            loss: compares matched pairs.
+            matcher: pairs proposals with cells, in training.
+            loss: compares the matched pairs.
             threshold: least score that counts, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
-            apart_px: of candidates at most so many px of the network input apart the best alone
-                is one; 0 lets all be, also two that stand in one place.
-            near: what becomes of the others: dropped, or added to it (see `merge_neighbours`).
-            views: in how many ways an image is seen: as it is, turned by quarters (4), and
-                flipped too (8). Each view's candidates have their share of the score, and those
-                near each other add up.
+            apart_px: of candidates at most this many px of the network input apart only the best
+                is kept; 0 keeps all, also two at the same position.
+            near: drop the others, or add them to the best one (see `merge_neighbours`).
+            views: number of views of an image: unchanged (1), with quarter turns (4), and flipped
+                too (8). Each view's candidates have their share of the score, and those near each
+                other add up.
             size_multiple: inputs are padded to a multiple of this many px.
             channels_last: memory format of images and weights.
 
@@ -137,17 +137,17 @@ class PointCounter(ScoredCounter):
             self.to(memory_format=torch.channels_last)
 
     def network(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Points (B, P, 2), logits (B, P) and references (P, 2) of (B, 3, H, W) images."""
+        """Compute points (B, P, 2), logits (B, P) and references (P, 2) of (B, 3, H, W) images."""
         proposals: Proposals = self.head(self.decoder(self.backbone(pixels)))
         return proposals.points, proposals.logits, proposals.references
 
     def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Every proposal of one view, before any is left out."""
+        """Compute the proposals of one view, before any selection: points, scores, references."""
         points, logits, references = self.network(pixels)
         return points, logits.sigmoid(), references
 
     def reading(self) -> dict[str, float]:
-        """What leaves proposals out beside the threshold."""
+        """Return the parameters that select proposals, without the threshold."""
         return {
             "score_floor": self.score_floor,
             "peaks": getattr(self.head, "window", 0),
@@ -157,7 +157,7 @@ class PointCounter(ScoredCounter):
         }
 
     def terms(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of the training loss; not finite if the network's answers are not."""
+        """Compute the terms of the training loss; not finite if the network's outputs are not."""
         points, logits, references = outputs
         with full_precision(points.device):
             proposals = Proposals(points, logits, references, self.head.spacing_px)
@@ -172,18 +172,19 @@ class PointCounter(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image all candidates with scores, in reading order of their references."""
+        """Predict for each image all candidates with scores, view by view in the head's order."""
         seen = [self._candidates(images, view) for view in self.views]
         candidates = seen[0]
         if len(seen) > 1:
             candidates = [_pooled(of_image) for of_image in zip(*seen, strict=True)]
         if self.apart_px > 0:
             candidates = [self._apart(p, s, self.apart_px / images.scale) for p, s in candidates]
-        above = [s >= self.score_floor for _, s in candidates]  # as a view's share need not be
+        # a candidate's share of the score in one view may be below the floor
+        above = [s >= self.score_floor for _, s in candidates]
         return [scored(p[k], s[k]) for (p, s), k in zip(candidates, above, strict=True)]
 
     def _candidates(self, images: Images, view: View) -> list[Candidates]:
-        """Per image points, in px of the original image, and scores of what a view shows."""
+        """Predict for each image points (px of the original image) and scores from one view."""
         proposals, valid, grid = self._propose(images, view)
         scores = proposals.scores
         keep = valid & (scores >= self.score_floor)
@@ -191,7 +192,7 @@ class PointCounter(ScoredCounter):
         peaks = self.head.peaks(replace(proposals, logits=inside), grid)
         if peaks is not None:
             keep &= peaks
-        # half-open: the last place inside is the number before the size
+        # half-open: the largest coordinate inside is the float below the size
         size = images.sizes.to(proposals.points.dtype)[:, None, :] / images.scale
         last = torch.nextafter(size, torch.zeros_like(size))
         points = (proposals.points / images.scale).clamp_min(0).minimum(last)
@@ -209,9 +210,9 @@ class PointCounter(ScoredCounter):
     def _propose(
         self, images: Images, view: View = VIEWS[0]
     ) -> tuple[Proposals, Tensor, tuple[int, int]]:
-        """Proposals, (B, P) whether each one's reference lies in its image, grid of the map.
+        """Compute proposals, (B, P) mask of references inside their image, and grid of the map.
 
-        Points and references are those of the images, whatever the view.
+        Points and references are in the frame of the unchanged images, for any view.
         """
         pixels = images.pixels
         if view != VIEWS[0]:
@@ -232,13 +233,13 @@ class PointCounter(ScoredCounter):
 
 
 def _inside(references: Tensor, images: Images) -> Tensor:
-    """(B, P) whether each of the (P, 2) references lies in its image, half-open."""
+    """Compute the (B, P) mask of (P, 2) references that lie in their image, half-open."""
     points = references.expand(len(images.sizes), -1, -1)
     return torch.logical_and(points >= 0, points < images.sizes[:, None, :]).all(dim=-1)
 
 
 def _pooled(views: Sequence[Candidates]) -> Candidates:
-    """The candidates of all views of an image, each with its share of the score."""
+    """Concatenate the candidates of all views of an image, each with its share of the score."""
     points, scores = zip(*views, strict=True)
     share = np.concatenate(scores) / len(views)
     return np.concatenate(points), share.astype(np.float32)

@@ -1,4 +1,4 @@
-"""From decoded images to what a network takes: stacked, padded, normalised, on the device."""
+"""Preprocessing of decoded images to a network input: stack, pad, normalise, copy to the device."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,14 +16,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Preprocessor(BaseDataPreprocessor):
-    """Stacks, pads and normalises RGB images.
+    """Preprocessor that stacks, pads and normalises RGB images.
 
-    Part of the model, so that the preprocessing travels with the weights. Padding repeats
-    nothing: it is the mean colour (zero after normalisation), at the right and bottom.
+    Part of the model, so that weights and preprocessing stay together. Padding is the mean colour
+    (zero after normalisation), at the right and bottom.
     """
 
     def __init__(self, *, size_multiple: int, channels_last: bool) -> None:
-        """Remember the padding and the memory format.
+        """Set the padding and the memory format.
 
         Args:
             size_multiple: px; height and width are padded up to a multiple of it.
@@ -38,12 +38,12 @@ class Preprocessor(BaseDataPreprocessor):
     def images(
         self, arrays: Sequence[NDArray[np.generic]], *, scale: float, image_ids: Sequence[str]
     ) -> "Images":
-        """Make a network input.
+        """Build a network input.
 
         Args:
             arrays: per image (H_i, W_i, 3), uint8 in 0..255 or float32 in 0..1.
             scale: input px per px of the original image.
-            image_ids: one an image.
+            image_ids: one per image.
         """
         shapes = [array.shape[:2] for array in arrays]
         height, width = (
@@ -79,7 +79,7 @@ class Preprocessor(BaseDataPreprocessor):
     def _stacked_on_device(
         self, arrays: Sequence[NDArray[np.generic]], size: tuple[int, int]
     ) -> Tensor:
-        """Copy bytes, a quarter of the floats, and do the arithmetic on the device."""
+        """Copy uint8, a quarter of the bytes of float32, and do the arithmetic on the device."""
         stacked = np.zeros((len(arrays), *size, 3), dtype=np.uint8)
         for place, array in zip(stacked, arrays, strict=True):
             place[: array.shape[0], : array.shape[1]] = array
@@ -92,12 +92,12 @@ class Preprocessor(BaseDataPreprocessor):
         return pixels
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Turn what a loader yields into the arguments of `CellCounter.forward`.
+        """Convert a batch of a loader to the arguments of `CellCounter.forward`.
 
         Args:
             data: `arrays`, `scale`, `image_ids`, and for training `points`: per image (A, 2)
                 float32 arrays in px of the network input.
-            training: as mmengine passes it; the data decide.
+            training: passed by mmengine and ignored; `points` in `data` decide.
         """
         images = self.images(data["arrays"], scale=data["scale"], image_ids=data["image_ids"])
         if "points" not in data:

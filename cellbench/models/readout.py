@@ -1,4 +1,4 @@
-"""From the features of a density network to its map: a 1x1 convolution and an activation."""
+"""Output layer of a density network, from features to map: a 1x1 convolution and an activation."""
 
 import math
 from typing import Literal
@@ -14,14 +14,14 @@ Activation = Literal["none", "relu", "softplus", "abs"]
 
 
 class DensityReadout(nn.Module):
-    """Reads a density map from features.
+    """Output layer from features to a density map.
 
-    Before training the map says `prior` everywhere, give or take a tenth: a network that starts
-    at zero behind a ReLU may stay there, since most of a target is nearly zero.
+    Before training the map is about `prior` everywhere, give or take a tenth: a network that
+    starts at zero behind a ReLU may stay there, since most of a target is nearly zero.
 
     Attributes:
         stride: input px per cell of the map.
-        scale: what the network puts out for one cell.
+        scale: raw output of the layer for one cell.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class DensityReadout(nn.Module):
         ends_in_map: bool = False,
         unit: float = 1.0,
     ) -> None:
-        """Make the convolution, unless the features are the map already.
+        """Build the convolution, unless the features are already the map.
 
         Args:
             in_shape: of the features.
-            activation: "none" may answer less than nothing where there is nothing; "abs" never
-                dies, as "relu" may, and reaches zero, as "softplus" does not.
-            scale: the map is trained at so many times its size, as the papers do.
+            activation: "none" may give negative densities; "abs" never dies, as "relu" may, and
+                reaches zero, as "softplus" does not.
+            scale: factor of the map in training, as in the papers.
             prior: cells per square px of the network input, before training.
             ends_in_map: the features are one channel, the map before its activation.
-            unit: what the target sums to for one cell.
+            unit: sum of the target for one cell.
 
         Raises:
             PartError: a scale or prior that is not positive, or a map of several channels.
@@ -66,7 +66,7 @@ class DensityReadout(nn.Module):
             nn.init.constant_(self.conv.bias, bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Cells in each cell of the map, (B, 1, h, w) float32, from (B, C, h, w)."""
+        """Compute the map (B, 1, h, w) float32, in cells, from features (B, C, h, w)."""
         raw = features if self.conv is None else self.conv(features)
         raw = raw.float()
         if self.activation == "relu":

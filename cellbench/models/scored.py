@@ -1,4 +1,4 @@
-"""What counters share whose candidates have scores: one threshold, chosen on validation."""
+"""Base class of counters with scored candidates: one threshold, chosen on validation."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -14,12 +14,12 @@ from cellbench.structures import Prediction
 
 
 class ScoredCounter(CellCounter):
-    """A counter whose points are the candidates with a score that reaches a threshold.
+    """Base class of counters whose points are the candidates that reach a score threshold.
 
     Attributes:
-        threshold: () float32 buffer, so that it travels with the weights.
+        threshold: () float32 buffer, so that it is saved with the weights.
         counts_points: whether the count is the number of points; False where it comes from
-            elsewhere, and the threshold says only what is shown as found.
+            elsewhere, and the threshold selects only the predicted points.
     """
 
     threshold: Tensor
@@ -28,7 +28,7 @@ class ScoredCounter(CellCounter):
     def __init__(
         self, *, threshold: float, size_multiple: int = 32, channels_last: bool = True
     ) -> None:
-        """Set up what all methods share, and the threshold.
+        """Set up the preprocessing of images and the threshold.
 
         Args:
             threshold: least score that counts, until `calibrate` chooses one.
@@ -40,11 +40,11 @@ class ScoredCounter(CellCounter):
 
     @property
     def calibrates_count(self) -> bool:
-        """Where the threshold does not decide the count."""
+        """Whether its count is corrected: where the threshold does not decide the count."""
         return not self.counts_points
 
     def select(self, candidates: Prediction) -> Prediction:
-        """The candidates whose score reaches the threshold."""
+        """Select the candidates whose score reaches the threshold."""
         if candidates.points is None or candidates.scores is None:
             raise ValueError(f"candidates of a {type(self).__name__} have points and scores")
         keep = candidates.scores >= np.float32(self.threshold.item())
@@ -53,7 +53,7 @@ class ScoredCounter(CellCounter):
         return replace(candidates, count=count, points=points, scores=scores)
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose the threshold: least MAE on validation, if it decides the count, then most F1."""
+        """Choose the threshold on validation: least MAE, if it decides the count, then most F1."""
         from cellbench.metrics.thresholds import choose_threshold
 
         chosen = choose_threshold(
@@ -63,27 +63,27 @@ class ScoredCounter(CellCounter):
             counted=self.counts_points,
         )
         kept = np.float32(chosen)
-        if float(kept) < chosen:  # rounding down might let in one score more than was chosen
+        if float(kept) < chosen:  # rounding down could admit one more score than was chosen
             kept = np.nextafter(kept, np.float32(np.inf))
         self.threshold.fill_(float(kept))
         return {"threshold": float(kept)}
 
 
 def scored(points: NDArray[np.float32], scores: NDArray[np.float32]) -> Prediction:
-    """As many cells as there are points."""
+    """Return a prediction with the number of points as its count."""
     return Prediction(count=float(len(points)), points=points, scores=scores)
 
 
 def original_points(points: Tensor, images: Images, row: int) -> NDArray[np.float32]:
-    """Points of one image in px of the original image, inside it.
+    """Convert points of one image to px of the original image, clipped to it.
 
     Args:
         points: (N, 2) float, (x, y) px of the network input.
         images: the batch.
-        row: of the image in it.
+        row: index of the image in it.
 
     Returns:
-        (N, 2) float32; what lies over the border is put onto it.
+        (N, 2) float32; points beyond the border are moved onto it.
     """
     edge = images.sizes[row].to(points.dtype) / images.scale
     last = torch.nextafter(edge, torch.zeros_like(edge))  # half-open
@@ -91,5 +91,5 @@ def original_points(points: Tensor, images: Images, row: int) -> NDArray[np.floa
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """No autocast: coordinates and scores in bfloat16 would tie."""
+    """Return a context without autocast: coordinates and scores in bfloat16 would tie."""
     return torch.autocast(device_type=device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Candidates that stand for the same cell: the best one, or one for all."""
+"""Suppression or merging of candidates that are near each other."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,10 @@ from scipy.spatial import cKDTree
 def best_of_neighbours(
     points: NDArray[np.floating], scores: NDArray[np.floating], radius_px: float
 ) -> NDArray[np.bool_]:
-    """Which candidates stay when each that does drops the worse ones near it.
+    """Select candidates by greedy suppression: each one kept drops the worse ones near it.
 
-    The outcome is that of going from the best candidate to the worst; all that do not wait for
-    a better neighbour are decided at once, round by round.
+    The result is that of going from the best candidate to the worst; all without an undecided
+    better neighbour are decided at once, round by round.
 
     Args:
         points: (N, 2) px.
@@ -19,15 +19,15 @@ def best_of_neighbours(
         radius_px: candidates at most so far apart are near.
 
     Returns:
-        (N,) bool.
+        (N,) bool, True for those kept.
     """
     stays = np.zeros(len(points), dtype=bool)
     if not len(points):
         return stays
-    place = np.empty(len(points), dtype=np.int64)
-    place[np.argsort(-scores, kind="stable")] = np.arange(len(points))
+    rank = np.empty(len(points), dtype=np.int64)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(points))
     pairs = cKDTree(points).query_pairs(radius_px, output_type="ndarray")
-    first_is_worse = place[pairs[:, 0]] > place[pairs[:, 1]]
+    first_is_worse = rank[pairs[:, 0]] > rank[pairs[:, 1]]
     better = np.where(first_is_worse, pairs[:, 1], pairs[:, 0])
     worse = np.where(first_is_worse, pairs[:, 0], pairs[:, 1])
     undecided = ~stays
@@ -41,12 +41,12 @@ def best_of_neighbours(
 def merge_neighbours(
     points: NDArray[np.float32], scores: NDArray[np.float32], radius_px: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Candidates with the scores of the worse ones near them added to theirs.
+    """Merge near candidates: add the scores of the worse ones to those of the better ones.
 
-    Where several references could each have been the cell's, one-to-one matching teaches a
-    network to share the cell's probability among them: each says little, and together they say
-    it. The better ones are those of `best_of_neighbours`; each other candidate is added to the
-    nearest of them.
+    Where several references could each have been the cell's, one-to-one matching trains a network
+    to share the cell's probability among them: each score is low, and their sum is the
+    probability. The better ones are those of `best_of_neighbours`; each other candidate is added
+    to the nearest of them.
 
     Args:
         points: (N, 2) px.
@@ -63,7 +63,7 @@ def merge_neighbours(
     kept = points[stays].astype(np.float64)
     _, joins = cKDTree(kept).query(points)
     weights = np.bincount(joins, scores, minlength=len(kept))
-    # from the better one on: where all scores are 0, it stays where it is
+    # relative to the better one: where all scores are 0, it is not moved
     shifts = scores[:, None] * (points - kept[joins])
     total = np.where(weights > 0, weights, 1.0)
     moved = [np.bincount(joins, shift, minlength=len(kept)) / total for shift in shifts.T]

@@ -1,4 +1,4 @@
-"""The eight ways to see a picture: turned by quarters, and flipped before."""
+"""Eight views of an image, by a flip and quarter turns, for averaging over views."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A flip along x or none, then quarter turns, counter-clockwise.
+    """View of an image: a flip along x or none, then counter-clockwise quarter turns.
 
     Attributes:
-        flipped: whether left and right change places first.
+        flipped: whether left and right are swapped first.
         turns: 0 to 3.
     """
 
@@ -19,16 +19,16 @@ class View:
     turns: int
 
     def see(self, pixels: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) as they are seen so; their edges may change places."""
+        """Apply the view to images (B, C, H, W); height and width may be swapped."""
         flipped = pixels.flip(3) if self.flipped else pixels
         return torch.rot90(flipped, self.turns, (2, 3))
 
     def undo(self, points: Tensor, size: tuple[int, int]) -> Tensor:
-        """Points (..., 2) of a view, (x, y) px, as points of the picture.
+        """Map points (..., 2) of the view, (x, y) px, back to the unchanged image.
 
         Args:
-            points: in px of what `see` gives.
-            size: (width, height) of the picture itself, px.
+            points: in px of the result of `see`.
+            size: (width, height) of the unchanged image, px.
         """
         width, height = size
         x, y = points.unbind(-1)

@@ -1,8 +1,8 @@
-"""Pretrained weights of trunks: found, checked, loaded, and named in the record.
+"""Pretrained weights of trunks: search, checks, loading, and their source for the record.
 
-In this order: `$CELLBENCH_HOME/weights/<arch>.safetensors`, torchvision's cache or download (unless
-`$CELLBENCH_OFFLINE` is set), and random filters with a warning. A file that is there but wrong is
-an error, never passed over.
+Search order: `$CELLBENCH_HOME/weights/<arch>.safetensors`, torchvision's cache or download (unless
+`$CELLBENCH_OFFLINE` is set), and random filters with a warning. A file that exists but is invalid
+is an error, never skipped.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 GIVE_UP_S = 5.0
 LARGEST_BYTES = 4 * 2**30
 
-# Files that we know by content, under the names that records use.
+# Known files by SHA-256, with the names that records use.
 KNOWN = {
     "db6038914aaf98289e12742a1a3200dad851c3f8658b76930a72648c8de33cf2": "vgg16-imagenet",
     "95785e509a665c05bbc2a9c6aec3551d9722ff825cbbf9cddefdcf35fefc869b": "vgg16-imagenet+bn",
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WeightsInfo:
-    """What a trunk started from; part of the record.
+    """Source of a trunk's starting weights; part of the record.
 
     Attributes:
         source: "vgg16-imagenet+bn", "torchvision:vgg16_bn.IMAGENET1K_V1", "file:vgg16_bn" for a
@@ -59,16 +59,16 @@ def load_trunk_weights(
     """Load ImageNet weights into a trunk, in place.
 
     Args:
-        module: parameters named as torchvision names them; it may be the first part of `arch`.
+        module: its parameters are named as in torchvision; it may be the first part of `arch`.
         arch: a model of torchvision, and the stem of the file's name.
-        say: takes one sentence for the user; by default it is logged as a warning.
-        give_up_s: a server that sends nothing for so long is out of reach.
+        say: receives one sentence for the user; by default it is logged as a warning.
+        give_up_s: seconds without data after which a server counts as unreachable.
 
     Returns:
-        What was loaded.
+        Source and hash of the loaded weights.
 
     Raises:
-        UserError: a file is there but is damaged, of another architecture, or not finite.
+        UserError: a file exists but is damaged, of another architecture, or not finite.
     """
     say = say or _log.warning
     path = home() / "weights" / f"{arch}.safetensors"
@@ -97,7 +97,7 @@ def load_trunk_weights(
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file and its SHA-256, both of the same bytes."""
+    """Read the tensors of a file and its SHA-256, both from the same bytes."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -153,7 +153,7 @@ def _unfit(path: Path, arch: str, reason: str) -> UserError:
 
 
 def _torchvision_file(arch: str, say: Say, give_up_s: float) -> tuple[str, Path]:
-    """Name and file of torchvision's default weights, downloaded if they are not in its cache."""
+    """Return name and file of torchvision's default weights, downloaded if not in its cache."""
     from torchvision.models import get_model_weights
 
     try:
@@ -172,16 +172,16 @@ def _torchvision_file(arch: str, say: Say, give_up_s: float) -> tuple[str, Path]
 
 
 def _download(url: str, path: Path, prefix: str, say: Say, give_up_s: float) -> None:
-    told = False
+    announced = False
 
-    def tell(_: int, total: int | None) -> None:
-        nonlocal told
-        if not told:
+    def announce(_: int, total: int | None) -> None:
+        nonlocal announced
+        if not announced:
             size = f" ({total / 1e6:.0f} MB)" if total else ""
             say(f"Downloading ImageNet weights from {url}{size}.")
-        told = True
+        announced = True
 
-    download(url, path, timeout_s=give_up_s, progress=tell)
+    download(url, path, timeout_s=give_up_s, progress=announce)
     if not sha256_file(path).startswith(prefix):
         path.unlink(missing_ok=True)
         raise UserError(f"What came from {url} is damaged, by its SHA-256.")
