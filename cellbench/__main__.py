@@ -1,4 +1,4 @@
-"""`python -m cellbench`."""
+"""Entry point of `python -m cellbench`."""
 
 from cellbench.cli.main import main
 

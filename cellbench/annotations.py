@@ -1,4 +1,4 @@
-"""Annotations and signatures: whether a value fits, what is allowed in words, what a part takes."""
+"""Type annotations of options: validation of values, their wording, options of a part."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ _WORDS: dict[Any, str] = {
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is what an annotation states, as it is: nothing is converted.
+    """Return whether a value matches an annotation, without conversion.
 
-    A whole number is a float, True and False are no numbers, and no number is NaN or infinite.
-    An annotation that says nothing pydantic can check is fitted by all.
+    An integer matches float, True and False match no number type, and NaN and infinity match none.
+    Every value matches an annotation that pydantic cannot check.
     """
     from pydantic import PydanticUserError, ValidationError
 
@@ -34,7 +34,7 @@ def fits(value: Any, annotation: Any) -> bool:
         _adapter(annotation).validate_python(value)
     except ValidationError:
         return False
-    except (PydanticUserError, NameError, TypeError):  # a name of nowhere; what has no hash
+    except (PydanticUserError, NameError, TypeError):  # undefined name; annotation without a hash
         return True
     return True
 
@@ -48,7 +48,7 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":
 
 
 def in_words(annotation: Any) -> str:
-    """An annotation in the words of an error message: "a number above 0 or None"."""
+    """Describe an annotation in the words of an error message: "a number above 0 or None"."""
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(in_words(choice) for choice in get_args(annotation))
     if get_origin(annotation) is Literal:
@@ -73,7 +73,7 @@ def in_words(annotation: Any) -> str:
 
 
 def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The options of a part by name, its base classes' too where it hands options on to them.
+    """Return the options of a part by name, with its base classes' where it passes options on.
 
     Args:
         part: a class or function.
@@ -86,19 +86,19 @@ def parameters_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         makers = [vars(base)["__init__"] for base in part.__mro__ if "__init__" in vars(base)]
     found: dict[str, inspect.Parameter] = {}
     for maker in makers:
-        own: Mapping[str, inspect.Parameter] = {}
+        parameters: Mapping[str, inspect.Parameter] = {}
         try:
-            own = inspect.signature(maker, eval_str=True).parameters
+            parameters = inspect.signature(maker, eval_str=True).parameters
         except (TypeError, ValueError):  # written in C
             pass
-        except Exception:  # an annotation that names what is not there
-            own = inspect.signature(maker).parameters
+        except Exception:  # an annotation with an undefined name
+            parameters = inspect.signature(maker).parameters
         named = {
             name: p
-            for name, p in own.items()
+            for name, p in parameters.items()
             if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name != "self"
         }
         found = named | found
-        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             break
     return found

@@ -1,8 +1,8 @@
-"""Pictures of images with their cells: what was annotated, what was found, what was missed.
+"""Drawings of images with annotated, predicted and missed cells.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart, and every meaning has its own
-shape as well: a ring is a cell that was found, a triangle a false alarm, a cross a cell that was
-missed. Each mark has a rim, so that it shows on any stain.
+Colours are Okabe and Ito's, which colour-blind readers tell apart, and every class has its own
+shape as well: a ring is a matched prediction, a triangle a false positive, a cross a missed cell.
+Each mark has a rim, so that it is visible on any stain.
 """
 
 import math
@@ -28,9 +28,9 @@ _INK: Colour = (24, 24, 27)
 _PAPER: Colour = (255, 255, 255)
 _GREY: Colour = (96, 96, 104)
 
-# Marks are drawn so many times larger and averaged down: that is the anti-aliasing.
+# Anti-aliasing: marks are drawn this many times larger and averaged down.
 _FINE = 4
-# Enlarge until the shorter side has so many px; a cell of ADI then spans some 50.
+# Enlarge until the shorter side has this many px; a cell of ADI then spans some 50.
 _LEAST_SIDE_PX = 750
 _LONGEST_SIDE_PX = 4096
 _MOST_SHEET_PX = 24_000_000
@@ -38,7 +38,7 @@ _MOST_SHEET_PX = 24_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A kind of point: its word in the legend, its shape, its colour and that of its rim."""
+    """Mark of a class of points: legend word, shape, colour and rim colour."""
 
     word: str
     shape: str
@@ -71,19 +71,19 @@ def overlay(
         truth: (N, 2) float, (x, y) px: annotated cells.
         predicted: (M, 2) float, (x, y) px: predicted cells.
         matches: rows of `predicted` and the rows of `truth` that they belong to, two (K,)
-            sequences, as `match_points` gives them. With them, matched predictions are rings,
+            sequences, as `match_points` returns them. With them, matched predictions are rings,
             other predictions triangles, unmatched cells crosses; without, annotated cells are
             dots and predictions rings.
         scale: px of the drawing per px of the image, whole where it enlarges; chosen by size
             if None. The longer side of the drawing is at most 4096 px.
         caption: a line above the legend.
-        legend: whether the numbers stand below.
+        legend: whether to draw the numbers below.
 
     Returns:
-        An RGB image; with no points it is the enlarged image and its legend.
+        An RGB image; without points the enlarged image and its legend.
 
     Raises:
-        UserError: `pixels` is no image.
+        UserError: `pixels` is not an image.
     """
     base, factor = _enlarged(pixels, scale)
     groups = _groups(truth, predicted, matches)
@@ -107,7 +107,7 @@ def density_overlay(
 
     Args:
         pixels: (H, W, 3) or (H, W) uint8.
-        density: (h, w) of any stride; its cells tile the image. Negative values count as none.
+        density: (h, w) of any stride; its cells tile the image. Negative values are drawn as 0.
         caption: a line above the legend.
     """
     base, _ = _enlarged(pixels, None)
@@ -132,12 +132,12 @@ def contact_sheet(
 
     Args:
         tiles: at least one.
-        captions: one a tile, of one line or more; a line that is wider than its tile is cut with
-            an ellipsis.
-        columns: tiles a row, 1 or more.
+        captions: one per tile, of one line or more; a line wider than its tile is cut with an
+            ellipsis.
+        columns: tiles per row, 1 or more.
 
     Raises:
-        UserError: no tiles, or as many captions as tiles are missing.
+        UserError: no tiles, no columns, or another number of captions than tiles.
     """
     if not tiles or len(tiles) != len(captions) or columns < 1:
         raise UserError(
@@ -199,7 +199,7 @@ def _groups(
 
 
 def _stamp(base: Image.Image, mark: _Mark, points: Points, factor: float, size: float) -> None:
-    """Blend one small picture of the mark in at every point, to a quarter of a pixel."""
+    """Draw a mark at every point, to a quarter of a pixel."""
     places = np.asarray(points, dtype=np.float64).reshape(-1, 2) * factor
     for x, y in places[np.isfinite(places).all(axis=1)]:
         if not (-size <= x <= base.width + size and -size <= y <= base.height + size):
@@ -212,7 +212,7 @@ def _stamp(base: Image.Image, mark: _Mark, points: Points, factor: float, size: 
 
 @lru_cache(maxsize=256)
 def _picture(mark: _Mark, size: float, part: tuple[int, int]) -> tuple[Image.Image, int]:
-    """The mark as RGBA, and the px from its left edge to the px of its centre."""
+    """Draw a mark as RGBA; return it and the px from its left edge to the px of its centre."""
     middle = math.ceil(size * 1.5) + 2
     edge = (2 * middle + 1) * _FINE
     centre = (middle * _FINE + part[0] + 0.5, middle * _FINE + part[1] + 0.5)
@@ -306,8 +306,8 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @cache
 def _font(width: int) -> ImageFont.FreeTypeFont:
-    """The font of a drawing so many px wide."""
-    # Pillow brings its own font: the same letters on every system.
+    """Load the font for a drawing of this width in px."""
+    # Pillow's own font is the same on every system.
     font = ImageFont.load_default(int(np.clip(width / 30, 11, 24)))
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise UserError("This Pillow was built without FreeType; install Pillow from PyPI.")

@@ -1,4 +1,4 @@
-"""What decides the result of a run, and every name that follows from it; no torch."""
+"""Identity of a run: all that determines its result, its run id and folder names; no torch."""
 
 import hashlib
 import json
@@ -16,20 +16,20 @@ Key = tuple[str, str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """All that decides the result of a run.
+    """Identity of a run: all that determines its result.
 
     The config, the set, protocol, split and seed are known before anything is built. The starting
-    weights are found with the network, and the number of steps follows from them all, or from a
-    budget at the first start: `dataclasses.replace` adds both.
+    weights are found with the network, and the number of steps follows from all of these, or from
+    a budget at the first start: `dataclasses.replace` adds both.
 
     Attributes:
         config: complete; `config.data.set` is the set on disk.
-        manifest_hash: of the set's revision; None for a simulated set that is not drawn yet.
+        manifest_hash: of the set's revision; None for a simulated set that is not generated yet.
         protocol: name.
         split: of the protocol.
-        seed: of every draw.
+        seed: of all random numbers.
         weights: SHA-256 of the pretrained weights; None for random ones.
-        iterations: training steps; 0 where they are not known yet.
+        iterations: training steps; 0 while unknown.
     """
 
     config: ResolvedConfig
@@ -42,7 +42,7 @@ class Experiment:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], config: ResolvedConfig) -> "Experiment":
-        """The one that left a record.
+        """Return the experiment of a record.
 
         Args:
             record: as it was read.
@@ -54,10 +54,10 @@ class Experiment:
 
     @property
     def id(self) -> str:
-        """The run id: SHA-256, hexadecimal; its first 16 characters name the record.
+        """Run id: SHA-256, hexadecimal; its first 16 characters name the record.
 
         Raises:
-            ValueError: the set's revision or the number of steps is not known yet.
+            ValueError: the set's revision or the number of steps is still unknown.
         """
         if self.manifest_hash is None or not self.iterations:
             raise ValueError("a run has an id when its set and its steps are known")
@@ -68,15 +68,15 @@ class Experiment:
 
     @property
     def key(self) -> Key | None:
-        """What is known of a finished run without torch; None before the set is drawn."""
+        """Key to look up a finished run without torch; None while the set is not generated."""
         if self.manifest_hash is None:
             return None
         return (self.config.hash, self.manifest_hash, self.protocol, self.split, self.seed)
 
     def folder(self, store: Path) -> Path:
-        """Where the run keeps its log, checkpoints and pictures.
+        """Return the folder of the run's log, checkpoints and pictures.
 
-        The name ends in a hash of all but the number of steps, which a budget fixes only later.
+        Its name ends in a hash of all but the number of steps, which a budget fixes only later.
         """
         known = {
             "config": self.config.hash,
@@ -91,11 +91,11 @@ class Experiment:
         return store / "runs" / self.config.data.set / name
 
     def sweep_folder(self, store: Path, label: str) -> Path:
-        """Where a sweep keeps the claim, log and failure of the run.
+        """Return the folder of the claim, log and failure of the run in a sweep.
 
         Args:
             store: see `cellbench.paths.store`.
-            label: of the combination, for people.
+            label: readable name of the combination.
         """
         known = [self.config.hash, self.protocol, self.split, self.seed]
         name = _folder_name(label, f"s{self.split}-r{self.seed}", known)
@@ -103,7 +103,7 @@ class Experiment:
 
 
 def _folder_name(label: str, parts: str, known: Any) -> str:
-    """A file name: a readable label and a hash of the whole identity."""
+    """Return a file name of a readable label and a hash of the identity."""
     slug = "".join(c if c.isalnum() else "-" for c in label.lower())[:40]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{parts}-{digest[:10]}"

@@ -1,4 +1,4 @@
-"""Hashes of configs, runs and records: what they are, and whether they are as written."""
+"""Hashes of configs, runs and records, and the check that a record is unchanged."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from cellbench.errors import UserError
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a resolved config, JSON-able, hexadecimal."""
+    """Compute the SHA-256 of a resolved config, JSON-able, as hexadecimal."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -25,7 +25,7 @@ def run_id(
     seed: int,
     iterations: int,
 ) -> str:
-    """SHA-256, hexadecimal, of all that decides a run's result; its first 16 name the file.
+    """Compute the run id: SHA-256, hexadecimal, of all that determines a run's result.
 
     Args:
         config: resolved, JSON-able.
@@ -52,7 +52,7 @@ def run_id(
 
 
 def run_id_of(record: Mapping[str, Any]) -> str:
-    """The run id computed from the fields of a record."""
+    """Compute the run id from the fields of a record."""
     return run_id(
         config=record["config"],
         recipe=record["recipe"],
@@ -66,20 +66,20 @@ def run_id_of(record: Mapping[str, Any]) -> str:
 
 
 def content_hash(record: Mapping[str, Any]) -> str:
-    """SHA-256 of the content of a record, without this hash itself.
+    """Compute the SHA-256 of the content of a record, without its `content_hash`.
 
     Raises:
-        UserError: JSON has no word for something in it; the message names where it is.
+        UserError: a value has no JSON form; the message gives its key.
     """
     _check_json(record, "")
     return _sha256({k: v for k, v in record.items() if k != "content_hash"})
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record that was read still has the content that was written."""
+    """Return whether a record that was read still has the content that was written."""
     content = {k: v for k, v in record.items() if k != "content_hash"}
     try:
-        # What was read is JSON: this is `content_hash` without looking at every value again.
+        # What was read is JSON: as `content_hash`, without the check of every value.
         return record.get("content_hash") == _sha256(content)
     except ValueError:
         return False
@@ -105,7 +105,7 @@ def _check_json(value: Any, where: str) -> None:
 
 
 def _sha256(value: Any) -> str:
-    """SHA-256 of the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    """Compute the SHA-256 of the canonical JSON of a value: sorted keys, no spaces, no NaN."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

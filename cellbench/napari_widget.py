@@ -1,4 +1,4 @@
-"""A widget of napari: count the cells of an image layer with a trained run.
+"""napari widget that counts the cells of an image layer with a trained run.
 
 napari finds it by `napari.yaml` (entry point `napari.manifest`). Nothing of napari or torch is
 imported before the widget is opened.
@@ -25,12 +25,12 @@ Layer = tuple[NDArray[np.float64], dict[str, Any], str]
 def count_plane(
     plane: NDArray[Any], run: str | Path, *, scale: float = 1.0, name: str = "image"
 ) -> tuple[float, Layer | None]:
-    """Count the cells of a plane as `cellbench count` counts those of a picture.
+    """Count the cells of a plane as `cellbench count` counts those of an image file.
 
     Args:
         plane: (H, W) numbers of any type, or (H, W, 3) or (H, W, 4) colours.
         run: folder, record or id of a finished run.
-        scale: px that a cell should have per px that it has.
+        scale: 2 where cells are half as wide, in px, as those the run was trained on.
         name: of the image, for the layer's name and messages.
 
     Returns:
@@ -38,7 +38,7 @@ def count_plane(
         None for a method without points.
 
     Raises:
-        UserError: the plane is no picture, or there is no such run.
+        UserError: the plane is not an image, or there is no such run.
     """
     values = np.asarray(plane)
     if values.ndim == 3 and values.shape[2] == 4:
@@ -59,28 +59,29 @@ def count_plane(
 
 
 def displayed_plane(data: NDArray[Any], *, rgb: bool, step: tuple[int, ...]) -> NDArray[Any]:
-    """The plane of an image layer that a viewer shows.
+    """Return the plane of an image layer that a viewer shows.
 
     Args:
         data: (..., H, W), or (..., H, W, 3 or 4) with `rgb`.
         rgb: whether the last axis is of colours.
-        step: of each axis of the viewer; those of the layer are its last ones.
+        step: index on each axis of the viewer, of which the last ones are the layer's.
     """
     leading = data.ndim - (3 if rgb else 2)
     if leading == 0:
         return data
     axes = data.ndim - (1 if rgb else 0)
-    own = tuple(step)[-axes:][:leading]
-    return data[tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(own, data.shape, strict=False))]
+    steps = tuple(step)[-axes:][:leading]
+    return data[tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(steps, data.shape, strict=False))]
 
 
 def plane_in_sight(image: Any, point: tuple[float, ...] | None) -> NDArray[Any]:
-    """The plane of a layer of napari that its viewer shows.
+    """Load the plane of a napari layer that its viewer shows.
 
     Args:
-        image: the layer; of one with several resolutions the finest is taken.
-        point: where the viewer's sliders are, in its coordinates, which a layer's own scale and
-            place bring to numbers of planes; None where there is no viewer: the layer stays whole.
+        image: the layer; the finest resolution is used.
+        point: position of the viewer's sliders in world coordinates, which the layer converts to
+            plane indices by its scale and translation; None without a viewer: the whole layer is
+            returned.
     """
     data = image.data[0] if image.multiscale else image.data
     step = () if point is None else tuple(round(float(at)) for at in image.world_to_data(point))
@@ -90,7 +91,7 @@ def plane_in_sight(image: Any, point: tuple[float, ...] | None) -> NDArray[Any]:
 
 @lru_cache(maxsize=2)
 def _counter(run: str) -> "TrainedCounter":
-    """A run's method; kept, so that the next layer does not load it again."""
+    """Load a run's method; cached, so that the next layer does not load it again."""
     from cellbench.counting.trained_counter import load_counter
     from cellbench.records.trained_runs import find_trained
 
@@ -98,7 +99,7 @@ def _counter(run: str) -> "TrainedCounter":
 
 
 def count_widget() -> Any:
-    """The widget: an image layer, a run, and a button that adds a layer of points."""
+    """Build the widget: an image layer, a run, and a button that adds a points layer."""
     import napari.layers
     import napari.types
     from magicgui import magicgui
@@ -120,7 +121,7 @@ def count_widget() -> Any:
         if layer is None:
             return []
         places, shown, kind = layer
-        # Points are drawn where the image is: in its scale, and at its place.
+        # Points are drawn over the image, with its scale and translation.
         shown |= {"scale": image.scale[-2:], "translate": image.translate[-2:]}
         return [(places, shown, kind)]
 

@@ -1,4 +1,4 @@
-"""Constants of a registered part's class, read from source files without importing any of them."""
+"""Class constants of registered parts, read from source files without importing them."""
 
 import ast
 from pathlib import Path
@@ -8,14 +8,14 @@ from cellbench.plugin_index import Entry, find_module
 
 
 def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
-    """The value of a class attribute that is written as a constant, own or inherited.
+    """Return the value of a class attribute that is written as a constant, own or inherited.
 
     Args:
         entry: of the part.
         name: of the attribute.
-        default: the answer where no class that can be read sets it to a constant.
+        default: returned where no class that can be read sets it to a constant.
     """
-    # Classes to look at, the nearest first: bases from left to right, each before the next one's.
+    # Classes to search, depth first, with bases from left to right.
     waiting: list[tuple[str, Path, str]] = [(entry.module, entry.file, entry.node.name)]
     seen: set[tuple[str, str]] = set()
     while waiting:
@@ -48,7 +48,7 @@ def class_constant(entry: Entry, name: str, default: Any = None) -> Any:
 
 
 def _source(wanted: str, module: str, file: Path) -> Path | None:
-    """The file of a module, found from the one that imports it or from its installed package."""
+    """Find the file of a module, from the one that imports it or from its installed package."""
     top, *below = wanted.split(".")
     own, *own_below = module.split(".")
     if own == top and own_below:

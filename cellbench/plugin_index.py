@@ -1,4 +1,4 @@
-"""Which installed module registers which part, read without importing any of them.
+"""Index of the registered parts of installed plugins, read without importing them.
 
 The modules behind every `cellbench.plugins` entry point are read as syntax trees: a class under
 `@MATCHERS.register_module()` is the entry (matcher, its name). A listing of all parts therefore
@@ -23,7 +23,7 @@ from cellbench.files.reading import read_file
 
 GROUP = "cellbench.plugins"
 
-# Longer files are no source that anyone wrote.
+# Largest source file that is read; no handwritten one is longer.
 LARGEST_SOURCE_BYTES = 4 * 2**20
 
 # The variable names under which cellbench.registry holds its registries.
@@ -48,7 +48,7 @@ class Entry:
 
     Attributes:
         role: as in `cellbench.registry.REGISTRIES`.
-        name: what a config writes as `type`.
+        name: the `type` in a config.
         module: dotted name of the module that registers it.
         file: the module's source file.
         node: the class statement.
@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def docstring(self) -> str:
-        """Of the class, cleaned; empty if it has none."""
+        """Docstring of the class, cleaned; empty if it has none."""
         return ast.get_docstring(self.node) or ""
 
     @property
@@ -81,7 +81,7 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """The paper that the docstring names after `Source:`; empty if none."""
+        """Paper that the docstring gives after `Source:`; empty if none."""
         _, found, after = self.docstring.partition("Source:")
         if not found:
             return ""
@@ -90,7 +90,7 @@ class Entry:
 
     @property
     def arguments(self) -> ast.arguments | None:
-        """Of the constructor, `self` first; None if it is inherited."""
+        """Arguments of the constructor, `self` first; None if it is inherited."""
         for item in self.node.body:
             if isinstance(item, ast.FunctionDef) and item.name == "__init__":
                 return item.args
@@ -99,7 +99,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class UnreadModule:
-    """A plugin module to import when a name is in no index: it may register in other ways.
+    """Plugin module that may register parts which its source does not show.
+
+    It is imported when a name is not in the index.
 
     Attributes:
         module: dotted name.
@@ -114,15 +116,15 @@ class UnreadModule:
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """Every part of every installed plugin, in the order of roles and names."""
+    """Return the parts of all installed plugins, in the order of roles and names."""
     found = [entry for source in _sources() for entry in _read(source)[0]]
     return tuple(sorted(found, key=lambda e: (list(ROLES.values()).index(e.role), e.name)))
 
 
 def find(role: str, name: Any) -> list[Entry]:
-    """The entries of one role under one name; more than one is a conflict.
+    """Return the entries of one role under one name; more than one is a conflict.
 
-    Only files in which the name stands are read as syntax trees: a tenth of them.
+    Only files that contain the name are parsed: a tenth of them.
     """
     named = [s for s in _sources() if s.text and isinstance(name, str) and name in s.text]
     found = [entry for source in named for entry in _read(source)[0]]
@@ -130,11 +132,11 @@ def find(role: str, name: Any) -> list[Entry]:
 
 
 def parameters(role: str, name: Any) -> dict[str, bool] | None:
-    """The argument names of a part's constructor, each with whether it must be given.
+    """Return the argument names of a part's constructor, each with whether it is required.
 
     Returns:
-        None where there is not one such part, and where its constructor is inherited or takes any
-        keyword.
+        None where there is not exactly one such part, and where its constructor is inherited or
+        takes any keyword.
     """
     found = find(role, name)
     args = found[0].arguments if len(found) == 1 else None
@@ -149,11 +151,11 @@ def parameters(role: str, name: Any) -> dict[str, bool] | None:
 
 
 def named_parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
-    """Role and name of every part that a config names.
+    """Yield role and name of every part that a config names.
 
     Args:
         node: of the config.
-        role: of the part that it is, or that every node of a list is; None for no part.
+        role: of the node, or of every node of a list; None for a node that is not a part.
     """
     if isinstance(node, list | tuple):
         for child in node:
@@ -167,13 +169,13 @@ def named_parts(node: Any, role: str | None) -> Iterator[tuple[str, str]]:
 
 @cache
 def unread_modules() -> tuple[UnreadModule, ...]:
-    """Modules of plugins in which the index saw no part."""
+    """Return the plugin modules that may register parts which the index does not have."""
     return tuple(module for source in _sources() if (module := _read(source)[1]) is not None)
 
 
 @cache
 def installed_plugins() -> tuple[EntryPoint, ...]:
-    """The entry points of all plugins, each value once."""
+    """Return the entry points of all plugins, each value once."""
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         points.setdefault(point.value, point)
@@ -181,13 +183,13 @@ def installed_plugins() -> tuple[EntryPoint, ...]:
 
 
 def find_module(name: str) -> ModuleSpec | None:
-    """Where a module is installed; a top-level one is not imported."""
+    """Find the spec of an installed module; a top-level one is not imported."""
     found = importlib.util.find_spec(name)
     return _hidden_package(name, found) or found
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module of a plugin, its package from where `find_module` finds it."""
+    """Import a module of a plugin, with its package from where `find_module` finds it."""
     root = name.partition(".")[0]
     spec = _hidden_package(root, importlib.util.find_spec(root))
     if spec is not None and spec.loader is not None:
@@ -201,10 +203,10 @@ def import_module(name: str) -> ModuleType:
 
 
 def _hidden_package(name: str, found: ModuleSpec | None) -> ModuleSpec | None:
-    """An installed package that a mere folder of its name hides; None where none is hidden.
+    """Find an installed package that a plain folder of its name hides; None where none is hidden.
 
-    A folder in the working folder, such as `cellbench new` writes, is to Python a package without
-    modules where it looks there first: under `python -m` and in notebooks.
+    A folder in the working folder, such as `cellbench new` writes, is a package without modules
+    for Python where the working folder comes first: under `python -m` and in notebooks.
     """
     if found is None or found.origin is not None or "." in name:
         return None
@@ -213,14 +215,14 @@ def _hidden_package(name: str, found: ModuleSpec | None) -> ModuleSpec | None:
 
 
 def forget() -> None:
-    """Read the plugins anew: one was installed in this process."""
+    """Clear the index, so that it is read again after a plugin was installed in this process."""
     for cached in (entries, unread_modules, installed_plugins, _sources):
         cached.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A module of a plugin as it lies on the disk.
+    """Source of a plugin module on disk.
 
     Attributes:
         module: dotted name.
@@ -241,7 +243,7 @@ class _Source:
 
 @cache
 def _sources() -> tuple[_Source, ...]:
-    """Every module of every installed plugin."""
+    """Read the sources of all modules of all installed plugins."""
     found: list[_Source] = []
     for point in installed_plugins():
         root = point.module
@@ -251,7 +253,7 @@ def _sources() -> tuple[_Source, ...]:
             reason = "cannot be found"
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # the packages above it are imported: it may even exit
+        except BaseException as error:  # its parent packages are imported, and may even exit
             spec, reason = None, f"cannot be found ({type(error).__name__})"
         if spec is None or spec.origin is None:
             found.append(_Source(root, Path(), "", name, version, reason))
@@ -277,7 +279,7 @@ def _sources() -> tuple[_Source, ...]:
 
 @cache
 def _read(source: _Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
-    """The classes that a module registers, and the module itself if it may register more.
+    """Parse the classes that a module registers; return them, and the module if it may have more.
 
     A registration is `@MATCHERS.register_module(name="KHM")`, the name optional.
     """
@@ -285,7 +287,7 @@ def _read(source: _Source) -> tuple[tuple[Entry, ...], UnreadModule | None]:
         return (), UnreadModule(source.module, source.distribution, source.reason)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an author's invalid escapes are no user's concern
+            warnings.simplefilter("ignore")  # of invalid escapes, which only the author can correct
             tree = ast.parse(source.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return (), UnreadModule(source.module, source.distribution, _cannot_be_read(error))
@@ -316,7 +318,7 @@ def _cannot_be_read(error: BaseException) -> str:
 
 
 def _classes(tree: ast.AST) -> Iterator[ast.ClassDef]:
-    """All class statements, whatever they stand in; expressions, most of a tree, hold none."""
+    """Yield all class statements, however nested; expressions, most of a tree, contain none."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -324,5 +326,5 @@ def _classes(tree: ast.AST) -> Iterator[ast.ClassDef]:
             yield node
         for field in ("body", "orelse", "handlers", "finalbody", "cases"):
             inner = getattr(node, field, ())
-            if isinstance(inner, list):  # the body of an `if` expression is none
+            if isinstance(inner, list):  # the body of an `if` expression is not a list
                 waiting += inner

@@ -1,9 +1,9 @@
-"""One registry per role, filled by plugins.
+"""Registries of parts, one per role, filled by plugins.
 
 A plugin is a distribution with an entry point in the group `cellbench.plugins` that names a
 package or module; the parts that come with cellbench are found the same way. Nothing is imported
-before a part is asked for: `plugin_index` reads which module registers which name, and a registry
-imports that module alone. So one broken plugin never takes down the rest, and listing parts never
+before a part is requested: `plugin_index` reads which module registers which name, and a registry
+imports that module alone. So a broken plugin does not affect the others, and listing parts never
 imports torch.
 """
 
@@ -20,22 +20,22 @@ from cellbench.errors import PartError
 
 
 class PartRegistry(Registry):
-    """An mmengine Registry that loads plugins on demand and explains itself.
+    """mmengine Registry that imports plugins on demand and suggests names in its errors.
 
     Differs: mmengine resolves a dotted type name by importing it, which would let a config run
     any callable; here a part must be registered. mmengine also guesses scopes; here a role has
     one flat list of names.
 
     Attributes:
-        name: the role, a singular noun, as it is shown to users.
+        name: the role, a singular noun, as shown to users.
     """
 
     def get(self, key: str) -> type:
-        """The class registered under a name.
+        """Return the class registered under a name; its plugin is imported if necessary.
 
         Raises:
-            PartError: the name is unknown, dotted or registered twice, or its plugin does not
-                import.
+            PartError: the name is unknown, dotted or registered twice, or its plugin cannot be
+                imported.
         """
         if not isinstance(key, str):
             raise PartError(
@@ -77,12 +77,12 @@ class PartRegistry(Registry):
         return found
 
     def build(self, cfg: Mapping[str, Any], path: str = "", **given: Any) -> Any:
-        """Make a part from its config.
+        """Build a part from its config.
 
         Args:
             cfg: `type` names the part; the rest are its keyword arguments.
             path: dotted key of the part in the config, for messages.
-            given: arguments that come from the assembly, such as `in_shapes`.
+            given: arguments that the caller supplies, such as `in_shapes`.
 
         Raises:
             PartError: unknown part, or arguments that it does not take.
@@ -103,13 +103,13 @@ class PartRegistry(Registry):
             raise PartError(f"{path}: {error}") from None
 
     def __contains__(self, key: object) -> bool:
-        """Whether a name is known for this role; no plugin is imported."""
+        """Return whether a name is known for this role, without importing a plugin."""
         return isinstance(key, str) and (
             key in self._module_dict or bool(plugin_index.find(self.name, key))
         )
 
     def names(self) -> list[str]:
-        """The names known for this role, sorted, without importing a plugin."""
+        """List the names known for this role, sorted, without importing a plugin."""
         indexed = {entry.name for entry in plugin_index.entries() if entry.role == self.name}
         return sorted(indexed | set(self._module_dict))
 
@@ -135,10 +135,10 @@ def check_arguments(
 
     Args:
         part: a registered class.
-        options: what the config gives, without `type`.
-        given: names that the assembly supplies and a config must not.
+        options: from the config, without `type`.
+        given: names of arguments that the caller supplies and a config must not.
         path: dotted key of the part in the config, for the message.
-        parameters: what may be given by name, where that is not the signature of the part.
+        parameters: allowed by name, where these are not those of the part's signature.
 
     Raises:
         PartError: an argument is unknown, missing or of the wrong type.

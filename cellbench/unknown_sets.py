@@ -1,14 +1,14 @@
-"""The sentence for a name that no data set has."""
+"""Error message for an unknown data set."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 
 
 def unknown_set(name: str, known: Sequence[str]) -> str:
-    """What is wrong with a name that no data set has, and what mends it: another, or an import.
+    """Return the error message for an unknown data set, which suggests a name and an import.
 
     Args:
-        name: as it was typed.
+        name: as the user has given it.
         known: names of all sets, published, simulated and the user's own.
     """
     near = get_close_matches(name.casefold(), known, n=2)
