@@ -78,7 +78,7 @@ class Experiment:
 
         Its name ends in a hash of all but the number of steps, which a budget fixes only later.
         """
-        known = {
+        identity = {
             "config": self.config.hash,
             "manifest": self.manifest_hash,
             "weights": self.weights,
@@ -87,7 +87,7 @@ class Experiment:
             "seed": self.seed,
         }
         parts = f"{self.protocol}-s{self.split}-r{self.seed}"
-        name = _folder_name(self.config.method.name, parts, known)
+        name = _folder_name(self.config.method.name, parts, identity)
         return store / "runs" / self.config.data.set / name
 
     def sweep_folder(self, store: Path, label: str) -> Path:
@@ -97,13 +97,13 @@ class Experiment:
             store: see `cellbench.paths.store`.
             label: readable name of the combination.
         """
-        known = [self.config.hash, self.protocol, self.split, self.seed]
-        name = _folder_name(label, f"s{self.split}-r{self.seed}", known)
+        identity = [self.config.hash, self.protocol, self.split, self.seed]
+        name = _folder_name(label, f"s{self.split}-r{self.seed}", identity)
         return store / "runs" / "sweeps" / self.config.data.set / name
 
 
-def _folder_name(label: str, parts: str, known: Any) -> str:
+def _folder_name(label: str, parts: str, identity: Any) -> str:
     """Return a file name of a readable label and a hash of the identity."""
     slug = "".join(c if c.isalnum() else "-" for c in label.lower())[:40]
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{parts}-{digest[:10]}"

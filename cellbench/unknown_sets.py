@@ -8,7 +8,7 @@ def unknown_set(name: str, known: Sequence[str]) -> str:
     """Return the error message for an unknown data set, which suggests a name and an import.
 
     Args:
-        name: as the user has given it.
+        name: given by the user.
         known: names of all sets, published, simulated and the user's own.
     """
     near = get_close_matches(name.casefold(), known, n=2)

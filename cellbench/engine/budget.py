@@ -69,9 +69,9 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
     )
     if schedule.budget_s is None or not training.counter.trained_by_steps:
         return full
-    kept = read_plan(training.folder, schedule, stages) if prepared.request.resume else None
-    if kept is not None:
-        return kept
+    stored = read_plan(training.folder, schedule, stages) if prepared.request.resume else None
+    if stored is not None:
+        return stored
     limit_s = MEASURING * schedule.budget_s
     display.say(f"Timing the first steps, for at most {duration_text(limit_s)}.")
     timings = _measure(prepared, training, started, limit_s, display)

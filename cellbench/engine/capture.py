@@ -207,7 +207,7 @@ def _distance(
         eager = halves.forward(pixels)
         gradients(eager)
         halves.backward(eager)
-    wanted = [None if p.grad is None else p.grad.clone() for p in counter.parameters()]
+    expected = [None if p.grad is None else p.grad.clone() for p in counter.parameters()]
     counter.zero_grad()
     with _kept_buffers(counter):
         torch.manual_seed(seed)
@@ -219,21 +219,23 @@ def _distance(
             ours.grad = theirs.grad if ours.requires_grad else None
         captured.backward(replayed)
     found = [p.grad for p in counter.parameters()]
-    if [grad is None for grad in wanted] != [grad is None for grad in found]:
+    if [grad is None for grad in expected] != [grad is None for grad in found]:
         return float("inf")
     pairs = [([a], [b]) for a, b in zip(replayed, eager, strict=True)]
-    pairs.append(([g for g in found if g is not None], [g for g in wanted if g is not None]))
+    pairs.append(([g for g in found if g is not None], [g for g in expected if g is not None]))
     return max(_relative(ours, theirs) for ours, theirs in pairs)
 
 
-def _relative(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """Compute |found - wanted| / |wanted| over all numbers of several tensors."""
+def _relative(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Compute |found - expected| / |expected| over all numbers of several tensors."""
 
     def square(tensors: Sequence[Tensor]) -> float:
         return sum(float(tensor.detach().double().square().sum()) for tensor in tensors)
 
-    apart = [a.detach().double() - b.detach().double() for a, b in zip(found, wanted, strict=True)]
-    size = square(wanted)
+    apart = [
+        a.detach().double() - b.detach().double() for a, b in zip(found, expected, strict=True)
+    ]
+    size = square(expected)
     return (square(apart) / size) ** 0.5 if size > 0 else square(apart)
 
 

@@ -59,7 +59,7 @@ def _gpu_number(wanted: str, device: torch.device) -> int:
     """Return the index of a GPU among those that torch sees.
 
     Args:
-        wanted: as the user has given it, for messages.
+        wanted: name given by the user, for messages.
         device: of type "cuda"; without an index each process of torchrun has its own GPU.
 
     Raises:

@@ -85,8 +85,8 @@ def validate(
     candidates, truth = infer(counter, images, precision=precision, fold=fold, on_batch=on_batch)
     thresholds = counter.calibrate(ValidationSet(candidates, truth, radius_px))
     counts = np.array([counter.select(c).count for c in candidates], dtype=np.float64)
-    wanted = np.array([sample.count for sample in truth], dtype=np.float64)
-    mae = float(np.abs(counts - wanted).mean())
+    annotated = np.array([sample.count for sample in truth], dtype=np.float64)
+    mae = float(np.abs(counts - annotated).mean())
     calibration = calibrate_counts(counter, counts, truth)
     if calibration is not None and calibration.expected_mae is not None:
         mae = calibration.expected_mae

@@ -48,8 +48,8 @@ def draw_pictures(
     files = []
     for kind, rows in (("worst", order[:worst]), ("median", order[middle : middle + median])):
         for place, row in enumerate(rows, start=1):
-            sample, found = truth[row], predictions[row]
-            picture = _picture(stored.pixels(sample.image_id), sample, found, radius_px)
+            sample, prediction = truth[row], predictions[row]
+            picture = _picture(stored.pixels(sample.image_id), sample, prediction, radius_px)
             file = folder / f"{kind}-{place}-{sample.image_id}.png"
             stream = io.BytesIO()
             picture.save(stream, "PNG")
@@ -59,14 +59,18 @@ def draw_pictures(
 
 
 def _picture(
-    pixels: NDArray[np.uint8], sample: CellSample, found: Prediction, radius_px: float
+    pixels: NDArray[np.uint8], sample: CellSample, prediction: Prediction, radius_px: float
 ) -> Image.Image:
-    caption = f"{found.count:.1f} predicted, {sample.count} annotated: {sample.image_id}"
-    if found.points is not None:
-        matches = match_points(found.points, sample.points, radius_px)
+    caption = f"{prediction.count:.1f} predicted, {sample.count} annotated: {sample.image_id}"
+    if prediction.points is not None:
+        matches = match_points(prediction.points, sample.points, radius_px)
         return overlay(
-            pixels, truth=sample.points, predicted=found.points, matches=matches, caption=caption
+            pixels,
+            truth=sample.points,
+            predicted=prediction.points,
+            matches=matches,
+            caption=caption,
         )
-    if found.density is not None:
-        return density_overlay(pixels, found.density, caption=caption)
+    if prediction.density is not None:
+        return density_overlay(pixels, prediction.density, caption=caption)
     return overlay(pixels, truth=sample.points, caption=caption)

@@ -139,14 +139,14 @@ def find_finished(found: FoundRun) -> Outcome | None:
     record = read_record(file)
     weights = record["weights"]
     if weights["sha256"] is None:
-        known = weights.get("wanted") is None
+        same_run = weights.get("wanted") is None
     else:
-        known = weights["sha256"] in finished.weights_files.values()
+        same_run = weights["sha256"] in finished.weights_files.values()
     folder = replace(found.experiment, weights=weights["sha256"]).folder(found.store)
     if found.experiment.config.schedule.budget_s is not None:
         planned = request.resume and (folder / PLAN).is_file()
-        known = known and planned and weights_match_record(folder / WEIGHTS, record)
-    return finished_outcome(record, file, folder) if known else None
+        same_run = same_run and planned and weights_match_record(folder / WEIGHTS, record)
+    return finished_outcome(record, file, folder) if same_run else None
 
 
 def finished_outcome(record: dict[str, Any], file: Path, folder: Path) -> Outcome:

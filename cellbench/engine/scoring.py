@@ -198,7 +198,7 @@ def draw(
 ) -> list[Path]:
     """Draw the worst and the median test images; none for a protocol that scores crops.
 
-    If the disk refuses them, the record is written all the same, and `say` receives the reason.
+    If they cannot be written, the record still is, and `say` receives the reason.
     """
     from cellbench.engine.pictures import draw_pictures
 

@@ -229,9 +229,9 @@ def keep_fit(training: Training, started: float) -> TrainingState:
     """
     state = TrainingState()
     if training.validation is not None:
-        found = training.validate()
-        state.keep_choices(found)
-        state.best_mae = found.mae
+        validation = training.validate()
+        state.keep_choices(validation)
+        state.best_mae = validation.mae
     if training.processes.rank == 0:
         save_weights(training.counter, training.folder / WEIGHTS)
     state.seconds = time.monotonic() - started
@@ -257,15 +257,15 @@ def _select(
     with average.swapped_in() if average else nullcontext():
         better = state.step == plan.iterations
         if training.validation is not None:
-            found = training.validate()
+            validation = training.validate()
             # Early averages of batch norms may give infinite counts: any finite error is better.
-            finite = math.isfinite(found.mae)
+            finite = math.isfinite(validation.mae)
             if finite:
-                point["validation_mae"] = found.mae
-            better = state.best_mae is None or (finite and not state.best_mae <= found.mae)
+                point["validation_mae"] = validation.mae
+            better = state.best_mae is None or (finite and not state.best_mae <= validation.mae)
             if better:
-                state.keep_choices(found)
-                state.best_mae = found.mae
+                state.keep_choices(validation)
+                state.best_mae = validation.mae
         if better:
             state.best_step = state.step
             save_weights(counter, training.folder / WEIGHTS)
@@ -292,14 +292,14 @@ def _data_parallel(counter: CellCounter) -> nn.Module:
     """Wrap the counter so that gradients are averaged over the processes of torchrun."""
     unused = bool(counter.untrained) or len(counter.stages) > 1
     # No backend sends 16-bit integers: buffers of a module that has some (a memory) stay local.
-    kept = [
+    local_buffers = [
         name
         for path, module in counter.named_modules()
         if any(buffer.dtype == torch.int16 for buffer in module.buffers(recurse=False))
         for name, _ in module.named_buffers(path, recurse=False)
     ]
     kind = nn.parallel.DistributedDataParallel
-    kind._set_params_and_buffers_to_ignore_for_model(counter, kept)
+    kind._set_params_and_buffers_to_ignore_for_model(counter, local_buffers)
     return kind(counter, find_unused_parameters=unused)
 
 

@@ -212,11 +212,11 @@ class CellCounter(BaseModel):
         Frozen parameters and empty groups are left out.
         """
         trunks = [module for module in self.modules() if isinstance(module, Backbone)]
-        known = {id(p) for trunk in trunks for p in trunk.parameters()}
+        trunk_ids = {id(p) for trunk in trunks for p in trunk.parameters()}
         learning = [p for p in self.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in learning if id(p) in known], "lr": trunk_lr},
-            {"params": [p for p in learning if id(p) not in known], "lr": lr},
+            {"params": [p for p in learning if id(p) in trunk_ids], "lr": trunk_lr},
+            {"params": [p for p in learning if id(p) not in trunk_ids], "lr": lr},
         ]
         return [group for group in groups if group["params"]]
 

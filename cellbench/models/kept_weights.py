@@ -182,8 +182,8 @@ def _check_header(content: bytes, wanted: Mapping[str, Tensor], file: Path) -> N
         if name not in wanted:
             raise _unfit(file, f"this method has no {name[:100]!r}")
         if shape != tuple(wanted[name].shape):
-            own = tuple(wanted[name].shape)
-            raise _unfit(file, f"{name!r} is of shape {str(shape)[:100]} and not {own}")
+            expected = tuple(wanted[name].shape)
+            raise _unfit(file, f"{name!r} is of shape {str(shape)[:100]} and not {expected}")
         if dtype not in (wanted[name].dtype, _HALF.get(wanted[name].dtype)):
             kind = str(header[name]["dtype"])[:20]
             raise _unfit(file, f"{name!r} is of type {kind} and not {wanted[name].dtype}")

@@ -57,9 +57,9 @@ def match_batch(
     indices = range(len(packed))
     workers = min(torch.get_num_threads(), len(packed))
     # SciPy's assignment releases the GIL.
-    found = list(_pool(workers).map(match, indices) if workers > 1 else map(match, indices))
-    rows = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in found)])
-    images = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
-    matched = np.concatenate([np.zeros((0, 2), dtype=np.float32), *(cell for _, cell in found)])
+    matches = list(_pool(workers).map(match, indices) if workers > 1 else map(match, indices))
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in matches)])
+    images = np.repeat(np.arange(len(matches)), [len(rows) for rows, _ in matches])
+    matched = np.concatenate([np.zeros((0, 2), dtype=np.float32), *(cell for _, cell in matches)])
     pairs = to_device(torch.from_numpy(np.stack([images, rows])), device)  # (2, M)
     return Pairs(pairs[0], pairs[1], to_device(torch.from_numpy(matched), device))

@@ -62,11 +62,11 @@ class ScoredCounter(CellCounter):
             radius_px=validation.radius_px,
             counted=self.counts_points,
         )
-        kept = np.float32(chosen)
-        if float(kept) < chosen:  # rounding down could admit one more score than was chosen
-            kept = np.nextafter(kept, np.float32(np.inf))
-        self.threshold.fill_(float(kept))
-        return {"threshold": float(kept)}
+        threshold = np.float32(chosen)
+        if float(threshold) < chosen:  # rounding down could admit one more score than was chosen
+            threshold = np.nextafter(threshold, np.float32(np.inf))
+        self.threshold.fill_(float(threshold))
+        return {"threshold": float(threshold)}
 
 
 def scored(points: NDArray[np.float32], scores: NDArray[np.float32]) -> Prediction:

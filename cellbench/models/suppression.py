@@ -72,6 +72,6 @@ def merge_neighbours(
 
 
 def _reached(indices: NDArray[np.integer], length: int) -> NDArray[np.bool_]:
-    found = np.zeros(length, dtype=bool)
-    found[indices] = True
-    return found
+    mask = np.zeros(length, dtype=bool)
+    mask[indices] = True
+    return mask
