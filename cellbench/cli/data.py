@@ -160,7 +160,7 @@ def verify_command(name: str | None) -> None:
     in these sets. Exit code 1 if a file is damaged, or a picture of a training or validation part
     is in the test part too.
     """
-    from cellbench.data.duplicates import find_twins
+    from cellbench.data.duplicates import find_duplicates
     from cellbench.data.named_dataset import find_dataset
     from cellbench.data.set_damage import Damage, verify_set
     from cellbench.data.stored_set import open_set, sets_on_disk
@@ -197,7 +197,7 @@ def verify_command(name: str | None) -> None:
     if damaged:
         console.print("Import or fetch a damaged set again with --force.")
     with _bar("looking for pictures that are there twice") as progress:
-        twins = find_twins(whole, progress)
+        twins = find_duplicates(whole, progress)
     for twin in twins:
         (set_1, image_1), (set_2, image_2) = twin.first, twin.second
         leak = ", ".join(map(str, twin.splits))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cellbench.data.duplicates import copies_within
+from cellbench.data.duplicates import find_copies
 from cellbench.data.splits import holds_out, make_split
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
@@ -81,6 +81,6 @@ def _known(origin: Any, stored: StoredSet) -> list[str] | None:
             seen = parts.train + parts.val
         if training_set.manifest_hash == stored.manifest_hash:
             return sorted(seen)
-        return copies_within(stored, training_set, seen)
+        return find_copies(stored, training_set, seen)
     except UserError:  # the set is damaged, or the protocol is of another version of cellbench
         return None

@@ -35,7 +35,7 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class DuplicatePair:
     """Pair of images with the same content.
 
     Attributes:
@@ -52,7 +52,7 @@ class Twin:
     splits: tuple[int, ...] = ()
 
 
-def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> list[Twin]:
+def find_duplicates(sets: Sequence[StoredSet], progress: Progress | None = None) -> list[DuplicatePair]:
     """Find all pairs of images with the same content, within and across sets.
 
     All eight rotations and reflections of an image are compared, at any brightness and contrast.
@@ -87,11 +87,11 @@ def find_twins(sets: Sequence[StoredSet], progress: Progress | None = None) -> l
             splits = tuple(
                 split for split, test in parts.items() if (first[1] in test) != (second[1] in test)
             )
-            twins.append(Twin(first, second, correlation, splits))
+            twins.append(DuplicatePair(first, second, correlation, splits))
     return twins
 
 
-def copies_within(stored: StoredSet, other: StoredSet, ids: Sequence[str]) -> list[str]:
+def find_copies(stored: StoredSet, other: StoredSet, ids: Sequence[str]) -> list[str]:
     """Find the images of a set whose content some images of another set have too.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellbench.data.duplicates import find_twins
+from cellbench.data.duplicates import find_duplicates
 from cellbench.data.set_writer import NewItem, write_set
 from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import open_set
@@ -62,13 +62,13 @@ def test_a_changed_copy_is_found_and_nothing_else(nuclei, change):
     height, width = changed.shape[:2]
     copy = NewItem("copy", changed, (width, height), np.zeros((0, 2), np.float32))
     stored = write_set("toy", [*items(nuclei, ids), copy], source="test")
-    (twin,) = find_twins([stored])
+    (twin,) = find_duplicates([stored])
     assert {twin.first[1], twin.second[1]} == {"copy", ids[7]}
     assert twin.correlation <= 1 + 1e-5
 
 
 def test_no_picture_of_the_shipped_set_is_there_twice(nuclei):
-    assert find_twins([nuclei]) == []
+    assert find_duplicates([nuclei]) == []
 
 
 def test_a_copy_of_a_training_image_in_the_test_part_names_the_splits(nuclei):
@@ -82,7 +82,7 @@ def test_a_copy_of_a_training_image_in_the_test_part_names_the_splits(nuclei):
             yield item
 
     leaky = write_set("nuclei", swapped(), source="test", force=True)
-    (twin,) = find_twins([leaky])
+    (twin,) = find_duplicates([leaky])
     assert {twin.first[1], twin.second[1]} == {source, target}
     expected = []
     for split in SPLITS:
@@ -95,7 +95,7 @@ def test_a_copy_of_a_training_image_in_the_test_part_names_the_splits(nuclei):
 
 def test_a_picture_in_two_sets_is_found(nuclei):
     other = write_set("toy", items(nuclei, nuclei.ids[3:4]), source="test")
-    (twin,) = find_twins([other, nuclei])
+    (twin,) = find_duplicates([other, nuclei])
     assert (twin.first, twin.second) == (("toy", nuclei.ids[3]), ("nuclei", nuclei.ids[3]))
     assert twin.splits == ()
 
@@ -106,5 +106,5 @@ def test_flat_pictures_are_no_twins_and_no_sets_have_none():
                 np.zeros((0, 2), np.float32))
         for i in range(3)
     ]  # fmt: skip
-    assert find_twins([write_set("toy", grounds, source="test")]) == []
-    assert find_twins([]) == []
+    assert find_duplicates([write_set("toy", grounds, source="test")]) == []
+    assert find_duplicates([]) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cellbench.data.duplicates import find_twins
+from cellbench.data.duplicates import find_duplicates
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -34,5 +34,5 @@ def test_dla_trains_and_scores_on_real_cells_from_imagenet_weights(dataset, tmp_
 
 
 def test_no_picture_is_in_two_parts_or_two_sets():
-    twins = find_twins([open_set(name) for name in ("adi", "mbm", "vgg", "nuclei")])
+    twins = find_duplicates([open_set(name) for name in ("adi", "mbm", "vgg", "nuclei")])
     assert twins == []
