@@ -26,7 +26,7 @@ from cellbench.sweeps.plan import PlannedRun, State, make_plan
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import Slot, make_slots
 from cellbench.sweeps.sweep import Sweep, View
-from cellbench.sweeps.tasks import Task, task_of
+from cellbench.sweeps.tasks import Task, make_task
 
 GRID = """\
 base = "{config}"
@@ -101,7 +101,7 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
     clock, executor = Clock(), LocalExecutor(slots, server=server)
 
     def task_for(run: PlannedRun) -> Task:
-        return task_of(run, plan.store, device=given.device, stall_timeout_s=600.0)
+        return make_task(run, plan.store, device=given.device, stall_timeout_s=600.0)
 
     began = time.monotonic()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.point_conventions import NAPARI
-from cellbench.data.reader import AS_THEY_COME, finite, mapped
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, finite, mapped
 from cellbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def count_plane(
         values = values[:, :, :3]
     if values.size == 0 or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
         raise UserError(f"{name} has the shape {values.shape}; a plane of it is counted.")
-    pixels, _, _ = mapped(finite(values, name)[0], AS_THEY_COME)
+    pixels, _, _ = mapped(finite(values, name)[0], DEFAULT_READ_OPTIONS)
     found = _counter(str(run)).count(pixels, scale=scale, name=name)
     if found.points is None:
         return found.count, None

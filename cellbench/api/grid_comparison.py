@@ -137,7 +137,7 @@ def compare(
         raise UserError("--address and --cpus-per-run are Ray's; add --executor ray.")
     from cellbench import paths
     from cellbench.sweeps.combinations import GridOverrides
-    from cellbench.sweeps.grid_run import Where, run_grid
+    from cellbench.sweeps.grid_run import ExecutionOptions, run_grid
     from cellbench.sweeps.sweep import View
 
     if isinstance(datasets, str):  # as --datasets takes it
@@ -152,7 +152,9 @@ def compare(
         overrides=tuple(overrides),
         share=share,
     )
-    where = Where(device, jobs, runs_per_gpu, executor, address, cpus_per_run, stall_timeout)
+    where = ExecutionOptions(
+        device, jobs, runs_per_gpu, executor, address, cpus_per_run, stall_timeout
+    )
     return Comparison(
         run_grid(
             grid,

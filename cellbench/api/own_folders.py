@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellbench.data.own_sets.own_import import UnderstoodFolder
+    from cellbench.data.own_sets.own_import import ImportPlan
     from cellbench.data.set_writer import Progress
     from cellbench.data.stored_set import StoredSet
 
@@ -22,7 +22,7 @@ def import_own(
     project: str | None = None,
     skip_bare: bool = False,
     force: bool = False,
-    confirm: "Callable[[UnderstoodFolder], bool]" = lambda folder: True,
+    confirm: "Callable[[ImportPlan], bool]" = lambda folder: True,
     progress: "Progress | None" = None,
 ) -> "StoredSet | None":
     """Import a folder of pictures with annotations as a data set.
@@ -61,9 +61,9 @@ def import_own(
     from tempfile import TemporaryDirectory
 
     from cellbench import paths
-    from cellbench.counting.corrected_set import is_corrected, people_file, write_corrected
+    from cellbench.counting.corrected_set import annotator_counts, is_corrected, write_corrected
     from cellbench.counting.counted_folder import read_counted
-    from cellbench.data.own_sets.own_import import keep_set, understand_folder
+    from cellbench.data.own_sets.own_import import plan_import, write_planned_set
     from cellbench.data.planes import PlaneChoice
     from cellbench.data.reader import ReadOptions
 
@@ -80,7 +80,7 @@ def import_own(
             annotations = cells
             edges = {picture.um_per_px for picture in counted.pictures}
             um_per_px = edges.pop() if um_per_px is None and len(edges) == 1 else um_per_px
-        folder = understand_folder(
+        folder = plan_import(
             name,
             place,
             annotations=None if annotations is None else Path(annotations),
@@ -97,6 +97,6 @@ def import_own(
         if counted is not None:
             written = {p.path.relative_to(place): p.image_id for p in folder.pictures}
             names = {path.with_suffix("").as_posix(): name for path, name in written.items()}
-            people = people_file(counted, names)
+            people = annotator_counts(counted, names)
         beside = {} if people is None else {paths.PEOPLE: people}
-        return keep_set(folder, force=force, beside=beside)
+        return write_planned_set(folder, force=force, beside=beside)

@@ -57,7 +57,7 @@ def view(
     from cellbench.counting.view_session import ViewSession
     from cellbench.errors import UserError
     from cellbench.files.locks import Busy, locked
-    from cellbench.files.writing import writing
+    from cellbench.files.writing import explained_writing
 
     if pictures is not None and not (str(pictures) and Path(pictures).is_dir()):
         raise UserError(
@@ -68,7 +68,7 @@ def view(
     name = log_name(annotator)
     with ExitStack() as stack:
         try:
-            with writing(folder / name, elsewhere="--out of count"):
+            with explained_writing(folder / name, elsewhere="--out of count"):
                 stack.enter_context(locked(folder / f".{name}.lock", wait=False))
         except Busy as busy:
             raise UserError(

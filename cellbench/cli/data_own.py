@@ -11,7 +11,7 @@ from cellbench.api.own_folders import import_own
 from cellbench.files.writing import write_atomically
 
 if TYPE_CHECKING:
-    from cellbench.data.own_sets.own_import import UnderstoodFolder
+    from cellbench.data.own_sets.own_import import ImportPlan
 
 
 def import_folder(
@@ -28,7 +28,7 @@ def import_folder(
     """
     console = Console(highlight=False)
 
-    def confirm(folder: "UnderstoodFolder") -> bool:
+    def confirm(folder: "ImportPlan") -> bool:
         _show(console, folder, sheet or Path(f"{name}-sheet.png"))
         if yes or not (sys.stdin.isatty() and console.is_terminal):
             return True
@@ -42,7 +42,7 @@ def import_folder(
     console.print(f"Next: cellbench recommend {name}", soft_wrap=True, markup=False)
 
 
-def _show(console: Console, folder: "UnderstoodFolder", sheet: Path) -> None:
+def _show(console: Console, folder: "ImportPlan", sheet: Path) -> None:
     import numpy as np
 
     from cellbench.data.own_sets.contact_sheet import sheet_png

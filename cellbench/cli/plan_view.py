@@ -80,7 +80,8 @@ def _summary(plan: Plan, jobs: int) -> str:
         left = sum(known) / len(known) * len(missing) / jobs
         source = "by their budget" if plan.budgeted else "by the finished ones"
         guess = "" if len(known) == len(missing) else f" ({len(known)} of them known, the rest so)"
-        text += f" The missing ones take about {spoken(left)}{guess} with --jobs {jobs}, {source}."
+        length = f"{duration_text(left)}{guess}"
+        text += f" The missing ones take about {length} with --jobs {jobs}, {source}."
     return text
 
 
@@ -132,7 +133,7 @@ def number_text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def spoken(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Format a duration, such as "5 min 03 s"."""
     if seconds < 60:
         return f"{seconds:.0f} s"

@@ -10,7 +10,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cellbench.cli.plan_view import failed_text, number_text, print_left_out, print_plan, spoken
+from cellbench.cli.plan_view import (
+    duration_text,
+    failed_text,
+    number_text,
+    print_left_out,
+    print_plan,
+)
 from cellbench.ranking.tables import plain
 from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
@@ -84,7 +90,7 @@ class TerminalView(View):
                 self.seconds.append(seconds)
             mae = run.record.metrics.get("mae")
             shown = "" if mae is None else f"MAE {mae:.2f}, "
-            self.say(f"{self._count()} done: {run.label}: {shown}{spoken(seconds)}")
+            self.say(f"{self._count()} done: {run.label}: {shown}{duration_text(seconds)}")
         elif run.state is State.FAILED:
             self.say(failed_text(run))
 
@@ -112,7 +118,7 @@ class TerminalView(View):
         if not rows or None in times or None in parts:
             return ""
         total = sum(t for t in times if t) + sum(p for p in parts if p)
-        return f" about {spoken(total / len(rows))} left."
+        return f" about {duration_text(total / len(rows))} left."
 
     def _table(self) -> Table:
         table = Table(title=Text(f"{self._count()}{self._left()}"), title_justify="left")
@@ -173,5 +179,5 @@ class _Row:
             self.where(),
             number_text(p.loss, 4),
             number_text(p.validation_mae, 2),
-            "" if left is None else spoken(left),
+            "" if left is None else duration_text(left),
         )

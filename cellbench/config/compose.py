@@ -17,7 +17,7 @@ from typing import Any
 
 from cellbench import paths, plugin_index
 from cellbench.annotations import fits, in_words
-from cellbench.config.part_options import check_foreign_data, check_foreign_parts
+from cellbench.config.part_options import check_foreign_data, check_untrusted_parts
 from cellbench.config.schema import (
     SECTIONS,
     Count,
@@ -103,7 +103,7 @@ def resolve(
     for section in ("optimizer", "schedule"):
         raw.setdefault(section, {})  # all their keys have defaults, which --set may change
     if loaded.data:
-        check_foreign_parts(raw, f"The config {loaded.data[0]}")
+        check_untrusted_parts(raw, f"The config {loaded.data[0]}")
     whole = raw["data"].get("epochs") if isinstance(raw["data"], dict) else None
     changed = _apply(raw, overrides)
     config = _checked(raw, changed)
@@ -113,7 +113,7 @@ def resolve(
 def config_of_record(plain: Any, source: str) -> ResolvedConfig:
     """Validate the config in a record, except for the values of its parts' options.
 
-    These need the parts' classes: call `check_foreign_parts` before building anything from it.
+    These need the parts' classes: call `check_untrusted_parts` before building anything from it.
 
     Args:
         plain: config of the record.

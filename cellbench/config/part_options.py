@@ -30,7 +30,7 @@ _ROLES = frozenset(plugin_index.ROLES.values())
 _PLAIN_MODULES = ("builtins", "collections.abc", "typing", "types")
 
 
-def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
+def check_untrusted_parts(config: Mapping[str, Any], source: str) -> None:
     """Refuse options that an untrusted config must not set, in any of its parts.
 
     The modules of the parts are imported, but no part is built.
@@ -50,7 +50,7 @@ def check_foreign_parts(config: Mapping[str, Any], source: str) -> None:
 
 
 def check_foreign_data(data: Any, source: str) -> None:
-    """Refuse options as `check_foreign_parts` does, in the `data` of a config alone."""
+    """Refuse options as `check_untrusted_parts` does, in the `data` of a config alone."""
     for key in ("augment", "prepare"):
         transforms = data.get(key) if isinstance(data, Mapping) else None
         if transforms is not None:

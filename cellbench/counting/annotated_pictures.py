@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cellbench.counting.experiment_means import KnownPicture
 from cellbench.data.large import LargePicture, full_size, open_picture
 from cellbench.data.planes import PlaneChoice
-from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions, read_whole
 from cellbench.data.stored_set import StoredSet
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
@@ -29,7 +29,7 @@ def count_annotated(
     *,
     judged: Sequence[str],
     scale: float,
-    reading: ReadOptions = AS_THEY_COME,
+    reading: ReadOptions = DEFAULT_READ_OPTIONS,
     display: Display,
 ) -> list[KnownPicture]:
     """Count the held-out annotated pictures of a set.
@@ -109,7 +109,7 @@ def check_range_fits(stored: StoredSet, reading: ReadOptions) -> None:
         )
 
 
-def also_annotated(
+def match_to_set(
     stored: StoredSet, files: Mapping[str, Path], reading: ReadOptions
 ) -> dict[str, str]:
     """Match pictures to the images of an annotated set by size and pixels.
@@ -166,7 +166,7 @@ def _digest(pixels: NDArray[np.uint8]) -> str:
     return sha256(np.ascontiguousarray(pixels).tobytes())
 
 
-def check_some_left(
+def check_pictures_left(
     stored: StoredSet,
     run: TrainedRun,
     files: Mapping[str, Path],
@@ -179,7 +179,7 @@ def check_some_left(
         stored: the annotated set.
         run: the run that counts.
         files: pictures by name.
-        found: image ids by picture name, see `also_annotated`.
+        found: image ids by picture name, see `match_to_set`.
         judged: ids of the held-out pictures, see `held_out`.
 
     Returns:

@@ -14,7 +14,7 @@ from cellbench.counting.count_tables import COUNTS
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
 from cellbench.data.points import format_points
 from cellbench.errors import UserError
-from cellbench.files.writing import safe_id, sha256_file, writing
+from cellbench.files.writing import explained_writing, safe_id, sha256_file
 
 
 def is_corrected(folder: Path) -> bool:
@@ -22,7 +22,7 @@ def is_corrected(folder: Path) -> bool:
     return (folder / COUNTS).is_file() and bool(annotators_of(folder))
 
 
-def people_of(counted: CountedFolder) -> dict[str, CorrectionLog]:
+def annotator_logs(counted: CountedFolder) -> dict[str, CorrectionLog]:
     """Open the correction logs of independent annotators, by name; empty for fewer than two.
 
     With two or more named files, `corrected.csv` is their consensus and is left out; with one, it
@@ -36,7 +36,7 @@ def people_of(counted: CountedFolder) -> dict[str, CorrectionLog]:
     return found if len(found) > 1 else {}
 
 
-def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | None:
+def annotator_counts(counted: CountedFolder, names: Mapping[str, str]) -> bytes | None:
     """Serialise the counts of several annotators for the pictures of a set.
 
     Args:
@@ -47,7 +47,7 @@ def people_file(counted: CountedFolder, names: Mapping[str, str]) -> bytes | Non
     Returns:
         JSON with `people` and, by image id, their counts; None for fewer than two annotators.
     """
-    logs = people_of(counted)
+    logs = annotator_logs(counted)
     if not logs:
         return None
     pictures: dict[str, list[int | None]] = {}
@@ -133,7 +133,7 @@ def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
             raise UserError(f"{path} is gone or has changed since it was counted; count it again.")
         points = np.concatenate([picture.places[done.kept], done.added]).astype(np.float32)
         place = _target_path(picture, root)
-        with writing(target / place):
+        with explained_writing(target / place):
             for folder in (target, cells):
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / f"{place}{path.suffix}")

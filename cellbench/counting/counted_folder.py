@@ -14,7 +14,7 @@ from cellbench.counting.corrections import CorrectedPicture
 from cellbench.counting.count_rows import POINT_HEAD
 from cellbench.counting.count_tables import COUNTS, METHOD, POINTS
 from cellbench.data.planes import PlaneChoice
-from cellbench.data.reader import AS_THEY_COME, ReadOptions
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file, read_json
@@ -84,7 +84,7 @@ class CountedFolder:
     folder: Path
     pictures: tuple[CountedPicture, ...]
     method: str = ""
-    reading: ReadOptions = AS_THEY_COME
+    reading: ReadOptions = DEFAULT_READ_OPTIONS
     run_id: str = ""
     scale: float = 1.0
 
@@ -207,7 +207,7 @@ def _reading(stated: Any, path: Path) -> ReadOptions:
         UserError: they are invalid.
     """
     if not isinstance(stated, dict):
-        return AS_THEY_COME
+        return DEFAULT_READ_OPTIONS
     try:
         planes = PlaneChoice(**(stated.get("planes") or {}))
         span = stated.get("range")

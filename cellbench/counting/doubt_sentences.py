@@ -51,7 +51,7 @@ def sum_text(counted: Sequence[Counted], *, estimated: bool) -> str:
     )
 
 
-def table_doubts(counted: Sequence[Counted], tables: Collection[str]) -> list[str]:
+def table_warnings(counted: Sequence[Counted], tables: Collection[str]) -> list[str]:
     """Return warnings on duplicate pictures, and on pictures that only the tables have.
 
     Args:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbench.counting.annotated_pictures import (
-    also_annotated,
+    check_pictures_left,
     check_range_fits,
-    check_some_left,
     count_annotated,
+    match_to_set,
 )
 from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_request import CountRequest
 from cellbench.counting.count_rows import Counted, shown_name
 from cellbench.counting.count_tables import COUNTS, CountTables
-from cellbench.counting.doubt_sentences import table_doubts
+from cellbench.counting.doubt_sentences import table_warnings
 from cellbench.counting.experiment_means import (
     GroupMeans,
     KnownPicture,
@@ -29,18 +29,23 @@ from cellbench.counting.learned_pictures import held_out
 from cellbench.counting.one_picture import count_picture, line_of
 from cellbench.counting.overlapped import write_behind
 from cellbench.counting.region_counts import RegionCount, count_regions, write_regions
-from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
+from cellbench.counting.unlike_training import (
+    TOO_NARROW,
+    appearance_warnings,
+    known_summary,
+    run_warnings,
+)
 from cellbench.counting.view_session import refresh_corrected_tables
 from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, OpenedPicture, Pixels, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
-from cellbench.data.pipeline import look_ahead
+from cellbench.data.pipeline import prefetch
 from cellbench.data.planes import SeveralPlanesError
-from cellbench.data.reader import RULE
+from cellbench.data.reader import INTENSITY_RULE
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
-from cellbench.files.locks import hold
+from cellbench.files.locks import hold_folder
 from cellbench.files.writing import sha256_file
 from cellbench.metrics.prediction_intervals import count_intervals
 from cellbench.records.expected_error import held_out_counts
@@ -127,7 +132,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
     if given.hashes and not (out / COUNTS).exists():
         load()
     busy = f"Another process is counting into {out}; wait for it, or name another --out."
-    with hold(out, elsewhere="--out", busy=busy):
+    with hold_folder(out, elsewhere="--out", busy=busy):
         tables = CountTables(out, _settings(request, given, run), given.hashes)
         appearances = _count_new(request, given, tables, run, load, display)
         counted = tuple(tables.done[name] for name in given.files if name in tables.done)
@@ -157,7 +162,7 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         (
             *experiment.left_out,
             *_warnings(run, counted, appearances, request.scale),
-            *table_doubts(counted, tables.done),
+            *table_warnings(counted, tables.done),
             *unwritten,
         ),
         tuple(estimates),
@@ -178,10 +183,10 @@ def _experiment(request: CountRequest, given: GivenPictures, run: TrainedRun) ->
         groups_by_pattern(request.group, given.below.values())
     if people is None:
         return _Experiment(None, {}, [], [], {})
-    among = also_annotated(people, given.files, given.reading)
+    among = match_to_set(people, given.files, given.reading)
     below = annotated_paths(request.group, people.ids, among, given.below)
     judged = held_out(run, people)
-    left_out = check_some_left(people, run, given.files, among, judged)
+    left_out = check_pictures_left(people, run, given.files, among, judged)
     return _Experiment(people, among, judged, left_out, below)
 
 
@@ -198,7 +203,7 @@ def _settings(request: CountRequest, given: GivenPictures, run: TrainedRun) -> d
         "mae": run.record["metrics"]["mae"],
         "scale": request.scale,
         "um_per_px": request.um_per_px,
-        "reading": {"rule": RULE, **asdict(given.reading)},
+        "reading": {"rule": INTENSITY_RULE, **asdict(given.reading)},
     }
 
 
@@ -249,7 +254,7 @@ def _count_new(
         exporter.write(counted, tables.add(counted, found), path, pixels)
 
     with display.task("counting", sum(areas.values())) as advance, write_behind() as begin:
-        for name, picture in look_ahead(read, areas, ahead=1):
+        for name, picture in prefetch(read, areas, ahead=1):
             try:
                 if isinstance(picture, UserError):
                     raise picture
@@ -293,9 +298,9 @@ def _warnings(
     run: TrainedRun, counted: Sequence[Counted], appearances: Sequence[Appearance], scale: float
 ) -> list[str]:
     """Return warnings on the method, on its counts, and on pictures unlike the training's."""
-    warnings = doubts(run.record, list({one.sha256: one.count for one in counted}.values()))
+    warnings = run_warnings(run.record, list({one.sha256: one.count for one in counted}.values()))
     if appearances:
-        unlike = differences(known_summary(run.record), appearances, scale=scale)
+        unlike = appearance_warnings(known_summary(run.record), appearances, scale=scale)
         if unlike and any(one.interval is not None for one in counted):
             unlike = [*unlike, TOO_NARROW]
         warnings += unlike

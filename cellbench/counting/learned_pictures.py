@@ -20,7 +20,7 @@ def held_out(run: TrainedRun, stored: StoredSet) -> list[str]:
     record is of another revision. Pictures of a training set that is not on this disk cannot be
     compared, and count as not trained on.
     """
-    learned = set(known_pictures(run, stored) or ())
+    learned = set(pictures_learned_from(run, stored) or ())
     ids = list(stored.ids)
     if run.record["dataset"] == stored.name:
         present = set(ids)
@@ -29,7 +29,7 @@ def held_out(run: TrainedRun, stored: StoredSet) -> list[str]:
     return [image_id for image_id in ids if image_id not in learned]
 
 
-def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
+def pictures_learned_from(run: TrainedRun, stored: StoredSet) -> list[str] | None:
     """List the pictures of a set that a model was trained, selected or calibrated on.
 
     Pictures are compared by content, since copies may have other names. If the model's counts
@@ -42,12 +42,12 @@ def known_pictures(run: TrainedRun, stored: StoredSet) -> list[str] | None:
     Returns:
         Their ids; None if none is found and some training pictures are not on this disk.
     """
-    found = [_known(origin, stored) for origin in (run.record, *corrected_after(run.record))]
+    found = [_known(origin, stored) for origin in (run.record, *earlier_trainings(run.record))]
     ids = {image_id for known in found for image_id in known or ()}
     return None if None in found and not ids else sorted(ids)
 
 
-def corrected_after(record: Mapping[str, Any]) -> list[Any]:
+def earlier_trainings(record: Mapping[str, Any]) -> list[Any]:
     """List the trainings that preceded the calibration of a record, each as `ORIGIN`."""
     kept = record.get("kept_model")
     before = kept.get("learned_from") if isinstance(kept, Mapping) else None

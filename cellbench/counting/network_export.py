@@ -85,7 +85,7 @@ def export_network(
     content, size, difference = onnx_of(counter.network, method)
     facts = _facts(run, counter, size, difference)
     text = json.dumps(facts, indent=1) + "\n"
-    onnx = needed("onnx")
+    onnx = import_optional("onnx")
     model = onnx.load_from_string(content)
     model.producer_name, model.producer_version = "cellbench", __version__
     entry = model.metadata_props.add()
@@ -114,7 +114,7 @@ def onnx_of(counter: CellCounter, method: str) -> tuple[bytes, tuple[int, int] |
     if not counter.answers:
         raise UserError(f"{method} cannot be exported: {counter.no_export}.")
     for package in ("onnx", "onnxruntime"):
-        needed(package)
+        import_optional(package)
     multiple = counter.data_preprocessor.size_multiple
     edge = -(-_ONE_SIZE_PX // multiple) * multiple
     reasons: list[str] = []
@@ -135,11 +135,11 @@ def onnx_of(counter: CellCounter, method: str) -> tuple[bytes, tuple[int, int] |
         reasons.append(f"the answers differ by {difference:.2g} of the largest one")
     raise UserError(
         f"{method} cannot be exported: PyTorch {torch.__version__} and onnxruntime "
-        f"{needed('onnxruntime').__version__} do not agree on it ({reasons[-1][:200]})."
+        f"{import_optional('onnxruntime').__version__} do not agree on it ({reasons[-1][:200]})."
     )
 
 
-def needed(package: str) -> Any:
+def import_optional(package: str) -> Any:
     """Import and return a package of the extra `onnx`.
 
     Raises:
@@ -210,7 +210,7 @@ def _difference(counter: CellCounter, content: bytes, pixels: Tensor) -> float:
 
     It is infinite for outputs of other shapes or with values that are not finite.
     """
-    runtime = needed("onnxruntime")
+    runtime = import_optional("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # its messages are in the exception too
     session = runtime.InferenceSession(

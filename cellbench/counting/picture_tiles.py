@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellbench.data.large import Pixels, open_picture
-from cellbench.data.reader import AS_THEY_COME, ReadOptions
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions
 from cellbench.errors import UserError
 from cellbench.files.writing import sha256_file
 
@@ -26,7 +26,9 @@ class PictureTiles:
         size: (width, height) of the picture, px.
     """
 
-    def __init__(self, path: Path, *, sha256: str, reading: ReadOptions = AS_THEY_COME) -> None:
+    def __init__(
+        self, path: Path, *, sha256: str, reading: ReadOptions = DEFAULT_READ_OPTIONS
+    ) -> None:
         """Open the picture of a counted folder.
 
         Args:

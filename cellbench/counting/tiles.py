@@ -71,7 +71,7 @@ def tiles(
     return [(x, y) for y, x in product(down, across)]
 
 
-def part_of_sum(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
+def integrate_core(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
     """Integrate a tile's density map over the tile's core.
 
     Args:

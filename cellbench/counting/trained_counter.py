@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cellbench.config.part_options import check_foreign_parts
-from cellbench.counting.tiles import Tile, part_of_sum, release_freed_memory, tiles
+from cellbench.config.part_options import check_untrusted_parts
+from cellbench.counting.tiles import Tile, integrate_core, release_freed_memory, tiles
 from cellbench.data.contracts import Picture, Transform
 from cellbench.data.large import Pixels
 from cellbench.data.pipeline import prepared_pixels
@@ -100,7 +100,7 @@ class TrainedCounter:
                     raise
                 raise UserError(self._too_little_memory(name)) from None
             found = self.network.select(candidates)
-            parts.append(found if len(grid) == 1 else core_of(found, x, y, factor, name))
+            parts.append(found if len(grid) == 1 else crop_to_core(found, x, y, factor, name))
             if len(grid) > 1:
                 release_freed_memory()
             progress(len(x.core) * len(y.core) / (width * height))
@@ -125,7 +125,7 @@ class TrainedCounter:
         )
 
 
-def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
+def crop_to_core(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Prediction:
     """Select the cells of a tile that lie in its core.
 
     Args:
@@ -160,7 +160,7 @@ def core_of(found: Prediction, x: Tile, y: Tile, factor: float, name: str) -> Pr
         points = placed[keep].astype(np.float32)
         scores = None if scores is None else scores[keep]
     if found.density is not None:
-        count = part_of_sum(found.density, x, y)
+        count = integrate_core(found.density, x, y)
     return Prediction(count, points, scores)
 
 
@@ -182,7 +182,7 @@ def load_counter(
     where = choose_device(device)
     keep_freed_memory(where)
     config = run.config
-    check_foreign_parts(config.plain(), run.source)
+    check_untrusted_parts(config.plain(), run.source)
     network = load_kept(config.model, run.weights, sha256=run.weights_sha256, trust=trust_weights)
     network.to(device=where, memory_format=torch.channels_last)
     known = run.record.get("calibration")

@@ -64,7 +64,7 @@ def _summary_of(stored: StoredSet) -> dict[str, Any]:
     return found
 
 
-def differences(
+def appearance_warnings(
     summary: Mapping[str, Any] | None, looks: Sequence[Appearance], *, scale: float
 ) -> list[str]:
     """Return one sentence per difference between new and training pictures, with a remedy if any.
@@ -108,7 +108,7 @@ def differences(
     return found
 
 
-def doubts(record: Mapping[str, Any], counts: Sequence[float]) -> list[str]:
+def run_warnings(record: Mapping[str, Any], counts: Sequence[float]) -> list[str]:
     """Return warnings on a run of the protocol smoke, and on counts that hardly vary."""
     found = []
     if record["protocol"] == "smoke":

@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cellbench.data.web import CHUNK, Dropped, Failed, Stale, Unreachable, ask, reason
+from cellbench.data.web import (
+    CHUNK,
+    DownloadRefused,
+    PartialDownloadMismatch,
+    ServerUnreachable,
+    TransferInterrupted,
+    ask,
+    reason,
+)
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import sha256_file, sync
@@ -69,9 +77,9 @@ def download(
         transfer.run()
         if sha256 and (found := sha256_file(part.path)) != sha256.lower():
             part.discard()
-            raise Failed(f"its SHA-256 is {found} where {sha256.lower()} is expected")
+            raise DownloadRefused(f"its SHA-256 is {found} where {sha256.lower()} is expected")
         part.finish()
-    except Failed as error:
+    except DownloadRefused as error:
         raise UserError(f"{url} could not be downloaded: {error}.") from error
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
@@ -160,23 +168,23 @@ class _Transfer:
             seconds = self.timeout_s if self.answered else deadline - time.monotonic()
             try:
                 if seconds <= 0:
-                    raise Dropped(f"nothing came within {self.answer_s:g} s")
+                    raise TransferInterrupted(f"nothing came within {self.answer_s:g} s")
                 if self._attempt(seconds):
                     return
                 why = "the connection closes before the end"
-            except Dropped as error:
+            except TransferInterrupted as error:
                 why = str(error)
-                if isinstance(error, Stale):
+                if isinstance(error, PartialDownloadMismatch):
                     self.part.discard()
-                if isinstance(error, Unreachable) and not self.answered:
-                    raise Failed(why) from error
+                if isinstance(error, ServerUnreachable) and not self.answered:
+                    raise DownloadRefused(why) from error
             fruitless = 0 if self.part.size > best else fruitless + 1
             best = max(best, self.part.size)
             pause = _BACKOFF_S * 2**fruitless
             late = not self.answered and time.monotonic() + pause > deadline
             if fruitless >= _RETRIES or late:
                 kept = f", and {self.part.size / 1e6:.1f} MB are kept" if self.part.size else ""
-                raise Failed(f"{why}; try again later{kept}")
+                raise DownloadRefused(f"{why}; try again later{kept}")
             time.sleep(pause)
 
     def _attempt(self, seconds: float) -> bool:
@@ -201,9 +209,9 @@ class _Transfer:
         """Return the version of the file in a response; raise if it is not the requested one."""
         headers = response.headers
         if response.status not in {200, 206}:
-            raise Failed(f"the server answers {response.status} instead of the file")
+            raise DownloadRefused(f"the server answers {response.status} instead of the file")
         if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise Failed(f"it comes encoded as {headers['Content-Encoding']!r}")
+            raise DownloadRefused(f"it comes encoded as {headers['Content-Encoding']!r}")
         tag = headers.get("ETag", "")
         strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
         length = headers.get("Content-Length", "")
@@ -214,7 +222,7 @@ class _Transfer:
             same = not (note and note.validator and strong) or strong == note.validator
             joins = match is not None and int(match[1]) == offset
             if note is None or not joins or not same or total != (note.total or total):
-                raise Stale("the server sends another part than was asked for")
+                raise PartialDownloadMismatch("the server sends another part than was asked for")
         self._check_total(total, offset if response.status == 206 else 0)
         return _Note(self.url, strong, total)
 
@@ -223,9 +231,11 @@ class _Transfer:
             return
         if self.size is not None and total != self.size:
             self.part.discard()
-            raise Failed(f"it has {total} bytes where {self.size} are expected")
+            raise DownloadRefused(f"it has {total} bytes where {self.size} are expected")
         if total > self.max_bytes:
-            raise Failed(f"it has {total / 1e6:.0f} MB, more than {self.max_bytes / 1e6:.0f}")
+            raise DownloadRefused(
+                f"it has {total / 1e6:.0f} MB, more than {self.max_bytes / 1e6:.0f}"
+            )
         if total - offset > shutil.disk_usage(self.part.path.parent).free:
             raise OSError(errno.ENOSPC, "the disk is full")
 
@@ -238,18 +248,18 @@ class _Transfer:
                 done += len(chunk)
                 if done > (self.max_bytes if total is None else total):
                     self.part.discard()
-                    raise Failed(f"it goes on after {done - len(chunk)} bytes")
+                    raise DownloadRefused(f"it goes on after {done - len(chunk)} bytes")
                 out.write(chunk)
                 if self.progress:
                     self.progress(done, total)
                 try:
                     chunk = response.read1(CHUNK)
                 except TimeoutError as error:
-                    raise Dropped(f"no byte comes for {self.timeout_s:g} s") from error
+                    raise TransferInterrupted(f"no byte comes for {self.timeout_s:g} s") from error
                 except (OSError, http.client.HTTPException) as error:
-                    raise Dropped(f"the connection breaks ({reason(error)})") from error
+                    raise TransferInterrupted(f"the connection breaks ({reason(error)})") from error
             sync(out.fileno())
         if self.size is not None and total is None and done != self.size:
             self.part.discard()
-            raise Failed(f"it has {done} bytes where {self.size} are expected")
+            raise DownloadRefused(f"it has {done} bytes where {self.size} are expected")
         return total is None or done == total

@@ -52,7 +52,9 @@ class DuplicatePair:
     splits: tuple[int, ...] = ()
 
 
-def find_duplicates(sets: Sequence[StoredSet], progress: Progress | None = None) -> list[DuplicatePair]:
+def find_duplicates(
+    sets: Sequence[StoredSet], progress: Progress | None = None
+) -> list[DuplicatePair]:
     """Find all pairs of images with the same content, within and across sets.
 
     All eight rotations and reflections of an image are compared, at any brightness and contrast.
@@ -63,7 +65,7 @@ def find_duplicates(sets: Sequence[StoredSet], progress: Progress | None = None)
         progress: called after every image that was read.
 
     Returns:
-        One `Twin` per pair, in the order of the sets and their ids.
+        One `DuplicatePair` per pair, in the order of the sets and their ids.
 
     Raises:
         UserError: an image cannot be read or has changed.

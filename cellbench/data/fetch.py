@@ -16,7 +16,7 @@ from cellbench.data.manifests import compare_with_published, published_files
 from cellbench.data.set_writer import Progress as ImportProgress
 from cellbench.data.stored_set import StoredSet, is_on_disk, open_set
 from cellbench.errors import UserError
-from cellbench.files.writing import only_writer
+from cellbench.files.writing import write_lock
 from cellbench.paths import home
 
 
@@ -51,7 +51,7 @@ def fetch_set(
     Raises:
         UserError: it cannot be fetched; the message states how else to get it.
     """
-    with only_writer(home() / "downloads", dataset.name):
+    with write_lock(home() / "downloads", dataset.name):
         if is_on_disk(dataset.name) and not force:
             return open_set(dataset.name)
         if os.environ.get("CELLBENCH_OFFLINE") and not url:

@@ -116,7 +116,7 @@ def decode_image(data: bytes | BinaryIO, *, name: str, background: int = 255) ->
         background: grey level behind transparent pixels, 0..255.
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    with explained(name):
+    with explained_decoding(name):
         image = open_header(stream, name)
         if image.format == "PNG":
             check_png_sums(stream)
@@ -138,7 +138,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 def stored_size(data: bytes | BinaryIO, *, name: str) -> tuple[int, int]:
     """Return (width, height) in px of an image in memory or an open file; see `image_size`."""
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    with explained(name):
+    with explained_decoding(name):
         size: tuple[int, int] = open_header(stream, name).size
         return size
 
@@ -265,7 +265,7 @@ def png_chunks(stream: BinaryIO) -> set[bytes]:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def explained_decoding(name: str) -> Iterator[None]:
     """Convert any error of a decoder on damaged bytes into a `UserError` of one sentence."""
     try:
         yield

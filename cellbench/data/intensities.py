@@ -44,7 +44,7 @@ _BAND = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class IntensityRange:
     """Range of an image's values that is mapped to 0..1.
 
     Attributes:
@@ -58,21 +58,21 @@ class Mapping:
     note: str = ""
 
 
-def choose_mapping(values: NDArray[Any]) -> Mapping:
+def choose_range(values: NDArray[Any]) -> IntensityRange:
     """Choose the range of an image by the rule of this module.
 
     Args:
         values: (H, W) or (H, W, 3) of any numeric type, finite.
     """
     height, width = values.shape[:2]
-    return choose_sampled_mapping(
+    return choose_sampled_range(
         _sample(values), lambda: [values[y, x] for y, x in windows_of(height, width)]
     )
 
 
-def choose_sampled_mapping(
+def choose_sampled_range(
     sample: NDArray[Any], windows: Callable[[], list[NDArray[Any]]]
-) -> Mapping:
+) -> IntensityRange:
     """Choose the range of an image from a sample of its pixels.
 
     Args:
@@ -81,7 +81,7 @@ def choose_sampled_mapping(
     """
     shift, step = _origin(sample)
     if sample.dtype == np.uint8 and _is_plain(sample):
-        return Mapping(0.0, 255.0)
+        return IntensityRange(0.0, 255.0)
     planes = [_canonical(window, shift, step) for window in windows()]
     low, high, noise, ground, blank = _measure(planes, _canonical(sample, shift, step))
     whole = _are_whole(sample)
@@ -108,10 +108,12 @@ def choose_sampled_mapping(
     if blank and gain < 1.0 / white:  # scale about the background, which keeps its level
         offset = ground - ground / white / gain
         low_at, high_at = offset, offset + 1.0 / gain
-    return Mapping(low_at * step - shift, high_at * step - shift, note)
+    return IntensityRange(low_at * step - shift, high_at * step - shift, note)
 
 
-def to_unit_bytes(values: NDArray[Any], mapping: Mapping, *, invert: bool) -> NDArray[np.uint8]:
+def to_unit_bytes(
+    values: NDArray[Any], mapping: IntensityRange, *, invert: bool
+) -> NDArray[np.uint8]:
     """Map values to 0..255, band by band.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.images import decode_image
-from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions, read_whole
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import read_file
@@ -30,7 +30,7 @@ class KeptPicture:
     notes: tuple[str, ...]
 
 
-def keep_picture(path: Path, options: ReadOptions = AS_THEY_COME) -> KeptPicture:
+def keep_picture(path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS) -> KeptPicture:
     """Read an image as `count` reads it, and keep its file if that decodes to the same pixels.
 
     Images of 8 bits that use their range are kept as they are, those of the published sets among

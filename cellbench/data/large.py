@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cellbench.data.images import TooLarge
 from cellbench.data.large_picture import LargePicture
-from cellbench.data.planes import choose_planes, sample_of
+from cellbench.data.planes import choose_planes, colour_index
 from cellbench.data.reader import (
-    AS_THEY_COME,
+    DEFAULT_READ_OPTIONS,
     ReadOptions,
     choice_of_planes,
     finite,
@@ -43,7 +43,7 @@ _MOST_SEGMENTS = 4_000_000
 class LargeTiff(LargePicture):
     """TIFF whose tiles or strips are decoded on request."""
 
-    def __init__(self, path: Path, options: ReadOptions = AS_THEY_COME) -> None:
+    def __init__(self, path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS) -> None:
         """Read the tables of a file, and windows of its image.
 
         Raises:
@@ -77,7 +77,7 @@ class LargeTiff(LargePicture):
             channel_names=raster.channel_names,
             colour=raster.colour,
         )
-        self._sample = sample_of(options.planes, name) if raster.colour else None
+        self._sample = colour_index(options.planes, name) if raster.colour else None
         if len(chosen.colours) > 1 or chosen.project is not None:
             raise UserError(
                 f"{name} is too large to be read at once, and one plane at a time can be read in "
@@ -242,7 +242,7 @@ class OpenedPicture:
 
 
 def open_picture(
-    path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
+    path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS, *, factor: float = 1.0
 ) -> OpenedPicture:
     """Read an image or, if it does not fit in memory, prepare to read it part by part.
 
@@ -279,7 +279,7 @@ def _in_parts(large: LargePicture) -> OpenedPicture:
     return OpenedPicture(large, large.range, large.pixel_size_um, large.notes)
 
 
-def full_size(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
+def full_size(path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS) -> tuple[int, int]:
     """Return (width, height) in px of an image file, from its tables alone.
 
     Raises:

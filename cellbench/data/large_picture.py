@@ -8,7 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.intensities import Mapping, choose_sampled_mapping, to_unit_bytes, windows_of
+from cellbench.data.intensities import (
+    IntensityRange,
+    choose_sampled_range,
+    to_unit_bytes,
+    windows_of,
+)
 from cellbench.data.reader import ReadOptions
 
 
@@ -36,7 +41,7 @@ class LargePicture(ABC):
     pixel_size_um: tuple[float, float] | None
     downsample: float = 1.0
     notes: tuple[str, ...]
-    _mapping: Mapping
+    _mapping: IntensityRange
     _invert: bool
 
     @abstractmethod
@@ -58,11 +63,11 @@ class LargePicture(ABC):
         found = list(notes)
         self._invert = options.invert
         if options.range is not None:
-            self._mapping = Mapping(*options.range)
+            self._mapping = IntensityRange(*options.range)
         else:
             parts = [self._numbers(y, x) for y, x in windows_of(self.shape[0], self.shape[1])]
             sample = np.concatenate([part.reshape(-1, 1, *part.shape[2:]) for part in parts])
-            self._mapping = choose_sampled_mapping(sample, lambda: parts)
+            self._mapping = choose_sampled_range(sample, lambda: parts)
         if self._mapping.note:
             found.append(self._mapping.note)
         if self._invert:

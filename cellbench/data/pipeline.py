@@ -117,7 +117,7 @@ class PixelCache:
         return PixelCache, (self.make, self.budget_bytes)
 
 
-def look_ahead(
+def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 3, threads: int = 1
 ) -> Iterator[Result]:
     """Yield `function(item)` in order, computed ahead of use in background threads.

@@ -50,7 +50,7 @@ class PlaneChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedPlanes:
     """Selected planes of a file.
 
     Attributes:
@@ -145,7 +145,7 @@ FIRST_PLANE = StackPlane()
 """Position in a file of one plane, and of a projection of several."""
 
 
-def stack_plane(axes: Mapping[str, int], chosen: Chosen) -> StackPlane:
+def stack_plane(axes: Mapping[str, int], chosen: SelectedPlanes) -> StackPlane:
     """Return the position of the selected plane in its file; the first of several channels.
 
     Args:
@@ -171,7 +171,7 @@ def choose_planes(
     name: str,
     channel_names: Sequence[str] = (),
     colour: bool = False,
-) -> Chosen:
+) -> SelectedPlanes:
     """Select the planes of a file that are counted.
 
     Args:
@@ -180,7 +180,7 @@ def choose_planes(
         choice: the user's selection.
         name: name of the file, for messages.
         channel_names: names along the axis C, where the file has them.
-        colour: whether a plane has red, green and blue; see `sample_of`.
+        colour: whether a plane has red, green and blue; see `colour_index`.
 
     Raises:
         UserError: the file has several planes and none is selected, or the selected one does not
@@ -222,10 +222,10 @@ def choose_planes(
         for index in product(*(range(length) for length in free.values()))
     ]
     colours = tuple(tuple(place | channel for place in places) for channel in channels)
-    return Chosen(colours, choice.project if free else None, tuple(notes))
+    return SelectedPlanes(colours, choice.project if free else None, tuple(notes))
 
 
-def sample_of(choice: PlaneChoice, name: str) -> int | None:
+def colour_index(choice: PlaneChoice, name: str) -> int | None:
     """Return the colour index (0 to 2) that `channel` selects of a colour image; None for all.
 
     Raises:

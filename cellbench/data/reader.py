@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
 from cellbench.data.hot_pixels import without_hot_pixels
-from cellbench.data.images import explained, opened_picture
-from cellbench.data.intensities import Mapping, choose_mapping, to_unit_bytes
+from cellbench.data.images import explained_decoding, opened_picture
+from cellbench.data.intensities import IntensityRange, choose_range, to_unit_bytes
 from cellbench.data.plain_files import PlainRaster
 from cellbench.data.planes import (
-    Chosen,
     PlaneChoice,
+    SelectedPlanes,
     StackPlane,
     choose_planes,
-    sample_of,
+    colour_index,
     stack_plane,
 )
 from cellbench.data.tiff_files import TiffRaster
-from cellbench.data.transparency import laid_on_ground
-from cellbench.data.turning import turned, turned_size
+from cellbench.data.transparency import blended_with_background
+from cellbench.data.turning import oriented, turned_size
 from cellbench.data.vendor_files import VendorRaster, is_vendor_file
 from cellbench.errors import UserError
 
@@ -41,7 +41,7 @@ _TURNS = {
 }  # fmt: skip
 # Least half width of an intensity range that values can be divided by.
 _NARROWEST = 1e-250
-RULE = 1
+INTENSITY_RULE = 1
 """Version of the intensity mapping to 0..1, see `cellbench.data.intensities`."""
 
 
@@ -72,7 +72,7 @@ class ReadOptions:
             )
 
 
-AS_THEY_COME = ReadOptions()
+DEFAULT_READ_OPTIONS = ReadOptions()
 """Default options: a file with several planes is an error."""
 
 
@@ -120,13 +120,13 @@ def plane_numbers(
         values: NDArray[Any] = np.stack([_grey(c.values) for c in channels], axis=2)
         note = ""
     else:
-        values, note = laid_on_ground(channels[0])
+        values, note = blended_with_background(channels[0])
     notes.append(note)
     if sample is not None:
         values = values[:, :, sample] if values.ndim == 3 else values
         notes.append(f"the {('red', 'green', 'blue')[sample]} of its colours")
     if raster.orientation != 1:
-        values = turned(values, raster.orientation)
+        values = oriented(values, raster.orientation)
         notes.append(f"{_TURNS[raster.orientation]} as its orientation states")
     size_um = raster.pixel_size_um
     if size_um is not None and raster.orientation >= 5:
@@ -136,7 +136,7 @@ def plane_numbers(
     return values, tuple(dict.fromkeys(filter(None, notes))), size_um
 
 
-def read_whole(path: Path, options: ReadOptions = AS_THEY_COME) -> ReadPicture:
+def read_whole(path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS) -> ReadPicture:
     """Read a whole image into memory.
 
     Args:
@@ -155,16 +155,16 @@ def read_whole(path: Path, options: ReadOptions = AS_THEY_COME) -> ReadPicture:
 
 def mapped(
     values: NDArray[Any], options: ReadOptions
-) -> tuple[NDArray[np.uint8], Mapping, tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8], IntensityRange, tuple[str, ...]]:
     """Map intensities to (H, W, 3) uint8; return pixels, mapping and notes."""
     notes = []
     if options.range is not None:
-        mapping = Mapping(*options.range)
+        mapping = IntensityRange(*options.range)
     else:
         values, hot = without_hot_pixels(values)
         if hot:
             notes.append(f"{hot} hot pixel{'s' if hot > 1 else ''} replaced by the surroundings")
-        mapping = choose_mapping(values)
+        mapping = choose_range(values)
     if mapping.note:
         notes.append(mapping.note)
     if options.invert:
@@ -175,7 +175,7 @@ def mapped(
     return np.ascontiguousarray(pixels), mapping, tuple(notes)
 
 
-def size_of(path: Path, options: ReadOptions = AS_THEY_COME) -> tuple[int, int]:
+def size_of(path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS) -> tuple[int, int]:
     """Return (width, height) in px of the image that `read_whole` reads, from metadata alone.
 
     Raises:
@@ -203,7 +203,7 @@ def opened_raster(path: Path, choice: PlaneChoice) -> Iterator[Raster]:
     Raises:
         UserError: the file does not exist, is damaged or is not an image.
     """
-    with opened_picture(path) as stream, explained(str(path)):
+    with opened_picture(path) as stream, explained_decoding(str(path)):
         magic = stream.read(8)
         stream.seek(0)
         if is_vendor_file(path, magic):
@@ -255,7 +255,7 @@ def choice_of_planes(raster: Raster, choice: PlaneChoice) -> PlaneChoice:
     return choice
 
 
-def _choose(raster: Raster, choice: PlaneChoice) -> tuple[Chosen, int | None]:
+def _choose(raster: Raster, choice: PlaneChoice) -> tuple[SelectedPlanes, int | None]:
     axes = dict(raster.axes)
     several = {letter for letter, length in axes.items() if length > 1}
     chosen = choose_planes(
@@ -267,7 +267,7 @@ def _choose(raster: Raster, choice: PlaneChoice) -> tuple[Chosen, int | None]:
     )
     sample = None
     if raster.colour and "C" not in several:
-        sample = sample_of(choice, raster.name)
+        sample = colour_index(choice, raster.name)
     return chosen, sample
 
 
@@ -280,7 +280,7 @@ def _projected(raster: Raster, places: Any, project: str | None) -> Decoded:
     total: NDArray[Any] | None = None
     for place in places:
         plane = raster.plane(place)
-        values, note = laid_on_ground(plane)
+        values, note = blended_with_background(plane)
         notes |= dict.fromkeys(filter(None, (*plane.notes, note)))
         if project == "median":
             planes.append(values)

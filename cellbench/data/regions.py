@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.annotation_formats.file_annotation import (
+    explained_parsing,
     read_annotation_bytes,
     read_annotation_json,
-    reading,
 )
 from cellbench.data.annotation_formats.imagej_rois import bounds_of, members_of
 from cellbench.data.annotation_formats.native_pixels import read_native
@@ -29,7 +29,7 @@ from cellbench.data.annotation_formats.qupath import (
 )
 from cellbench.data.images import FORMATS, is_named_as_picture
 from cellbench.data.outline_areas import even_odd_area
-from cellbench.data.reader import AS_THEY_COME, read_numbers
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, read_numbers
 from cellbench.errors import UserError
 from cellbench.structures import Points
 
@@ -150,7 +150,7 @@ _Named = tuple[str, list[NDArray[np.float64]]]
 def _read_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
     document = read_annotation_json(path)
     found: list[_Named] = []
-    with reading(path, "QuPath"):
+    with explained_parsing(path, "QuPath"):
         features = list(features_of(document))
         # An export of all objects also has outlines of cells: only drawn regions count then.
         drawn = [
@@ -176,7 +176,7 @@ def _read_geojson(path: Path, size: tuple[int, int]) -> list[_Named]:
 def _read_imagej(path: Path, size: tuple[int, int]) -> list[_Named]:
     data = read_annotation_bytes(path)
     found: list[_Named] = []
-    with reading(path, "ImageJ"):
+    with explained_parsing(path, "ImageJ"):
         from roifile import ImagejRoi
 
         for member in members_of(data, path) if data[:2] == b"PK" else [data]:
@@ -237,7 +237,7 @@ def _mask_labels(path: Path) -> tuple[NDArray[Any], bool]:
     The labels of an image with a palette are its indices. They are its colours if black, which is
     the background of colours, is used and index 0 is another colour: some programs sort a palette.
     """
-    values, _, _ = read_numbers(path, AS_THEY_COME)
+    values, _, _ = read_numbers(path, DEFAULT_READ_OPTIONS)
     stored = _stored_labels(path, (values.shape[1], values.shape[0]))
     values = values if stored is None else stored
     if values.ndim == 2:

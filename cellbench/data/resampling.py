@@ -84,10 +84,10 @@ def move_points(points: Points, *, box: Box, size: tuple[int, int]) -> Points:
     exact = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     low, high = np.array(box[:2]), np.array(box[2:])
     inside = ((exact >= low) & (exact < high)).all(axis=1)
-    return below((exact[inside] - low) * (np.array(size) / (high - low)), size)
+    return clipped_below((exact[inside] - low) * (np.array(size) / (high - low)), size)
 
 
-def below(points: NDArray[np.floating], size: tuple[int, int]) -> Points:
+def clipped_below(points: NDArray[np.floating], size: tuple[int, int]) -> Points:
     """Convert points to float32, clipped below the right and bottom edge.
 
     A coordinate on the edge, or rounded to it, becomes the largest float32 below it: frames are

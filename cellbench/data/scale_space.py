@@ -70,7 +70,7 @@ def noise_deviation(plane: NDArray[np.floating]) -> float:
         smoothed is larger than its differences.
     """
     fine = _difference_noise(plane)
-    return max(fine, 2 * _difference_noise(halved(plane)))
+    return max(fine, 2 * _difference_noise(downsampled(plane)))
 
 
 def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blobs]:
@@ -96,7 +96,7 @@ def find_blobs(plane: NDArray[np.floating], *, noise: float) -> tuple[Blobs, Blo
                 y, x, height = _maxima(response if sign == 1 else -response, least)
                 scale = np.full(len(height), sigma * factor)
                 rows.append(np.stack([(x + 0.5) * factor, (y + 0.5) * factor, height, scale], 1))
-        level, factor = halved(level), factor * 2
+        level, factor = downsampled(level), factor * 2
     bright, dark = (_nms(np.concatenate(rows) if rows else None) for rows in found.values())
     return bright, dark
 
@@ -115,7 +115,7 @@ def _maxima(
     return y[order], x[order], height[order]
 
 
-def halved(plane: NDArray[np.floating]) -> NDArray[np.float32]:
+def downsampled(plane: NDArray[np.floating]) -> NDArray[np.float32]:
     """Downsample to the mean of each 2 x 2 px; an odd last row or column is left out."""
     height, width = plane.shape[0] // 2, plane.shape[1] // 2
     parts = plane[: 2 * height, : 2 * width].reshape(height, 2, width, 2)

@@ -19,7 +19,7 @@ from cellbench.data.manifests import MANIFEST, Entry, Manifest, OwnFacts
 from cellbench.data.points import format_count, format_points
 from cellbench.data.stored_set import StoredSet, is_on_disk, own_folder
 from cellbench.errors import UserError
-from cellbench.files.writing import only_writer, sha256, sync, writing
+from cellbench.files.writing import explained_writing, sha256, sync, write_lock
 from cellbench.structures import Points, no_points
 
 Progress = Callable[[int, int], None]
@@ -85,7 +85,7 @@ def write_set(
             name; a point lies outside its image; the disk is full.
     """
     target = own_folder(name)
-    with only_writer(target.parent, name):
+    with write_lock(target.parent, name):
         _remove_leftovers(target)
         if is_on_disk(name) and not force:
             raise UserError(f"{name} is on disk already, in {target}; --force replaces it.")
@@ -101,7 +101,7 @@ def write_set(
                 seed=seed,
                 own=own,
             )
-            with writing(target):
+            with explained_writing(target):
                 _write_file(temporary / MANIFEST, manifest.to_json().encode("ascii"))
                 for file, data in (beside or {}).items():
                     _write_file(temporary / file, data)
@@ -118,7 +118,7 @@ def write_set(
 def _write_items(
     folder: Path, items: Iterable[NewItem], progress: Progress | None, total: int
 ) -> list[Entry]:
-    with writing(folder):
+    with explained_writing(folder):
         (folder / "images").mkdir(parents=True)
         (folder / "points").mkdir()
     entries: dict[str, Entry] = {}
@@ -177,7 +177,7 @@ def _write_item(folder: Path, item: NewItem) -> Entry:
         part=item.part,
         group=item.group,
     )
-    with writing(folder / entry.image):
+    with explained_writing(folder / entry.image):
         _write_file(folder / entry.image, picture)
         _write_file(folder / entry.points, text)
     return entry

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from cellbench.data.contracts import SimulatedImage, Simulator
-from cellbench.data.pipeline import look_ahead
+from cellbench.data.pipeline import prefetch
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, find_set, is_on_disk
 from cellbench.errors import UserError
@@ -74,7 +74,7 @@ def _draw(simulator: Simulator, seed: int, first: NewItem) -> Iterator[NewItem]:
     yield first
     threads = os.cpu_count() or 1
     draw = partial(_item, simulator, seed=seed)
-    yield from look_ahead(draw, range(1, simulator.images), ahead=threads * _AHEAD, threads=threads)
+    yield from prefetch(draw, range(1, simulator.images), ahead=threads * _AHEAD, threads=threads)
 
 
 def _item(simulator: Simulator, index: int, seed: int) -> NewItem:

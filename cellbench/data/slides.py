@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cellbench.data.large_picture import LargePicture
 from cellbench.data.pixel_sizes import plausible
-from cellbench.data.reader import AS_THEY_COME, ReadOptions
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions
 from cellbench.errors import UserError
 
 _ONLY_OPENSLIDE = frozenset({".mrxs", ".vms", ".vmu"})
@@ -51,7 +51,7 @@ class Slide(LargePicture):
     """Level of a whole-slide image, whose regions are decoded on request."""
 
     def __init__(
-        self, path: Path, options: ReadOptions = AS_THEY_COME, *, factor: float = 1.0
+        self, path: Path, options: ReadOptions = DEFAULT_READ_OPTIONS, *, factor: float = 1.0
     ) -> None:
         """Choose the coarsest level of at least the wanted resolution, and its intensity range.
 

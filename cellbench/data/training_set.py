@@ -11,11 +11,11 @@ from cellbench.data.pipeline import (
     CACHE_BYTES,
     AnnotatedImages,
     PixelCache,
-    look_ahead,
+    prefetch,
     read_samples,
 )
 from cellbench.data.seeds import generator
-from cellbench.data.workers import by_processes
+from cellbench.data.workers import prefetch_in_processes
 from cellbench.errors import UserError
 
 
@@ -156,8 +156,8 @@ class TrainingSet:
         share = _BatchShare(self, rank, world)
         steps = range(start, stop)
         if workers:
-            return by_processes(share, steps, workers=workers)
-        return look_ahead(share, steps)
+            return prefetch_in_processes(share, steps, workers=workers)
+        return prefetch(share, steps)
 
 
 @dataclass(frozen=True, slots=True)

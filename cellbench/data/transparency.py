@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cellbench.data.decoded import Decoded
 
 
-def laid_on_ground(plane: Decoded) -> tuple[NDArray[Any], str]:
+def blended_with_background(plane: Decoded) -> tuple[NDArray[Any], str]:
     """Blend a plane with the median colour of its visible pixels next to transparent ones.
 
     Black or white as background would create an edge at the border of the visible part, and false

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+def oriented(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Rotate or mirror an image by its EXIF orientation.
 
     Args:
@@ -27,5 +27,5 @@ def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Return (width, height) of an image after `turned`."""
+    """Return (width, height) of an image after `oriented`."""
     return (size[1], size[0]) if orientation >= 5 else size

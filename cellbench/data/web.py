@@ -13,19 +13,19 @@ from cellbench.version import __version__
 CHUNK = 2**16
 
 
-class Dropped(Exception):
+class TransferInterrupted(Exception):
     """Temporary connection failure: another attempt may succeed."""
 
 
-class Unreachable(Dropped):
+class ServerUnreachable(TransferInterrupted):
     """The server cannot be reached: retry only if it was reached before."""
 
 
-class Stale(Dropped):
+class PartialDownloadMismatch(TransferInterrupted):
     """The partial download does not belong to the file on the server."""
 
 
-class Failed(Exception):
+class DownloadRefused(Exception):
     """Permanent download failure; the message is the reason, without a full stop."""
 
 
@@ -47,8 +47,9 @@ def ask(
         The open response, which the caller closes, and the first bytes; b"" if there are none.
 
     Raises:
-        Dropped: another attempt may succeed; `Unreachable` and `Stale` are special cases.
-        Failed: another attempt cannot succeed.
+        TransferInterrupted: another attempt may succeed; `ServerUnreachable` and
+            `PartialDownloadMismatch` are special cases.
+        DownloadRefused: another attempt cannot succeed.
     """
     future: Future[tuple[Any, bytes]] = Future()
 
@@ -67,7 +68,7 @@ def ask(
         return future.result(timeout=within_s)
     except TimeoutError as error:
         future.add_done_callback(close_late)
-        raise Dropped("the server does not answer") from error
+        raise TransferInterrupted("the server does not answer") from error
 
 
 def reason(error: object) -> str:
@@ -96,21 +97,21 @@ def _answer(url: str, headers: dict[str, str], timeout_s: float) -> tuple[Any, b
         with error:
             words = f"the server answers {error.code} {reason(error.reason)}".strip()
         if error.code == 416:
-            raise Stale("the server has fewer bytes than are here") from error
+            raise PartialDownloadMismatch("the server has fewer bytes than are here") from error
         if error.code in {408, 425, 429} or error.code >= 500:
-            raise Dropped(words) from error
-        raise Failed(words) from error
+            raise TransferInterrupted(words) from error
+        raise DownloadRefused(words) from error
     except TimeoutError as error:
-        raise Dropped("the server does not answer") from error
+        raise TransferInterrupted("the server does not answer") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ConnectionResetError | TimeoutError | BrokenPipeError):
-            raise Dropped(f"the connection breaks ({reason(error.reason)})") from error
+            raise TransferInterrupted(f"the connection breaks ({reason(error.reason)})") from error
         host = urlsplit(url).hostname
-        raise Unreachable(f"{host} cannot be reached ({reason(error.reason)})") from error
+        raise ServerUnreachable(f"{host} cannot be reached ({reason(error.reason)})") from error
     except (http.client.InvalidURL, ValueError) as error:
-        raise Failed(f"the address is malformed ({reason(error)})") from error
+        raise DownloadRefused(f"the address is malformed ({reason(error)})") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Dropped(f"the connection breaks ({reason(error)})") from error
+        raise TransferInterrupted(f"the connection breaks ({reason(error)})") from error
 
 
 def _ascii(url: str) -> str:
@@ -134,7 +135,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         schemes = {"https"} if urlsplit(req.full_url).scheme == "https" else {"http", "https"}
         if urlsplit(newurl).scheme not in schemes:
             fp.close()
-            raise Failed(f"it leads on to {newurl!r}, which is not followed")
+            raise DownloadRefused(f"it leads on to {newurl!r}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -10,7 +10,7 @@ from cellbench.data.pipeline import (
     CACHE_BYTES,
     AnnotatedImages,
     PixelCache,
-    look_ahead,
+    prefetch,
     read_samples,
 )
 from cellbench.data.resampling import resample, scaled_length
@@ -81,7 +81,7 @@ class WholeImages:
             area = scaled_length(width, self.input_scale) * scaled_length(height, self.input_scale)
             step = max(1, self.batch_pixels // area)
             groups += [members[first : first + step] for first in range(0, len(members), step)]
-        return look_ahead(self._load, groups, ahead=1)
+        return prefetch(self._load, groups, ahead=1)
 
     def _load(self, image_ids: list[str]) -> tuple[dict[str, Any], list[CellSample]]:
         data = {

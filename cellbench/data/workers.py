@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pickle import PicklingError
 from typing import Any, TypeVar
 
-from cellbench.data.pipeline import look_ahead
+from cellbench.data.pipeline import prefetch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,7 +62,7 @@ def cores_of_run() -> int:
     return min(cores, int(threads)) if threads.isdigit() and int(threads) > 0 else cores
 
 
-def by_processes(
+def prefetch_in_processes(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Iterator[Result]:
     """Yield `function(item)` in order, computed ahead of use by several processes.
@@ -89,7 +89,7 @@ def by_processes(
         try:
             first = pool.submit(os.getpid)
         except _NO_POOL:
-            yield from look_ahead(function, remaining)
+            yield from prefetch(function, remaining)
             return
         for item in remaining:
             if first.done():
@@ -107,7 +107,7 @@ def by_processes(
                 result = results.popleft().result()
             except _NO_POOL:
                 # If the function itself raised one of these errors, it raises it again here.
-                yield from look_ahead(function, chain(sent, remaining))
+                yield from prefetch(function, chain(sent, remaining))
                 return
             sent.popleft()
             yield result

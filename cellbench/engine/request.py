@@ -13,7 +13,7 @@ from cellbench.data.splits import Split, find_protocol, make_split
 from cellbench.data.stored_set import StoredSet
 from cellbench.experiment import Experiment
 from cellbench.files.writing import write_atomically
-from cellbench.records.finished import Finished
+from cellbench.records.finished import FinishedRuns
 from cellbench.records.record_file import read_record, records_folder
 from cellbench.records.run_files import PLAN, RECORD, WEIGHTS
 from cellbench.records.trained_runs import weights_match_record
@@ -131,7 +131,7 @@ def find_finished(found: FoundRun) -> Outcome | None:
     request = found.request
     if request.no_test:
         return None
-    finished = Finished(found.store, [])
+    finished = FinishedRuns(found.store, [])
     run = finished.update(found.stored.name, found.experiment.key)
     if run is None:
         return None

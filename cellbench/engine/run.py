@@ -28,7 +28,7 @@ from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import keep_fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
-from cellbench.files.locks import hold
+from cellbench.files.locks import hold_folder
 from cellbench.records.record_file import find_record, read_record
 from cellbench.records.run_files import WEIGHTS
 
@@ -76,7 +76,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         if main:  # rank 0 locks the folder for all processes
             busy = f"Another process is at this run ({folder}); wait for it, or change --seed or "
             busy += "--split for a run of its own."
-            stack.enter_context(hold(folder, elsewhere="--store", busy=busy))
+            stack.enter_context(hold_folder(folder, elsewhere="--store", busy=busy))
         training = make_training(prepared, counter, folder, task=display.task)
         plan = plan_run(prepared, training, started, display)
         experiment = replace(experiment, iterations=plan.iterations)

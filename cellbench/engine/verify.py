@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.part_options import check_untrusted_parts
 from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
@@ -110,7 +110,7 @@ def verify_record(
             f"{record['dataset']}; nothing was trained for it, so verify the model's own record."
         )
     config = recorded_config(record, f"The record {path}")
-    check_foreign_parts(config.plain(), f"The record {path}")
+    check_untrusted_parts(config.plain(), f"The record {path}")
     state_of(config.model)  # refuses a model that is too large or cannot be built
     recorded = read_points(path, record)
     prepared = prepare_recorded(record, config, store, device, display)

@@ -81,7 +81,7 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
 
 
 @contextmanager
-def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
+def hold_folder(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
     """Lock a folder for one process; create it if missing.
 
     The system releases the lock however the process ends.
@@ -108,8 +108,8 @@ def hold(folder: Path, *, elsewhere: str, busy: str) -> Iterator[None]:
         yield
 
 
-def abandoned(file: Path) -> bool:
-    """Return whether no living process writes a file that was locked by `claimed`.
+def is_abandoned(file: Path) -> bool:
+    """Return whether no living process writes a file that was locked by `try_lock`.
 
     On a file system without locks a file not modified for an hour counts as abandoned.
 
@@ -118,7 +118,7 @@ def abandoned(file: Path) -> bool:
     """
     descriptor = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if claimed(descriptor):
+        if try_lock(descriptor):
             return True
         return time.time() - os.fstat(descriptor).st_mtime > _ABANDONED_S
     except Busy:
@@ -127,7 +127,7 @@ def abandoned(file: Path) -> bool:
         os.close(descriptor)
 
 
-def claimed(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock an open file until it is closed, however its process ends.
 
     Returns:

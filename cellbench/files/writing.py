@@ -13,7 +13,7 @@ from pathlib import Path
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.files.limits import FILE
-from cellbench.files.locks import Busy, abandoned, claimed, locked
+from cellbench.files.locks import Busy, is_abandoned, locked, try_lock
 from cellbench.files.reading import open_file
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -49,7 +49,7 @@ def safe_id(name: str) -> str:
 
 
 @contextmanager
-def writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
+def explained_writing(place: Path, *, elsewhere: str | None = None) -> Iterator[None]:
     """Convert operating system errors of a write to one sentence.
 
     Args:
@@ -93,17 +93,17 @@ def write_atomically(path: Path, data: bytes, *, elsewhere: str | None = None) -
     Args:
         path: path of the file; its folder is created if missing.
         data: contents of the file.
-        elsewhere: see `writing`.
+        elsewhere: see `explained_writing`.
 
     Raises:
         UserError: the file cannot be written; an older file of the name is kept.
     """
-    with writing(path, elsewhere=elsewhere):
+    with explained_writing(path, elsewhere=elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Remove partial files of killed processes.
         for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
             with suppress(OSError):
-                if abandoned(partial):
+                if is_abandoned(partial):
                     partial.unlink()
         try:
             _put(path, data)
@@ -115,8 +115,8 @@ def _put(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("wb") as stream:
-            with suppress(Busy):  # `abandoned` in another process holds it for a moment
-                claimed(stream.fileno())
+            with suppress(Busy):  # `is_abandoned` in another process holds it for a moment
+                try_lock(stream.fileno())
             stream.write(data)
             stream.flush()
             sync(stream.fileno())
@@ -141,7 +141,7 @@ def sync(descriptor: int) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, name: str) -> Iterator[None]:
+def write_lock(folder: Path, name: str) -> Iterator[None]:
     """Wait for and hold the lock for writing `folder/name`; it is released with the process.
 
     Raises:
@@ -150,7 +150,7 @@ def only_writer(folder: Path, name: str) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            with writing(folder / name):
+            with explained_writing(folder / name):
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder / f".{name}.lock", wait=True))
         except Busy as busy:

@@ -13,12 +13,12 @@ from cellbench.files.writing import write_atomically
 from cellbench.ranking.audit import record_faults
 from cellbench.records.model import Record
 from cellbench.records.record_file import (
+    differing_keys,
     find_record,
     parse_record,
     points_name,
     record_name,
     records_folder,
-    same_result,
 )
 from cellbench.records.run_files import RUNS
 
@@ -112,7 +112,7 @@ def _add(
     except UserError as error:  # the store's own file is damaged; other records are still added
         return Contribution(file, Outcome.REFUSED, str(error))
     if known is not None and present is not None:
-        differing = same_result(present.raw, record.raw)
+        differing = differing_keys(present.raw, record.raw)
         if not differing:
             return Contribution(file, Outcome.PRESENT, target=known)
         maes = f"MAE {present.metrics.mae:.2f} there and {record.metrics.mae:.2f} here"

@@ -7,7 +7,7 @@ import numpy as np
 from cellbench.config.run_length import budget_text, rounded_budget
 from cellbench.errors import RunError, UserError
 from cellbench.recommending.evidence import as_good_as_best, nearly_best
-from cellbench.recommending.folds import Raced
+from cellbench.recommending.folds import CandidateResults
 
 RACE = 0.6
 """Share of the budget for cross-validation."""
@@ -16,7 +16,9 @@ Units = dict[str, str]
 """Group of each picture by its id; the id itself if it has none."""
 
 
-def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
+def choose(
+    raced: Sequence[CandidateResults], units: Units
+) -> tuple[CandidateResults, list[CandidateResults]]:
     """Choose the cheapest method within one standard error of the best.
 
     Args:
@@ -50,7 +52,7 @@ def choose(raced: Sequence[Raced], units: Units) -> tuple[Raced, list[Raced]]:
     return min([best, *near], key=lambda one: (*_cost(one), one.mae)), finalists
 
 
-def _cost(one: Raced) -> tuple[bool, int, bool]:
+def _cost(one: CandidateResults) -> tuple[bool, int, bool]:
     """Return a sort key: kept models first, then training time in half minutes, then `steady`."""
     halves = round(float(np.mean(one.seconds)) / 30)
     return not one.candidate.kept, halves, not one.candidate.steady

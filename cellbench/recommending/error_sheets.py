@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cellbench.files.writing import write_atomically
-from cellbench.recommending.folds import Raced
+from cellbench.recommending.folds import CandidateResults
 
 
-def draw_errors(finalists: Sequence[Raced], folder: Path) -> tuple[Path, ...]:
+def draw_errors(finalists: Sequence[CandidateResults], folder: Path) -> tuple[Path, ...]:
     """Draw a sheet of the worst pictures of each finalist's folds into `folder`.
 
     Returns:

@@ -36,7 +36,7 @@ class MeanError:
     pictures: int
 
 
-def by_unit(values: Mapping[str, float], units: Mapping[str, str]) -> NDArray[np.float64]:
+def unit_means(values: Mapping[str, float], units: Mapping[str, str]) -> NDArray[np.float64]:
     """Return the mean value of each group of pictures, (G,), in the order of the groups' names."""
     gathered: dict[str, list[float]] = {}
     for image_id, value in values.items():
@@ -63,7 +63,7 @@ def mean_error(
         units: group of each picture; its id if it has none.
         level: confidence level.
     """
-    means = by_unit(errors, units)
+    means = unit_means(errors, units)
     mae, n = float(np.mean(list(errors.values()))), len(means)
     if n < 3:
         return MeanError(mae, None, None, len(errors))
@@ -75,7 +75,7 @@ def mean_error(
     return MeanError(mae, mae / times, mae * times, len(errors))
 
 
-def p_of_worse(
+def p_value_worse(
     one: Mapping[str, float],
     other: Mapping[str, float],
     units: Mapping[str, str],
@@ -109,9 +109,9 @@ def _differences(
     units: Mapping[str, str],
     cells: Mapping[str, float],
 ) -> NDArray[np.float64]:
-    """Return the mean difference of the scaled errors in each group, see `p_of_worse`."""
+    """Return the mean difference of the scaled errors in each group, see `p_value_worse`."""
     shared = {i: (one[i] - other[i]) / math.sqrt(cells[i] + 1) for i in one if i in other}
-    return by_unit(shared, units)
+    return unit_means(shared, units)
 
 
 def nearly_best(
@@ -129,7 +129,7 @@ def nearly_best(
         3.4.3.
 
     Differs: the standard error is that of the paired difference, in units of the root of the
-        cells, as in `p_of_worse`.
+        cells, as in `p_value_worse`.
 
     Args:
         one: absolute error of each picture.
@@ -160,7 +160,7 @@ def as_good_as_best(
     """
     best = min(errors, key=lambda name: np.mean(list(errors[name].values())))
     others = [name for name in errors if name != best]
-    worse = [p_of_worse(errors[name], errors[best], units, cells) for name in others]
+    worse = [p_value_worse(errors[name], errors[best], units, cells) for name in others]
     adjusted = holm(np.array(worse))
     return {best: True} | {
         name: bool(p >= 1 - LEVEL) for name, p in zip(others, adjusted, strict=True)
@@ -174,10 +174,10 @@ def clearly_worse(
     cells: Mapping[str, float],
 ) -> bool:
     """Return whether a method's errors are so much larger that further folds are unnecessary."""
-    return p_of_worse(errors, rival, units, cells) < CLEARLY_WORSE
+    return p_value_worse(errors, rival, units, cells) < CLEARLY_WORSE
 
 
-def falls_by(few: int, many: int, error_few: float, error_many: float) -> float:
+def learning_curve_exponent(few: int, many: int, error_few: float, error_many: float) -> float:
     """Estimate the power of the number of training pictures by which the error falls, 0 to 1.
 
     Args:

@@ -19,7 +19,7 @@ from cellbench.recommending.evidence import absolute_errors
 
 
 @dataclass
-class Raced:
+class CandidateResults:
     """Method with the results of its folds so far.
 
     Attributes:
@@ -66,9 +66,9 @@ class Raced:
 
 
 class Runner(Protocol):
-    """Interface that runs one fold of a method and adds its results to a `Raced`."""
+    """Interface that runs one fold of a method and adds its results to a `CandidateResults`."""
 
-    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+    def run(self, raced: CandidateResults, split: int, *, half: bool = False) -> None:
         """See `FoldRunner.run`."""
 
 
@@ -88,7 +88,7 @@ class FoldRunner:
     store: str | None
     say: Callable[[str], None]
 
-    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+    def run(self, raced: CandidateResults, split: int, *, half: bool = False) -> None:
         """Train on a fold, score its test part, and add the results to `raced`.
 
         If the method cannot be trained in its budget, or fails, the reason is set in `raced.out`.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cellbench import paths
-from cellbench.counting.learned_pictures import ORIGIN, corrected_after, known_pictures
+from cellbench.counting.learned_pictures import ORIGIN, earlier_trainings, pictures_learned_from
 from cellbench.counting.trained_counter import load_counter
 from cellbench.data.appearance import training_summary
 from cellbench.data.splits import EVERYTHING, FOLDS, HALF, make_split
@@ -23,7 +23,7 @@ from cellbench.errors import UserError
 from cellbench.files.writing import safe_id, write_atomically
 from cellbench.metrics.calibration import CountCalibration, Kind, choose_calibration
 from cellbench.recommending.candidates import Candidate
-from cellbench.recommending.folds import Raced
+from cellbench.recommending.folds import CandidateResults
 from cellbench.records.kept_models import kept_models
 from cellbench.records.record_file import write_record
 from cellbench.records.run_files import RECORD, WEIGHTS
@@ -33,7 +33,7 @@ from cellbench.structures import Prediction
 
 def kept_models_for(
     stored: StoredSet, device: str, store: str | None, say: Callable[[str], None]
-) -> tuple[list[Raced], dict[str, "KeptRunner"]]:
+) -> tuple[list[CandidateResults], dict[str, "KeptRunner"]]:
     """Find the kept models that can be evaluated on a set.
 
     Args:
@@ -48,7 +48,7 @@ def kept_models_for(
     """
     raced, runners = [], {}
     for model in kept_models():
-        one = Raced(
+        one = CandidateResults(
             Candidate(f"{model.name} (kept)", "", trained=False, from_counts=True, kept=True)
         )
         raced.append(one)
@@ -57,7 +57,7 @@ def kept_models_for(
         except UserError as error:
             one.out = str(error)
             continue
-        known = known_pictures(run, stored)
+        known = pictures_learned_from(run, stored)
         if known:
             one.out = (
                 f"It has learned from {len(known)} of these {len(stored)} pictures (it is of "
@@ -73,7 +73,7 @@ def kept_models_for(
     return raced, runners
 
 
-def corrected(
+def calibrated(
     own: CountCalibration | None, truth: Sequence[float], raw: Sequence[float], areas: Sequence[int]
 ) -> CountCalibration:
     """Fit a calibration of a model's raw counts to annotated pictures.
@@ -114,7 +114,7 @@ class KeptRunner:
     store: str | None
     _found: dict[str, Prediction] | None = None
 
-    def run(self, raced: Raced, split: int, *, half: bool = False) -> None:
+    def run(self, raced: CandidateResults, split: int, *, half: bool = False) -> None:
         """Fit the calibration on a fold's training part, score its test part, add the results.
 
         If the model cannot count the pictures, the reason is set in `raced.out`.
@@ -156,7 +156,7 @@ class KeptRunner:
         raced.seconds.append(time.monotonic() - started)
         raced.train_sizes.append(len(parts.train))
 
-    def write(self, raced: Raced) -> Path:
+    def write(self, raced: CandidateResults) -> Path:
         """Write a run of the model with a calibration fitted to all annotated pictures.
 
         Args:
@@ -184,7 +184,7 @@ class KeptRunner:
             "kept_model": {
                 "name": self.model,
                 "run_id": record["run_id"],
-                "learned_from": [*corrected_after(record), {key: record[key] for key in ORIGIN}],
+                "learned_from": [*earlier_trainings(record), {key: record[key] for key in ORIGIN}],
             },
         }
         folder = self._folder(EVERYTHING)
@@ -204,7 +204,7 @@ class KeptRunner:
     def _correction(self, ids: Sequence[str]) -> CountCalibration:
         known = self.run_of_model.record.get("calibration")
         found = self._counted()
-        return corrected(
+        return calibrated(
             None if known is None else CountCalibration.of(known),
             [self.stored.entry(i).count for i in ids],
             [found[i].count for i in ids],

@@ -22,11 +22,11 @@ from cellbench.recommending.evidence import (
     LEVEL,
     MeanError,
     clearly_worse,
-    falls_by,
+    learning_curve_exponent,
     mean_error,
     pictures_to_halve,
 )
-from cellbench.recommending.folds import FoldRunner, Raced, Runner, exposures
+from cellbench.recommending.folds import CandidateResults, FoldRunner, Runner, exposures
 from cellbench.recommending.kept_counts import kept_models_for
 from cellbench.records.expected_error import RECOMMENDATION
 
@@ -117,9 +117,9 @@ def recommend_method(
     trainer = FoldRunner(name, device, store, lambda text: None)
     units = {i: stored.group(i) or i for i in stored.ids}
     kept, runners = kept_models_for(stored, device, store, say)
-    quick = [Raced(one) for one in baselines]
+    quick = [CandidateResults(one) for one in baselines]
     quick[1:1] = kept  # after MeanCount, which takes no time
-    raced = [*quick, *(Raced(one) for one in networks)]
+    raced = [*quick, *(CandidateResults(one) for one in networks)]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
         f"{len(raced)} methods in {duration_text(budget_s)}.")  # fmt: skip
     timed = next((one for one in quick if not (one.out or one.candidate.control)), None)
@@ -136,7 +136,7 @@ def recommend_method(
     done = "is trained on" if of_model is None else "is corrected by"
     say(f"{chosen.candidate.name} {done} all {len(stored)} pictures.")
     curve = _curve(of_model or trainer, chosen, started + _CURVE * budget_s)
-    power = 0.0 if len(curve) < 2 else falls_by(
+    power = 0.0 if len(curve) < 2 else learning_curve_exponent(
         int(curve[0][0]), int(curve[1][0]), curve[0][1], curve[1][1]
     )  # fmt: skip
     if of_model is not None:
@@ -164,7 +164,7 @@ def recommend_method(
 
 def _all_folds(
     runner: Runner,
-    one: Raced,
+    one: CandidateResults,
     deadline: float,
     say: Callable[[str], None],
     *,
@@ -198,7 +198,7 @@ def _all_folds(
 
 def _race(
     runner: Runner,
-    raced: Sequence[Raced],
+    raced: Sequence[CandidateResults],
     first: int,
     units: Units,
     deadline: float,
@@ -242,14 +242,14 @@ def _race(
                 say(f"{one.candidate.name} is given up. {one.out}")
 
 
-def _shared_mae(one: Raced, other: Raced) -> float:
+def _shared_mae(one: CandidateResults, other: CandidateResults) -> float:
     """Return a method's MAE on the tested pictures of another; infinite if it lacks one."""
     mine, wanted = one.errors, other.errors
     shared = [mine[i] for i in wanted if i in mine]
     return float(np.mean(shared)) if len(shared) == len(wanted) else np.inf
 
 
-def _curve(runner: Runner, chosen: Raced, deadline: float) -> list[tuple[float, float]]:
+def _curve(runner: Runner, chosen: CandidateResults, deadline: float) -> list[tuple[float, float]]:
     """Measure the learning curve: MAE with half and with all training pictures of some folds.
 
     Returns:
@@ -277,7 +277,9 @@ def _curve(runner: Runner, chosen: Raced, deadline: float) -> list[tuple[float, 
     ]
 
 
-def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: str | None) -> Path:
+def _train_on_all(
+    chosen: CandidateResults, name: str, left_s: float, device: str, store: str | None
+) -> Path:
     from cellbench.engine.run import run
 
     # At least the epochs of a fold, although there are more pictures; more epochs if they fit.
@@ -298,7 +300,10 @@ def _train_on_all(chosen: Raced, name: str, left_s: float, device: str, store: s
 
 
 def _results(
-    raced: Sequence[Raced], chosen: Raced, finalists: Sequence[Raced], units: Units
+    raced: Sequence[CandidateResults],
+    chosen: CandidateResults,
+    finalists: Sequence[CandidateResults],
+    units: Units,
 ) -> tuple[MethodResult, ...]:
     best = min(finalists, key=lambda one: one.mae)
     # One method is chosen by its errors: simultaneous intervals (Bonferroni) hold for it too.

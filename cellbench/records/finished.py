@@ -21,7 +21,7 @@ from cellbench.records.store import load_records
 from cellbench.records.summaries import Run, summarise
 
 
-class Finished:
+class FinishedRuns:
     """Finished runs of some sets, looked up by key.
 
     Attributes:

@@ -66,7 +66,7 @@ def write_record(store: Path, record: Mapping[str, Any], points: PointLists | No
         }
         complete["content_hash"] = content_hash(complete)
     if path.exists():
-        differing = same_result(read_record(path), complete)
+        differing = differing_keys(read_record(path), complete)
         if differing:
             raise UserError(
                 f"{path} holds another result of the same run (different: "
@@ -138,7 +138,7 @@ def find_record(store: Path, run_id: str) -> Path | None:
     return None
 
 
-def same_result(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """List the keys in which two records differ, except timing and environment; empty if none.
 
     Only what the schemas of both hold is compared: the hash of the scored weights and the epochs of

@@ -7,7 +7,7 @@ from typing import Any
 
 from cellbench import paths
 from cellbench.config.compose import config_of_record
-from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.part_options import check_untrusted_parts
 from cellbench.config.schema import ResolvedConfig
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
@@ -62,7 +62,7 @@ def unbound_notice(record: Mapping[str, Any]) -> str | None:
 def recorded_config(record: Mapping[str, Any], source: str = "The record") -> ResolvedConfig:
     """Load the config in a record, whatever the config files hold today.
 
-    Call `check_foreign_parts` before building anything from it. That imports the classes of its
+    Call `check_untrusted_parts` before building anything from it. That imports the classes of its
     parts, and with them torch, which a table of finished counts does not need.
 
     Args:
@@ -167,7 +167,7 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
             "says; restore it from version control, or run again."
         )
     if not weights_match_record(weights, record):
-        check_foreign_parts(config.plain(), source)  # reported before missing weights
+        check_untrusted_parts(config.plain(), source)  # reported before missing weights
         raise UserError(
             f"The weights of this run are gone from {weights.parent}; train it again there with "
             f"`cellbench run`: {record['method']} on {record['dataset']}, split {record['split']}."

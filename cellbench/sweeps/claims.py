@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
-from cellbench.files.writing import only_writer, sync, writing
+from cellbench.files.writing import explained_writing, sync, write_lock
 
 HEARTBEAT_S = 15.0
 STALE_S = 120.0
@@ -87,10 +87,10 @@ def take_claim(folder: Path) -> Claim | None:
         UserError: the folder cannot be written.
     """
     file = folder / _NAME
-    with writing(folder):
+    with explained_writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     # The link alone prevents two claims; the lock prevents two recoveries of a stale claim.
-    with only_writer(folder, "claim"), writing(file):
+    with write_lock(folder, "claim"), explained_writing(file):
         _remove_abandoned(folder)
         if file.exists():
             return None
@@ -144,7 +144,7 @@ def holder_of(folder: Path) -> Holder | None:
 def remove_stale(folder: Path) -> None:
     """Remove the claim on a run if its holder is gone."""
     if _claim_files(folder):
-        with suppress(UserError, OSError), only_writer(folder, "claim"):
+        with suppress(UserError, OSError), write_lock(folder, "claim"):
             _remove_abandoned(folder)
 
 

@@ -201,7 +201,9 @@ def _format_value(value: Any) -> str:
     return repr(value)
 
 
-def unequal(grid: Grid, combinations: Combinations, overrides: GridOverrides) -> list[str]:
+def unequal_schedules(
+    grid: Grid, combinations: Combinations, overrides: GridOverrides
+) -> list[str]:
     """Return notes about combinations that train for unequal numbers of steps."""
     if overrides.budget_s is not None:
         return [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cellbench.sweeps.fork_client import ForkServer
-from cellbench.sweeps.process import End, Ending, Stop, supervise
+from cellbench.sweeps.process import Stop, TaskOutcome, TaskResult, supervise
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import Slot
 from cellbench.sweeps.tasks import Task
@@ -24,7 +24,7 @@ class Event:
     """
 
     key: str
-    news: Progress | Ending
+    news: Progress | TaskResult
 
 
 class Executor(ABC):
@@ -109,7 +109,7 @@ class LocalExecutor(Executor):
                 news.append(self._events.get_nowait())
         except queue.Empty:
             for event in news:
-                if isinstance(event.news, Ending):
+                if isinstance(event.news, TaskResult):
                     self._free.append(self._running.pop(event.key))
             return news
 
@@ -148,7 +148,7 @@ class LocalExecutor(Executor):
                 server=self._server,
             )
         except Exception as error:  # a bug here must not end the sweep
-            ending = Ending(End.FAILED, 0.0, f"{type(error).__name__}: {error}")
+            ending = TaskResult(TaskOutcome.FAILED, 0.0, f"{type(error).__name__}: {error}")
         self._events.put(Event(key, ending))
 
 

@@ -14,11 +14,11 @@ from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import Plan, PlanPart, State, make_plan
 from cellbench.sweeps.slots import Slot, cores, make_slots
 from cellbench.sweeps.sweep import Sweep, View, remove_stale_claims
-from cellbench.sweeps.tasks import task_of
+from cellbench.sweeps.tasks import make_task
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ExecutionOptions:
     """Execution settings of a grid: device, parallelism and executor.
 
     Attributes:
@@ -74,7 +74,7 @@ def run_grid(
     grid: str,
     overrides: GridOverrides,
     store: Path,
-    where: Where,
+    where: ExecutionOptions,
     *,
     dry_run: bool,
     retry_failed: bool,
@@ -110,9 +110,9 @@ def run_grid(
     remove_stale_claims(plan)
     waiting = plan.in_state(State.MISSING) + plan.in_state(State.ELSEWHERE)
     if waiting or (retry_failed and plan.in_state(State.FAILED)):
-        from cellbench.sweeps.sets import draw_sets
+        from cellbench.sweeps.sets import simulate_missing_sets
 
-        if draw_sets(plan.sets, view.say):
+        if simulate_missing_sets(plan.sets, view.say):
             plan = make_plan(chosen, overrides, store)
         executor = _executor(plan, where, shares)
         try:
@@ -121,7 +121,7 @@ def run_grid(
                 Sweep(
                     plan,
                     executor,
-                    lambda run: task_of(
+                    lambda run: make_task(
                         run, store, device=where.device, stall_timeout_s=where.stall_timeout_s
                     ),
                     view=view,
@@ -169,7 +169,7 @@ def report_folder(part: PlanPart, store: Path) -> Path:
     return store / "leaderboards" / "grids" / "-".join(names)
 
 
-def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:
+def _gpu_shares(plan: Plan, where: ExecutionOptions, retry_failed: bool) -> list[Share]:
     """Return the number of runs for each GPU; empty on a CPU."""
     gpus = visible_gpus(where.device)
     if not gpus:
@@ -181,7 +181,7 @@ def _gpu_shares(plan: Plan, where: Where, retry_failed: bool) -> list[Share]:
     return share_gpus(gpus, runs_per_gpu=where.runs_per_gpu, demand=demand, cores=cores())
 
 
-def _executor(plan: Plan, where: Where, shares: Sequence[Share]) -> Executor:
+def _executor(plan: Plan, where: ExecutionOptions, shares: Sequence[Share]) -> Executor:
     """Create the Ray or local executor; several local runs are forked from one process."""
     if where.executor == "ray":
         from cellbench.sweeps.ray_executor import RayExecutor

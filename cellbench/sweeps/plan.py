@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cellbench.errors import UserError
 from cellbench.experiment import Experiment
-from cellbench.records.finished import Finished
+from cellbench.records.finished import FinishedRuns
 from cellbench.records.summaries import Run
 from cellbench.sweeps.claims import holder_of
-from cellbench.sweeps.combinations import Combination, GridOverrides, combine, unequal
+from cellbench.sweeps.combinations import Combination, GridOverrides, combine, unequal_schedules
 from cellbench.sweeps.estimates import Speeds
 from cellbench.sweeps.failures import Failure, read_failure
 from cellbench.sweeps.grids import Cell, Grid
@@ -95,7 +95,7 @@ class Plan:
     parts: list[PlanPart]
     sets: list[DatasetAvailability]
     runs: list[PlannedRun]
-    finished: Finished
+    finished: FinishedRuns
     notes: list[str] = field(default_factory=list)
     budgeted: bool = False
 
@@ -118,11 +118,11 @@ def make_plan(grid: Grid, overrides: GridOverrides, store: Path) -> Plan:
         splits = overrides.splits or simple.splits
         sets = find_sets(overrides.datasets or simple.datasets, protocol=protocol, splits=splits)
         combinations = combine(simple, [stored.name for stored in sets], overrides, notes)
-        notes += unequal(simple, combinations, overrides)
+        notes += unequal_schedules(simple, combinations, overrides)
         parts.append(PlanPart(simple, sets, protocol))
         combined.append(combinations)
     sets = list({stored.name: stored for part in parts for stored in part.sets}.values())
-    finished = Finished(store, [stored.name for stored in sets if not stored.problem])
+    finished = FinishedRuns(store, [stored.name for stored in sets if not stored.problem])
     runs: dict[tuple[str, str, int, int], PlannedRun] = {}
     for seed, split in _seeds_and_splits(grid, overrides):
         for part, combinations in zip(parts, combined, strict=True):

@@ -18,12 +18,12 @@ from typing import IO
 from cellbench.config.run_length import duration_text
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
-from cellbench.files.writing import writing
+from cellbench.files.writing import explained_writing
 from cellbench.sweeps.claims import host_id, process_start
 from cellbench.sweeps.failures import end_of, ran_out_of_memory, reason_for
 from cellbench.sweeps.fork_client import LOST, ForkServer
 from cellbench.sweeps.launch import RunProcess, launch
-from cellbench.sweeps.pulse import Pulse
+from cellbench.sweeps.pulse import HangMonitor
 from cellbench.sweeps.reporting import GRACE_S, Progress, read_progress
 from cellbench.sweeps.task_files import CONFIG, LOG, PROGRESS
 from cellbench.sweeps.tasks import Task
@@ -34,7 +34,7 @@ _POLL_S = 0.5
 _STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
-class End(Enum):
+class TaskOutcome(Enum):
     """How a process ended."""
 
     DONE = "done"
@@ -45,7 +45,7 @@ class End(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class TaskResult:
     """Result of a task.
 
     Attributes:
@@ -57,7 +57,7 @@ class Ending:
         out_of_memory: whether it failed for lack of memory.
     """
 
-    end: End
+    end: TaskOutcome
     seconds: float
     reason: str = ""
     record: str | None = None
@@ -88,7 +88,7 @@ def supervise(
     stop: Stop,
     show: Callable[[Progress], None] = lambda progress: None,
     server: ForkServer | None = None,
-) -> Ending:
+) -> TaskResult:
     """Run a task in a process and wait for its end.
 
     Args:
@@ -103,7 +103,7 @@ def supervise(
     began = time.monotonic()
     folder = Path(task.folder)
     try:
-        with writing(folder):
+        with explained_writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             end_orphan(folder)
             (folder / CONFIG).write_text(task.config, encoding="utf-8")
@@ -116,21 +116,25 @@ def supervise(
                     end, reason = _watch(process, task, folder, stop, show)
                 finally:
                     _terminate(process, grace_s=0.0)
-                if end is not End.LOST or _record(folder) is not None or stop.asked.is_set():
+                if (
+                    end is not TaskOutcome.LOST
+                    or _record(folder) is not None
+                    or stop.asked.is_set()
+                ):
                     break
                 # Restart without the server, from the checkpoint, to learn how the run ends.
     except (OSError, UserError) as error:
-        return Ending(End.FAILED, time.monotonic() - began, str(error).rstrip("."))
+        return TaskResult(TaskOutcome.FAILED, time.monotonic() - began, str(error).rstrip("."))
     seconds = time.monotonic() - began
     record = _record(folder)
-    if end is End.LOST:
-        end = End.STOPPED if record is None else End.DONE
-    if end is not End.DONE:
-        memory = end is End.FAILED and ran_out_of_memory(reason)
-        return Ending(end, seconds, reason, out_of_memory=memory)
+    if end is TaskOutcome.LOST:
+        end = TaskOutcome.STOPPED if record is None else TaskOutcome.DONE
+    if end is not TaskOutcome.DONE:
+        memory = end is TaskOutcome.FAILED and ran_out_of_memory(reason)
+        return TaskResult(end, seconds, reason, out_of_memory=memory)
     if record is None:
-        return Ending(End.FAILED, seconds, "its process ended well but left no record")
-    return Ending(End.DONE, seconds, record=record)
+        return TaskResult(TaskOutcome.FAILED, seconds, "its process ended well but left no record")
+    return TaskResult(TaskOutcome.DONE, seconds, record=record)
 
 
 def _record(folder: Path) -> str | None:
@@ -183,16 +187,16 @@ def _watch(
     folder: Path,
     stop: Stop,
     show: Callable[[Progress], None],
-) -> tuple[End, str]:
-    pulse = Pulse(process.pid, folder, timeout_s=task.stall_timeout_s)
+) -> tuple[TaskOutcome, str]:
+    pulse = HangMonitor(process.pid, folder, timeout_s=task.stall_timeout_s)
     while True:
         if _ends_within(process, _POLL_S):
             return _classify_exit(process.wait(), pulse.log)
         if stop.asked.is_set():
             _terminate(process, grace_s=2 * GRACE_S, stop=stop)
             if process.returncode == 0:  # done before the request arrived
-                return End.DONE, ""
-            return End.STOPPED, "it was stopped"
+                return TaskOutcome.DONE, ""
+            return TaskOutcome.STOPPED, "it was stopped"
         news = pulse.look()
         if news is not None:
             show(news)
@@ -201,7 +205,7 @@ def _watch(
             _terminate(process, grace_s=5.0, first=signal.SIGTERM)
             at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
             silent = duration_text(task.stall_timeout_s)
-            return End.HUNG, f"it showed no progress for {silent} at {at}"
+            return TaskOutcome.HUNG, f"it showed no progress for {silent} at {at}"
 
 
 def _ends_within(process: RunProcess, seconds: float) -> bool:
@@ -220,16 +224,16 @@ def _ends_within(process: RunProcess, seconds: float) -> bool:
         os.close(handle)
 
 
-def _classify_exit(returncode: int, log: Path) -> tuple[End, str]:
+def _classify_exit(returncode: int, log: Path) -> tuple[TaskOutcome, str]:
     if returncode == 0:
-        return End.DONE, ""
+        return TaskOutcome.DONE, ""
     if returncode == LOST:
-        return End.LOST, "the process that had started it was killed"
+        return TaskOutcome.LOST, "the process that had started it was killed"
     if returncode in _STOPPED:
-        return End.STOPPED, "somebody stopped its process"
+        return TaskOutcome.STOPPED, "somebody stopped its process"
     # The log also has the lines of earlier starts.
     output = end_of(log).rpartition("\n--- ")[2]
-    return End.FAILED, reason_for(returncode, output)
+    return TaskOutcome.FAILED, reason_for(returncode, output)
 
 
 def _terminate(

@@ -12,7 +12,7 @@ from cellbench.sweeps.task_files import LOG, PROGRESS
 _BUSY_SHARE = 0.01
 
 
-class Pulse:
+class HangMonitor:
     """Monitor of a run's progress, log and processor time.
 
     While it trains by steps, only new progress or log lines count as activity, since an endless

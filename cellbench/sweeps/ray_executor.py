@@ -17,8 +17,8 @@ from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.records.record_file import records_folder
 from cellbench.sweeps.executors import Event, Executor
-from cellbench.sweeps.process import End, Ending
-from cellbench.sweeps.ray_work import NEWS_S, Board, import_ray, work
+from cellbench.sweeps.process import TaskOutcome, TaskResult
+from cellbench.sweeps.ray_work import NEWS_S, ProgressBoard, import_ray, work
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.slots import cores
 from cellbench.sweeps.task_files import LOG
@@ -77,7 +77,7 @@ class RayExecutor(Executor):
         self._news: dict[str, Progress] = {}
         self._polled_at = 0.0
         self._marker = _write_marker(store)
-        self._board = self._ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
+        self._board = self._ray.remote(ProgressBoard).options(num_cpus=0, max_restarts=-1).remote()
         self._work = self._ray.remote(work)
         if self._room() == 0:
             self.close()
@@ -183,18 +183,20 @@ class RayExecutor(Executor):
         self._news |= changed
         return [Event(key, progress) for key, progress in changed.items()]
 
-    def _ending(self, reference: Any, task: Task) -> Ending:
+    def _ending(self, reference: Any, task: Task) -> TaskResult:
         try:
-            ending: Ending = self._ray.get(reference)
+            ending: TaskResult = self._ray.get(reference)
         except self._ray.exceptions.TaskCancelledError:
-            return Ending(End.STOPPED, 0.0, "it was stopped")
+            return TaskResult(TaskOutcome.STOPPED, 0.0, "it was stopped")
         except Exception as error:
             message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return Ending(End.FAILED, 0.0, f"Ray lost it {LOSSES + 1} times ({message[:200]})")
+            return TaskResult(
+                TaskOutcome.FAILED, 0.0, f"Ray lost it {LOSSES + 1} times ({message[:200]})"
+            )
         try:
             return _store_files(ending, task)
         except UserError as error:
-            return replace(ending, end=End.FAILED, reason=str(error).rstrip("."))
+            return replace(ending, end=TaskOutcome.FAILED, reason=str(error).rstrip("."))
 
 
 def _write_marker(store: Path) -> tuple[str, str]:
@@ -205,7 +207,7 @@ def _write_marker(store: Path) -> tuple[str, str]:
     return str(path), token
 
 
-def _store_files(ending: Ending, task: Task) -> Ending:
+def _store_files(ending: TaskResult, task: Task) -> TaskResult:
     """Write the files that a node sent to the head's store, the record last: it implies the others.
 
     Raises:

@@ -12,7 +12,7 @@ from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.sweeps.claims import host_id
 from cellbench.sweeps.failures import end_of
-from cellbench.sweeps.process import End, Ending, Stop, supervise
+from cellbench.sweeps.process import Stop, TaskOutcome, TaskResult, supervise
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.task_files import LOG
 from cellbench.sweeps.tasks import Task
@@ -21,7 +21,7 @@ from cellbench.sweeps.tasks import Task
 NEWS_S = 1.0
 
 
-class Board:
+class ProgressBoard:
     """Ray actor that holds the latest progress of every task and the request to stop."""
 
     def __init__(self) -> None:
@@ -42,13 +42,13 @@ class Board:
         self._stop = (True, at_once)
 
 
-def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
+def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> TaskResult:
     """Run a task on this node; called in a Ray worker.
 
     Args:
         task: task with the head's folders.
         key: its key on the board.
-        board: handle of the `Board`.
+        board: handle of the `ProgressBoard`.
         marker: path and content of a file in the head's store.
 
     Returns:
@@ -59,7 +59,7 @@ def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
     local_task = task if shared else _in_node_store(task)
     stop = Stop()
     latest = Progress()
-    endings: list[Ending] = []
+    endings: list[TaskResult] = []
 
     def show(progress: Progress) -> None:
         nonlocal latest
@@ -75,7 +75,7 @@ def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
 
     exchange()
     if stop.asked.is_set():
-        return Ending(End.STOPPED, 0.0, "it was stopped")
+        return TaskResult(TaskOutcome.STOPPED, 0.0, "it was stopped")
     thread = threading.Thread(
         target=lambda: endings.append(supervise(local_task, stop=stop, show=show)), daemon=True
     )
@@ -83,7 +83,7 @@ def work(task: Task, key: str, board: Any, marker: tuple[str, str]) -> Ending:
     while thread.is_alive():
         thread.join(NEWS_S)
         exchange()
-    ending = endings[0] if endings else Ending(End.FAILED, 0.0, "its supervisor failed")
+    ending = endings[0] if endings else TaskResult(TaskOutcome.FAILED, 0.0, "its supervisor failed")
     return ending if shared else _with_files(ending, local_task)
 
 
@@ -116,7 +116,7 @@ def _in_node_store(task: Task) -> Task:
     return replace(task, store=str(store), folder=str(folder))
 
 
-def _with_files(ending: Ending, task: Task) -> Ending:
+def _with_files(ending: TaskResult, task: Task) -> TaskResult:
     """Add the files for the head to an ending: the record's, or the end of the log."""
     if ending.record is None:
         host = host_id().partition(" ")[0]

@@ -66,7 +66,7 @@ def _availability(name: str, protocol: str, splits: Sequence[int]) -> DatasetAva
     return DatasetAvailability(name, stored.manifest_hash)
 
 
-def draw_sets(sets: Sequence[DatasetAvailability], say: Callable[[str], None]) -> bool:
+def simulate_missing_sets(sets: Sequence[DatasetAvailability], say: Callable[[str], None]) -> bool:
     """Generate the simulated datasets that are not on disk, once for all runs.
 
     Returns:

@@ -38,7 +38,7 @@ def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> lis
     """
     if not shares:
         count = jobs or 1
-        return [Slot(f"job {i + 1}", threads_of(count)) for i in range(count)]
+        return [Slot(f"job {i + 1}", thread_variables(count)) for i in range(count)]
     most = sum(share.runs for share in shares)
     cuda_named = shares[0].gpu.name.startswith("cuda")  # a name of --device, not of the driver
     if jobs is not None and jobs > most and not cuda_named:
@@ -55,7 +55,7 @@ def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> lis
         if turn < share.runs or cuda_named
     ]
     chosen = turns[: jobs or most]
-    threads = threads_of(len(chosen))
+    threads = thread_variables(len(chosen))
     # Without names from the user, the names are nvidia-smi's numbers, which are in the order of the
     # bus; CUDA's own order begins with the fastest GPU.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -69,7 +69,7 @@ def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> lis
     ]
 
 
-def threads_of(count: int) -> dict[str, str]:
+def thread_variables(count: int) -> dict[str, str]:
     """Return thread variables for an equal share of the cores, unless the user has set them."""
     if count == 1 or "OMP_NUM_THREADS" in os.environ:
         return {}

@@ -12,7 +12,7 @@ from cellbench.sweeps.executors import Executor
 from cellbench.sweeps.failures import forget_failure, read_failure, write_failure
 from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
-from cellbench.sweeps.process import End, Ending
+from cellbench.sweeps.process import TaskOutcome, TaskResult
 from cellbench.sweeps.reporting import Progress
 from cellbench.sweeps.tasks import Task
 
@@ -171,10 +171,10 @@ class Sweep:
             return True
         return False
 
-    def _handle_ending(self, key: str, ending: Ending, beat: Heartbeat) -> None:
+    def _handle_ending(self, key: str, ending: TaskResult, beat: Heartbeat) -> None:
         active = self._active[key]
         run = active.run
-        if ending.end is End.HUNG:
+        if ending.end is TaskOutcome.HUNG:
             active.hangs += 1
             if active.hangs < _MAX_HANGS:
                 self.view.say(f"{run.label}: {ending.reason}; it is started once more.")
@@ -187,7 +187,7 @@ class Sweep:
                 self._restarts.append(key)
                 return
         del self._active[key]
-        if ending.end is End.DONE and ending.record is not None:
+        if ending.end is TaskOutcome.DONE and ending.record is not None:
             run.record = self.plan.finished.add(Path(ending.record))
         reason = ending.reason or "its record cannot be read"
         known = run.experiment.manifest_hash
@@ -195,7 +195,7 @@ class Sweep:
             run.record, reason = None, f"it saw another revision of {run.dataset} than is here"
         if run.record is not None:
             run.state = State.DONE
-        elif ending.end is End.STOPPED:
+        elif ending.end is TaskOutcome.STOPPED:
             self.view.say(f"{run.label}: {ending.reason}; the same command goes on with it.")
         else:
             run.state = State.FAILED
@@ -235,11 +235,11 @@ class Sweep:
         deadline = time.monotonic() + 90.0
         while self._active and time.monotonic() < deadline:
             for event in self.executor.wait(1.0):
-                if isinstance(event.news, Ending):
+                if isinstance(event.news, TaskResult):
                     active = self._active.pop(event.key, None)
                     if active is None:
                         continue
-                    if event.news.end is End.DONE and event.news.record is not None:
+                    if event.news.end is TaskOutcome.DONE and event.news.record is not None:
                         active.run.record = self.plan.finished.add(Path(event.news.record))
                         active.run.state = State.DONE
                     beat.drop(active.claim)

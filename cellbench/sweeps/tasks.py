@@ -70,7 +70,7 @@ class Task:
         ]  # fmt: skip
 
 
-def task_of(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: float) -> Task:
+def make_task(run: "PlannedRun", store: Path, *, device: str, stall_timeout_s: float) -> Task:
     """Create the task of a planned run.
 
     Args:

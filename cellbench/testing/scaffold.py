@@ -14,7 +14,7 @@ from cellbench import plugin_index
 from cellbench.config.sources import package_folders
 from cellbench.data.contracts import DataSet
 from cellbench.data.images import image_size
-from cellbench.data.own_sets.measurements import Measured, measure
+from cellbench.data.own_sets.measurements import SetStatistics, measure
 from cellbench.errors import UserError
 from cellbench.testing.contract_claim import ContractError
 from cellbench.testing.data import check_raw_copy
@@ -30,7 +30,9 @@ _RIVALS = dict.fromkeys(_PLACES, "p2pnet") | {"method": "fcrn"}
 _STEPS = 400
 
 
-def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> Measured | None:
+def write_package(
+    kind: str, name: str, parent: Path, pictures: Path | None
+) -> SetStatistics | None:
     """Write a package into a new folder of its name.
 
     Args:
@@ -57,7 +59,7 @@ def write_package(kind: str, name: str, parent: Path, pictures: Path | None) -> 
     if kind == "dataset":
         if pictures is not None:
             measured = _measure(code, name, part, pictures)
-        found = measured or Measured(20, 0)
+        found = measured or SetStatistics(20, 0)
         words |= {"title": _title(measured), "epochs": f"{_epochs(found.images)}"}
         words |= {"radius_px": f"{found.radius_px}", "input_scale": f"{found.input_scale}"}
         words |= {"crop": f"{found.crop_px}"}
@@ -124,13 +126,13 @@ def _check_part(name: str, part: str, code: str) -> None:
         )
 
 
-def _title(measured: Measured | None) -> str:
+def _title(measured: SetStatistics | None) -> str:
     if measured is None:
         return "The data set of this package; set what its pictures need."
     return f"{measured.images} pictures with {measured.cells} cells, as they were measured."
 
 
-def _measure(code: str, name: str, part: str, pictures: Path) -> Measured:
+def _measure(code: str, name: str, part: str, pictures: Path) -> SetStatistics:
     """Read annotated images as the new package will, and measure them.
 
     Raises:

@@ -198,9 +198,9 @@ def test_whenever_it_is_stopped_the_same_command_goes_on(count, photos, store, t
 
 
 def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
-    from cellbench.files.locks import hold
+    from cellbench.files.locks import hold_folder
 
-    with hold(tmp_path / "counts", elsewhere="--out", busy="busy"):
+    with hold_folder(tmp_path / "counts", elsewhere="--out", busy="busy"):
         done = count(str(photos))
     assert done.returncode == 2
     assert "Another process is counting into counts" in done.stderr

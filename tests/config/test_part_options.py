@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from cellbench.annotations import parameters_of
-from cellbench.config.part_options import check_foreign_parts
+from cellbench.config.part_options import check_untrusted_parts
 from cellbench.errors import UserError
 from cellbench.registry import CONVS, COUNTERS, LOSSES, MATCHERS, TRANSFORMS
 
@@ -69,7 +69,7 @@ def registered():
 
 
 def check(**options):
-    check_foreign_parts({"model": {"type": "Holds", **options}}, "The record r.json")
+    check_untrusted_parts({"model": {"type": "Holds", **options}}, "The record r.json")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_an_option_is_made_with_is_checked():
 def test_preparations_of_images_are_checked():
     for key in ("prepare", "augment"):
         with pytest.raises(UserError, match=rf"data.{key}.0.path .*Silent"):
-            check_foreign_parts(
+            check_untrusted_parts(
                 {"model": {"type": "Holds"}, "data": {key: [{"type": "Silent", "path": "/x"}]}},
                 "The record r.json",
             )
@@ -161,7 +161,7 @@ def test_no_part_of_cellbench_takes_a_text_that_it_does_not_list():
                 key = "model" if entry.role == "counter" else entry.role
                 model = inner if key == "model" else {"type": "Holds", key: inner}
                 with pytest.raises(UserError, match=r"The record r\.json"):
-                    check_foreign_parts({"model": model}, "The record r.json")
+                    check_untrusted_parts({"model": model}, "The record r.json")
                 tried += 1
     assert tried > 200
 
@@ -170,4 +170,4 @@ def test_every_committed_record_passes():
     import json
 
     for file in Path(__file__).parents[2].glob("leaderboards/records/*/*.json"):
-        check_foreign_parts(json.loads(file.read_text())["config"], f"The record {file}")
+        check_untrusted_parts(json.loads(file.read_text())["config"], f"The record {file}")

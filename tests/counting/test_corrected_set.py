@@ -11,7 +11,7 @@ from counted_samples import nuclei_counts, write_counts
 from record_samples import sample_record
 
 from cellbench.api.own_folders import import_own
-from cellbench.counting.corrected_set import people_file, people_of
+from cellbench.counting.corrected_set import annotator_counts, annotator_logs
 from cellbench.counting.corrections import CorrectionLog, apply_changes
 from cellbench.counting.counted_folder import read_counted
 from cellbench.data.set_damage import verify_set
@@ -113,18 +113,18 @@ def test_a_number_without_places_that_somebody_let_stand_is_no_person_s_count(co
     for name, cells in (("anna", [("added", 5.0, 6.0), ("added", 9.0, 9.0)]), ("ben", [])):
         CorrectionLog.open(counted.folder, name).add(first.name, [*cells, ("checked", 0, 0)])
     names = {f"{Path(first.name).stem}-{first.sha256[:8]}": "one"}
-    document = json.loads(people_file(numbers, names))
+    document = json.loads(annotator_counts(numbers, names))
     assert document == {"people": ["anna", "ben"], "pictures": {"one": [2, None]}}
-    document = json.loads(people_file(counted, names))
+    document = json.loads(annotator_counts(counted, names))
     assert document["pictures"] == {"one": [len(first.points) + 2, len(first.points)]}
 
 
 def test_a_file_that_repeats_a_person_s_is_no_second_person(counted):
     CorrectionLog.open(counted.folder, "anna").add(counted.pictures[0].name, [("checked", 0, 0)])
     shutil.copy(counted.folder / "corrected-anna.csv", counted.folder / "corrected.csv")
-    assert people_of(counted) == {}
+    assert annotator_logs(counted) == {}
     CorrectionLog.open(counted.folder).add(counted.pictures[0].name, [("added", 1, 1)])
-    assert sorted(people_of(counted)) == ["anna", "corrected"]
+    assert sorted(annotator_logs(counted)) == ["anna", "corrected"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from PIL import Image
 
 from cellbench import count
 from cellbench.api.own_folders import import_own
-from cellbench.counting.annotated_pictures import also_annotated, check_range_fits, count_annotated
+from cellbench.counting.annotated_pictures import check_range_fits, count_annotated, match_to_set
 from cellbench.counting.learned_pictures import held_out
-from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -210,11 +210,14 @@ def test_annotated_pictures_are_known_by_their_pixels_whatever_their_ids(name, h
     files = write_pictures(tmp_path / "in", named)
     write_pictures(tmp_path / "some", dict(list(named.items())[:2]))
     stored = annotated_set("mine", tmp_path / "some", dict.fromkeys(list(named)[:2], 3))
-    found = also_annotated(stored, files, AS_THEY_COME)
+    found = match_to_set(stored, files, DEFAULT_READ_OPTIONS)
     assert sorted(found) == sorted(files)[:2]
     assert sorted(found.values()) == stored.ids
     other = write_pictures(tmp_path / "other", {f"copy{i}.png": p for i, p in enumerate(pixels)})
-    assert sorted(also_annotated(stored, other, AS_THEY_COME)) == ["in/copy0.png", "in/copy1.png"]
+    assert sorted(match_to_set(stored, other, DEFAULT_READ_OPTIONS)) == [
+        "in/copy0.png",
+        "in/copy1.png",
+    ]
 
 
 def test_an_annotated_picture_stands_for_one_of_several_blank_ones(tmp_path):
@@ -225,7 +228,7 @@ def test_an_annotated_picture_stands_for_one_of_several_blank_ones(tmp_path):
         pixels=lambda image_id: blank,
     )
     files = write_pictures(tmp_path, dict.fromkeys(["1.png", "7.png", "9.png"], blank))
-    assert also_annotated(stored, files, AS_THEY_COME) == {"in/7.png": "drug-7"}
+    assert match_to_set(stored, files, DEFAULT_READ_OPTIONS) == {"in/7.png": "drug-7"}
 
 
 def test_images_of_another_size_are_not_decoded(tmp_path):
@@ -235,7 +238,7 @@ def test_images_of_another_size_are_not_decoded(tmp_path):
         pixels=lambda image_id: pytest.fail("decoded"),
     )
     files = write_pictures(tmp_path, {"7.png": np.zeros((4, 4, 3), np.uint8)})
-    assert also_annotated(stored, files, AS_THEY_COME) == {}
+    assert match_to_set(stored, files, DEFAULT_READ_OPTIONS) == {}
 
 
 def test_counted_pictures_that_the_method_was_trained_on_are_told(finished, photos, bench):
@@ -287,13 +290,13 @@ def test_annotated_pictures_are_read_and_known_with_the_options_of_the_others(
         for path in files.values()
     }
     assert counts_of(stored, {"dataset": "other"}, reading) == expected
-    assert len(also_annotated(stored, files, reading)) == 3
+    assert len(match_to_set(stored, files, reading)) == 3
     # those that the run was tested on are not taken from its record either
     images = [{"id": image_id, "truth": 3, "prediction": 0.0} for image_id in stored.ids]
     record = {"dataset": "mine", "protocol": "v1", "manifest_hash": stored.manifest_hash,
               "images": images}  # fmt: skip
     assert counts_of(stored, record, reading) == expected
-    assert counts_of(stored, record, AS_THEY_COME)["pic0"] == (3, 0.0)
+    assert counts_of(stored, record, DEFAULT_READ_OPTIONS)["pic0"] == (3, 0.0)
 
 
 def test_a_range_is_refused_where_the_set_has_no_numbers_any_more(
@@ -316,7 +319,7 @@ def test_a_record_of_another_revision_gives_neither_truth_nor_counts(home, tmp_p
     record = {"dataset": "mine", "protocol": "v1", "manifest_hash": "of another revision",
               "images": [{"id": "pic", "truth": 500, "prediction": 490.0}]}  # fmt: skip
     total = float(drawn(1)[0].sum(dtype=np.int64))
-    assert counts_of(stored, record, AS_THEY_COME) == {"pic": (53, total)}
+    assert counts_of(stored, record, DEFAULT_READ_OPTIONS) == {"pic": (53, total)}
 
 
 def test_images_that_the_method_was_trained_on_do_not_show_its_error(finished, photos, bench):

@@ -14,7 +14,7 @@ from cellbench import count
 from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_rows import Counted, csv_lines, shown_name
 from cellbench.counting.count_tables import CountTables
-from cellbench.data.reader import AS_THEY_COME
+from cellbench.data.reader import DEFAULT_READ_OPTIONS
 from cellbench.errors import UserError
 from cellbench.structures import Prediction
 
@@ -310,7 +310,7 @@ def test_two_pictures_that_the_tables_cannot_tell_apart_are_refused_by_name(tmp_
 
 
 def test_a_marked_picture_of_a_long_name_has_one_that_a_disk_takes(tmp_path):
-    files = Exporter(tmp_path, True, ("napari",), AS_THEY_COME)
+    files = Exporter(tmp_path, True, ("napari",), DEFAULT_READ_OPTIONS)
     for sign in ("a", "\u7d30"):
         path = Path(f"{sign * (250 // len(sign.encode()))}.png")
         for file in files.files(counted("x", 1, sha256="5" * 64), path).values():
@@ -323,14 +323,15 @@ import os, sys
 from pathlib import Path
 from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_rows import Counted
-from cellbench.data.reader import AS_THEY_COME
+from cellbench.data.reader import DEFAULT_READ_OPTIONS
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 
 folder = Path(sys.argv[1])
 (picture,) = folder.glob("*.png")
 one = Counted("a", 1.0, None, (9, 9), 1, "5" * 64)
-write_atomically(Exporter(folder, True, (), AS_THEY_COME).files(one, picture)["pictures"], b"")
+exporter = Exporter(folder, True, (), DEFAULT_READ_OPTIONS)
+write_atomically(exporter.files(one, picture)["pictures"], b"")
 try:
     write_atomically(folder / (chr(252) + ".csv"), b"")
 except UserError as error:

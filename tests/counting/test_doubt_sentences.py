@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cellbench.counting.count_rows import Counted
-from cellbench.counting.doubt_sentences import expected_error_text, sum_text, table_doubts
+from cellbench.counting.doubt_sentences import expected_error_text, sum_text, table_warnings
 from cellbench.ranking.statistics import intervals
 from cellbench.records.kept_models import find_model
 from cellbench.records.record_file import read_record
@@ -58,8 +58,8 @@ def test_a_sum_has_an_interval_where_it_is_one_pictures():
 
 def test_copies_and_lines_of_other_pictures_are_said():
     named = [Counted(name, 1.0, None, (9, 9), None, sha) for name, sha in ("as", "bt", "cs")]
-    copies, earlier = table_doubts(named, ["a", "b", "c", "gone", "away"])
+    copies, earlier = table_warnings(named, ["a", "b", "c", "gone", "away"])
     assert copies.startswith("1 of 3 pictures is a copy of another, byte for byte (c of a)")
     assert earlier.startswith("counts.csv also has 2 lines of pictures that were counted earlier")
     assert "(gone)" in earlier
-    assert table_doubts(named[:2], ["a", "b"]) == []
+    assert table_warnings(named[:2], ["a", "b"]) == []

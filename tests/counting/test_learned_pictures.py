@@ -6,7 +6,7 @@ from annotation_samples import copied_as_own
 
 from cellbench import import_own
 from cellbench.counting import learned_pictures
-from cellbench.counting.learned_pictures import held_out, known_pictures
+from cellbench.counting.learned_pictures import held_out, pictures_learned_from
 from cellbench.data.stored_set import open_set
 
 
@@ -19,18 +19,18 @@ def test_a_picture_is_known_again_whatever_it_is_called(home, monkeypatch, tmp_p
                                   "protocol": "v1", "split": 0})  # fmt: skip
     parts = SimpleNamespace(train=seen[:2], val=[seen[2], nuclei.ids[100]], test=new)
     monkeypatch.setattr(learned_pictures, "make_split", lambda *given, **named: parts)
-    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
-    assert known_pictures(run, nuclei) == sorted([*seen, nuclei.ids[100]])
+    assert pictures_learned_from(run, stored) == ["p00", "p01", "p02"]
+    assert pictures_learned_from(run, nuclei) == sorted([*seen, nuclei.ids[100]])
     trained = dict(run.record)
     corrected = {**trained, "dataset": "copies", "manifest_hash": "0" * 64}
     run.record = {**corrected, "kept_model": {"name": "seen", "learned_from": [trained]}}
-    assert known_pictures(run, stored) == ["p00", "p01", "p02"]
+    assert pictures_learned_from(run, stored) == ["p00", "p01", "p02"]
     run.record["kept_model"] = {"learned_from": [{"dataset": 3}, "nuclei"]}
-    assert known_pictures(run, stored) is None
+    assert pictures_learned_from(run, stored) is None
     run.record = {**trained, "manifest_hash": "0" * 64}
-    assert known_pictures(run, stored) is None
+    assert pictures_learned_from(run, stored) is None
     run.record["dataset"] = "nowhere"
-    assert known_pictures(run, stored) is None
+    assert pictures_learned_from(run, stored) is None
 
 
 def test_a_method_is_judged_on_pictures_that_it_has_not_learned_from(home, monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from cellbench.counting import trained_counter
 from cellbench.counting.tiles import tile_axis, tiles
-from cellbench.counting.trained_counter import TrainedCounter, core_of, load_counter
+from cellbench.counting.trained_counter import TrainedCounter, crop_to_core, load_counter
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
@@ -157,7 +157,7 @@ def test_a_cell_on_the_border_of_two_tiles_counts_once(factor):
             # as the network gives it: from the corner of its tile
             point = np.array([[at - x.read.start / factor, 50 / factor]], np.float32)
             one = Prediction(1.0, point, np.ones(1, np.float32))
-            found.append(core_of(one, x, whole, factor, "photo"))
+            found.append(crop_to_core(one, x, whole, factor, "photo"))
         assert tuple(one.count for one in found) == counts
         kept = np.concatenate([one.points for one in found])
         np.testing.assert_allclose(kept, [[at, 50 / factor]], atol=1e-4)

@@ -9,7 +9,12 @@ from skimage import filters, measure
 
 from cellbench import count
 from cellbench.counting import unlike_training
-from cellbench.counting.unlike_training import TOO_NARROW, differences, doubts, known_summary
+from cellbench.counting.unlike_training import (
+    TOO_NARROW,
+    appearance_warnings,
+    known_summary,
+    run_warnings,
+)
 from cellbench.data.appearance import is_summary, measure_appearance, training_summary
 from cellbench.data.splits import make_split
 from cellbench.data.stored_set import is_on_disk, open_set
@@ -51,7 +56,7 @@ def warned(trained, counted, scale=1.0):
     summary = training_summary(Scenes(**trained), Scenes.ids)
     assert is_summary(summary)
     looks = [measure_appearance(scene(seed=seed, **counted)[0]) for seed in range(3)]
-    return differences(summary, looks, scale=scale)
+    return appearance_warnings(summary, looks, scale=scale)
 
 
 def test_pictures_like_those_of_the_training_are_no_reason_for_a_word():
@@ -81,7 +86,7 @@ def test_dark_cells_for_bright_ones_suggest_invert():
 def test_colour_for_grey_is_named():
     summary = training_summary(Scenes(), Scenes.ids)
     pixels = scene()[0] * np.array([1, 0, 0], np.uint8) + np.array([0, 40, 90], np.uint8)
-    said = differences(summary, [measure_appearance(pixels)], scale=1.0)
+    said = appearance_warnings(summary, [measure_appearance(pixels)], scale=1.0)
     assert any("in colour" in sentence for sentence in said)
 
 
@@ -94,7 +99,7 @@ def test_nuclei_of_twice_the_width_suggest_half_the_scale():
         image = Image.fromarray(stored.pixels(image_id))
         wide = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BILINEAR)
         looks.append(measure_appearance(np.asarray(wide)))
-    (sentence,) = differences(summary, looks, scale=1.0)
+    (sentence,) = appearance_warnings(summary, looks, scale=1.0)
     suggested = float(sentence.partition("--scale ")[2].split()[0])
     assert suggested == pytest.approx(0.5, rel=0.25)
 
@@ -124,7 +129,7 @@ def test_a_method_of_vgg_warns_of_nuclei_of_another_width_and_suggests_the_scale
         image = Image.fromarray(nuclei.pixels(image_id))
         size = (round(zoom * image.width), round(zoom * image.height))
         looks.append(measure_appearance(np.asarray(image.resize(size, Image.Resampling.BILINEAR))))
-    said = differences(summary, looks, scale=1.0)
+    said = appearance_warnings(summary, looks, scale=1.0)
     (sentence,) = [one for one in said if "--scale" in one]
     suggested = float(sentence.partition("--scale ")[2].split()[0])
     right = diameter(vgg, trained) / diameter(nuclei, nuclei.ids[::20], zoom)
@@ -133,11 +138,11 @@ def test_a_method_of_vgg_warns_of_nuclei_of_another_width_and_suggests_the_scale
 
 def test_a_smoke_run_and_counts_that_hardly_vary_are_doubted():
     smoke = {"protocol": "smoke", "method": "DLA"}
-    assert "smoke" in doubts(smoke, [3.0, 9.0])[0]
+    assert "smoke" in run_warnings(smoke, [3.0, 9.0])[0]
     real = smoke | {"protocol": "v1"}
-    assert doubts(real, [10.0, 40.0, 80.0, 3.0, 9.0]) == []
-    assert "hardly vary" in doubts(real, [50.0, 50.4, 49.8, 50.0, 50.1])[0]
-    assert doubts(real, [50.0, 50.0]) == []
+    assert run_warnings(real, [10.0, 40.0, 80.0, 3.0, 9.0]) == []
+    assert "hardly vary" in run_warnings(real, [50.0, 50.4, 49.8, 50.0, 50.1])[0]
+    assert run_warnings(real, [50.0, 50.0]) == []
 
 
 def test_an_older_record_is_compared_with_its_set_where_that_is_here():

@@ -27,7 +27,7 @@ from cellbench.data.download import download
 from cellbench.data.fetch import fetch_set
 from cellbench.data.set_damage import verify_set
 from cellbench.data.stored_set import is_on_disk
-from cellbench.data.web import Failed, Redirects
+from cellbench.data.web import DownloadRefused, Redirects
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 
@@ -287,7 +287,7 @@ def test_redirects_lead_to_http_alone(tmp_path):
 def test_a_redirect_from_https_to_http_is_refused():
     request = urllib.request.Request("https://cells.example/f")
     for place, allowed in (("https://other.example/f", True), ("http://cells.example/f", False)):
-        with nullcontext() if allowed else pytest.raises(Failed, match="leads on"):
+        with nullcontext() if allowed else pytest.raises(DownloadRefused, match="leads on"):
             Redirects().redirect_request(request, io.BytesIO(), 302, "Found", {}, place)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellbench.data.contracts import Picture, Transform
-from cellbench.data.pipeline import PixelCache, PreparedImages, look_ahead
+from cellbench.data.pipeline import PixelCache, PreparedImages, prefetch
 from cellbench.data.training_set import TrainingSet
 from cellbench.data.whole_images import WholeImages, at_scale
 from cellbench.errors import UserError
@@ -201,7 +201,7 @@ def test_look_ahead_keeps_the_order_and_raises_where_the_error_belongs():
             raise UserError("no three")
         return 2 * item
 
-    results = look_ahead(double, range(6))
+    results = prefetch(double, range(6))
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     with pytest.raises(UserError, match="no three"):
         next(results)
@@ -215,7 +215,7 @@ def test_the_next_is_computed_while_one_is_used():
         return name.upper()
 
     found = []
-    for result in look_ahead(upper, "abc", ahead=1):
+    for result in prefetch(upper, "abc", ahead=1):
         following = {"A": "b", "B": "c"}.get(result)
         assert following is None or begun[following].wait(5)
         found.append(result)
@@ -224,7 +224,7 @@ def test_the_next_is_computed_while_one_is_used():
 
 def test_look_ahead_stops_its_thread_when_it_is_left():
     before = threading.active_count()
-    results = look_ahead(abs, iter(int, 1))  # without end
+    results = prefetch(abs, iter(int, 1))  # without end
     next(results)
     assert threading.active_count() == before + 1
     results.close()

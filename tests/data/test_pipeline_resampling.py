@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cellbench.data.resampling import below, move_points, resample, scaled_length
+from cellbench.data.resampling import clipped_below, move_points, resample, scaled_length
 
 scales = st.floats(0.3, 3.0)
 
@@ -82,6 +82,6 @@ def test_a_point_on_the_opening_edge_stays_and_on_the_closing_edge_goes():
 
 @pytest.mark.parametrize("size", [1, 64, 600, 4096])
 def test_below_never_returns_the_edge_itself(size):
-    points = below(np.array([[size, size - 1e-12], [0.5, 0.25]]), (size, size))
+    points = clipped_below(np.array([[size, size - 1e-12], [0.5, 0.25]]), (size, size))
     assert (points < size).all()
     np.testing.assert_array_equal(points[1], [0.5, 0.25])

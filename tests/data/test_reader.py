@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from cellbench.counting.trained_counter import TrainedCounter, load_counter
 from cellbench.data.hot_pixels import _quantiles
 from cellbench.data.images import decode_image
-from cellbench.data.intensities import choose_mapping
+from cellbench.data.intensities import choose_range
 from cellbench.data.planes import PlaneChoice
 from cellbench.data.reader import ReadOptions, mapped, read_whole, size_of
 from cellbench.data.stored_set import open_set
@@ -248,8 +248,8 @@ def test_an_eight_bit_picture_that_uses_its_range_is_value_over_255():
     rng = np.random.default_rng(2)
     for low, high in ((0, 60), (200, 255), (20, 80)):
         pixels = rng.integers(low, high, (90, 80, 3), dtype=np.uint8)
-        assert choose_mapping(pixels) == choose_mapping(pixels[:, :, 0])
-        assert (choose_mapping(pixels).low, choose_mapping(pixels).high) == (0, 255)
+        assert choose_range(pixels) == choose_range(pixels[:, :, 0])
+        assert (choose_range(pixels).low, choose_range(pixels).high) == (0, 255)
 
 
 def test_the_size_of_a_pixel_is_read(tmp_path):

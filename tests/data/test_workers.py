@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellbench.data import workers
-from cellbench.data.workers import by_processes, choose_workers, cores_of_run
+from cellbench.data.workers import choose_workers, cores_of_run, prefetch_in_processes
 from cellbench.errors import UserError
 
 
@@ -39,13 +39,13 @@ def dies_at_five(item):
 
 def test_results_come_in_order_whatever_the_number_of_processes():
     for count in (1, 3):
-        assert list(by_processes(square, range(200), workers=count)) == [
+        assert list(prefetch_in_processes(square, range(200), workers=count)) == [
             item * item for item in range(200)
         ]
 
 
 def test_the_first_results_need_no_process_and_later_ones_come_from_them():
-    found = list(by_processes(where, range(400), workers=2))
+    found = list(prefetch_in_processes(where, range(400), workers=2))
     assert found[0] == os.getpid()
     others = [pid for pid in found if pid != os.getpid()]
     assert found[-len(others) :] == others
@@ -53,19 +53,19 @@ def test_the_first_results_need_no_process_and_later_ones_come_from_them():
 
 
 def test_an_error_is_raised_where_its_result_would_have_come():
-    results = by_processes(no_three, range(6), workers=1)
+    results = prefetch_in_processes(no_three, range(6), workers=1)
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     with pytest.raises(UserError, match="no three"):
         next(results)
 
 
 def test_a_killed_process_costs_no_result():
-    assert list(by_processes(dies_at_five, range(12), workers=1)) == list(range(12))
+    assert list(prefetch_in_processes(dies_at_five, range(12), workers=1)) == list(range(12))
 
 
 def test_what_cannot_be_sent_is_computed_here():
     here = os.getpid()
-    assert list(by_processes(lambda item: (item, os.getpid()), range(5), workers=2)) == [
+    assert list(prefetch_in_processes(lambda item: (item, os.getpid()), range(5), workers=2)) == [
         (item, here) for item in range(5)
     ]
 
@@ -77,7 +77,7 @@ def children():
 
 def test_closing_the_iterator_ends_the_processes():
     before = children()
-    results = by_processes(where, iter(int, 1), workers=2)  # without end
+    results = prefetch_in_processes(where, iter(int, 1), workers=2)  # without end
     while next(results) == os.getpid():
         pass
     results.close()
@@ -92,7 +92,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_workers import *\n"
-        "for pid in by_processes(where, iter(int, 1), workers=1):\n"
+        "for pid in prefetch_in_processes(where, iter(int, 1), workers=1):\n"
         "    if pid != os.getpid(): print(pid, flush=True)\n"
     )
     parent = subprocess.Popen(

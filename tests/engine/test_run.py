@@ -8,7 +8,7 @@ from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.work_progress import Display
 from cellbench.errors import RunError, UserError
-from cellbench.records.record_file import same_result
+from cellbench.records.record_file import differing_keys
 
 # A trunk without its deep stages and two crops a step: seconds, and every part still there.
 SMALL = (
@@ -60,7 +60,7 @@ def test_saying_run_again_shows_the_record_and_trains_nothing(finished):
 def test_two_runs_of_one_config_give_one_record(finished, bench):
     other = run(request(store=str(bench / "other")))
     assert other.fresh
-    assert same_result(other.record, finished.record) == []
+    assert differing_keys(other.record, finished.record) == []
 
 
 def test_another_seed_is_another_run(finished):
@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on_to_the_same_record(finished, bench):
     steps = []
     resumed = run(request(store=store), Display(step=lambda done, loss, mae: steps.append(done)))
     assert steps[0] > 1, "it began again"
-    assert same_result(resumed.record, finished.record) == []
+    assert differing_keys(resumed.record, finished.record) == []
 
 
 def test_no_test_leaves_the_test_part_unread_and_writes_no_record(bench, monkeypatch):
@@ -150,16 +150,16 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
     said = []
     resumed = run(request(store=store), Display(say=said.append))
     assert any("cannot be read; the run starts over" in text for text in said)
-    assert same_result(resumed.record, finished.record) == []
+    assert differing_keys(resumed.record, finished.record) == []
 
 
 def test_two_processes_never_share_a_run(bench):
     from cellbench.engine.request import find_run
-    from cellbench.files.locks import hold
+    from cellbench.files.locks import hold_folder
 
     found = find_run(request(), print)
     with (
-        hold(found.experiment.folder(found.store), elsewhere="--store", busy=""),
+        hold_folder(found.experiment.folder(found.store), elsewhere="--store", busy=""),
         pytest.raises(UserError, match="Another process is at this run"),
     ):
         run(request())

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cellbench.files.locks import claimed
+from cellbench.files.locks import try_lock
 from cellbench.files.writing import write_atomically
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
@@ -23,7 +23,7 @@ def test_what_a_killed_process_left_of_a_file_goes_with_the_next_write(tmp_path)
 def test_what_another_process_is_writing_stays(tmp_path):
     other = tmp_path / ".a.json.0badcafe.partial"
     with other.open("wb") as stream:
-        assert claimed(stream.fileno())
+        assert try_lock(stream.fileno())
         write_atomically(tmp_path / "a.json", b"whole")
         assert other.exists()
     write_atomically(tmp_path / "a.json", b"whole")

@@ -17,8 +17,8 @@ FAULTS = [
 WORK = """
 import os, sys, time
 from pathlib import Path
-from cellbench.files.writing import only_writer, write_atomically
-from cellbench.files.locks import hold
+from cellbench.files.writing import write_lock, write_atomically
+from cellbench.files.locks import hold_folder
 from cellbench.errors import UserError
 from cellbench.records.result_cache import read_results, write_results
 from cellbench.sweeps.claims import holder_of, take_claim
@@ -26,12 +26,12 @@ from cellbench.sweeps.claims import holder_of, take_claim
 folder = Path(sys.argv[1])
 write_atomically(folder / "file", b"whole")
 assert (folder / "file").read_bytes() == b"whole"
-with only_writer(folder, "set"):
+with write_lock(folder, "set"):
     pass
 for _ in range(2):
-    with hold(folder, elsewhere="--out", busy="Busy."):
+    with hold_folder(folder, elsewhere="--out", busy="Busy."):
         try:
-            with hold(folder, elsewhere="--out", busy="Busy."):
+            with hold_folder(folder, elsewhere="--out", busy="Busy."):
                 sys.exit("two held one folder")
         except UserError as error:
             assert "delete" in str(error) and "lock" in str(error), error

@@ -8,10 +8,10 @@ from cellbench.recommending.evidence import (
     absolute_errors,
     as_good_as_best,
     clearly_worse,
-    falls_by,
+    learning_curve_exponent,
     mean_error,
     nearly_best,
-    p_of_worse,
+    p_value_worse,
     pictures_to_halve,
 )
 
@@ -45,7 +45,7 @@ def test_nearly_the_best_is_within_one_standard_error_of_the_difference():
     for share, near in ((0.9, True), (1.1, False)):
         other = named(1 + spread + share * stats.sem(spread))
         assert nearly_best(other, best, units, cells) is near
-        assert p_of_worse(other, best, units, cells) > 0.1  # which no test tells apart
+        assert p_value_worse(other, best, units, cells) > 0.1  # which no test tells apart
 
 
 def test_the_interval_covers_the_mean_of_skewed_errors():
@@ -73,8 +73,8 @@ def test_a_difference_is_tested_on_the_pictures_that_both_have_by_the_root_of_th
     one, other, cells = (named(rng.gamma(2, 1, many)) for many in (12, 9, 12))
     scaled = [[run[i] / np.sqrt(cells[i] + 1) for i in other] for run in (one, other)]
     expected = stats.ttest_rel(*scaled, alternative="greater").pvalue
-    assert p_of_worse(one, other, alone(one), cells) == pytest.approx(expected)
-    assert p_of_worse(one, one, alone(one), cells) == 1.0
+    assert p_value_worse(one, other, alone(one), cells) == pytest.approx(expected)
+    assert p_value_worse(one, one, alone(one), cells) == 1.0
 
 
 @pytest.mark.parametrize("pictures", [3, 6, 7, 12])
@@ -82,8 +82,8 @@ def test_a_difference_that_is_the_same_in_all_pictures_has_the_p_of_the_sign_tes
     """Of three pictures with as many cells, each one cell further off, the t test is certain."""
     best, one, cells = (named([value] * pictures) for value in (2.0, 3.0, 24.0))
     p = stats.binomtest(pictures, pictures, alternative="greater").pvalue
-    assert p_of_worse(one, best, alone(one), cells) == pytest.approx(p)
-    assert p_of_worse(best, one, alone(one), cells) == 1.0
+    assert p_value_worse(one, best, alone(one), cells) == pytest.approx(p)
+    assert p_value_worse(best, one, alone(one), cells) == 1.0
     assert clearly_worse(one, best, alone(one), cells) == (pictures >= 7)
 
 
@@ -105,10 +105,10 @@ def test_only_what_cannot_be_told_from_the_best_is_as_good():
 def test_without_a_curve_three_times_as_many_pictures_more_halve_the_interval():
     assert pictures_to_halve(16, 0.0) == 48
     assert pictures_to_halve(16, 0.5) == 16
-    assert falls_by(5, 10, 4.0, 2.0) == pytest.approx(1.0)
-    assert falls_by(5, 10, 4.0, 4.0 / np.sqrt(2)) == pytest.approx(0.5)
-    assert falls_by(5, 10, 2.0, 3.0) == 0.0
-    assert falls_by(10, 10, 2.0, 1.0) == 0.0
+    assert learning_curve_exponent(5, 10, 4.0, 2.0) == pytest.approx(1.0)
+    assert learning_curve_exponent(5, 10, 4.0, 4.0 / np.sqrt(2)) == pytest.approx(0.5)
+    assert learning_curve_exponent(5, 10, 2.0, 3.0) == 0.0
+    assert learning_curve_exponent(10, 10, 2.0, 1.0) == 0.0
 
 
 def test_errors_of_a_picture_that_was_tested_twice_are_averaged():

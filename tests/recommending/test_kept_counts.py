@@ -13,8 +13,8 @@ from cellbench.errors import UserError
 from cellbench.metrics.calibration import CountCalibration, choose_calibration
 from cellbench.recommending import candidates, kept_counts, recommendation
 from cellbench.recommending.candidates import Candidate
-from cellbench.recommending.folds import Raced
-from cellbench.recommending.kept_counts import KeptRunner, corrected
+from cellbench.recommending.folds import CandidateResults
+from cellbench.recommending.kept_counts import KeptRunner, calibrated
 from cellbench.records.kept_models import find_model
 from cellbench.records.trained_runs import find_trained
 from cellbench.structures import Prediction
@@ -26,7 +26,7 @@ TRUTH = np.linspace(10, 60, 12)
 def test_a_correction_is_of_what_the_models_own_scale_gives():
     raw = TRUTH / 1.5 / 0.8 + np.tile([0.2, -0.2], 6)
     own = CountCalibration("scale", scale=1.5)
-    found = corrected(own, TRUTH, raw, AREAS)
+    found = calibrated(own, TRUTH, raw, AREAS)
     after = choose_calibration(TRUTH, 1.5 * raw, AREAS)
     assert after.kind == "scale"
     np.testing.assert_allclose(found.correct(raw, AREAS), after.correct(1.5 * raw, AREAS))
@@ -35,21 +35,21 @@ def test_a_correction_is_of_what_the_models_own_scale_gives():
 
 def test_an_offset_after_the_models_own_scale_counts_as_the_two_do():
     raw = (TRUTH - 8) / 1.5
-    found = corrected(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
+    found = calibrated(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
     np.testing.assert_allclose(found.correct(raw, AREAS), TRUTH)
     assert found.correct([0.0], AREAS[:1]) == pytest.approx(0.0)  # blank fields stay blank
 
 
 def test_where_nothing_is_wrong_the_models_own_correction_stays():
     raw = TRUTH / 1.5 + np.random.default_rng(0).normal(0, 2, 12)
-    found = corrected(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
+    found = calibrated(CountCalibration("scale", scale=1.5), TRUTH, raw, AREAS)
     assert (found.kind, found.scale, found.offset) == ("scale", 1.5, 0.0)
-    assert corrected(None, TRUTH, TRUTH, AREAS).kind == "identity"
+    assert calibrated(None, TRUTH, TRUTH, AREAS).kind == "identity"
 
 
 def test_an_own_offset_is_left_out():
     own = CountCalibration("line", scale=1.5, offset=30.0)
-    found = corrected(own, TRUTH, TRUTH, AREAS)
+    found = calibrated(own, TRUTH, TRUTH, AREAS)
     assert found.kind == "identity"
 
 
@@ -60,7 +60,7 @@ def test_a_fold_is_corrected_by_its_other_pictures(home, tmp_path):
     half = {i: Prediction(stored.entry(i).count / 2) for i in stored.ids}
     model = find_trained(str(find_model("nuclei-blobs")), None)
     kept = KeptRunner("nuclei-blobs", model, stored, "cpu", str(tmp_path), half)
-    raced = Raced(Candidate("nuclei-blobs (kept)", "", kept=True))
+    raced = CandidateResults(Candidate("nuclei-blobs (kept)", "", kept=True))
     for split in range(5):
         kept.run(raced, split)
     assert sorted(image["id"] for image in raced.images) == stored.ids

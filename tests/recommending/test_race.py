@@ -13,7 +13,7 @@ from cellbench.errors import RunError, UserError
 from cellbench.recommending import folds
 from cellbench.recommending.candidates import LIGHT, Candidate
 from cellbench.recommending.choice import choose
-from cellbench.recommending.folds import FoldRunner, Raced, exposures
+from cellbench.recommending.folds import CandidateResults, FoldRunner, exposures
 from cellbench.recommending.recommendation import _all_folds, _race
 
 
@@ -41,7 +41,9 @@ class MadeUp:
 
 
 def methods(*names, control=()):
-    return [Raced(Candidate(name, f"{name}.py", control=name in control)) for name in names]
+    return [
+        CandidateResults(Candidate(name, f"{name}.py", control=name in control)) for name in names
+    ]
 
 
 UNITS = {f"{s}{p}": f"{s}{p}" for s in range(5) for p in range(4)}
@@ -130,7 +132,10 @@ def test_the_cheaper_of_two_that_cannot_be_told_apart_is_chosen():
 def test_of_two_that_cost_the_same_the_steady_one_is_chosen_unless_it_is_worse(
     errors, seconds, wanted
 ):
-    raced = [Raced(Candidate("other", "")), Raced(Candidate("steady", "", steady=True))]
+    raced = [
+        CandidateResults(Candidate("other", "")),
+        CandidateResults(Candidate("steady", "", steady=True)),
+    ]
     for one, error, cost in zip(raced, errors, seconds, strict=True):
         runner = MadeUp({one.candidate.name: error}, cost)
         for split in range(5):
@@ -149,7 +154,7 @@ def test_a_fold_that_was_finished_before_costs_what_its_record_says(monkeypatch)
     monkeypatch.setattr(folds, "open_set", lambda name: None)
     parts = SimpleNamespace(train=["a"] * 12)
     monkeypatch.setattr(folds, "make_split", lambda *given, **named: parts)
-    one = Raced(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
+    one = CandidateResults(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
     FoldRunner("adi-sim", "cpu", None, print).run(one, 0)
     assert one.seconds == [66.0]
 
@@ -167,7 +172,7 @@ def test_a_method_that_fails_on_a_fold_is_out_and_the_others_go_on(monkeypatch, 
         raise error
 
     monkeypatch.setattr("cellbench.engine.run.run", fails)
-    one = Raced(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
+    one = CandidateResults(Candidate("UNetPeaks", "methods/unetpeaks.py"), budget_s=80.0)
     FoldRunner("adi-sim", "cpu", None, print).run(one, 0)
     assert re.search(why, one.out)
 
@@ -178,7 +183,7 @@ def test_a_mistake_in_a_method_is_not_taken_for_one_that_fails(monkeypatch):
 
     monkeypatch.setattr("cellbench.engine.run.run", wrong)
     with pytest.raises(RuntimeError, match="shapes"):
-        FoldRunner("adi-sim", "cpu", None, print).run(Raced(Candidate("DLA", "dla")), 0)
+        FoldRunner("adi-sim", "cpu", None, print).run(CandidateResults(Candidate("DLA", "dla")), 0)
 
 
 def test_no_method_at_all_is_one_sentence_with_the_reason():

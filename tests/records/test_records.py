@@ -18,10 +18,10 @@ from cellbench.hashes import config_hash, content_hash, is_intact, run_id
 from cellbench.records import model
 from cellbench.records.point_lists import STEP_PX, pack_points, points_sha256, read_points
 from cellbench.records.record_file import (
+    differing_keys,
     find_record,
     parse_record,
     read_record,
-    same_result,
     write_record,
 )
 
@@ -216,9 +216,9 @@ def test_another_result_of_the_same_run_is_refused_and_the_first_stays(tmp_path)
 def test_records_are_compared_but_for_timing_and_environment(tmp_path):
     a = read_record(write_record(tmp_path, sample_record()))
     b = dict(a, timing={}, environment={}, content_hash="x")
-    assert same_result(a, b) == []
-    assert same_result(a, dict(b, seed=4, curve=[])) == ["curve", "seed"]
-    assert same_result(a, {k: v for k, v in b.items() if k != "gflops"}) == ["gflops"]
+    assert differing_keys(a, b) == []
+    assert differing_keys(a, dict(b, seed=4, curve=[])) == ["curve", "seed"]
+    assert differing_keys(a, {k: v for k, v in b.items() if k != "gflops"}) == ["gflops"]
 
 
 def test_records_of_two_versions_are_compared_by_what_both_hold(tmp_path):
@@ -226,19 +226,21 @@ def test_records_of_two_versions_are_compared_by_what_both_hold(tmp_path):
     new = read_record(write_record(tmp_path, sample_record(images=images), sample_points(images)))
     old = {k: v for k, v in new.items() if k != "scored_weights"}
     old |= {"schema": 1, "points": {"file": "x.npz", "sha256": "0" * 64}, "content_hash": ""}
-    assert same_result(old, new) == []
-    assert same_result(old, dict(new, whole_epochs=104)) == []
-    assert same_result(dict(new, whole_epochs=60), dict(new, whole_epochs=104)) == ["whole_epochs"]
+    assert differing_keys(old, new) == []
+    assert differing_keys(old, dict(new, whole_epochs=104)) == []
+    assert differing_keys(dict(new, whole_epochs=60), dict(new, whole_epochs=104)) == [
+        "whole_epochs"
+    ]
     part = {"role": "transform", "name": "Grey", "distribution": "x", "version": "1"}
     listed = dict(new, plugins=[*new["plugins"], part])
-    assert same_result(listed, old) == []
-    assert same_result(listed, new) == ["plugins"]
-    assert same_result(dict(old, plugins=[part]), new) == ["plugins"]
-    assert same_result(dict(old, points=None), new) == ["points"]
+    assert differing_keys(listed, old) == []
+    assert differing_keys(listed, new) == ["plugins"]
+    assert differing_keys(dict(old, plugins=[part]), new) == ["plugins"]
+    assert differing_keys(dict(old, points=None), new) == ["points"]
     other = dict(new, points=dict(new["points"], points_sha256="1" * 64))
-    assert same_result(other, new) == ["points"]
+    assert differing_keys(other, new) == ["points"]
     zipped = dict(new, points=dict(new["points"], sha256="1" * 64))
-    assert same_result(zipped, new) == []
+    assert differing_keys(zipped, new) == []
 
 
 def test_the_schema_that_is_shipped_is_the_models():

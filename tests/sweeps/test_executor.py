@@ -10,12 +10,12 @@ from cellbench.sweeps.executors import LocalExecutor
 from cellbench.sweeps.failures import read_failure
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import State, make_plan
-from cellbench.sweeps.process import End, Ending
+from cellbench.sweeps.process import TaskOutcome, TaskResult
 from cellbench.sweeps.slots import Slot
 from cellbench.sweeps.sweep import Sweep, View
 from cellbench.sweeps.tasks import Task
 
-NO_MEMORY = Ending(End.FAILED, 1.0, "it ran out of memory: CUDA", out_of_memory=True)
+NO_MEMORY = TaskResult(TaskOutcome.FAILED, 1.0, "it ran out of memory: CUDA", out_of_memory=True)
 
 
 def gpu_slots(**runs):
@@ -43,7 +43,7 @@ def endings(monkeypatch):
     def supervise(task, **options):
         time.sleep(0.01)
         left = orders.get(task.label, [])
-        return left.pop(0) if left else Ending(End.DONE, 1.0, record="record")
+        return left.pop(0) if left else TaskResult(TaskOutcome.DONE, 1.0, record="record")
 
     monkeypatch.setattr(executors, "supervise", supervise)
     return orders
@@ -118,7 +118,7 @@ def sweep(fake, endings, slots, lacking):
     plan = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store)
     labels = [run.label for run in plan.runs]
     for label in labels:
-        endings[label] = [Ending(End.STOPPED, 1.0, "enough")]
+        endings[label] = [TaskResult(TaskOutcome.STOPPED, 1.0, "enough")]
     endings[labels[0]] = [NO_MEMORY] * lacking + endings[labels[0]]
     said = Said()
     Sweep(plan, LocalExecutor(slots), lambda run: a_task(run.label), view=said).run()

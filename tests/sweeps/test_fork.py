@@ -14,7 +14,7 @@ import pytest
 from cellbench.sweeps import fork_client
 from cellbench.sweeps.claims import process_start
 from cellbench.sweeps.fork_client import LOST, ForkServer, NoServerError
-from cellbench.sweeps.process import End, Stop, supervise
+from cellbench.sweeps.process import Stop, TaskOutcome, supervise
 from cellbench.sweeps.tasks import Task
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks on Linux")
@@ -138,7 +138,7 @@ def test_a_module_that_fails_to_import_is_left_out(tmp_path):
 
 def test_a_sweep_watches_a_forked_run_to_its_record(server, tmp_path):
     ending = supervise(task(tmp_path, "done"), stop=Stop(), server=server)
-    assert ending.end is End.DONE
+    assert ending.end is TaskOutcome.DONE
     assert log(tmp_path).endswith("forked\n")
     left = json.loads((tmp_path / "run" / "child.json").read_text())
     assert left["pid"] != server.pid
@@ -150,7 +150,7 @@ def test_a_sweep_watches_a_forked_run_to_its_record(server, tmp_path):
 )
 def test_a_forked_run_without_a_record_has_failed_for_a_reason(server, tmp_path, order, reason):
     ending = supervise(task(tmp_path, order), stop=Stop(), server=server)
-    assert ending.end is End.FAILED
+    assert ending.end is TaskOutcome.FAILED
     assert reason in ending.reason
     assert ending.out_of_memory == (order == "memory")
 
@@ -164,14 +164,14 @@ def test_asked_to_stop_a_forked_run_is_interrupted_as_by_ctrl_c(server, tmp_path
     wait_for(lambda: "ready" in log(tmp_path))
     stop.asked.set()
     thread.join(30)
-    assert endings[0].end is End.STOPPED
+    assert endings[0].end is TaskOutcome.STOPPED
     assert "KeyboardInterrupt" in log(tmp_path)
 
 
 def test_a_forked_run_that_hangs_is_ended_and_its_log_says_where(server, tmp_path):
     hanging = task(tmp_path, "waits", stall_timeout_s=2.0)
     ending = supervise(hanging, stop=Stop(), server=server)
-    assert ending.end is End.HUNG
+    assert ending.end is TaskOutcome.HUNG
     assert "fork_target.py" in log(tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_a_killed_server_takes_no_run_with_it(own_server, tmp_path):
 
 def test_where_its_server_is_gone_a_run_starts_in_a_new_interpreter(own_server, tmp_path):
     own_server.close()
-    assert supervise(task(tmp_path, "done"), stop=Stop(), server=own_server).end is End.DONE
+    assert supervise(task(tmp_path, "done"), stop=Stop(), server=own_server).end is TaskOutcome.DONE
     assert log(tmp_path).endswith("a new interpreter\n")
 
 
@@ -240,7 +240,7 @@ def test_a_run_whose_end_nobody_saw_is_started_once_more(own_server, tmp_path):
     wait_for(lambda: not process_start(own_server.pid))
     os.kill(json.loads((tmp_path / "run" / "child.json").read_text())["pid"], signal.SIGKILL)
     thread.join(30)
-    assert endings[0].end is End.DONE
+    assert endings[0].end is TaskOutcome.DONE
     assert log(tmp_path).endswith("a new interpreter\n")
 
 

@@ -12,8 +12,8 @@ import pytest
 from cellbench.sweeps import pulse
 from cellbench.sweeps.claims import host_id, process_start
 from cellbench.sweeps.failures import reason_for
-from cellbench.sweeps.process import End, Stop, supervise
-from cellbench.sweeps.pulse import Pulse
+from cellbench.sweeps.process import Stop, TaskOutcome, supervise
+from cellbench.sweeps.pulse import HangMonitor
 from cellbench.sweeps.tasks import Task
 
 DONE = """
@@ -61,7 +61,7 @@ def child(folder):
 
 def test_a_run_that_leaves_its_record_is_done(tmp_path):
     ending = supervise(task(tmp_path, DONE), stop=Stop())
-    assert ending.end is End.DONE
+    assert ending.end is TaskOutcome.DONE
     assert Path(ending.record).name == "record.json"
 
 
@@ -79,7 +79,7 @@ def test_a_run_that_leaves_its_record_is_done(tmp_path):
 )
 def test_a_run_without_a_record_has_failed_for_a_reason(tmp_path, program, reason):
     ending = supervise(task(tmp_path, program), stop=Stop())
-    assert ending.end is End.FAILED
+    assert ending.end is TaskOutcome.FAILED
     assert reason in ending.reason
     assert ending.record is None
 
@@ -90,8 +90,8 @@ def test_memory_is_named_on_a_gpu_too():
 
 
 def test_a_record_of_an_earlier_start_is_not_taken_for_this_ones(tmp_path):
-    assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
-    assert supervise(task(tmp_path, "pass"), stop=Stop()).end is End.FAILED
+    assert supervise(task(tmp_path, DONE), stop=Stop()).end is TaskOutcome.DONE
+    assert supervise(task(tmp_path, "pass"), stop=Stop()).end is TaskOutcome.FAILED
 
 
 def test_asked_to_stop_a_run_is_interrupted_as_by_ctrl_c(tmp_path):
@@ -104,7 +104,7 @@ def test_asked_to_stop_a_run_is_interrupted_as_by_ctrl_c(tmp_path):
     wait_for(lambda: "ready" in log(tmp_path))
     stop.asked.set()
     thread.join(30)
-    assert endings[0].end is End.STOPPED
+    assert endings[0].end is TaskOutcome.STOPPED
     assert "KeyboardInterrupt" in log(tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_what_an_earlier_sweep_left_running_is_ended_first(tmp_path):
     (tmp_path / "run").mkdir()
     facts = {"pid": orphan.pid, "started": process_start(orphan.pid), "place": host_id()}
     (tmp_path / "run" / "child.json").write_text(json.dumps(facts))
-    assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
+    assert supervise(task(tmp_path, DONE), stop=Stop()).end is TaskOutcome.DONE
     assert orphan.wait(30) == -signal.SIGINT
 
 
@@ -136,7 +136,7 @@ def test_a_process_that_has_nothing_to_do_with_it_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     facts = {"pid": os.getpid(), "started": "1", "place": host_id()}
     (tmp_path / "run" / "child.json").write_text(json.dumps(facts))
-    assert supervise(task(tmp_path, DONE), stop=Stop()).end is End.DONE
+    assert supervise(task(tmp_path, DONE), stop=Stop()).end is TaskOutcome.DONE
 
 
 def report(folder, **progress):
@@ -160,7 +160,7 @@ def test_computing_counts_as_progress_only_where_there_are_no_steps(
     clock = [0.0]
     monkeypatch.setattr(pulse.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(pulse, "cpu_s", lambda pid: clock[0] if busy else 0.0)
-    watched = Pulse(1, tmp_path, timeout_s=60.0)
+    watched = HangMonitor(1, tmp_path, timeout_s=60.0)
     report(tmp_path, **progress)
     assert watched.look().phase == progress["phase"]
     clock[0] = 59.0

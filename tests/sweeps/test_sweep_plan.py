@@ -12,7 +12,7 @@ from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.grids import SETS
 from cellbench.sweeps.plan import State, make_plan
-from cellbench.sweeps.tasks import config_text, task_of
+from cellbench.sweeps.tasks import config_text, make_task
 
 SMOKE = GridOverrides(datasets=("adi-sim",), protocol="smoke")
 FIRST = dataclasses.replace(SMOKE, splits=(0,))
@@ -216,7 +216,7 @@ def test_the_process_of_a_shortened_run_knows_the_whole_schedule(grid, short, ti
     wish = dataclasses.replace(FIRST, **short)
     for run in make_plan(load_grid(grid), wish, tmp_path).runs:
         planned = run.experiment.config
-        task = task_of(run, tmp_path, device="cpu", stall_timeout_s=9.0)
+        task = make_task(run, tmp_path, device="cpu", stall_timeout_s=9.0)
         file = tmp_path / "config.py"
         file.write_text(task.config)
         length = with_length(resolve(file), epochs=task.epochs)

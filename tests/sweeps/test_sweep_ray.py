@@ -18,7 +18,7 @@ from cellbench.sweeps import ray_executor, ray_work
 from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.plan import make_plan
-from cellbench.sweeps.process import End
+from cellbench.sweeps.process import TaskOutcome
 from cellbench.sweeps.ray_executor import RayExecutor
 from cellbench.sweeps.ray_work import work
 from cellbench.sweeps.tasks import Task, config_text
@@ -55,7 +55,7 @@ def task(fake, monkeypatch):
 def test_a_node_without_the_heads_store_sends_its_record_back(fake, tiny_home, monkeypatch, no_ray):
     asked = task(fake, monkeypatch)
     ending = work(asked, "key", board(), (str(fake.store / "not here"), "token"))
-    assert ending.end is End.DONE
+    assert ending.end is TaskOutcome.DONE
     assert fake.records() == []
     assert Path(ending.record).is_relative_to(tiny_home / "ray")
     received = ray_executor._store_files(ending, asked)
@@ -74,14 +74,14 @@ def test_a_failed_run_of_another_node_brings_its_log(fake, monkeypatch, no_ray):
     fake.order(**{"r0.1_0": "crash"})
     asked = task(fake, monkeypatch)
     ending = ray_executor._store_files(work(asked, "key", board(), ("nowhere", "token")), asked)
-    assert ending.end is End.FAILED
+    assert ending.end is TaskOutcome.FAILED
     assert "The loss is nan at step 4" in ending.reason
     assert "The loss is nan" in (Path(asked.folder) / "log.txt").read_text()
 
 
 def test_a_task_that_starts_after_the_wish_to_stop_does_nothing(fake, monkeypatch, no_ray):
     ending = work(task(fake, monkeypatch), "key", board(stop=True), ("nowhere", "token"))
-    assert ending.end is End.STOPPED
+    assert ending.end is TaskOutcome.STOPPED
     assert fake.lines("started.txt") == []
 
 

@@ -13,7 +13,12 @@ from scipy.ndimage import find_objects, label
 
 from cellbench.data.annotation_formats.file_annotation import MOST_CELLS, FileAnnotation
 from cellbench.data.annotation_formats.label_masks import label_points
-from cellbench.data.annotation_formats.mask_ground import EIGHT, LARGEST_MARK, ground_of, solidity
+from cellbench.data.annotation_formats.mask_ground import (
+    EIGHT,
+    LARGEST_MARK,
+    background_value,
+    solidity,
+)
 from cellbench.data.annotation_formats.native_pixels import read_native
 from cellbench.data.point_conventions import MASK_PIXELS
 from cellbench.errors import UserError
@@ -102,7 +107,7 @@ def _two_levels(values: NDArray[np.int64]) -> bool:
 def _zero_background(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
     """Return labels of single-channel values, with 0 for the background.
 
-    Of two values see `ground_of`; of more it is 0, else the most frequent one.
+    Of two values see `background_value`; of more it is 0, else the most frequent one.
     """
     known, counts = np.unique(values, return_counts=True)
     if len(known) == 1:
@@ -112,7 +117,7 @@ def _zero_background(values: NDArray[np.int64], path: Path) -> NDArray[np.int64]
         values = (values > int(values.max()) // 2).astype(np.int64)
         known, counts = np.unique(values, return_counts=True)
     if len(known) == 2 or 0 not in known:
-        ground = ground_of(values, path) if len(known) == 2 else int(known[counts.argmax()])
+        ground = background_value(values, path) if len(known) == 2 else int(known[counts.argmax()])
         return np.where(values == ground, 0, values + (1 if 0 in known and ground else 0))
     return values
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
-    reading,
     refuse_slices,
-    together,
 )
 from cellbench.data.annotation_formats.xml_files import read_xml
 from cellbench.data.point_conventions import CELL_COUNTER
@@ -25,16 +25,16 @@ def read_cell_counter(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or has markers on several slices of a stack.
     """
     root = read_xml(path, PROGRAM)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if root.tag != ROOT:
             raise ValueError(f"its root is called {root.tag[:40]!r}")
         places, types, slices = [], set(), set()
         for kind in root.iter("Marker_Type"):
             type_name = (kind.findtext("Name") or kind.findtext("Type") or "").strip()
             for marker in kind.iter("Marker"):
-                x, y = (number(marker.findtext(name)) for name in ("MarkerX", "MarkerY"))
+                x, y = (finite_number(marker.findtext(name)) for name in ("MarkerX", "MarkerY"))
                 places.append((x, y))
-                slices.add(number(marker.findtext("MarkerZ", "1")))
+                slices.add(finite_number(marker.findtext("MarkerZ", "1")))
                 types.add(type_name[:40])
         refuse_slices(path, len(slices), "markers")
         picture = root.findtext("Image_Properties/Image_Filename")
@@ -43,6 +43,6 @@ def read_cell_counter(path: Path) -> list[FileAnnotation]:
             FileAnnotation(
                 points_array(places, path, CELL_COUNTER.shift_px),
                 picture=picture.strip() if picture and picture.strip() else None,
-                notes=(*notes, *together(sorted(types), "marker types")),
+                notes=(*notes, *combined_classes_note(sorted(types), "marker types")),
             )
         ]

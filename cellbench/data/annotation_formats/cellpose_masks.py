@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 from cellbench.data.annotation_formats.annotation_pictures import LABELS
-from cellbench.data.annotation_formats.file_annotation import FileAnnotation, reading
+from cellbench.data.annotation_formats.file_annotation import FileAnnotation, explained_parsing
 from cellbench.data.annotation_formats.label_masks import label_points
 from cellbench.data.annotation_formats.native_pixels import MOST_PIXELS
 from cellbench.data.annotation_formats.restricted_pickle import masks_in_child
@@ -28,7 +28,7 @@ def read_cellpose(path: Path) -> list[FileAnnotation]:
     except OSError as error:
         mend = "save its masks as PNG" if error.errno == errno.EFBIG else "see its rights"
         raise UserError(f"{path} cannot be read ({error.strerror}); {mend}.") from error
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         masks = masks_in_child(data)
         if masks.ndim != 2 or masks.dtype.kind not in "iu" or not 0 < masks.size <= MOST_PIXELS:
             raise ValueError(f"masks of the shape {masks.shape}")

@@ -6,12 +6,12 @@ from typing import Any
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    edge,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
-    together,
+    side_px,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.point_conventions import COCO_AREA, COCO_KEYPOINT
@@ -41,7 +41,7 @@ def read_coco(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or an annotation refers to an unlisted image.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_coco(document):
             raise ValueError("it has no tables called images and annotations")
         names = _categories(document.get("categories"))
@@ -60,7 +60,7 @@ def read_coco(path: Path) -> list[FileAnnotation]:
             places[key].append(place)
             kinds[key][_NOTES[kind]] = None
             classes.add(names.get(_key(one.get("category_id", 0)), ""))
-        shared = together(sorted(classes), "categories")
+        shared = combined_classes_note(sorted(classes), "categories")
         return [
             FileAnnotation(
                 points_array(places[key], path),
@@ -85,25 +85,28 @@ def _categories(listed: Any) -> dict[int | str, str]:
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     if "width" not in image or "height" not in image:
         return None
-    return edge(image["width"]), edge(image["height"])
+    return side_px(image["width"]), side_px(image["height"])
 
 
 def _place(one: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
     """Return the (x, y) position of an annotation's cell, and its key in `_NOTES`."""
     keypoints = one.get("keypoints") or []
     triples = [keypoints[at : at + 3] for at in range(0, len(keypoints), 3)]
-    visible = [triple for triple in triples if number(triple[2]) > 0]
+    visible = [triple for triple in triples if finite_number(triple[2]) > 0]
     if visible:
-        x = sum(number(triple[0]) for triple in visible) / len(visible)
-        y = sum(number(triple[1]) for triple in visible) / len(visible)
+        x = sum(finite_number(triple[0]) for triple in visible) / len(visible)
+        y = sum(finite_number(triple[1]) for triple in visible) / len(visible)
         shift = COCO_KEYPOINT.shift_px
         return (x + shift, y + shift), "keypoint"
     shift = COCO_AREA.shift_px
     outline = one.get("segmentation")
     if isinstance(outline, list) and outline and isinstance(outline[0], list):
         longest = max(outline, key=len)
-        corners = [(number(x), number(y)) for x, y in zip(longest[::2], longest[1::2], strict=True)]
+        corners = [
+            (finite_number(x), finite_number(y))
+            for x, y in zip(longest[::2], longest[1::2], strict=True)
+        ]
         x, y = polygon_centroid([corners])
         return (x + shift, y + shift), "outline"
-    left, top, width, height = (number(value) for value in one["bbox"])
+    left, top, width, height = (finite_number(value) for value in one["bbox"])
     return (left + width / 2 + shift, top + height / 2 + shift), "box"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    edge,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
-    reading,
-    together,
+    side_px,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.annotation_formats.xml_files import read_xml
@@ -30,7 +30,7 @@ def read_cvat(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, holds tracks of a video, or a shape is no cell.
     """
     root = read_xml(path, PROGRAM)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if root.tag != "annotations":
             raise ValueError(f"its root is called {root.tag[:40]!r}")
         if root.find("track") is not None:
@@ -44,14 +44,14 @@ def read_cvat(path: Path) -> list[FileAnnotation]:
                 places += _cells(shape)
                 outlines += shape.tag != "points"
                 classes.add(shape.get("label", "")[:40])
-            notes = together(sorted(classes), "labels")
+            notes = combined_classes_note(sorted(classes), "labels")
             if outlines:
                 notes += ("Each outline of CVAT is one cell, at its middle.",)
             found.append(
                 FileAnnotation(
                     points_array(places, path, CVAT.shift_px),
                     picture=image.attrib["name"],
-                    size=(edge(image.attrib["width"]), edge(image.attrib["height"])),
+                    size=(side_px(image.attrib["width"]), side_px(image.attrib["height"])),
                     notes=notes,
                 )
             )
@@ -61,17 +61,17 @@ def read_cvat(path: Path) -> list[FileAnnotation]:
 def _cells(shape: "Element") -> list[tuple[float, float]]:
     if shape.tag in ("points", "polygon"):
         places = [pair.split(",") for pair in shape.attrib["points"].split(";") if pair]
-        corners = [(number(x), number(y)) for x, y in places]
+        corners = [(finite_number(x), finite_number(y)) for x, y in places]
         return corners if shape.tag == "points" else [polygon_centroid([corners])]
     if shape.tag == "box":
         left, top, right, bottom = (
-            number(shape.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")
+            finite_number(shape.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")
         )
         return [((left + right) / 2, (top + bottom) / 2)]
     if shape.tag == "mask":
         return [_middle_of_mask(shape)]
     if shape.tag == "ellipse":
-        return [(number(shape.attrib["cx"]), number(shape.attrib["cy"]))]
+        return [(finite_number(shape.attrib["cx"]), finite_number(shape.attrib["cy"]))]
     raise ValueError(f"a shape of the kind {shape.tag[:40]!r} is no cell")
 
 
@@ -81,7 +81,7 @@ def _middle_of_mask(shape: "Element") -> tuple[float, float]:
     Lengths of runs outside and inside the mask alternate, row by row in its box.
     """
     left, top, width, height = (
-        int(number(shape.attrib[key])) for key in ("left", "top", "width", "height")
+        int(finite_number(shape.attrib[key])) for key in ("left", "top", "width", "height")
     )
     runs = [int(one) for one in shape.attrib["rle"].split(",")]
     if width < 1 or min(runs) < 0 or sum(runs) != width * height:

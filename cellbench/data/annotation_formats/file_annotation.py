@@ -79,7 +79,7 @@ def read_annotation_json(path: Path) -> Any:
 
 
 @contextmanager
-def reading(path: Path, program: str) -> Iterator[None]:
+def explained_parsing(path: Path, program: str) -> Iterator[None]:
     """Convert any error of a parser on a damaged file into a `UserError` of one sentence.
 
     Args:
@@ -124,7 +124,7 @@ def points_array(places: Sequence[Sequence[float]], path: Path, shift_px: float 
     return found
 
 
-def number(value: Any) -> float:
+def finite_number(value: Any) -> float:
     """Parse a finite number of a JSON or XML file.
 
     Raises:
@@ -140,19 +140,19 @@ def number(value: Any) -> float:
     return found
 
 
-def edge(value: Any) -> int:
+def side_px(value: Any) -> int:
     """Parse a whole number of px, 1 to 2**31 - 1.
 
     Raises:
         ValueError: the value is not one.
     """
-    found = number(value)
+    found = finite_number(value)
     if found != int(found) or not 0 < found < 2**31:
         raise ValueError(f"{str(value)[:40]!r} is no number of pixels")
     return int(found)
 
 
-def together(names: Sequence[str], what: str) -> tuple[str, ...]:
+def combined_classes_note(names: Sequence[str], what: str) -> tuple[str, ...]:
     """Return the note that several classes are counted together; empty for fewer than two.
 
     Args:

@@ -9,11 +9,11 @@ import numpy as np
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
+    combined_classes_note,
+    explained_parsing,
     points_array,
     read_annotation_bytes,
-    reading,
     refuse_slices,
-    together,
 )
 from cellbench.data.annotation_formats.shapes import composite_centroid, polygon_centroid
 from cellbench.data.point_conventions import IMAGEJ_AREA, IMAGEJ_POINT
@@ -41,7 +41,7 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
             on several slices of a stack.
     """
     data = read_annotation_bytes(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         from roifile import ImagejRoi
 
         members = members_of(data, path) if data[:2] == b"PK" else [data]
@@ -58,7 +58,7 @@ def read_imagej(path: Path) -> list[FileAnnotation]:
             if roi.counters is not None:
                 classes |= {str(int(one)) for one in np.unique(np.asarray(roi.counters))}
     refuse_slices(path, len(slices))
-    all_notes = (*notes, *together(sorted(classes), "counters"))
+    all_notes = (*notes, *combined_classes_note(sorted(classes), "counters"))
     return [FileAnnotation(points_array(places, path), notes=all_notes)]
 
 

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    edge,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
-    together,
+    side_px,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.images import is_named_as_picture
@@ -49,7 +49,7 @@ def read_label_studio(path: Path) -> list[FileAnnotation]:
             is shown rotated, or a mark is no cell.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_label_studio(document):
             raise ValueError("it has no list of tasks")
         return [one for task in document for one in _task(task, path)]
@@ -84,12 +84,12 @@ def _task(task: Mapping[str, Any], path: Path) -> list[FileAnnotation]:
             continue
         if mark.get("image_rotation"):
             raise ValueError(f"{picture} is shown turned")
-        width, height = edge(mark["original_width"]), edge(mark["original_height"])
+        width, height = side_px(mark["original_width"]), side_px(mark["original_height"])
         size = width, height
         cells.append(_place(kind, value, width / height))
         outlines = outlines or not kind.startswith("keypoint")
         classes.update(str(name)[:40] for name in value.get(kind) or ())
-    notes = ((_OUTLINES,) if outlines else ()) + together(sorted(classes), "labels")
+    notes = ((_OUTLINES,) if outlines else ()) + combined_classes_note(sorted(classes), "labels")
     shares = points_array([(x / 100, y / 100) for x, y in cells], path)
     return [FileAnnotation(shares, picture=picture, size=size, unit="share", notes=notes)]
 
@@ -103,14 +103,16 @@ def _place(kind: str, value: Mapping[str, Any], aspect: float) -> tuple[float, f
         aspect: width over height of the image: a box is rotated in px, about its first corner.
     """
     if kind.startswith("polygon"):
-        return polygon_centroid([[(number(x), number(y)) for x, y in value["points"]]])
+        return polygon_centroid(
+            [[(finite_number(x), finite_number(y)) for x, y in value["points"]]]
+        )
     if not kind.startswith(("keypoint", "rectangle", "ellipse")):
         raise ValueError(f"a mark of the kind {kind[:40]!r} is no cell")
-    x, y = number(value["x"]), number(value["y"])
+    x, y = finite_number(value["x"]), finite_number(value["y"])
     if not kind.startswith("rectangle"):
         return x, y
-    right, down = number(value["width"]) / 2, number(value["height"]) / 2
-    angle = math.radians(number(value.get("rotation") or 0))
+    right, down = finite_number(value["width"]) / 2, finite_number(value["height"]) / 2
+    angle = math.radians(finite_number(value.get("rotation") or 0))
     return (
         x + right * math.cos(angle) - down / aspect * math.sin(angle),
         y + right * aspect * math.sin(angle) + down * math.cos(angle),

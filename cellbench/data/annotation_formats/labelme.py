@@ -7,12 +7,12 @@ from typing import Any
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    edge,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
-    together,
+    side_px,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.point_conventions import LABELME
@@ -32,20 +32,20 @@ def read_labelme(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_labelme(document):
             raise ValueError("it has no list of shapes")
         places, classes, outlines = [], set(), 0
         for shape in document["shapes"]:
             kind = str(shape.get("shape_type") or "polygon")
-            corners = [(number(x), number(y)) for x, y in shape["points"]]
+            corners = [(finite_number(x), finite_number(y)) for x, y in shape["points"]]
             places.append(_middle(kind, corners))
             outlines += kind != "point"
             classes.add(str(shape.get("label", ""))[:40])
         size = None
         if document.get("imageWidth") and document.get("imageHeight"):
-            size = edge(document["imageWidth"]), edge(document["imageHeight"])
-        notes = together(sorted(classes), "labels")
+            size = side_px(document["imageWidth"]), side_px(document["imageHeight"])
+        notes = combined_classes_note(sorted(classes), "labels")
         if outlines:
             notes += ("Each outline of LabelMe is one cell, at its middle.",)
         image_path = document.get("imagePath")

@@ -19,7 +19,7 @@ _WHOLE = 0.95
 _MOST_HULLS = 200
 
 
-def ground_of(values: NDArray[np.int64], path: Path) -> int:
+def background_value(values: NDArray[np.int64], path: Path) -> int:
     """Return the background value of a mask.
 
     It is the more frequent value (0 in most masks, the paper of marks on white), unless the other

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    edge,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
-    reading,
-    together,
+    side_px,
 )
 from cellbench.data.annotation_formats.xml_files import read_xml
 
@@ -25,13 +25,14 @@ def read_pascal_voc(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or an object has no box.
     """
     root = read_xml(path, PROGRAM)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if root.tag != ROOT:
             raise ValueError(f"its root is called {root.tag[:40]!r}")
         places, classes = [], set()
         for one in root.iter("object"):
             left, top, right, bottom = (
-                number(one.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
+                finite_number(one.findtext(f"bndbox/{side}"))
+                for side in ("xmin", "ymin", "xmax", "ymax")
             )
             places.append(((left + right) / 2, (top + bottom) / 2))
             classes.add((one.findtext("name") or "").strip()[:40])
@@ -41,7 +42,10 @@ def read_pascal_voc(path: Path) -> list[FileAnnotation]:
             FileAnnotation(
                 points_array(places, path),
                 picture=file_name or None,
-                size=(edge(width), edge(height)) if number(width or 0) and height else None,
-                notes=((_NOTE,) if places else ()) + together(sorted(classes), "classes"),
+                size=(side_px(width), side_px(height))
+                if finite_number(width or 0) and height
+                else None,
+                notes=((_NOTE,) if places else ())
+                + combined_classes_note(sorted(classes), "classes"),
             )
         ]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    combined_classes_note,
+    finite_number,
     points_array,
     refuse_slices,
-    together,
 )
 from cellbench.data.annotation_formats.table_columns import (
     columns_of,
@@ -76,7 +76,9 @@ def read_table(path: Path) -> list[FileAnnotation]:
     elif any(map(any, shifts.values())):
         notes += (PROGRAM_POINTS.format(program=columns.program),)
     if columns.kind is not None:
-        notes += together([fields[columns.kind] for _, fields in table.rows], "classes")
+        notes += combined_classes_note(
+            [fields[columns.kind] for _, fields in table.rows], "classes"
+        )
     found = []
     for name, places in pictures.items():
         shift = max(shifts[name], default=0.0)
@@ -168,7 +170,7 @@ def _counts(table: Table, notes: tuple[str, ...]) -> list[FileAnnotation] | None
 def _cells(field: str, path: Path, at: int) -> int:
     """Parse a number of cells."""
     try:
-        value = number(field)
+        value = finite_number(field)
     except ValueError:
         value = -1.0
     if value != int(value) or not 0 <= value <= _MOST_COUNTED:
@@ -190,7 +192,7 @@ def _picture(text: str, path: Path, at: int) -> str:
 
 def _number(field: str, path: Path, at: int) -> float:
     try:
-        return number(field)
+        return finite_number(field)
     except ValueError:
         raise UserError(f"{path}, line {at}: {field[:40]!r} is no number; write pixels.") from None
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
     refuse_slices,
-    together,
 )
 from cellbench.data.annotation_formats.shapes import multipolygon_centroid, polygon_centroid
 from cellbench.data.point_conventions import QUPATH
@@ -54,7 +54,7 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
         UserError: the file is not GeoJSON, or holds nothing but lines, tiles and the like.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_qupath(document) and document != []:
             raise ValueError("it holds no features")
         marks: list[tuple[float, float]] = []
@@ -77,7 +77,7 @@ def read_qupath(path: Path) -> list[FileAnnotation]:
             if not area:
                 classes.add(class_of(properties)[:40])
         refuse_slices(path, len(planes[not marks]))
-        notes = together(sorted(classes), "classes")
+        notes = combined_classes_note(sorted(classes), "classes")
         if not marks and regions:
             notes += ("Each outline of QuPath is one cell, at its centroid.",)
             marks = regions
@@ -170,7 +170,7 @@ def rings_of(places: Any) -> list[list[tuple[float, float]]]:
 def _place(place: Any) -> tuple[float, float]:
     if not isinstance(place, list) or len(place) not in (2, 3):
         raise ValueError(f"{str(place)[:40]!r} is no place")
-    return number(place[0]), number(place[1])
+    return finite_number(place[0]), finite_number(place[1])
 
 
 def _listed(value: Any) -> list[Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.point_conventions import VIA_AREA, VIA_POINT
@@ -40,7 +40,7 @@ def read_via(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_via(document):
             raise ValueError("it lists no files with regions")
         found = []
@@ -63,15 +63,15 @@ def _cell(shape: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
     kind = shape["name"]
     if kind == "point":
         shift = VIA_POINT.shift_px
-        return (number(shape["cx"]) + shift, number(shape["cy"]) + shift), _POINTS
+        return (finite_number(shape["cx"]) + shift, finite_number(shape["cy"]) + shift), _POINTS
     shift = VIA_AREA.shift_px
     if kind in ("circle", "ellipse"):
-        x, y = number(shape["cx"]), number(shape["cy"])
+        x, y = finite_number(shape["cx"]), finite_number(shape["cy"])
     elif kind == "rect":
-        x = number(shape["x"]) + number(shape["width"]) / 2
-        y = number(shape["y"]) + number(shape["height"]) / 2
+        x = finite_number(shape["x"]) + finite_number(shape["width"]) / 2
+        y = finite_number(shape["y"]) + finite_number(shape["height"]) / 2
     elif kind == "polygon":
-        xs, ys = (map(number, shape[f"all_points_{axis}"]) for axis in "xy")
+        xs, ys = (map(finite_number, shape[f"all_points_{axis}"]) for axis in "xy")
         x, y = polygon_centroid([list(zip(xs, ys, strict=True))])
     else:
         raise ValueError(f"a region of the kind {str(kind)[:40]!r} is no cell")

@@ -6,10 +6,10 @@ from typing import Any
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    explained_parsing,
+    finite_number,
     points_array,
     read_annotation_json,
-    reading,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.point_conventions import VIA_POINT
@@ -40,7 +40,7 @@ def read_via_project(path: Path) -> list[FileAnnotation]:
         UserError: the file is not in this format, or holds a line.
     """
     document = read_annotation_json(path)
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         if not is_via_project(document):
             raise ValueError("it lists no project, files, views and regions")
         marked: dict[str, list[Sequence[Any]]] = {}
@@ -66,7 +66,7 @@ def _pictures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _annotation(name: str, shapes: Sequence[Sequence[Any]], path: Path) -> FileAnnotation:
     points, areas = [], []
     for kind, *numbers in shapes:
-        at = [number(value) for value in numbers]
+        at = [finite_number(value) for value in numbers]
         if kind == _POINT:
             points.append((at[0], at[1]))
         elif kind in (_CIRCLE, _ELLIPSE):

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellbench.data.annotation_formats.file_annotation import read_annotation_bytes, reading
+from cellbench.data.annotation_formats.file_annotation import (
+    explained_parsing,
+    read_annotation_bytes,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -20,7 +23,7 @@ def read_xml(path: Path, program: str) -> "Element":
         UserError: the file is not XML, is too large, or declares entities or a document type.
     """
     data = read_annotation_bytes(path)
-    with reading(path, program):
+    with explained_parsing(path, program):
         from defusedxml.ElementTree import fromstring
 
         root: Element = fromstring(data, forbid_dtd=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from cellbench.data.annotation_formats.file_annotation import (
     FileAnnotation,
-    number,
+    combined_classes_note,
+    explained_parsing,
+    finite_number,
     points_array,
-    reading,
-    together,
 )
 from cellbench.data.annotation_formats.shapes import polygon_centroid
 from cellbench.data.annotation_formats.table_text import numbered_lines
@@ -38,7 +38,7 @@ def read_yolo(path: Path) -> list[FileAnnotation]:
         UserError: a line is in another format; the message states its number.
     """
     places, classes = [], set()
-    with reading(path, PROGRAM):
+    with explained_parsing(path, PROGRAM):
         for at, line in numbered_lines(path)[0]:
             corners = _places(line)
             if not corners:
@@ -49,7 +49,7 @@ def read_yolo(path: Path) -> list[FileAnnotation]:
                 )
             places.append(corners[0] if len(corners) == 1 else polygon_centroid([corners]))
             classes.add(line.split()[0])
-    notes = (_NOTE, *together(sorted(classes), "classes"))
+    notes = (_NOTE, *combined_classes_note(sorted(classes), "classes"))
     return [FileAnnotation(points_array(places, path), unit="share", notes=notes)]
 
 
@@ -59,7 +59,7 @@ def _numbers(line: str) -> list[float]:
     if not (kind.isascii() and kind.isdecimal()) or len(rest) < _BOX[0] - 1:
         return []
     try:
-        return [number(one) for one in rest]
+        return [finite_number(one) for one in rest]
     except ValueError:
         return []
 

@@ -5,7 +5,7 @@ import math
 
 from PIL import Image
 
-from cellbench.data.own_sets.own_import import UnderstoodFolder, UnderstoodPicture
+from cellbench.data.own_sets.own_import import ImportPlan, PlannedImage
 from cellbench.data.reader import ReadOptions, read_whole
 from cellbench.drawing import contact_sheet, overlay
 
@@ -13,7 +13,7 @@ _TILES = 12
 _TILE_PX = 520
 
 
-def sheet_png(folder: UnderstoodFolder) -> bytes:
+def sheet_png(folder: ImportPlan) -> bytes:
     """A PNG of at most twelve pictures: those with the fewest and most cells, and between."""
     by_count = sorted(folder.pictures, key=lambda picture: (picture.count, picture.image_id))
     step = max(1.0, (len(by_count) - 1) / (_TILES - 1))
@@ -27,14 +27,14 @@ def sheet_png(folder: UnderstoodFolder) -> bytes:
     return stream.getvalue()
 
 
-def _tile(picture: UnderstoodPicture, options: ReadOptions) -> Image.Image:
+def _tile(picture: PlannedImage, options: ReadOptions) -> Image.Image:
     pixels = read_whole(picture.path, options).pixels
     scale = _TILE_PX / max(pixels.shape[:2])
     scale = math.floor(scale) if scale > 1 else scale
     return overlay(pixels, truth=picture.points, scale=scale, legend=False)
 
 
-def _caption(picture: UnderstoodPicture) -> str:
+def _caption(picture: PlannedImage) -> str:
     noun = "cell" if picture.count == 1 else "cells"
     group = "" if picture.group is None else f", {picture.group}"
     return f"{picture.count} {noun}{group}\n{picture.image_id}"

@@ -19,7 +19,7 @@ _LARGEST_CROP_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SetStatistics:
     """Statistics of an annotated data set, and training parameters derived from them.
 
     Attributes:
@@ -41,7 +41,7 @@ class Measured:
 
 def measure(
     points: Sequence[Points], sizes: Sequence[tuple[int, int]], *, cells: int | None = None
-) -> Measured:
+) -> SetStatistics:
     """Compute the statistics of a set's annotations.
 
     Args:
@@ -52,11 +52,11 @@ def measure(
     cells = sum(map(len, points)) if cells is None else cells
     spacing = neighbour_distance(points)
     if spacing is None:
-        return Measured(len(sizes), cells)
+        return SetStatistics(len(sizes), cells)
     scale = min((0.5, 1.0, 1.5, 2.0), key=lambda scale: abs(np.log(scale * spacing / _APART_PX)))
     shortest = min(min(size) for size in sizes) * scale
     crop = int(np.clip(shortest // 32 * 32, 32, 96))
-    return Measured(len(sizes), cells, spacing, max(2.0, round(spacing) / 2), scale, crop)
+    return SetStatistics(len(sizes), cells, spacing, max(2.0, round(spacing) / 2), scale, crop)
 
 
 def neighbour_distance(points: Sequence[Points]) -> float | None:
@@ -67,7 +67,7 @@ def neighbour_distance(points: Sequence[Points]) -> float | None:
     return float(np.median(np.concatenate(nearest))) if nearest else None
 
 
-def set_config(name: str, measured: Measured) -> dict[str, Any]:
+def set_config(name: str, measured: SetStatistics) -> dict[str, Any]:
     """Return the `data` section of a set's config.
 
     It has at least 10 epochs, which give about 1200 steps on 60 % of the images.

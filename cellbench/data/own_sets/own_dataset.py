@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from cellbench.data.contracts import DataSet, RawItem, ReadPoints
+from cellbench.data.contracts import ReadPoints, DataSet, RawItem
 from cellbench.data.manifests import Manifest
 from cellbench.errors import UserError
 
@@ -22,7 +22,7 @@ class OwnSet(DataSet):
         """Raise an error: a user's own images have no fixed layout.
 
         Raises:
-            UserError: always; `understand_folder` reads such images.
+            UserError: always; `plan_import` reads such images.
         """
         raise UserError(
             f"{self.name} is a set of your own pictures; `cellbench data import {self.name} --own "

@@ -21,12 +21,12 @@ from cellbench.data.own_sets.contradictions import (
 )
 from cellbench.data.own_sets.folder_files import find_files, image_name
 from cellbench.data.own_sets.groups import group_pictures
-from cellbench.data.own_sets.measurements import Measured, measure, set_config
+from cellbench.data.own_sets.measurements import SetStatistics, measure, set_config
 from cellbench.data.own_sets.micrometre_points import in_pixels, stated_um_per_px
-from cellbench.data.own_sets.pairing import FoundAnnotation, check_annotated, first, pair
+from cellbench.data.own_sets.pairing import FoundAnnotation, check_annotated, first, match_files
 from cellbench.data.own_sets.placement import Placement
 from cellbench.data.pixel_sizes import check_edge
-from cellbench.data.reader import AS_THEY_COME, ReadOptions, read_whole
+from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions, read_whole
 from cellbench.data.set_writer import NewItem, Progress, write_set
 from cellbench.data.stored_set import StoredSet, is_on_disk
 from cellbench.errors import UserError
@@ -36,7 +36,7 @@ from cellbench.structures import Points, no_points
 
 
 @dataclass(frozen=True, slots=True)
-class UnderstoodPicture:
+class PlannedImage:
     """Image with its annotation, read from a folder.
 
     Attributes:
@@ -57,7 +57,7 @@ class UnderstoodPicture:
 
 
 @dataclass(frozen=True)
-class UnderstoodFolder:
+class ImportPlan:
     """Contents of a folder, read and validated but not yet written as a set.
 
     Attributes:
@@ -72,10 +72,10 @@ class UnderstoodFolder:
 
     name: str
     source: Path
-    pictures: tuple[UnderstoodPicture, ...]
+    pictures: tuple[PlannedImage, ...]
     facts: OwnFacts
-    measured: Measured
-    options: ReadOptions = AS_THEY_COME
+    measured: SetStatistics
+    options: ReadOptions = DEFAULT_READ_OPTIONS
     notes: tuple[str, ...] = ()
 
     @property
@@ -89,18 +89,18 @@ class UnderstoodFolder:
         return len({picture.group for picture in self.pictures if picture.group is not None})
 
 
-def understand_folder(
+def plan_import(
     name: str,
     source: Path,
     *,
     annotations: Path | None = None,
     group: str | None = None,
     um_per_px: float | None = None,
-    options: ReadOptions = AS_THEY_COME,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
     skip_bare: bool = False,
     force: bool = False,
     progress: Progress | None = None,
-) -> UnderstoodFolder:
+) -> ImportPlan:
     """Read and validate a folder of images and annotations, without writing anything.
 
     Args:
@@ -133,7 +133,7 @@ def understand_folder(
         grouped = {path: as_unicode(name) for path, name in found_groups.items()}
         if table in files.annotations and len(files.annotations) > 1:
             files.annotations.remove(table)
-    paired = pair(files, apart=annotations)
+    paired = match_files(files, apart=annotations)
     check_annotated(paired, files, skip_bare=skip_bare)
     unread = list(dict.fromkeys(path.name for path in (*files.others, *paired.unread)))
     if unread:
@@ -185,14 +185,14 @@ def _read_picture(
     points: Points | None,
     placement: Placement,
     notes: ImportNotes,
-) -> UnderstoodPicture:
+) -> PlannedImage:
     read = read_whole(path, options)
     pixels = read.pixels
     notes.add(*(f"Reading: {note}." for note in read.notes))
     size = (pixels.shape[1], pixels.shape[0])
     check_sizes(found, path, size)
     if points is None:
-        return UnderstoodPicture("", path, size, no_points(), found.read.cells)
+        return PlannedImage("", path, size, no_points(), found.read.cells)
     kept, moved = inside(points, size, found.file)
     check_dots(kept, found.file)
     if moved:
@@ -201,19 +201,19 @@ def _read_picture(
     if twice:
         notes.add(f"{path.name} has {twice} points that are there twice; all were kept.")
     placement.add(pixels, kept)
-    return UnderstoodPicture("", path, size, kept, len(kept))
+    return PlannedImage("", path, size, kept, len(kept))
 
 
 def _validated_folder(
     name: str,
     source: Path,
-    pictures: Sequence[UnderstoodPicture],
+    pictures: Sequence[PlannedImage],
     formats: Counter[str],
     um_per_px: float | None,
     placement: Placement,
     chosen: dict[Path, FoundAnnotation],
     notes: ImportNotes,
-) -> UnderstoodFolder:
+) -> ImportPlan:
     """Validate all images together, and collect their statistics.
 
     Raises:
@@ -248,7 +248,7 @@ def _validated_folder(
     listed = tuple(
         form if len(formats) == 1 else f"{form} ({many})" for form, many in formats.most_common()
     )
-    return UnderstoodFolder(
+    return ImportPlan(
         name=name,
         source=source,
         pictures=tuple(sorted(pictures, key=lambda picture: picture.image_id)),
@@ -258,8 +258,8 @@ def _validated_folder(
     )
 
 
-def keep_set(
-    folder: UnderstoodFolder,
+def write_planned_set(
+    folder: ImportPlan,
     *,
     force: bool = False,
     beside: Mapping[str, bytes] | None = None,
@@ -286,7 +286,7 @@ def keep_set(
     )
 
 
-def _items(folder: UnderstoodFolder) -> Iterator[NewItem]:
+def _items(folder: ImportPlan) -> Iterator[NewItem]:
     for picture in folder.pictures:
         kept = keep_picture(picture.path, folder.options)
         yield NewItem(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellbench.data.annotation_formats.file_annotation import FileAnnotation, together
+from cellbench.data.annotation_formats.file_annotation import FileAnnotation, combined_classes_note
 from cellbench.data.annotation_formats.known_formats import AnnotationFormat, format_of
 from cellbench.data.annotation_formats.label_studio import uploaded_name
 from cellbench.data.annotation_formats.point_tables import SUFFIXES, named_pictures
@@ -31,7 +31,7 @@ class FoundAnnotation:
 
 
 @dataclass
-class Paired:
+class MatchedFiles:
     """Images matched with their annotations.
 
     Attributes:
@@ -53,7 +53,7 @@ class Paired:
         return self.unread[likeliest[0]] if likeliest else ""
 
 
-def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
+def match_files(files: FolderFiles, *, apart: Path | None = None) -> MatchedFiles:
     """Read all annotations and match each with its image.
 
     The match is by the file's name, which is that of the image with common additions (`_dots`,
@@ -69,7 +69,7 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
     """
     images = _ImageIndex(files)
     found: dict[Path, list[FoundAnnotation]] = {}
-    paired = Paired()
+    paired = MatchedFiles()
     orphans: list[str] = []
     for file in files.annotations:
         root = files.root if apart is None or apart.is_file() else apart
@@ -111,12 +111,12 @@ def pair(files: FolderFiles, *, apart: Path | None = None) -> Paired:
     return paired
 
 
-def check_annotated(paired: Paired, files: FolderFiles, *, skip_bare: bool) -> None:
+def check_annotated(paired: MatchedFiles, files: FolderFiles, *, skip_bare: bool) -> None:
     """Check that all images have an annotation, or some if `skip_bare`.
 
     Args:
-        paired: from `pair`.
-        files: the files given to `pair`.
+        paired: from `match_files`.
+        files: the files given to `match_files`.
         skip_bare: whether images without annotation are left out.
 
     Raises:
@@ -265,7 +265,7 @@ def _merge_labels(annotations: Sequence[FileAnnotation]) -> FileAnnotation:
     points = [one.points for one in annotations if one.points is not None]
     if len(points) < len(annotations):  # counts of images that are not in the folder
         return annotations[0]
-    kinds = together(sorted(one.picture or "" for one in annotations), "labels")
+    kinds = combined_classes_note(sorted(one.picture or "" for one in annotations), "labels")
     return replace(
         annotations[0],
         points=np.concatenate(points),

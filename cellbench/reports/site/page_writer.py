@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from cellbench.errors import UserError
 from cellbench.files.reading import read_json
-from cellbench.files.writing import write_atomically, writing
+from cellbench.files.writing import explained_writing, write_atomically
 from cellbench.ranking.tables import plain
 from cellbench.version import __version__
 
@@ -120,7 +120,7 @@ class PageWriter:
         target = self.folder / path
         # Without fsync: there are many pages, and a lost one is made again.
         temporary = target.with_name(f".{target.name}.partial")
-        with writing(target, elsewhere="--out"):
+        with explained_writing(target, elsewhere="--out"):
             if target.parent not in self._folders:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._folders.add(target.parent)

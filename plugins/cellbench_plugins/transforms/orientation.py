@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from cellbench.data.contracts import Picture, Transform
-from cellbench.data.resampling import below
+from cellbench.data.resampling import clipped_below
 from cellbench.errors import PartError
 from cellbench.registry import TRANSFORMS
 
@@ -44,7 +44,7 @@ class RandomFlip(Transform):
         if chance[1] < self.vertical:
             pixels = pixels[::-1]
             points[:, 1] = picture.size[1] - points[:, 1]
-        return replace(picture, pixels=pixels, points=below(points, picture.size))
+        return replace(picture, pixels=pixels, points=clipped_below(points, picture.size))
 
 
 @TRANSFORMS.register_module()
@@ -64,4 +64,4 @@ class QuarterTurn(Transform):
             points = np.stack([points[:, 1], width - points[:, 0]], axis=1)
             width, height = height, width
         pixels = np.rot90(picture.pixels, turns)
-        return replace(picture, pixels=pixels, points=below(points, (width, height)))
+        return replace(picture, pixels=pixels, points=clipped_below(points, (width, height)))

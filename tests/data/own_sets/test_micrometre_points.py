@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from annotation_samples import copy_pictures, nuclei_pictures
 
-from cellbench.data.own_sets.own_import import understand_folder
+from cellbench.data.own_sets.own_import import plan_import
 from cellbench.errors import UserError
 
 
@@ -28,13 +28,13 @@ def check(found, cells):
 @pytest.mark.parametrize("edge_um", [0.9, 0.95, 1.04])
 def test_a_size_near_one_does_not_hide_micrometres(edge_um, tmp_path, home):
     cells = results(tmp_path, edge_um)
-    check(understand_folder("mine", tmp_path, um_per_px=edge_um), cells)
+    check(plan_import("mine", tmp_path, um_per_px=edge_um), cells)
 
 
 @pytest.mark.parametrize("edge_um", [0.9, 1.04])
 def test_points_in_px_stay_where_the_size_of_a_pixel_is_given(edge_um, tmp_path, home):
     cells = results(tmp_path, 1.0)
-    found = understand_folder("mine", tmp_path, um_per_px=edge_um)
+    found = plan_import("mine", tmp_path, um_per_px=edge_um)
     check(found, cells)
     assert any("taken as px" in note for note in found.notes)
 
@@ -43,11 +43,11 @@ def test_points_in_px_stay_where_the_size_of_a_pixel_is_given(edge_um, tmp_path,
 def test_points_that_lie_on_cells_in_micrometres_alone_are_not_taken_as_px(edge_um, tmp_path, home):
     results(tmp_path, edge_um)
     with pytest.raises(UserError, match=r"Results\.csv lie on what .* --um-per-px") as refused:
-        understand_folder("mine", tmp_path)
+        plan_import("mine", tmp_path)
     stated = float(str(refused.value).split("divided by ")[1].split(",")[0])
     assert stated == pytest.approx(edge_um, rel=0.02)
 
 
 def test_points_in_px_need_no_size_of_a_pixel(tmp_path, home):
     cells = results(tmp_path, 1.0)
-    check(understand_folder("mine", tmp_path), cells)
+    check(plan_import("mine", tmp_path), cells)

@@ -13,7 +13,7 @@ from PIL import Image
 from cellbench import count, import_own, run, verify
 from cellbench.counting.corrected_tables import REGIONS_HEAD
 from cellbench.data.named_dataset import find_dataset
-from cellbench.data.own_sets.own_import import understand_folder
+from cellbench.data.own_sets.own_import import plan_import
 from cellbench.data.set_damage import verify_set
 from cellbench.data.splits import SPLITS, make_split
 from cellbench.data.stored_set import open_set, own_sets
@@ -272,7 +272,7 @@ def test_annotations_may_be_in_another_folder_and_bare_pictures_left_out(
     cells = cells_of(pictures)
     (tmp_path / "notes").mkdir()
     FORMATS["qupath"](dict(list(cells.items())[:5]), tmp_path / "notes")
-    understood = understand_folder("mine", folder, annotations=tmp_path / "notes", skip_bare=True)
+    understood = plan_import("mine", folder, annotations=tmp_path / "notes", skip_bare=True)
     assert len(understood.pictures) == 5
     assert "1 pictures without annotation were left out." in understood.notes
 
@@ -307,12 +307,12 @@ def test_a_changed_config_is_data_and_checked(folder, pictures, home):
 def test_a_killed_import_leaves_no_set(folder, pictures, home, monkeypatch):
     FORMATS["text"](cells_of(pictures), folder)
     monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)
-    understood = understand_folder("mine", folder)
+    understood = plan_import("mine", folder)
     (folder / understood.pictures[-1].path.name).unlink()
-    from cellbench.data.own_sets.own_import import keep_set
+    from cellbench.data.own_sets.own_import import write_planned_set
 
     with pytest.raises(UserError, match="does not exist"):
-        keep_set(understood)
+        write_planned_set(understood)
     assert own_sets() == []
 
 
@@ -345,18 +345,18 @@ def test_what_could_not_be_read_is_said_where_annotations_lack(folder, pictures,
     (folder / "README.txt").write_text("Nuclei of spring, five fields each\n")
     (folder / "cells.xlsx").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"no annotation that can be read: .*cells\.xlsx is a work"):
-        understand_folder("mine", folder)
+        plan_import("mine", folder)
     first, *others = cells_of(pictures)
     (folder / f"{first}.txt").write_text("1.5 2.5\n")
     with pytest.raises(UserError, match=rf"{len(others)} of .* Not read: .*cells\.xlsx"):
-        understand_folder("mine", folder)
+        plan_import("mine", folder)
 
 
 def test_a_column_of_kinds_is_not_one_of_pictures(folder, pictures, home):
     for name, points in cells_of(pictures).items():
         lines = [f"{x:.2f},{y:.2f},{'pos' if i % 2 else 'neg'}" for i, (x, y) in enumerate(points)]
         (folder / f"{name}.csv").write_text("\n".join(["x,y,label", *lines]) + "\n")
-    found = understand_folder("mine", folder)
+    found = plan_import("mine", folder)
     assert found.counts == [len(points) for points in cells_of(pictures).values()]
     assert any("labels neg, pos are counted together" in note for note in found.notes)
 
@@ -376,11 +376,11 @@ def test_pictures_of_one_name_are_told_apart_by_the_folders_that_a_table_names(
         wanted["-".join(folder.relative_to(tmp_path / "in").parts) + "-field"] = len(points)
     table = tmp_path / "in" / "points.csv"
     table.write_text("\n".join(lines) + "\n")
-    found = understand_folder("mine", tmp_path / "in")
+    found = plan_import("mine", tmp_path / "in")
     assert {picture.image_id: picture.count for picture in found.pictures} == wanted
     table.write_text("image,x,y\n/,1.5,2.5\n")
     with pytest.raises(UserError, match="no picture in"):
-        understand_folder("mine", tmp_path / "in")
+        plan_import("mine", tmp_path / "in")
     table.write_text("image,x,y\nleft/field.png,1.5,2.5\n")
     with pytest.raises(UserError, match="may be of"):
-        understand_folder("mine", tmp_path / "in")
+        plan_import("mine", tmp_path / "in")
