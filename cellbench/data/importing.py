@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.import_notes import ImportNotes
 from cellbench.data.kept_pictures import KeptPicture, keep_picture
 from cellbench.data.manifests import compare_with_published, published_files

@@ -130,7 +130,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         """Return the redirected request.
 
         Raises:
-            Failed: the new address has another scheme.
+            DownloadRefused: the new address has another scheme.
         """
         schemes = {"https"} if urlsplit(req.full_url).scheme == "https" else {"http", "https"}
         if urlsplit(newurl).scheme not in schemes:

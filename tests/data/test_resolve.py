@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cellbench.data import fetch
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem, SimulatedImage, Simulator
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints, SimulatedImage, Simulator
 from cellbench.data.named_dataset import find_dataset
 from cellbench.data.resolve import resolve_set
 from cellbench.data.set_writer import NewItem, write_set

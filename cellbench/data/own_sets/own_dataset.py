@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.manifests import Manifest
 from cellbench.errors import UserError
 

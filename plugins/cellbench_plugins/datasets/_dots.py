@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.images import image_size, is_named_as_picture, read_image
 from cellbench.data.points import read_point_file
 from cellbench.errors import UserError

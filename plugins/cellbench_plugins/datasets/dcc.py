@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from cellbench.data.contracts import ReadPoints, RawItem
+from cellbench.data.contracts import RawItem, ReadPoints
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (

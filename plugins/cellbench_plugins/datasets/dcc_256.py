@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.errors import UserError
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import candidates, map_points

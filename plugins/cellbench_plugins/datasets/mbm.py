@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.data.contracts import ReadPoints, Archive, RawItem
+from cellbench.data.contracts import Archive, RawItem, ReadPoints
 from cellbench.registry import DATASETS
 from cellbench_plugins.datasets._dots import (
     DottedSet,

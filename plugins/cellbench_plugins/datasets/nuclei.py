@@ -5,7 +5,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from cellbench.data.contracts import ReadPoints, DataSet, RawItem
+from cellbench.data.contracts import DataSet, RawItem, ReadPoints
 from cellbench.data.points import read_point_file
 from cellbench.errors import UserError
 from cellbench.files.reading import read_file
