@@ -1,1 +1,1 @@
-"""Trunks: image to feature maps at several strides."""
+"""Backbones: feature maps of an image at several strides."""

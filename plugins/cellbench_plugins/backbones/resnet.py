@@ -1,4 +1,4 @@
-"""ResNet, the trunk of SFCN as released."""
+"""ResNet backbone, as in the released SFCN."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -14,17 +14,17 @@ Depth = Literal[18, 34, 50, 101]
 
 @BACKBONES.register_module()
 class ResNet(Backbone):
-    """ResNet's first stages, tapped at any set of strides.
+    """ResNet backbone with a selectable number of stages and selectable output strides.
 
-    The stem (a convolution and a pool) works at stride 4, stage i at stride 4 * 2 ** (i - 1), but
-    none coarser than `coarsest`: a stage that would be keeps the resolution of the one before it,
-    with the same weights. Of several stages of one stride the last is tapped. Parameters are
-    named as torchvision names them, so its files load as they are.
+    The stem (a convolution and a pool) has stride 4 and stage i stride 4 * 2 ** (i - 1), capped at
+    `coarsest`: a stage that would be coarser keeps the resolution of the one before it, with the
+    same weights. Where several stages share a stride, the output is that of the last. Parameters
+    have torchvision's names, so its files load unchanged.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385; the third
         stage at stride 8 is SFCN's, arXiv:1903.03303.
 
-    Differs: torchvision's form, which strides in the 3x3 convolution of a bottleneck.
+    Differs: torchvision's variant, with the stride in the 3x3 convolution of a bottleneck.
     """
 
     conv_norms = (("conv1", "bn1"),)
@@ -43,15 +43,15 @@ class ResNet(Backbone):
 
         Args:
             depth: number of layers of the whole network.
-            stages: how many of the four are built.
-            coarsest: stride beyond which no stage goes, px.
-            strides: of the maps returned, ascending.
-            weights: what `cellbench.models.build` loads; None for random filters.
-            frozen_stages: 1 freezes the stem and each more one stage: they are never trained, and
-                their batch-norm keeps its statistics.
+            stages: number of stages, 1 to 4.
+            coarsest: largest stride of a stage, px.
+            strides: strides of the maps returned, ascending.
+            weights: pretrained weights for `cellbench.models.build` to load; None for random.
+            frozen_stages: 1 freezes the stem, and each further unit one stage: these are never
+                trained, and their batch-norm keeps its statistics.
 
         Raises:
-            PartError: numbers that do not go together.
+            PartError: inconsistent arguments.
         """
         super().__init__()
         import torchvision
@@ -92,7 +92,7 @@ class ResNet(Backbone):
         self._freeze([])
 
     def _freeze(self, names: Sequence[str]) -> None:
-        """Leave the stem and stages of these names untrained."""
+        """Freeze the stem and stages of these names, and unfreeze the others."""
         self.frozen = names
         for name in ("conv1", "bn1", *self.layers):
             getattr(self, name).requires_grad_(name not in names)
@@ -110,7 +110,7 @@ class ResNet(Backbone):
         return maps
 
     def train(self, mode: bool = True) -> Self:
-        """Switch modes; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen stages stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             getattr(self, name).eval()
@@ -118,7 +118,7 @@ class ResNet(Backbone):
 
 
 def _keep_resolution(stage: nn.Module) -> None:
-    """Take the strides out of a stage; its weights stay what they are."""
+    """Set all strides of a stage to 1; its weights do not change."""
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)

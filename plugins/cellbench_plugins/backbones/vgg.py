@@ -1,4 +1,4 @@
-"""VGG-16, the trunk of DLA-Count, P2PNet and most counting networks, and VGG-19."""
+"""VGG-16, the backbone of DLA-Count, P2PNet and most counting networks, and VGG-19."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -11,7 +11,7 @@ from cellbench.models.folding import fold_batch_norms
 from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.registry import BACKBONES
 
-# (channels, convolutions) of the five stages; stage i works at stride 2 ** i.
+# (channels, convolutions) of the five stages; stage i has stride 2 ** i.
 Stages = Sequence[tuple[int, int]]
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 STAGES_19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -21,20 +21,19 @@ _SHIFTED = "a batch-norm follows and subtracts it: its gradient is zero whatever
 
 @BACKBONES.register_module()
 class VGG16(Backbone):
-    """VGG-16 with or without batch-norm, tapped at any set of strides.
+    """VGG-16 backbone with or without batch-norm and with selectable output strides.
 
-    Each map is what its stage gives after the last ReLU, before the pool that follows; the map
-    of stride 16 is stage 5 before the last pool. Stages beyond the coarsest stride asked for are
-    neither built nor computed. Parameters are named as torchvision names them
-    (`features.N.weight`), so its files load as they are.
+    Each map is the output of its stage after the last ReLU, before the pool that follows; the map
+    of stride 16 is stage 5 before the last pool. Stages beyond the coarsest stride are not built.
+    Parameters have torchvision's names (`features.N.weight`), so its files load unchanged.
 
-    Sides that a stride does not divide are cut (rounded down) by the pools, as torchvision does;
-    counters pad their inputs to a multiple of 32, where that never happens.
+    The pools round sides down that their stride does not divide, as in torchvision; counters pad
+    their inputs to a multiple of 32, so that this does not happen.
 
     Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
         Recognition", arXiv:1409.1556, configuration D.
 
-    Differs: with batch-norm the biases of convolutions are loaded but not trained, since the
+    Differs: with batch-norm the biases of convolutions are loaded but not trained, because the
         normalisation subtracts them.
     """
 
@@ -52,8 +51,8 @@ class VGG16(Backbone):
 
         Args:
             batch_norm: follow each convolution with batch-norm.
-            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
-            weights: what `cellbench.models.build` loads; None for random filters.
+            strides: strides of the maps returned, ascending, from 1, 2, 4, 8, 16.
+            weights: pretrained weights for `cellbench.models.build` to load; None for random.
             frozen_stages: this many stages, from the image on, are never trained, and their
                 batch-norm keeps its statistics; none where the weights are not found.
 
@@ -88,7 +87,7 @@ class VGG16(Backbone):
         self._freeze(0, 0)
 
     def _freeze(self, layers: int, stages: int) -> None:
-        """Leave the first layers untrained, and of all others the biases that a norm subtracts."""
+        """Freeze the first layers, and in the others the biases that a batch-norm subtracts."""
         self._frozen = layers
         untrained = {}
         for index, layer in enumerate(self.features):
@@ -107,8 +106,8 @@ class VGG16(Backbone):
         features = images
         layers: Iterable[nn.Module] = self.features
         if self.training and self._frozen:
-            # The norms of frozen layers are folded into the convolutions, anew at each step, which
-            # takes no time beside it: a copy that is kept would have to follow what is loaded.
+            # The norms of frozen layers are folded into the convolutions at each step, which is
+            # cheap: a cached copy would have to be updated whenever weights are loaded.
             frozen = fold_batch_norms(self.features[: self._frozen])
             layers = chain(frozen, self.features[self._frozen :])
         for index, layer in enumerate(layers, start=1):
@@ -118,7 +117,7 @@ class VGG16(Backbone):
         return maps
 
     def train(self, mode: bool = True) -> Self:
-        """Switch modes; frozen stages stay in evaluation mode."""
+        """Set the mode; frozen stages stay in evaluation mode."""
         super().train(mode)
         for layer in self.features[: self._frozen]:
             layer.eval()
@@ -127,9 +126,7 @@ class VGG16(Backbone):
 
 @BACKBONES.register_module()
 class VGG19(VGG16):
-    """VGG-19 with or without batch-norm: one more convolution in each of the last three stages.
-
-    In all else it is as `VGG16`.
+    """VGG-19 backbone: `VGG16` with one more convolution in each of the last three stages.
 
     Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
         Recognition", arXiv:1409.1556, configuration E; the trunk of DM-Count.
@@ -151,8 +148,8 @@ class VGG19(VGG16):
 
         Args:
             batch_norm: follow each convolution with batch-norm.
-            strides: of the maps returned, ascending, from 1, 2, 4, 8, 16.
-            weights: what `cellbench.models.build` loads; None for random filters.
+            strides: strides of the maps returned, ascending, from 1, 2, 4, 8, 16.
+            weights: pretrained weights for `cellbench.models.build` to load; None for random.
             frozen_stages: this many stages, from the image on, are never trained, and their
                 batch-norm keeps its statistics; none where the weights are not found.
 
@@ -168,10 +165,10 @@ class VGG19(VGG16):
 
 
 def _build(stages: Stages, *, batch_norm: bool) -> tuple[nn.Sequential, list[int]]:
-    """The layers of the stages, and for each stage the number of layers to its end.
+    """Build the layers of the stages; return them and the index after the last layer of each stage.
 
-    A pool opens each stage but the first: that a stage ends before its pool is what makes the
-    numbering torchvision's and the taps ours.
+    The pools stand at the start of each stage but the first. This keeps torchvision's numbering,
+    and the outputs are taken before the pool.
     """
     layers: list[nn.Module] = []
     ends = []

@@ -1,1 +1,1 @@
-"""Convolutions with one signature, for the live path of any decoder."""
+"""Convolutions with a common signature, for use in any decoder."""

@@ -1,4 +1,4 @@
-"""Deformable convolution, modulated."""
+"""Modulated deformable convolution."""
 
 import torch
 from torch import Tensor, nn
@@ -10,21 +10,21 @@ from cellbench_plugins.convs.standard import check_odd
 
 @CONVS.register_module()
 class Deformable(nn.Module):
-    """Convolution whose taps move and are weighted per pixel.
+    """Modulated deformable convolution: an offset and a weight per tap and pixel.
 
     Source: Deformable ConvNets v2, arXiv:1811.11168, Eq. 1.
 
     Differs: masks are twice a sigmoid, so that the layer starts as the ordinary convolution with
     the same weights instead of half of it. Offsets and masks learn at the layer's full rate, not
-    at a tenth of it. Runs in float32 under autocast: sampling positions do not fit bfloat16.
+    at a tenth of it. Runs in float32 under autocast: bfloat16 is too coarse for sampling positions.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
-        """Make the layer.
+        """Build the layer.
 
         Args:
-            in_channels: of the map that comes in.
-            out_channels: of the map that goes out; height and width stay.
+            in_channels: number of input channels.
+            out_channels: number of output channels; height and width do not change.
             kernel_size: odd, px.
 
         Raises:
@@ -46,7 +46,7 @@ class Deformable(nn.Module):
         """Convolve (B, in_channels, H, W) to (B, out_channels, H, W), in the dtype of `x`."""
         where = self.where(x).to(self.weight.dtype)  # (B, 3 * taps, H, W)
         offset, mask = where.split([2 * self.taps, self.taps], dim=1)
-        # The operator knows one memory layout only.
+        # The operator supports one memory layout only.
         with torch.autocast(x.device.type, enabled=False):
             out = deform_conv2d(
                 x.to(self.weight.dtype).contiguous(),

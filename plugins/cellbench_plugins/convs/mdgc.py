@@ -1,4 +1,4 @@
-"""The convolution of DLA-Count: Gaussian kernels that fit themselves to each pixel."""
+"""Convolution of DLA-Count: Gaussian kernels with parameters predicted per pixel."""
 
 import math
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ OFFSET_PX = 2.0
 
 @CONVS.register_module()
 class MDGC(nn.Module):
-    """Multi-scale deformable Gaussian convolution.
+    """Multi-scale deformable Gaussian convolution of DLA-Count.
 
-    Two paths see the same reduced map at the same scales: depthwise separable convolutions, and
-    Gaussian kernels whose deviation and centre a light subnetwork predicts. Channel attention
-    weighs the features of both; their sum is added to what came in.
+    Two paths process the same reduced map at the same scales: depthwise separable convolutions, and
+    Gaussian kernels whose deviation and centre a small subnetwork predicts. Channel attention
+    weights the features of both paths; their projection is added to the input.
 
     Source: DLA-Count, section 2.3, Eq. 3 and 4, Fig. 3.
 
-    Differs: where the paper is silent, these are our choices. Both paths work on one in `reduction`
-    of the channels, normalised over the channels of each pixel, which needs no batch statistics and
-    is the same for a crop and for a whole image. The subnetwork is one 3x3 convolution; each scale
-    has a sigma, a centre and a pair s_x, s_y of its own (s = exp of a parameter, so it is positive
-    and weight decay draws it to 1), all channels share them, and lengths are in px of the map. The
-    1x1 half of the separable convolutions follows the Gaussian kernels too, and activations are
-    ReLU, not the released SiLU. There is neither the bottleneck nor the FusionAttention of Fig. 3,
-    in the released code a split into halves and a second attention around such a block.
-    Sigma starts at 1.4 to 2.1 px and not in the middle of [1, 10], where a support of 9 px would
-    see a flat kernel. alpha is a sigmoid of a two-layer network on GAP(F_cat), and alpha'
-    multiplies F_cat. The Gaussian is normalised to unit sum over the taps inside the map by
-    default, since Eq. 3 on a truncated support loses up to 99 % of its mass; `normalise="density"`
-    is Eq. 3 to the letter, with zeros outside the map. The last layer starts small, so that the
-    module starts near its shortcut.
+    Differs: where the paper gives no detail, these are our choices. Both paths work on one in
+    `reduction` of the channels, normalised over the channels of each pixel, which needs no batch
+    statistics and is the same for a crop and for a whole image. The subnetwork is one 3x3
+    convolution; each scale has its own sigma, centre and pair s_x, s_y (s = exp of a parameter, so
+    it is positive and weight decay draws it to 1), all channels share them, and lengths are in px
+    of the map. The 1x1 half of the separable convolutions follows the Gaussian kernels too, and
+    activations are ReLU, not the released SiLU. There is neither the bottleneck nor the
+    FusionAttention of Fig. 3, in the released code a split into halves and a second attention
+    around such a block. Sigma starts at 1.4 to 2.1 px and not in the middle of [1, 10], where a
+    kernel on a support of 9 px would be flat. alpha is a sigmoid of a two-layer network on
+    GAP(F_cat), and alpha' multiplies F_cat. The Gaussian is normalised to unit sum over the taps
+    inside the map by default, since Eq. 3 on a truncated support loses up to 99 % of its mass;
+    `normalise="density"` is Eq. 3 to the letter, with zeros outside the map. The last layer starts
+    small, so that the module starts near its shortcut.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class MDGC(nn.Module):
         normalise: Literal["unit", "density"] = "unit",
         reduction: int = 4,
     ) -> None:
-        """Make the layer.
+        """Build the layer.
 
         Args:
-            in_channels: of the map that comes in.
-            out_channels: of the map that goes out; height and width stay.
+            in_channels: number of input channels.
+            out_channels: number of output channels; height and width do not change.
             scales: odd widths of the kernels, px.
             parameters: one set of Gaussian parameters per "pixel" and scale, or per "image" and
-                scale, as the released code has it; the latter is separable.
+                scale as in the released code; the latter is separable.
             normalise: "unit" sum, or the "density" of Eq. 3.
             reduction: the paths work on `in_channels // reduction` channels, at least 8.
 
@@ -107,7 +107,7 @@ class MDGC(nn.Module):
     def _initialise(self) -> None:
         for conv in (self.reduce, *self.depthwise, self.pointwise):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        # The branch starts at a tenth of the shortcut, the kernels nearly alike at all pixels.
+        # The branch starts at a tenth of the shortcut, with nearly equal kernels at all pixels.
         nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(self.project.in_channels))
         nn.init.normal_(self.predict.weight, std=0.02 / math.sqrt(self.predict.weight[0].numel()))
         low, high = SIGMA_PX

@@ -1,4 +1,4 @@
-"""The ordinary convolution."""
+"""Ordinary convolution."""
 
 from typing import Literal
 
@@ -10,14 +10,14 @@ from cellbench.registry import CONVS
 
 @CONVS.register_module()
 class Standard(nn.Sequential):
-    """Square convolution, with a normalisation and an activation where they are asked for.
+    """Square convolution with an optional normalisation and activation.
 
-    Batch statistics of a few small crops do not fit whole images, so there is no normalisation
-    unless the config wants one; `batch` is there for comparisons.
+    By default there is no normalisation, because batch statistics of a few small crops do not fit
+    whole images; `batch` is there for comparisons.
 
     Source: the 3x3 convolutions of P2PNet's decoder, arXiv:2107.12746, which have neither.
 
-    Differs: weights start by He's rule and biases at 0, not as PyTorch draws them.
+    Differs: He initialisation of the weights and zero biases, not PyTorch's defaults.
     """
 
     def __init__(
@@ -29,14 +29,14 @@ class Standard(nn.Sequential):
         norm: Literal["none", "batch", "group"] = "none",
         activation: Literal["none", "relu"] = "none",
     ) -> None:
-        """Make the layer.
+        """Build the layer.
 
         Args:
-            in_channels: of the map that comes in.
-            out_channels: of the map that goes out; height and width stay.
+            in_channels: number of input channels.
+            out_channels: number of output channels; height and width do not change.
             kernel_size: odd, px.
-            norm: "group" uses groups of 16 channels, or one group where 16 do not divide them.
-            activation: after the normalisation.
+            norm: "group" uses groups of 16 channels, or one group if 16 does not divide them.
+            activation: activation after the normalisation.
 
         Raises:
             PartError: the kernel size is even or not positive.
@@ -71,7 +71,7 @@ class Standard(nn.Sequential):
 
 
 def check_odd(part: str, kernel_size: int) -> None:
-    """Refuse a kernel without a centre.
+    """Validate that a kernel has a central tap.
 
     Raises:
         PartError: the size is even or not positive.

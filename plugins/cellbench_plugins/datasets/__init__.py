@@ -1,1 +1,1 @@
-"""Data sets: raw layouts, where they come from, how they are annotated."""
+"""Data sets: download addresses, raw layouts and readers of annotations."""

@@ -1,7 +1,7 @@
-"""Cells read back from a density map: a sum of equal Gaussians, one a cell.
+"""Cell positions from a density map that is a sum of equal Gaussians, one per cell.
 
-Converted copies of data sets hold maps where the authors' had dots. The sum of a map is the number
-of cells; where they are follows because all bumps have one known shape.
+Converted copies of data sets hold density maps instead of the authors' dots. The sum of a map is
+the number of cells; their positions can be recovered because all Gaussians have the same shape.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cellbench.errors import UserError
 from cellbench.structures import Points, no_points
 
-# More cells than this are in no picture of a published set: the map is of another unit.
+# No image of a published set has more cells: a larger sum means that the map has another unit.
 MOST_CELLS = 5000
-# Of the cells of a map, how much may be misplaced before it is no sum of Gaussians.
+# Largest share of a map's cells that Gaussians may leave unexplained.
 MOST_LEFT = 0.25
-# Of half of the bumps, how many cells there may be in each: more were multiplied.
+# Largest median number of cells per peak; above it, the map was multiplied by a factor.
 MOST_MASS = 4
-# Deviations that converters use, px.
+# Range of the deviations that converters use, px.
 _SIGMA_PX = (0.5, 15.0)
 
 Map = NDArray[np.float64]
@@ -26,7 +26,7 @@ Map = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class FoundCells:
-    """The cells of a density map.
+    """Cells found in a density map.
 
     Attributes:
         points: (N, 2) float32, (x, y) px; a pixel's centre is at .5.
@@ -38,20 +38,20 @@ class FoundCells:
 
 
 def find_cells(density: NDArray[np.generic], *, name: str) -> FoundCells:
-    """Find the cells whose Gaussians add up to a density map.
+    """Fit a sum of Gaussians, one per cell, to a density map.
 
-    As many cells as the map adds up to are placed one by one at the greatest value of what is left,
-    and then all of them moved so that the squared difference to the map is least. The deviations
-    along x and y are read from the curvature of the map's logarithm at its peaks, which is the same
-    at any distance from the centre of a lone Gaussian.
+    The number of cells is the rounded sum of the map. They are placed one by one at the maximum of
+    the residual, and then all moved to minimise the squared difference to the map. The deviations
+    along x and y are estimated from the curvature of the map's logarithm at its peaks, which is the
+    same at any distance from the centre of a lone Gaussian.
 
     Args:
         density: (H, W), cells per pixel.
-        name: of the map, as the start of a sentence.
+        name: name of the map, as the start of an error message.
 
     Raises:
-        UserError: numbers below 0, infinite or NaN, more than `MOST_CELLS` cells, or no sum of
-            Gaussians of one cell each.
+        UserError: numbers below 0, infinite or NaN, more than `MOST_CELLS` cells, or a map that is
+            not a sum of Gaussians of one cell each.
     """
     map_ = np.asarray(density, np.float64)
     if map_.ndim != 2 or 0 in map_.shape:
@@ -74,7 +74,7 @@ def find_cells(density: NDArray[np.generic], *, name: str) -> FoundCells:
             "multiplied with."
         )
     points = _refine(map_, _place(map_, cells, sigma), sigma)
-    # A cell moved from one pixel to another shows in both.
+    # A misplaced cell counts twice in the absolute difference.
     left = float(np.abs(_gaussians(points, sigma, map_.shape)[0] - map_).sum()) / (2 * cells)
     if left > MOST_LEFT:
         raise UserError(
@@ -87,7 +87,7 @@ def find_cells(density: NDArray[np.generic], *, name: str) -> FoundCells:
 
 
 def _lone_cells(map_: Map) -> tuple[tuple[float, float], float]:
-    """Deviations along x and y, px, of the sharper peaks, and how many cells the median one has."""
+    """Estimate the deviations (x, y) of the sharper peaks, px, and the median peak's cells."""
     padded = np.pad(map_, 1, mode="symmetric")
     centre = padded[1:-1, 1:-1]
     sides = {
@@ -108,7 +108,7 @@ def _lone_cells(map_: Map) -> tuple[tuple[float, float], float]:
 
 
 def _place(map_: Map, cells: int, sigma: tuple[float, float]) -> Map:
-    """(N, 2) first places: the greatest of what is left, taken away with its Gaussian."""
+    """Place `cells` cells greedily, (N, 2): at the maximum, whose Gaussian is then subtracted."""
     left = map_.copy()
     height, width = map_.shape
     reach = [int(np.ceil(4 * s)) for s in sigma]
@@ -125,10 +125,10 @@ def _place(map_: Map, cells: int, sigma: tuple[float, float]) -> Map:
 
 
 def _refine(map_: Map, points: Map, sigma: tuple[float, float]) -> Map:
-    """The points moved to where the squared difference to the map is least."""
-    from scipy.optimize import minimize  # half a second, which only an import of maps needs
+    """Move the points to minimise the squared difference to the map."""
+    from scipy.optimize import minimize  # half a second to import, needed for density maps only
 
-    # The optimiser's tolerances suit a loss of the order of 1, that of a lone cell elsewhere.
+    # The optimiser's tolerances suit a loss of order 1, here that of one fully misplaced cell.
     unit = 4 * np.pi * sigma[0] * sigma[1]
 
     def loss(flat: Map) -> tuple[float, Map]:
@@ -149,9 +149,9 @@ def _refine(map_: Map, points: Map, sigma: tuple[float, float]) -> Map:
 def _gaussians(
     points: Map, sigma: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[Map, Map, Map, tuple[Map, Map]]:
-    """The map of one cell at each point, its two factors, and how these change with the point.
+    """Compute the density map of the points, its factors along x and y, and their derivatives.
 
-    What of a Gaussian is beyond the border is reflected, as `scipy.ndimage.gaussian_filter` does.
+    Gaussians are reflected at the border, as `scipy.ndimage.gaussian_filter` does by default.
     """
     factors, slopes = [], []
     for axis, (length, deviation) in enumerate(zip((shape[1], shape[0]), sigma, strict=True)):

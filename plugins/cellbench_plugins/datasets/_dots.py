@@ -1,4 +1,4 @@
-"""What the parsers share: finding a layout in a folder, and reading dots off an image."""
+"""Parsing of raw data sets: detection of the folder layout, and reading of dots and maps."""
 
 import re
 from abc import abstractmethod
@@ -18,23 +18,23 @@ from cellbench_plugins.datasets._densities import find_cells
 from cellbench_plugins.datasets._hdf5 import array_names, read_array
 
 _DEPTH = 2
-# Share of the cells of a map that may be misplaced without a word.
+# Share of a map's cells that may be misplaced before a note is recorded.
 _UNSURE = 0.05
 _MOST_FOLDERS = 2000
 _TEXT = (".txt", ".csv", ".tsv")
 _MAPS = (".h5", ".hdf5")
-# Where people who convert a set put its point files or density maps, beside `images/`.
+# Folders beside `images/` that hold the point files or density maps of converted sets.
 _POINT_FOLDERS = ("annotations", "labels", "GT", "gt", "points", "dots", "ground_truth")
 _MAP_FOLDERS = ("densities", "density")
 _PARTS = {"train": "train", "trainval": "train", "val": "train", "test": "test"}
 
 
 class DottedSet(DataSet):
-    """A set whose annotations are pictures of dots or, where it was converted, files of points.
+    """Data set annotated by images of dots or, in converted copies, by point files or maps.
 
     Attributes:
-        looked_for: what its layout looks like, for the message where it is not found.
-        parted: whether the parts in which it is distributed matter, train and test.
+        looked_for: description of the layout, for the message where it is not found.
+        parted: whether the set is distributed in train and test parts that are to be kept.
     """
 
     looked_for: ClassVar[str]
@@ -42,18 +42,18 @@ class DottedSet(DataSet):
 
     @abstractmethod
     def raw(self, folder: Path) -> list[RawItem]:
-        """The images of a folder with the authors' layout; none of another one."""
+        """List the images of a folder with the authors' layout; empty for another layout."""
 
     @abstractmethod
     def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
-        """The cells in the (H, W, 3) pixels of an annotation."""
+        """Read the cells from the (H, W, 3) pixels of an annotation."""
 
     def group(self, image_id: str) -> str | None:
-        """Donor or slide of an image, where its name holds it."""
+        """Return the donor or slide of an image if its name contains it, else None."""
         return None
 
     def scan(self, folder: Path) -> list[RawItem]:
-        """The images of the first place, from the folder down, that has a layout of the set.
+        """List the images of the first folder, from the given one down, with a known layout.
 
         Raises:
             UserError: no folder has one.
@@ -68,10 +68,10 @@ class DottedSet(DataSet):
         )
 
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """Read a point file, or find the cells of a density map or the dots of a picture.
+        """Read the points from a point file, a density map or an image of dots.
 
         Raises:
-            UserError: there is no annotation, it cannot be read or is of another size.
+            UserError: there is no annotation, it cannot be read or has another size.
         """
         if item.annotation is None:
             raise UserError(f"{item.image} has no annotation; put it beside the others.")
@@ -85,20 +85,20 @@ class DottedSet(DataSet):
                 f"{item.annotation} is {found[0]}x{found[1]} px and its picture "
                 f"{size[0]}x{size[1]} px; both must be of one size."
             )
-        # Dots on a transparent ground must not drown in white.
+        # A black background, so that dots on a transparent one remain visible.
         return self.dots(read_image(item.annotation, background=0))
 
 
 def map_points(density: NDArray[np.generic], *, size: tuple[int, int], name: str) -> ReadPoints:
-    """The cells of a density map.
+    """Read the cells from a density map.
 
     Args:
-        density: (H, W), cells per pixel; an axis of length 1 is left out.
-        size: (width, height) of its picture, px.
-        name: of the map, as the start of a sentence.
+        density: (H, W), cells per pixel; axes of length 1 are dropped.
+        size: (width, height) of its image, px.
+        name: name of the map, as the start of an error message.
 
     Raises:
-        UserError: it is of another size, or no sum of Gaussians of one cell each.
+        UserError: the map has another size, or is not a sum of Gaussians of one cell each.
     """
     flat = density.squeeze()
     if flat.shape != size[::-1]:
@@ -114,10 +114,10 @@ def map_points(density: NDArray[np.generic], *, size: tuple[int, int], name: str
 
 
 def read_map(path: Path) -> NDArray[np.generic]:
-    """The density map of a file: its one array, or the one that is named so.
+    """Load the density map of an HDF5 file: its only array, or the one named "density".
 
     Raises:
-        UserError: it holds none or several, or cannot be read.
+        UserError: the file holds none or several, or cannot be read.
     """
     names = array_names(path)
     named = [name for name in names if "density" in name.lower()] or names
@@ -128,9 +128,9 @@ def read_map(path: Path) -> NDArray[np.generic]:
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """The folder and what is below it, nearest first; links and hidden folders are passed over.
+    """Yield the folder and those below it, nearest first, without links and hidden folders.
 
-    An archive unpacks into a folder of its own, and people name that folder or its parent.
+    An archive unpacks into its own folder, and users give that folder or its parent.
     """
     level, seen = [folder], 0
     for _ in range(_DEPTH + 1):
@@ -151,17 +151,17 @@ def candidates(folder: Path) -> Iterator[Path]:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder, sorted by name; hidden files are none."""
+    """List the image files of a folder, sorted by name, without hidden files."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if is_named_as_picture(path) and path.is_file())
 
 
 def by_key(paths: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
-    """Files by what an image shares with its annotation.
+    """Index files by the key that an image shares with its annotation.
 
     Raises:
-        UserError: two files have one key: which is meant cannot be known.
+        UserError: two files have the same key.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -181,10 +181,12 @@ def pair(
     group: Callable[[str], str | None] = lambda _: None,
     prefix: str = "",
 ) -> list[RawItem]:
-    """Put images and annotations of one key together, sorted by key.
+    """Pair images with annotations of the same key, sorted by key.
+
+    An image without annotation is returned with None.
 
     Raises:
-        UserError: an annotation has no image. An image without annotation is returned so.
+        UserError: an annotation has no image.
     """
     orphans = [annotations[key].name for key in sorted(annotations.keys() - images.keys())]
     if orphans:
@@ -202,12 +204,12 @@ def pair(
 def converted(
     folder: Path, *, group: Callable[[str], str | None] = lambda _: None, parted: bool = False
 ) -> list[RawItem]:
-    """The layout that converters write: `[train|test/]images/*`, and 'x y' files or densities.
+    """List the images of a converted copy: `[train|test/]images/*` with 'x y' files or densities.
 
     Args:
-        folder: may hold `images/`, or `train/` and `test/` that do.
-        group: donor or slide of an image id.
-        parted: whether the set's own parts matter, and so are kept in part and id.
+        folder: folder that may hold `images/`, or `train/` and `test/` with `images/`.
+        group: function from an image id to its donor or slide.
+        parted: whether the parts of the set are kept, in `part` and in the ids.
     """
     parts = {child: _PARTS[child.name] for child in _children(folder) if child.name in _PARTS}
     items = []
@@ -220,12 +222,12 @@ def converted(
 
 
 def brightest(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The greatest channel of (H, W, 3) pixels; several times faster than a maximum over axis 2."""
+    """Compute the maximum over the channels of (H, W, 3) pixels, faster than NumPy over axis 2."""
     return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2])
 
 
 def mask_points(mask: NDArray[np.bool_]) -> Points:
-    """The centres of the set pixels, row by row: (N, 2) float32 (x, y); (0, 2) if none is set."""
+    """Return the centres of the set pixels, row by row: (N, 2) float32 (x, y); (0, 2) if none."""
     rows, columns = np.nonzero(mask)
     return (np.stack([columns, rows], axis=1) + 0.5).astype(np.float32)
 
@@ -241,7 +243,7 @@ def _converted_part(
     if not images:
         return []
     places = [folder / name for name in _POINT_FOLDERS] + [folder / "images"]
-    # GT/ beside train/ and test/ instead of in them.
+    # GT/ may stand beside train/ and test/ instead of in them.
     places += [folder.parent / name / folder.name for name in _POINT_FOLDERS]
     maps = [folder / name for name in _MAP_FOLDERS]
     for place, suffixes in [(p, _TEXT) for p in places] + [(p, _MAPS) for p in maps]:
@@ -257,5 +259,5 @@ def _converted_part(
 
 
 def _key(path: Path) -> str:
-    """What the names of an image and of its points share: '001cell' and '001dots' are '001'."""
+    """Return the key that image and annotation share: '001' for '001cell' and '001dots'."""
     return re.sub(r"_?(cell|dots)(?=_|$)", "", path.stem) or path.stem

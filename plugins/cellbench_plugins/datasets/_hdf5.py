@@ -1,6 +1,6 @@
-"""Arrays from HDF5 files that anyone may have written.
+"""Safe reading of arrays from untrusted HDF5 files.
 
-An HDF5 file can name other files (external links, external storage, virtual data sets), load
+An HDF5 file can refer to other files (external links, external storage, virtual data sets), load
 decoders, and unpack to any size: each of these is refused before a value is read.
 """
 
@@ -16,17 +16,17 @@ from cellbench.errors import UserError
 from cellbench.files.limits import FILE
 from cellbench.files.reading import check_file
 
-# Unpacked bytes of one array, or of one of its chunks.
+# Most unpacked bytes of one array, or of one of its chunks.
 MOST_BYTES = 2**28
 _FILTERS = (None, "gzip", "lzf", "szip")
 _MOST_NAMES = 1000
 
 
 def array_names(path: Path) -> list[str]:
-    """The names of the arrays at the top of a file, sorted.
+    """List the names of the arrays at the root of a file, sorted.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     with _opened(path) as file:
         if len(file) > _MOST_NAMES:
@@ -35,10 +35,10 @@ def array_names(path: Path) -> list[str]:
 
 
 def array_shape(path: Path, name: str) -> tuple[int, ...]:
-    """The shape of an array.
+    """Read the shape of an array.
 
     Raises:
-        UserError: it is not there, or cannot be read.
+        UserError: the array is missing, or cannot be read.
     """
     with _opened(path) as file:
         shape: tuple[int, ...] = _array(file, path, name).shape
@@ -46,10 +46,10 @@ def array_shape(path: Path, name: str) -> tuple[int, ...]:
 
 
 def read_array(path: Path, name: str, index: int | None = None) -> NDArray[np.generic]:
-    """An array, or what stands at one place of its first axis.
+    """Read an array, or one entry of its first axis.
 
     Raises:
-        UserError: it is not there, holds no numbers, is too large, or cannot be read.
+        UserError: the array is missing, not numeric, too large, or cannot be read.
     """
     with _opened(path) as file:
         found = _array(file, path, name)

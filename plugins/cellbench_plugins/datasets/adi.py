@@ -49,14 +49,14 @@ class Adi(DottedSet):
         return pair(images, annotations, group=self.group) if images and annotations else []
 
     def group(self, image_id: str) -> str | None:
-        """The GTEx donor."""
+        """Return the GTEx donor."""
         found = _DONOR.search(image_id)
         return found.group() if found else None
 
     def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
-        """Each pixel whose red is above 128.
+        """Read a cell from each pixel whose red value is above 128.
 
-        The dots are 253 to 255 in the red channel, and JPEG leaves 1 to 4 around them; a grey
-        conversion loses them.
+        The dots are 253 to 255 in the red channel, with JPEG artefacts of 1 to 4 around them; a
+        conversion to grey would lose them.
         """
         return ReadPoints(mask_points(pixels[:, :, 0] > 128))

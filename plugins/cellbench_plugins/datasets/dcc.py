@@ -27,8 +27,8 @@ _PARTS = {"trainval": "train", "train": "train", "test": "test"}
 class Dcc(DottedSet):
     """Cells of several kinds and sizes under phase contrast, 306x322 to 798x788 px.
 
-    The raw copy has not been available to us: every layout that its users describe is taken, the
-    polarity of the dots is detected, and what was assumed is noted.
+    The raw copy has not been available to us: every layout that its users describe is accepted,
+    the polarity of the dots is detected, and all assumptions are noted.
 
     Source: Marsden et al., People, Penguins and Petri Dishes, CVPR 2018, arXiv:1711.05586.
     """
@@ -62,21 +62,21 @@ class Dcc(DottedSet):
         return items
 
     def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
-        """The pixels that are far from the ground, dark or bright."""
+        """Read the pixels that differ from the background, dark or bright."""
         return rare_pixels(pixels)
 
 
 def rare_pixels(pixels: NDArray[np.uint8]) -> ReadPoints:
-    """Take the rarer value for the dots, one pixel = one cell.
+    """Read dots as the pixels of the rarer value, one cell per pixel.
 
-    The ground is the commonest colour. Of two colours the other one is the dots', however near;
-    of more (a lossy file), what differs from the ground by 128 or more in any channel.
+    The background is the commonest colour. With two colours in total, all other pixels are dots;
+    with more (a lossy file), those that differ from the background by 128 or more in any channel.
 
     Args:
         pixels: (H, W, 3) uint8 of an annotation.
 
     Returns:
-        Points, none for a picture of one colour, and the notes on what was assumed.
+        Points, none for an image of one colour, and notes on the assumptions made.
     """
     colours = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     values, counts = np.unique(colours, return_counts=True)

@@ -1,4 +1,4 @@
-"""DCC as a converted copy has it: every image resized to 256x256 px, in one HDF5 file."""
+"""DCC as a converted copy: every image resized to 256x256 px, in one HDF5 file."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ _MOST_IMAGES = 10_000
 
 @DATASETS.register_module(name="dcc-256")
 class Dcc256(DataSet):
-    """176 of DCC's 177 images, resized to 256x256 px whatever their shape was.
+    """176 of DCC's 177 images, resized to 256x256 px without keeping their aspect ratio.
 
-    It is not DCC: a cell has another size and shape, and which of DCC's parts an image is of cannot
-    be told, so that its numbers are never compared with those of `dcc`.
+    Results are never compared with those of `dcc`: cells have another size and shape, and it is
+    unknown to which of DCC's parts an image belongs.
 
     Source: Marsden et al., People, Penguins and Petri Dishes, CVPR 2018, arXiv:1711.05586; the file
         is one that SAU-Net's authors made.
-    Differs: cells are where Gaussians add up to its density maps. The file has not been available
-        to us: its layout is what users of it describe.
+    Differs: cells are placed by fitting Gaussians to its density maps. The file has not been
+        available to us: its layout is that described by its users.
     """
 
     name = "dcc-256"
@@ -36,10 +36,10 @@ class Dcc256(DataSet):
     instructions = "its copy is DCC.hdf5, with the arrays imgs and counts, from SAU-Net's authors."
 
     def scan(self, folder: Path) -> list[RawItem]:
-        """The pictures of the one HDF5 file below a folder.
+        """List the images of the only HDF5 file below a folder.
 
         Raises:
-            UserError: there is none, or its arrays are not as users of it describe.
+            UserError: there is not exactly one, or its arrays have another layout.
         """
         files = [
             path
@@ -68,10 +68,10 @@ class Dcc256(DataSet):
         ]
 
     def read_picture(self, item: RawItem) -> NDArray[np.uint8]:
-        """Read one picture.
+        """Read one image.
 
         Raises:
-            UserError: its pixels are not of 8 bits.
+            UserError: its pixels are not uint8.
         """
         pixels = read_array(item.image, _PICTURES, item.index)
         if pixels.dtype != np.uint8:
@@ -81,10 +81,10 @@ class Dcc256(DataSet):
         return pixels.astype(np.uint8, copy=False)
 
     def read_annotation(self, item: RawItem, *, size: tuple[int, int]) -> ReadPoints:
-        """Find the cells of one density map.
+        """Read the cells from one density map.
 
         Raises:
-            UserError: it is no sum of Gaussians of one cell each.
+            UserError: the map is not a sum of Gaussians of one cell each.
         """
         density = read_array(item.image, _MAPS, item.index)
         return map_points(density, size=size, name=f"{item.image}: map {item.index}")

@@ -44,19 +44,19 @@ class Mbm(DottedSet):
     manifest = Path("manifests/mbm.json")
 
     def raw(self, folder: Path) -> list[RawItem]:
-        """Find the `BM_GRAZ_HE_*` pictures and their `_dots_` twins."""
+        """List the `BM_GRAZ_HE_*` images with their `_dots_` annotations."""
         named = [path for path in pictures(folder) if _NAME.fullmatch(path.stem)]
         images = by_key((path for path in named if "_dots_" not in path.stem), _key)
         dots = by_key((path for path in named if "_dots_" in path.stem), _key)
         return pair(images, dots, group=self.group) if images else []
 
     def group(self, image_id: str) -> str | None:
-        """The donor."""
+        """Return the donor."""
         found = _NAME.fullmatch(image_id)
         return found.group(1) if found else None
 
     def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
-        """Each set pixel of a 1-bit picture."""
+        """Read a cell from each set pixel of a 1-bit image."""
         return ReadPoints(mask_points(brightest(pixels) > 127))
 
 

@@ -1,4 +1,4 @@
-"""Nuclei: fluorescence images that may be passed on, and so are shipped."""
+"""Nuclei: fluorescence images under CC0, shipped with cellbench."""
 
 import csv
 import io
@@ -17,17 +17,17 @@ _GROUPS = "groups.csv"
 
 @DATASETS.register_module(name="nuclei")
 class Nuclei(DataSet):
-    """Stained nuclei on a dark ground, 256x256 px, 8-bit grey; a point in each nucleus.
+    """Stained nuclei on a dark background, 256x256 px, 8-bit grey; a point in each nucleus.
 
-    The images are tiles of larger fields, up to 2x2 of one: whoever parts them image by image
-    trains on the neighbours of test images, so they are parted by field. An image is named by its
+    The images are tiles of larger fields, up to 2x2 of each. They are split by field, because a
+    split by image would put neighbours of test images into training. The id of an image is its
     field and the first 16 digits of its original name.
 
     Source: Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science
         Bowl, Nature Methods 16, 2019; BBBC038 of the Broad Institute, CC0.
-    Differs: of its stage 1 training images only those of 256x256 px with a dark ground and no
-        colour, with masks that were mended since; of each mask the pixel nearest to its centroid
-        that lies in it. Which tiles make a field was found by correlating their borders.
+    Differs: only those stage 1 training images that have 256x256 px, a dark background and no
+        colour, with masks corrected since; a point is the pixel of a mask nearest to the mask's
+        centroid. The tiles of a field were identified by correlating their borders.
     """
 
     name = "nuclei"
@@ -42,10 +42,10 @@ class Nuclei(DataSet):
     instructions = "it is shipped with cellbench."
 
     def scan(self, folder: Path) -> list[RawItem]:
-        """Find images/, points/ and groups.csv (columns `image_id` and `field`).
+        """List the images of images/, points/ and groups.csv (columns `image_id` and `field`).
 
         Raises:
-            UserError: they are not there, or an image is in no field.
+            UserError: these are missing, or an image has no field.
         """
         for place in candidates(folder):
             if (place / _GROUPS).is_file():
@@ -78,11 +78,11 @@ def _of_field(item: RawItem, field: str) -> RawItem:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The field of each image."""
+    """Read the field of each image."""
     try:
         text = read_file(path, most=2**20).decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text)))
-        # Of one length, so that their order as texts is that as numbers.
+        # Padded to one length, so that they sort as numbers.
         return {row["image_id"]: row["field"].zfill(3) for row in rows}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""VGG: synthetic fluorescence."""
+"""VGG: synthetic fluorescent cells."""
 
 import re
 from pathlib import Path
@@ -55,7 +55,7 @@ class Vgg(DottedSet):
         return pair(images, dots) if images else []
 
     def dots(self, pixels: NDArray[np.uint8]) -> ReadPoints:
-        """Each red pixel is a cell, also where two touch."""
+        """Read a cell from each red pixel, also where two touch."""
         return ReadPoints(mask_points(pixels[:, :, 0] > 127))
 
 

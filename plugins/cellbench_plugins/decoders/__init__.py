@@ -1,1 +1,1 @@
-"""Decoders: feature maps of several strides to one."""
+"""Decoders: one map from feature maps of several strides."""

@@ -1,4 +1,4 @@
-"""What top-down decoders share."""
+"""Base class and helpers of top-down decoders."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from cellbench.models.parts import Decoder, FeatureShape
 
 
 class TopDown(Decoder):
-    """A decoder that goes from the coarsest map of a backbone down to the one of a stride.
+    """Base of decoders that fuse a backbone's maps from the coarsest to one of a given stride.
 
     Attributes:
         levels: indices of the maps that are used, coarsest first.
-        laterals: a 1x1 convolution for each, which brings it to the decoder's channels.
-        ratios: how many times finer each map is than the one before it.
+        laterals: a 1x1 convolution per map, to the decoder's number of channels.
+        ratios: ratio of the strides of each map and the next finer one.
     """
 
     def __init__(self, in_shapes: Sequence[FeatureShape], *, channels: int, stride: int) -> None:
-        """Find the maps and make their laterals.
+        """Select the maps and build their laterals.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
-            channels: of all maps behind the laterals.
-            stride: of the map that goes out, px; one of the backbone's.
+            in_shapes: shapes of the backbone's maps, finest first.
+            channels: number of channels after the laterals.
+            stride: stride of the output map, px; one of the backbone's.
 
         Raises:
             PartError: the backbone has no map of this stride.
@@ -41,7 +41,7 @@ class TopDown(Decoder):
             )
         used = [index for index, own in enumerate(strides) if own >= stride]
         self.levels = sorted(used, key=lambda index: -strides[index])
-        self.laterals = nn.ModuleList(  # which keep the variance of their maps
+        self.laterals = nn.ModuleList(  # initialised to keep the variance of their maps
             started(nn.Conv2d(in_shapes[level].channels, channels, 1), gain=1.0)
             for level in self.levels
         )
@@ -50,7 +50,7 @@ class TopDown(Decoder):
         self.shape = FeatureShape(channels, stride)
 
     def maps(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The coarsest map and the finer ones, coarsest first, behind their laterals."""
+        """Apply the laterals; return the coarsest map and the finer ones, coarsest first."""
         coarsest, *finer = (
             lateral(features[level])
             for lateral, level in zip(self.laterals, self.levels, strict=True)
@@ -59,7 +59,7 @@ class TopDown(Decoder):
 
 
 def started(conv: nn.Conv2d, *, gain: float) -> nn.Conv2d:
-    """Draw the weights so that the output has `gain` times the input's deviation; no bias."""
+    """Draw the weights so that the output has `gain` times the input's deviation; zero the bias."""
     fan_in = conv.weight[0].numel()
     nn.init.normal_(conv.weight, std=gain / math.sqrt(fan_in))
     if conv.bias is not None:
@@ -68,7 +68,7 @@ def started(conv: nn.Conv2d, *, gain: float) -> nn.Conv2d:
 
 
 def upsample(coarse: Tensor, ratio: int, like: Tensor) -> Tensor:
-    """Repeat every cell `ratio` times along both axes, cut to the height and width of `like`."""
+    """Repeat every cell `ratio` times along both axes, and crop to the size of `like`."""
     height, width = like.shape[-2:]
     large = F.interpolate(coarse, scale_factor=ratio, mode="nearest")
     return large[..., :height, :width]

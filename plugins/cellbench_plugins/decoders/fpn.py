@@ -1,4 +1,4 @@
-"""The top-down decoder of feature pyramids."""
+"""Feature pyramid network (FPN) as a decoder."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from cellbench_plugins.decoders._levels import TopDown, upsample
 
 @DECODERS.register_module()
 class FPN(TopDown):
-    """Feature pyramid, down to one level.
+    """Feature pyramid network with a single output level.
 
-    1x1 laterals, nearest upsampling, addition, and the registered convolution on the level that
-    goes out.
+    1x1 laterals, nearest upsampling, addition, and the registered convolution on the output level.
 
     Source: Feature Pyramid Networks, arXiv:1612.03144, section 3; as the decoder of P2PNet,
     arXiv:2107.12746.
 
-    Differs: only the level that is used is made; an odd map is met by cropping the upsampled one.
-    Weights start at sqrt(3) times the deviation of PyTorch's, which P2PNet keeps, and biases at 0.
+    Differs: only the level that is used is computed; for a map of odd size the upsampled one is
+    cropped. Weights start at sqrt(3) times the deviation of PyTorch's, which P2PNet keeps, and
+    biases at 0.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class FPN(TopDown):
         channels: int = 256,
         stride: int = 8,
     ) -> None:
-        """Make the decoder.
+        """Build the decoder.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution.
-            channels: of the map that goes out and of everything before it.
-            stride: of the map that goes out, px; one of the backbone's.
+            channels: number of channels of the output and of all hidden maps.
+            stride: stride of the output map, px; one of the backbone's.
 
         Raises:
             PartError: the backbone has no map of this stride.

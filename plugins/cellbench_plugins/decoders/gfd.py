@@ -1,4 +1,4 @@
-"""The decoder of DLA-Count: gated fusion, then Gaussian enhancement of cells."""
+"""Decoder of DLA-Count: gated fusion, then Gaussian enhancement of cells."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,21 @@ from cellbench_plugins.decoders._levels import TopDown, started, upsample
 
 @DECODERS.register_module()
 class GFD(TopDown):
-    """Gaussian-enhanced feature decoder.
+    """Gaussian-enhanced feature decoder of DLA-Count.
 
-    The registered convolution sees the coarsest map before that is upsampled, and the fused map
-    after; each fusion weighs, by pixel and channel, the finer map against the coarser; at the end
-    Gaussian-enhanced spatial attention lifts cells over background.
+    The registered convolution is applied to the coarsest map before upsampling and to the fused
+    map after; each fusion is gated by pixel and channel between the finer and the coarser map;
+    finally Gaussian-enhanced spatial attention amplifies cells over background.
 
     Source: DLA-Count, sections 1, 2.1 and 4 and Fig. 1 (F4 and F5, output at 1/8).
 
     Differs: the paper gives no formulas, and the released code has P2PNet's pyramid (`FPN`) in its
-    place. Ours: a gate is the sigmoid of a small network on both
-    maps, and it blends them times two, so that a gate of one half is the sum of an FPN; see
-    `GaussianAttention` for the enhancement. A finer output than the second coarsest map is fused
-    with the finer maps by further gates, each followed by a depthwise separable 3x3 with a
-    shortcut instead of the registered convolution, whose cost grows with the number of pixels.
-    Gates, enhancement and refinement start near the identity: at the start this is an FPN.
+    place. Ours: a gate is the sigmoid of a small network on both maps, and the blend is multiplied
+    by two, so that a gate of one half gives the sum of an FPN; see `GaussianAttention` for the
+    enhancement. For an output finer than the second coarsest map, further gates fuse the finer
+    maps, each followed by a depthwise separable 3x3 with a shortcut instead of the registered
+    convolution, whose cost grows with the number of pixels. Gates, enhancement and refinement
+    start near the identity: at the start this is an FPN.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class GFD(TopDown):
         channels: int = 256,
         stride: int = 8,
     ) -> None:
-        """Make the decoder.
+        """Build the decoder.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
-            conv: the registered convolution, made twice (once where there is one level).
-            channels: of the map that goes out and of everything before it.
-            stride: of the map that goes out, px; one of the backbone's.
+            in_shapes: shapes of the backbone's maps, finest first.
+            conv: the registered convolution, built twice (once where there is one level).
+            channels: number of channels of the output and of all hidden maps.
+            stride: stride of the output map, px; one of the backbone's.
 
         Raises:
             PartError: the backbone has no map of this stride.
@@ -70,13 +70,13 @@ class GFD(TopDown):
 
 
 class GatedFusion(nn.Module):
-    """Selects, by pixel and channel, between a fine and a coarse map: 2 (g fine + (1 - g) coarse).
+    """Gated sum of a fine and a coarse map, by pixel and channel: 2 (g fine + (1 - g) coarse).
 
-    The gate g sees both maps through `channels / 8` hidden units.
+    The gate g is computed from both maps with `channels / 8` hidden units.
     """
 
     def __init__(self, channels: int) -> None:
-        """Make the gate for maps of so many channels."""
+        """Build the gate for a number of channels."""
         super().__init__()
         hidden = max(8, channels // 8)
         self.fine = nn.Conv2d(channels, hidden, 1)
@@ -85,18 +85,18 @@ class GatedFusion(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Fuse two (B, C, H, W) maps into one."""
-        # In place wherever no gradient needs what was there: these maps are the largest.
+        # In place wherever no gradient needs the old values: these maps are the largest.
         gate = self.gate(self.fine(fine).add_(self.coarse(coarse)).relu_()).sigmoid_()
-        # lerp wants one dtype, which CUDA's autocast, unlike the CPU's, does not see to
+        # lerp needs equal dtypes; CUDA's autocast, unlike the CPU's, does not cast its arguments
         dtype = torch.promote_types(coarse.dtype, fine.dtype)
         return torch.lerp(coarse.to(dtype), fine.to(dtype), gate.to(dtype)).mul_(2)
 
 
 class Refine(nn.Module):
-    """Depthwise separable 3x3 convolution with a shortcut, against the steps of upsampling."""
+    """Depthwise separable 3x3 convolution with a shortcut, to smooth the upsampled map."""
 
     def __init__(self, channels: int) -> None:
-        """Make the layer for maps of so many channels."""
+        """Build the layer for a number of channels."""
         super().__init__()
         depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.depthwise = started(depthwise, gain=1.0)
@@ -109,9 +109,9 @@ class Refine(nn.Module):
 
 
 class GaussianAttention(nn.Module):
-    """Lifts pixels whose evidence of a cell stands out from their surroundings.
+    """Centre-surround spatial attention with two Gaussians.
 
-    A 1x1 convolution reads the evidence e of a cell from the features. Two Gaussians with
+    A 1x1 convolution computes the evidence e of a cell from the features. Two Gaussians with
     trainable deviations smooth it to the size of a cell and to that of its surroundings; the map
     is multiplied by 2 sigmoid(centre + lift (centre - surround)), which is 1 where e is 0.
     """
@@ -120,7 +120,7 @@ class GaussianAttention(nn.Module):
     SIGMA_PX = (0.8, 2.5)
 
     def __init__(self, channels: int) -> None:
-        """Make the layer for maps of so many channels."""
+        """Build the layer for a number of channels."""
         super().__init__()
         self.evidence = started(nn.Conv2d(channels, 1, 1), gain=0.1)
         self.log_sigma = nn.Parameter(torch.tensor(self.SIGMA_PX).log())

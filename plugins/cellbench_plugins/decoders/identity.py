@@ -1,4 +1,4 @@
-"""No decoder: one map of the backbone as it is."""
+"""Identity decoder: one map of the backbone, unchanged."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from cellbench.registry import DECODERS
 
 @DECODERS.register_module()
 class Identity(Decoder):
-    """Passes one map of the backbone on: for networks that are whole without a decoder.
+    """Identity decoder: returns one map of the backbone unchanged.
 
-    The map of `stride`, or the finest.
+    For networks without a decoder. The map is that of `stride`, or the finest.
 
     Source: single-column density networks such as CSRNet, arXiv:1802.10062.
     """
@@ -24,9 +24,9 @@ class Identity(Decoder):
         """Choose the map.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
-            stride: of the map that is passed on, px; None for the finest.
+            stride: stride of the map that is returned, px; None for the finest.
 
         Raises:
             PartError: the backbone has no map of this stride.
@@ -41,5 +41,5 @@ class Identity(Decoder):
         self.shape = in_shapes[self.level]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """The chosen map, (B, C, H/s, W/s)."""
+        """Return the chosen map, (B, C, H/s, W/s)."""
         return features[self.level]

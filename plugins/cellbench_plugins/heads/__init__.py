@@ -1,1 +1,1 @@
-"""Heads: one feature map to proposals."""
+"""Heads: point proposals from one feature map."""

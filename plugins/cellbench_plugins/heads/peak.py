@@ -1,4 +1,4 @@
-"""The peak head: a 1x1 map of which the local maxima are cells."""
+"""Peak head: a one-channel map whose local maxima are cells."""
 
 import math
 
@@ -13,16 +13,16 @@ from cellbench_plugins._ops.lattice import lattice
 
 @HEADS.register_module()
 class PeakHead(Head):
-    """A map of one channel by a 1x1 convolution; its local maxima are the cells.
+    """Peak head: a 1x1 convolution to one channel, whose local maxima are the cells.
 
-    In training each cell of the map is a proposal at its own centre, without offset; only those
-    that are local maxima may be counted. Two biological cells nearer than two strides share a
-    peak: cells of ADI lie 9 px apart at the median, so it needs a map of stride 4 or finer.
+    In training each cell of the map is a proposal at its own centre, without offset; only local
+    maxima can be counted. Two biological cells nearer than two strides share a peak: cells of ADI
+    lie 9 px apart at the median, so that set needs a map of stride 4 or finer.
 
     Source: DLA-Count, section 2.1.
 
-    Differs: the paper says neither how the map is trained nor how far a maximum reaches. Here
-        proposals are matched and trained as those of any head, and a maximum is one of 3x3 cells.
+    Differs: the paper states neither how the map is trained nor the window of a maximum. Here
+        proposals are matched and trained as those of any head, and the window is 3x3 cells.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class PeakHead(Head):
         """Build the 1x1 convolution.
 
         Args:
-            in_shape: of the fused map.
-            window: odd edge, in map cells, of the square in which a maximum is the highest.
-            refine: outside training, move each point to the top of the parabola through its
+            in_shape: shape of the fused map.
+            window: odd edge, in map cells, of the square in which a local maximum is the highest.
+            refine: outside training, move each point to the vertex of the parabola through its
                 neighbours' logits, at most half a map cell along each axis.
-            prior: score of every proposal before training, in (0, 1). None leaves PyTorch's
+            prior: score of every proposal before training, in (0, 1). None keeps PyTorch's
                 initial weights.
 
         Raises:
-            PartError: an even window or a prior that is no probability.
+            PartError: an even window, or a prior outside (0, 1).
         """
         super().__init__()
         if window < 1 or window % 2 == 0:
@@ -62,7 +62,7 @@ class PeakHead(Head):
             nn.init.constant_(self.map.bias, math.log(prior / (1 - prior)))
 
     def forward(self, features: Tensor) -> Proposals:
-        """Propose every cell of the (B, C, H, W) map, in reading order."""
+        """Return one proposal per cell of the (B, C, H, W) map, in reading order."""
         logits = self.map(features).float().squeeze(1)  # (B, H, W)
         grid = (logits.shape[1], logits.shape[2])
         references = lattice(grid, self.stride, logits.device)
@@ -72,6 +72,6 @@ class PeakHead(Head):
         return Proposals(points, logits.flatten(1), references, self.spacing_px)
 
     def peaks(self, proposals: Proposals, grid: tuple[int, int]) -> Tensor:
-        """Which proposals are local maxima, (B, P) bool."""
+        """Select the proposals that are local maxima, (B, P) bool."""
         maps = proposals.logits.unflatten(1, grid)
         return local_maxima(maps, size=self.window).flatten(1)

@@ -1,4 +1,4 @@
-"""The point head: reference points on a lattice, each with an offset and a score."""
+"""Point head: reference points on a lattice, each with an offset and a score."""
 
 import math
 from functools import partial
@@ -16,20 +16,20 @@ from cellbench_plugins._ops.lattice import lattice
 
 @HEADS.register_module()
 class PointHead(Head):
-    """Reference points on a lattice; each gets an offset and a score.
+    """Point head: an offset and a score for each reference point of a lattice.
 
-    A map of stride s carries (s / spacing_px)^2 reference points a cell, at the centres of
-    squares of `spacing_px`. A proposal is reference + offset_scale_px * (what the network says),
+    A map of stride s has (s / spacing_px)^2 reference points per map cell, at the centres of
+    squares of `spacing_px`. A proposal is reference + offset_scale_px * (predicted offset),
     unbounded; its score is the sigmoid of one logit, which is the difference of the two logits of
-    a softmax over (cell, nothing). Proposals come in reading order of their references.
+    a softmax over (cell, background). Proposals are in reading order of their references.
 
     Source: P2PNet, arXiv:2107.12746, section 3.
 
     Differs: P2PNet has two separate towers of two 3x3 convolutions without normalisation, offsets
         scaled by 100 and PyTorch's initial weights (towers="separate", depth=2, norm="none",
-        offset_scale_px=100, prior=None). Here one tower with batch-norm serves both answers, the
-        first offsets are almost zero and the first scores almost `prior`, so that the first
-        matches are the nearest references and not an accident of random weights. The difference
+        offset_scale_px=100, prior=None). Here one tower with batch-norm serves both outputs, the
+        initial offsets are almost zero and the initial scores almost `prior`, so that the first
+        matches are the nearest references and do not depend on random weights. The difference
         of P2PNet's two logits starts sqrt(2) times as wide, and moves twice as fast under Adam.
     """
 
@@ -51,17 +51,17 @@ class PointHead(Head):
         """Build the towers.
 
         Args:
-            in_shape: of the fused map.
+            in_shape: shape of the fused map.
             spacing_px: distance of neighbouring references in px of the network input; divides
                 the stride.
-            offset_scale_px: px that an output of 1 moves a point.
-            channels: of the hidden maps.
+            offset_scale_px: offset in px for a network output of 1.
+            channels: number of hidden channels.
             depth: number of 3x3 convolutions in a tower.
             towers: one tower for scores and offsets, or one each.
-            norm: what follows each hidden convolution.
+            norm: normalisation after each hidden convolution.
             dropout: share of hidden channels dropped in training, after each tower.
             prior: score of every proposal before training, in (0, 1); about the share of
-                references that are cells. None leaves PyTorch's initial weights.
+                references that are cells. None keeps PyTorch's initial weights.
 
         Raises:
             PartError: the spacing does not divide the stride, or a value is out of range.
@@ -96,7 +96,7 @@ class PointHead(Head):
                 nn.init.constant_(layer.bias, bias)
 
     def forward(self, features: Tensor) -> Proposals:
-        """Propose (H * s / spacing) * (W * s / spacing) cells an image.
+        """Return (H * s / spacing) * (W * s / spacing) proposals per image.
 
         Args:
             features: (B, C, H, W) fused map.
@@ -105,14 +105,14 @@ class PointHead(Head):
         if self.offset_tower is not None:
             scores, moves = self.scores(hidden), self.offsets(self.offset_tower(features))
         else:
-            # One convolution for both: with so few channels out, reading the map takes the time.
+            # One convolution for both: with few output channels, reading the input dominates.
             both = (self.scores, self.offsets)
             weight = torch.cat([conv.weight for conv in both])
             bias = torch.cat([conv.bias for conv in both if conv.bias is not None])
             answers = F.conv2d(hidden, weight, bias, padding=self.scores.padding)
             scores, moves = answers.split([conv.out_channels for conv in both], dim=1)
-        # scores (B, s^2, H, W) and moves (B, 2 s^2, H, W) of s x s references a map cell, made
-        # float32 before px are added: bfloat16 cannot tell 300 px from 301
+        # scores (B, s^2, H, W) and moves (B, 2 s^2, H, W) of s x s references per map cell, cast
+        # to float32 before px are added: bfloat16 cannot represent both 300 and 301
         logits = F.pixel_shuffle(scores.float(), self.per_side)  # (B, 1, h, w)
         moves = F.pixel_shuffle(moves.float(), self.per_side)  # (B, 2, h, w)
         references = lattice((logits.shape[2], logits.shape[3]), self.spacing_px, logits.device)

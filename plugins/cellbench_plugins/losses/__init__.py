@@ -1,1 +1,1 @@
-"""Losses on matched proposals."""
+"""Losses on matched proposals and on density maps."""

@@ -1,4 +1,4 @@
-"""The squared error of density maps."""
+"""Squared error of density maps."""
 
 from typing import Literal
 
@@ -13,12 +13,12 @@ from cellbench.registry import LOSSES
 
 @LOSSES.register_module()
 class DensityMSE(DensityLoss):
-    """Squared error of the map, and the error of the count where it is wanted.
+    """Squared error of the density map, and optionally the absolute error of the count.
 
     `loss_density` is the squared difference of `scale * density` and `scale * target`, averaged
-    over the cells of the map that do not lie in padding ("mean"), or summed over them and
-    averaged over the images ("sum"). `loss_count` is the absolute error of the sum of the map,
-    in cells, averaged over the images. Both are 0 for a batch without a cell of the map.
+    over the map cells outside padding ("mean"), or summed over them and averaged over the images
+    ("sum"). `loss_count` is the absolute error of the sum of the map, in biological cells, averaged
+    over the images. Both are 0 for a batch without map cells.
 
     Source: MCNN, Zhang et al., CVPR 2016, Eq. 1 ("sum", with a weight of 0.5); FCRN, Xie et al.,
         2018, section 3.
@@ -34,9 +34,9 @@ class DensityMSE(DensityLoss):
         """Set the weights.
 
         Args:
-            reduction: of the squared error; a learning rate for "sum" fits one size of crops.
-            weight: of the squared error.
-            count_weight: of the error of the count; 0 leaves it out.
+            reduction: reduction of the squared error; a learning rate for "sum" fits one crop size.
+            weight: weight of the squared error.
+            count_weight: weight of the count error; 0 leaves it out.
 
         Raises:
             PartError: a negative weight.
@@ -53,11 +53,11 @@ class DensityMSE(DensityLoss):
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The terms `loss_density` and, unless its weight is 0, `loss_count`."""
-        # where() and not a product: padding may hold anything
+        """Compute the terms `loss_density` and, unless its weight is 0, `loss_count`."""
+        # where() and not a product: padding may hold any value, even NaN
         error = torch.where(valid, output.density - target, 0.0)
         squared = (output.scale * error).square().sum()
-        # the number of cells stays a tensor: to read it would wait for the device
+        # the number of cells stays a tensor: reading it would wait for the device
         mean = self.reduction == "mean"
         over = valid.sum().clamp_min(1) if mean else max(len(target), 1)
         terms = {"loss_density": self.weight * squared / over}

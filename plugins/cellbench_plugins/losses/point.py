@@ -1,4 +1,4 @@
-"""Weighted cross-entropy over proposals and the distance of matched points."""
+"""Weighted cross-entropy of proposals and distance of matched points."""
 
 from typing import Literal
 
@@ -15,12 +15,12 @@ from cellbench.registry import LOSSES
 class PointLoss(ProposalLoss):
     """Weighted cross-entropy of the scores, and distance of matched points to their cells.
 
-    `loss_score` is the mean of the binary cross-entropies of all proposals of the batch whose
-    reference lies in an image, weighted 1 for a matched proposal and `background_weight` for
-    another, and divided by the sum of these weights. `loss_point` is the sum over matched pairs
-    of the distances in x and y, in units of the references' spacing, divided by the number of
-    matched pairs of the batch. So neither grows with the batch, the crop or the resolution. Both
-    are 0 where they have nothing to average over.
+    `loss_score` is the weighted mean of the binary cross-entropies of all proposals of the batch
+    whose reference lies in an image; the weight is 1 for a matched proposal and
+    `background_weight` for an unmatched one. `loss_point` is the sum over matched pairs of the
+    distances in x and y, in units of the references' spacing, divided by the number of matched
+    pairs of the batch. Thus neither grows with the batch, the crop or the resolution. Both are 0
+    where there is nothing to average.
 
     Source: P2PNet, arXiv:2107.12746, Eq. 5 to 7.
 
@@ -43,11 +43,11 @@ class PointLoss(ProposalLoss):
         """Set the weights.
 
         Args:
-            score_weight: of the cross-entropy.
-            point_weight: of the distance; 0 leaves the term out, and offsets untrained.
-            background_weight: of an unmatched proposal, relative to a matched one.
+            score_weight: weight of the cross-entropy.
+            point_weight: weight of the distance; 0 drops the term, and offsets are not trained.
+            background_weight: weight of an unmatched proposal, relative to a matched one.
             norm: "l2" squares distances; "smooth_l1" is quadratic below `beta`, linear above.
-            beta: in spacings.
+            beta: threshold of "smooth_l1", in spacings.
 
         Raises:
             PartError: a negative weight, or a beta that is not positive.
@@ -67,12 +67,12 @@ class PointLoss(ProposalLoss):
         self.trains_points = point_weight > 0
 
     def forward(self, proposals: Proposals, pairs: Pairs, valid: Tensor) -> dict[str, Tensor]:
-        """The weighted terms `loss_score` and, unless its weight is 0, `loss_point`."""
+        """Compute the weighted terms `loss_score` and, unless its weight is 0, `loss_point`."""
         matched = torch.zeros_like(proposals.logits)
         matched[pairs.image, pairs.row] = 1.0
         weights = torch.where(matched > 0, 1.0, self.background_weight) * valid
         entropy = F.binary_cross_entropy_with_logits(proposals.logits, matched, reduction="none")
-        # where() and not a product alone: a proposal in padding may hold anything
+        # where() and not a product alone: a proposal in padding may hold any value, even NaN
         total = torch.where(valid, entropy * weights, 0.0).sum()
         smallest = torch.finfo(weights.dtype).tiny
         terms = {"loss_score": self.score_weight * total / weights.sum().clamp_min(smallest)}

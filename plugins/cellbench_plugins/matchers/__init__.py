@@ -1,1 +1,1 @@
-"""Matchers: which proposal is which cell."""
+"""Matchers: one-to-one assignment of proposals to annotated cells."""

@@ -1,4 +1,4 @@
-"""What matchers by least cost have in common: everything but the cost."""
+"""Base class of matchers that minimise a summed cost."""
 
 from abc import abstractmethod
 
@@ -14,10 +14,10 @@ from cellbench_plugins._ops.assignment import assign
 
 
 class CostMatcher(Matcher):
-    """Pairs proposals and cells of one image so that the summed cost is least.
+    """One-to-one matcher of proposals and cells that minimises the summed cost per image.
 
-    Distances are those in the original image, so that the input scale of a data set doesn't
-    shift the balance of distance and score: the same cells at twice the resolution are matched
+    Distances are in px of the original image, so that the input scale of a data set does not
+    change the balance of distance and score: the same cells at twice the resolution are matched
     alike. The assignment is solved on the CPU in float64.
     """
 
@@ -25,8 +25,8 @@ class CostMatcher(Matcher):
         """Set the weights.
 
         Args:
-            point_weight: of the geometric cost, per px of the original image.
-            score_weight: of the score, which is in [0, 1].
+            point_weight: weight of the geometric cost, per px of the original image.
+            score_weight: weight of the score, which is in [0, 1].
 
         Raises:
             PartError: a weight is negative or not finite.
@@ -41,7 +41,7 @@ class CostMatcher(Matcher):
 
     @abstractmethod
     def geometric_cost(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What a pair costs by its place.
+        """Compute the geometric cost of each pair.
 
         Args:
             distance: (P, A) px of the original image, P and A at least 1.
@@ -66,7 +66,7 @@ class CostMatcher(Matcher):
             and their cell rows; empty if either is empty.
         """
         device = proposals.device
-        # By name: where a subclass overrides `match`, its `match_arrays` comes back to here.
+        # By class name: the `match_arrays` of a subclass that overrides `match` calls `match`.
         rows, columns = CostMatcher.match_arrays(
             self, _array(proposals), _array(scores), _array(cells), scale=scale
         )
@@ -80,7 +80,7 @@ class CostMatcher(Matcher):
         *,
         scale: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `match`, on arrays."""
+        """Pair annotated cells with proposals, as `match` does, on arrays."""
         if len(proposals) == 0 or len(cells) == 0:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         distance = cdist(proposals, cells) / scale  # SciPy computes in float64

@@ -1,4 +1,4 @@
-"""K-adjacent Hungarian Matching: a cost that depends on how dense the cells lie."""
+"""K-adjacent Hungarian Matching (KHM): a matching cost that depends on the local density."""
 
 from typing import Literal
 
@@ -17,29 +17,30 @@ Weighting = Literal["monotone", "reward", "released"]
 
 @MATCHERS.register_module()
 class KHM(CostMatcher):
-    """Hungarian matching with a Gaussian weight inside a radius that follows the density.
+    """K-adjacent Hungarian Matching: Gaussian-weighted cost within a density-adaptive radius.
 
-    Each proposal has a radius, the mean distance to its k nearest cells (Eq. 1). Inside, the
-    weight w = exp(-d^2 / 2 sigma^2) (Eq. 2) changes what the distance d costs:
+    Each proposal has a radius, the mean distance to its k nearest cells (Eq. 1). Within it, the
+    weight w = exp(-d^2 / 2 sigma^2) (Eq. 2) changes the cost of the distance d:
 
-    - `monotone`: d (1 - w). Near cells become nearly free; the cost grows with d.
-    - `reward`: sigma (1 - w). What is least where the sum of w is most, as the paper's words
-      have it ("higher weights indicate favorable pairings").
+    - `monotone`: d (1 - w). Near cells cost almost nothing; the cost grows with d.
+    - `reward`: sigma (1 - w), least where the sum of w is largest, as the paper states ("higher
+      weights indicate favorable pairings").
     - `released`: d w, as in the released code. Not monotone: a cell at the radius may be cheaper
       than a neighbour.
 
-    Outside the cost is d. At the radius, which itself is inside (outside for `released`), the
-    cost jumps by what w took off; upwards, so `monotone` and `reward` never prefer the farther of
-    two cells. With fewer than k cells the radius is the mean over those there are.
+    Outside the radius the cost is d. At the radius, which itself is inside (outside for
+    `released`), the cost jumps by what w took off; upwards, so `monotone` and `reward` never prefer
+    the farther of two cells. With fewer than k cells the radius is the mean over those there are.
 
     Source: DLA-Count, section 2.2, Eq. 1 and 2.
 
-    Differs: the paper's Eq. 1 sums distances "to the k-th nearest"; read as the mean over the k
-    nearest, as the released code does. The paper gives no sigma, no cost of a weight and no part
-    of the score in it; sigma and both weights are the released code's, `monotone` is ours, and
-    `reward` is scaled by sigma, so that inside and outside are both px and point_weight means the
-    same. The released code takes radii over the cells of all images in the batch; here each image
-    stands alone, and distances are in px of the original image, as in `Hungarian`.
+    Differs: the paper's Eq. 1 sums distances "to the k-th nearest"; here it is the mean over the k
+    nearest, as in the released code. The paper gives no sigma, no cost as a function of the weight
+    and no share of the score in it; sigma and both weights are the released code's, `monotone` is
+    ours, and `reward` is scaled by sigma, so that inside and outside are both px and point_weight
+    means the same. The released code takes radii over the cells of all images in the batch; here
+    each image is matched by itself, and distances are in px of the original image, as in
+    `Hungarian`.
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class KHM(CostMatcher):
         """Set radius and weight.
 
         Args:
-            k: how many nearest cells make the radius.
+            k: number of nearest cells whose mean distance is the radius.
             sigma_px: deviation of the Gaussian weight, px of the original image.
             weighting: how the weight enters the cost.
-            point_weight: of the geometric cost, per px of the original image.
-            score_weight: of the score, which is in [0, 1].
+            point_weight: weight of the geometric cost, per px of the original image.
+            score_weight: weight of the score, which is in [0, 1].
 
         Raises:
-            PartError: k below 1, a sigma that isn't positive, an unknown weighting, or a negative
+            PartError: k below 1, a sigma that is not positive, an unknown weighting, or a negative
                 weight.
         """
         super().__init__(point_weight=point_weight, score_weight=score_weight)
@@ -78,7 +79,7 @@ class KHM(CostMatcher):
         self.weighting = weighting
 
     def radius(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The density-adaptive radius of each proposal (Eq. 1).
+        """Compute the density-adaptive radius of each proposal (Eq. 1).
 
         Args:
             distance: (P, A) px, A at least 1.
@@ -90,7 +91,7 @@ class KHM(CostMatcher):
         return np.partition(distance, k - 1, axis=1)[:, :k].mean(axis=1)
 
     def geometric_cost(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The distance, weighted inside each proposal's radius."""
+        """Weight the distance within each proposal's radius."""
         radius = self.radius(distance)[:, None]
         weight = np.exp(-0.5 * np.square(distance / self.sigma_px))
         if self.weighting == "released":

@@ -29,7 +29,7 @@ class TimedBlock(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, time_channels: int) -> None:
-        """Make the block.
+        """Build the block.
 
         Args:
             inputs: channels that come in.
@@ -75,7 +75,7 @@ class DenoisingUNet(nn.Module):
     def __init__(
         self, condition: int, *, width: int, multipliers: Sequence[int], time_channels: int = 128
     ) -> None:
-        """Make the network.
+        """Build the network.
 
         Args:
             condition: channels of the image's features.
@@ -156,7 +156,7 @@ class CountBranch(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], *, hidden: int = 64) -> None:
-        """Make the branch.
+        """Build the branch.
 
         Args:
             widths: channels of the maps.

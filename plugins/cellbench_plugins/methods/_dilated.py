@@ -17,10 +17,10 @@ def back_end(
     """3x3 convolutions with holes, each followed by a ReLU; height and width stay.
 
     Args:
-        in_channels: of the map that comes in.
+        in_channels: number of input channels.
         widths: channels after each convolution.
         dilation: distance of a kernel's taps in cells of the map.
-        std: deviation of the initial weights; None for that of He et al. for ReLUs.
+        std: standard deviation of the initial weights; None for He initialisation.
     """
     layers: list[nn.Module] = []
     for width in widths:

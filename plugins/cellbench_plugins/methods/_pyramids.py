@@ -17,7 +17,7 @@ class HalvingEncoder(Backbone):
         """Build the levels.
 
         Args:
-            channels: of the levels, from stride 1 on, each at half the resolution.
+            channels: channels of each level, from stride 1 on; each level halves the resolution.
             level: makes one, from the channels that come in and those that go out.
 
         Raises:
@@ -47,7 +47,7 @@ def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> li
 
     Args:
         name: of the decoder, for the message.
-        in_shapes: of the backbone's maps, finest first.
+        in_shapes: shapes of the backbone's maps, finest first.
         stride: of the finest that is used.
 
     Raises:

@@ -65,7 +65,7 @@ class BlobForest(BlobLoG):
         leaves: int = 256,
         least_blobs: int = 3,
     ) -> None:
-        """Make the grid of settings and room for the forest.
+        """Build the grid of settings and room for the forest.
 
         Args:
             sigmas_px: scales, ascending, px of the original image.

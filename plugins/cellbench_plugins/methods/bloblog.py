@@ -91,7 +91,7 @@ class BlobLoG(ClassicalCounter):
         overlap: float = 0.5,
         score_floor: float = 1e-4,
     ) -> None:
-        """Make the grid of settings.
+        """Build the grid of settings.
 
         Args:
             sigmas_px: scales, ascending, px of the original image.

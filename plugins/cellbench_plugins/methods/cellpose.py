@@ -92,7 +92,7 @@ class Cellpose(ScoredCounter):
             flow_error: masks whose flow is further than this from what their shape would have are
                 dropped; None keeps all.
             least_pixels: of the input that a mask has.
-            threshold: least score that counts, until `calibrate` chooses one.
+            threshold: lowest score that counts, until `calibrate` chooses one.
             channels_last: memory format of images and weights.
 
         Raises:

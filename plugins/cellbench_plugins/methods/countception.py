@@ -170,7 +170,7 @@ class CountCeption(DensityCounter):
         size_multiple: int = 1,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together.
+        """Assemble the parts.
 
         Args:
             backbone: images to a map that is 32 px larger.
@@ -186,7 +186,7 @@ class CountCeption(DensityCounter):
             threshold: least score of a point, until `calibrate` chooses one.
             score_floor: candidates below it are dropped.
             peak_px: see `DensityCounter`.
-            size_multiple: inputs are padded to a multiple of this many px.
+            size_multiple: inputs are padded to a multiple of this, px.
             channels_last: memory format of images and weights.
         """
         shape = backbone.shapes[0]

@@ -31,15 +31,15 @@ class DilatedBackEnd(Decoder):
         gain: float = 1.0,
         std: float | None = None,
     ) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
-            stride: of the map that is read, px; None for the coarsest.
-            channels: of the map that goes out.
+            stride: stride of the input map, px; None for the coarsest.
+            channels: number of output channels.
             dilation: distance of a kernel's taps, in cells of the map.
-            gain: what the backbone's features are multiplied by.
+            gain: factor on the backbone's features.
             std: deviation of the initial weights, 0.01 as published; None for that of He et al.
 
         Raises:

@@ -49,14 +49,14 @@ class GlobalMessages(Decoder):
         channels: int = 128,
         gain: float = 1.0,
     ) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution.
-            stride: of the map that is read, px; None for the coarsest.
-            channels: of the map that goes out.
-            gain: what the backbone's features are multiplied by.
+            stride: stride of the input map, px; None for the coarsest.
+            channels: number of output channels.
+            gain: factor on the backbone's features.
 
         Raises:
             PartError: the backbone has no map of this stride.
@@ -99,7 +99,7 @@ class Localiser(nn.Module):
     """
 
     def __init__(self, *, width: int = 16, prior: float = 2e-3, scale: float = 100.0) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
             width: channels at full resolution; twice as many at each level below.

@@ -113,7 +113,7 @@ class DiffuseDenoise(CellCounter):
         sampling_seed: int = 0,
         channels_last: bool = True,
     ) -> None:
-        """Put the parts together.
+        """Assemble the parts.
 
         Args:
             backbone: images to maps.

@@ -48,15 +48,15 @@ class UpsampledConvs(Decoder):
         hidden: int = 256,
         gain: float = 1.0,
     ) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
             stride: of the map that is read, px, even; half of it goes out. None for the coarsest.
-            channels: of the map that goes out.
+            channels: number of output channels.
             hidden: channels between the two convolutions.
-            gain: what the backbone's features are multiplied by.
+            gain: factor on the backbone's features.
 
         Raises:
             PartError: the backbone has no map of this stride, or it cannot be halved.

@@ -97,9 +97,9 @@ class FasterRCNN(ScoredCounter):
             overlap: of two detections that overlap more, the better one stays.
             most_detections: proposals and detections of an image; more than the densest holds.
             samples: anchors and proposals of a training image that are judged.
-            threshold: least score that counts, until `calibrate` chooses one.
+            threshold: lowest score that counts, until `calibrate` chooses one.
             score_floor: detections below it are dropped; no lower threshold can be chosen.
-            size_multiple: inputs are padded to a multiple of this many px.
+            size_multiple: inputs are padded to a multiple of this, px.
             channels_last: memory format of images and weights.
 
         Raises:

@@ -95,7 +95,7 @@ class FCRNBMap(Decoder):
         """Build the convolution.
 
         Args:
-            in_shapes: of the backbone's maps; the finest is taken.
+            in_shapes: shapes of the backbone's maps; the finest is used.
             conv: the registered convolution; not used.
             start: what the map says before training, about: cells per px times the output scale.
 

@@ -36,7 +36,7 @@ class MCNNColumns(Backbone):
 
         Args:
             batch_norm: follow each convolution with batch-norm.
-            std: deviation of the initial weights; None for that of He et al. for ReLUs.
+            std: standard deviation of the initial weights; None for He initialisation.
         """
         super().__init__()
         self.columns = nn.ModuleList(

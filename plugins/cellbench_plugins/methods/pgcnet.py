@@ -26,7 +26,7 @@ class PGCNetEncoder(Backbone):
         """Build the levels.
 
         Args:
-            channels: of the levels, from stride 1 on, each at half the resolution.
+            channels: channels of each level, from stride 1 on; each level halves the resolution.
 
         Raises:
             PartError: no level.
@@ -79,10 +79,10 @@ class PGCNetDecoder(Decoder):
         """Build attention and levels.
 
         Args:
-            in_shapes: of the backbone's maps, finest first; each level has the channels of its
-                skip.
+            in_shapes: shapes of the backbone's maps, finest first; each level has the channels of
+                its skip.
             conv: the registered convolution; not used.
-            stride: of the map that goes out, px; one of the backbone's.
+            stride: stride of the output map, px; one of the backbone's.
             gradient: factors of the skips' gradients, finest first; beyond the last it is 1.
             dropout: share of the channels that training leaves out of what was attended.
 

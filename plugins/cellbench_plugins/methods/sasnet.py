@@ -48,11 +48,11 @@ class ScaleSelection(Decoder):
         patch_px: int = 32,
         level: float = 2.0,
     ) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
-            in_shapes: of the backbone's maps, finest first: five, each of twice the stride of the
-                one before.
+            in_shapes: shapes of the backbone's maps, finest first: five, each of twice the stride
+                of the one before.
             conv: the registered convolution; not used.
             patch_px: edge of the patches, px of the network input; a multiple of every stride.
             level: what every level's map says before training, in units of the network's output.
@@ -120,10 +120,10 @@ class DensityHead(nn.Module):
     """Kernels of three sizes beside the map itself, and a density read from all four."""
 
     def __init__(self, channels: int, *, level: float) -> None:
-        """Make the branches.
+        """Build the branches.
 
         Args:
-            channels: of the map that comes in.
+            channels: number of input channels.
             level: what the density says before training.
         """
         super().__init__()

@@ -24,7 +24,7 @@ class SAUNetEncoder(HalvingEncoder):
         """Build the levels.
 
         Args:
-            channels: of the levels, from stride 1 on, each at half the resolution.
+            channels: channels of each level, from stride 1 on; each level halves the resolution.
 
         Raises:
             PartError: no level.
@@ -53,10 +53,10 @@ class SAUNetDecoder(Decoder):
         """Build attention and levels.
 
         Args:
-            in_shapes: of the backbone's maps, finest first; each level has the channels of its
-                skip.
+            in_shapes: shapes of the backbone's maps, finest first; each level has the channels of
+                its skip.
             conv: the registered convolution; not used.
-            stride: of the map that goes out, px; one of the backbone's.
+            stride: stride of the output map, px; one of the backbone's.
             attention: whether the coarsest map attends to itself.
             pair_dropout: share of the pairs that attention leaves out in training.
 
@@ -113,7 +113,7 @@ class SAUNet(DensityCounter):
     """
 
     def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:
-        """Put the parts together; see `DensityCounter`.
+        """Assemble the parts; see `DensityCounter`.
 
         Args:
             whole_image_statistics: take batch-norm's statistics from whole training images.

@@ -94,7 +94,7 @@ class StarDist(ScoredCounter):
             most_radius_px: most radius, px of the original image.
             distance_weight: of the distances in the loss.
             overlap: share of the smaller polygon from which on the worse one goes.
-            threshold: least score that counts, until `calibrate` chooses one.
+            threshold: lowest score that counts, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
             channels_last: memory format of images and weights.
 

@@ -23,7 +23,7 @@ class UNetEncoder(HalvingEncoder):
         """Build the levels.
 
         Args:
-            channels: of the levels, from stride 1 on, each at half the resolution.
+            channels: channels of each level, from stride 1 on; each level halves the resolution.
 
         Raises:
             PartError: no level.
@@ -55,9 +55,9 @@ class UNetDecoder(Decoder):
         """Build the levels.
 
         Args:
-            in_shapes: of the backbone's maps, finest first.
+            in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
-            stride: of the map that goes out, px; one of the backbone's.
+            stride: stride of the output map, px; one of the backbone's.
             channels: of every level.
 
         Raises:

@@ -72,7 +72,7 @@ class Watershed(ClassicalCounter):
         windows_px: Sequence[float] = (0.0, 25.0, 51.0),
         apart_px: Sequence[float] = (2.0, 4.0, 8.0),
     ) -> None:
-        """Make the grid of settings; all lengths are px of the original image.
+        """Build the grid of settings; all lengths are px of the original image.
 
         Args:
             smoothings_px: sigmas tried, from 0.

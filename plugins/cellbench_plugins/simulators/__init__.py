@@ -1,1 +1,1 @@
-"""Generated data sets with the appearance of the real ones and exact points."""
+"""Simulators: generated data sets that resemble the real ones and have exact points."""

@@ -1,4 +1,4 @@
-"""Where the chance of a simulated set comes from: one generator an image, stratified counts."""
+"""Random generators and stratified counts of simulated data sets."""
 
 from collections.abc import Sequence
 from operator import index as as_integer
@@ -9,12 +9,12 @@ from cellbench.errors import UserError
 
 
 def generator(seed: int, index: int, stream: int) -> np.random.Generator:
-    """The generator that draws one image, whatever was drawn before it.
+    """Create the random generator of one image, independent of all other images.
 
     Args:
-        seed: of the set, 0 or more.
-        index: of the image, 0 or more.
-        stream: keeps simulators, and the parts of one, apart.
+        seed: seed of the set, 0 or more.
+        index: index of the image, 0 or more.
+        stream: number that separates simulators, and the parts of one.
 
     Raises:
         UserError: the seed or the index is not a whole number from 0 up.
@@ -32,16 +32,16 @@ def generator(seed: int, index: int, stream: int) -> np.random.Generator:
 
 
 def stratum(index: int, *, seed: int, images: int, stream: int) -> float:
-    """A level in [0, 1) for one image, such that a whole set has one in each of `images` strata.
+    """Draw a stratified level in [0, 1) for one image: a whole set has one in each stratum.
 
-    So the counts of a set have nearly the published mean and deviation for every seed, and its
-    extremes are always there. Images past the end of a set begin a new one.
+    The counts of a set thus have nearly the published mean and deviation for every seed, and
+    always include the extremes. Images past the end of a set begin a new one.
 
     Args:
-        index: of the image.
-        seed: of the set.
-        images: how many a whole set has.
-        stream: keeps simulators, and the quantities of one, apart.
+        index: index of the image.
+        seed: seed of the set.
+        images: number of images in a whole set, and of strata.
+        stream: number that separates simulators, and the quantities of one.
     """
     block, place = divmod(as_integer(index), images)
     order = generator(seed, block, stream).permutation(images)
@@ -50,11 +50,11 @@ def stratum(index: int, *, seed: int, images: int, stream: int) -> float:
 
 
 def quantile(level: float, levels: Sequence[float], values: Sequence[float]) -> int:
-    """The whole number at a level of a distribution that is given by some of its quantiles.
+    """Interpolate a quantile of a distribution and round it to an integer.
 
     Args:
         level: in [0, 1].
-        levels: rising from 0 to 1.
+        levels: ascending from 0 to 1.
         values: the quantile at each of `levels`.
     """
     return round(float(np.interp(level, levels, values)))

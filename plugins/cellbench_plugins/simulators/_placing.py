@@ -1,11 +1,11 @@
-"""Where simulated cells lie."""
+"""Placement of simulated cells without collisions."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.structures import Points, no_points
 
-TRIES = 24  # places drawn at a time
+TRIES = 24  # positions drawn at a time
 
 
 def place_apart(
@@ -16,20 +16,20 @@ def place_apart(
     gap_px: float,
     touch: tuple[float, float],
 ) -> Points:
-    """Throw cells one by one where they don't run into those before.
+    """Place cells one by one at random positions that keep a distance to earlier cells.
 
-    Where the room is too small for all, the distance asked for shrinks step by step, so that
-    every cell finds its place.
+    Where there is not enough room, the required distance shrinks step by step until every cell
+    can be placed.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         radius: (N,) px; the largest first packs best.
-        crowding: (H, W), how much a pixel attracts cells, at least 0 and somewhere above 0.
+        crowding: (H, W) relative density of cells, at least 0 and somewhere above 0.
         gap_px: least distance between two outlines.
         touch: range of the factor on the distance between two cells, drawn for each.
 
     Returns:
-        (N, 2) float32 inside the picture, clear of the edges of their pixels; (0, 2) for none.
+        (N, 2) float32 inside the image, away from the edges of their pixels; (0, 2) for none.
     """
     cells, width = len(radius), crowding.shape[1]
     if cells == 0:
@@ -40,7 +40,7 @@ def place_apart(
     for k in range(cells):
         factor = rng.uniform(*touch)
         while True:
-            # Below the last of the sums: a draw of 1.0 after rounding would be past the picture.
+            # Below the last of the sums: a draw rounded to 1.0 would lie outside the image.
             flat = np.searchsorted(total, rng.random(TRIES) * total[-1] * (1 - 1e-9), side="right")
             corner = np.stack([flat % width, flat // width], axis=1)
             tries = corner + rng.uniform(0.01, 0.99, (TRIES, 2))

@@ -1,4 +1,4 @@
-"""Noise, blobs and camera artefacts that the simulated pictures share."""
+"""Noise, outlines and camera artefacts of simulated images."""
 
 from io import BytesIO
 
@@ -11,13 +11,13 @@ Field = NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: float) -> Field:
-    """A Gaussian random field of mean about 0 and deviation about 1.
+    """Draw a Gaussian random field of mean about 0 and standard deviation about 1.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         shape: (H, W).
-        scale_px: deviation of the kernel that smooths it. Coarse fields are made on a coarse
-            grid, so that their cost falls with the scale.
+        scale_px: deviation of the smoothing kernel. Coarse fields are computed on a coarse grid,
+            so that their cost falls with the scale.
     """
     step = max(1, int(scale_px // 2))
     coarse = tuple(-(-side // step) + 2 for side in shape)
@@ -32,7 +32,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: flo
 
 
 def enlarge(field: NDArray[np.floating], times: int) -> Field:
-    """Enlarge a field by a whole factor, straight between its samples."""
+    """Enlarge a field by an integer factor with bilinear interpolation."""
     height, width = field.shape
     coarse = Image.fromarray(field.astype(np.float32, copy=False))
     fine = coarse.resize((width * times, height * times), Image.Resampling.BILINEAR)
@@ -42,18 +42,18 @@ def enlarge(field: NDArray[np.floating], times: int) -> Field:
 def outline(
     rng: np.random.Generator, cells: int, waviness: float, orders: tuple[int, ...] = (2, 3, 4, 5)
 ) -> tuple[Field, Field]:
-    """Coefficients of closed outlines r(angle) = 1 + sum of cosines, for `signed_radius`.
+    """Draw coefficients of closed outlines r(angle) = 1 + sum of waves, for `signed_radius`.
 
     Args:
-        rng: source of chance.
-        cells: how many outlines.
-        waviness: deviation of the radius, as a part of it.
-        orders: waves around the outline, 2 or more each.
+        rng: random generator.
+        cells: number of outlines.
+        waviness: standard deviation of the radius, as a share of it.
+        orders: numbers of waves around the outline, 2 or more each.
 
     Returns:
         Two (cells, orders) arrays: amplitude of the cosine and of the sine of each order.
     """
-    # Long waves are the higher ones, as on anything that a membrane holds together.
+    # Long waves have larger amplitudes, as for a membrane under tension.
     weight = 1.0 / (np.array(orders, dtype=np.float32) - 1.0)
     size = np.float32(waviness) * weight / np.linalg.norm(weight)
     return (
@@ -69,13 +69,13 @@ def signed_radius(
     sines: NDArray[np.floating],
     orders: tuple[int, ...] = (2, 3, 4, 5),
 ) -> NDArray[np.floating]:
-    """Distance from the centre over that of the outline there: 1 on the outline, 0 inside.
+    """Compute the distance from the centre relative to the outline: 0 at the centre, 1 on it.
 
     Args:
-        dx: offsets in units of the mean radius.
-        dy: the same, downwards.
-        cosines: coefficients of `outline`, one row for this cell.
-        sines: the same.
+        dx: offsets to the right in units of the mean radius.
+        dy: offsets downwards, likewise.
+        cosines: this cell's row of the cosine amplitudes of `outline`.
+        sines: this cell's row of the sine amplitudes.
         orders: as given to `outline`.
     """
     distance = np.hypot(dx, dy)
@@ -91,7 +91,7 @@ def signed_radius(
 
 
 def ramp(value: NDArray[np.floating] | float, low: float, high: float) -> NDArray[np.floating]:
-    """0 at or below `low`, 1 at or above `high`, straight between; falls if low > high."""
+    """Map linearly from 0 at `low` to 1 at `high`, clipped to [0, 1]; falls if low > high."""
     return np.clip((np.asarray(value) - low) / (high - low), 0.0, 1.0)
 
 
@@ -101,7 +101,7 @@ def to_uint8(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Send a picture through JPEG, as the authors of a set did.
+    """Compress and decompress an image as JPEG, as the authors of a set did.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.

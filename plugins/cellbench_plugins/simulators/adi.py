@@ -1,4 +1,4 @@
-"""Packed fat cells between thin stained walls, as in ADI."""
+"""Simulator of ADI: packed adipocytes with thin stained walls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Cells on a field wider than the picture, around its middle.
+    """Power diagram of cells on a field wider than the image.
 
     Attributes:
-        sites: (M, 2), px from the middle.
-        weights: (M,), square px, of the power diagram.
-        void: (M,) bool, glass or lumen: no cell.
-        stretch: (2,), field px per picture px along x and y.
+        sites: (M, 2), px from the centre of the image.
+        weights: (M,) weights of the power diagram, square px.
+        void: (M,) bool, True for glass or lumen, which are no cells.
+        stretch: (2,), field px per image px along x and y.
     """
 
     sites: Reals
@@ -46,13 +46,13 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """The packing within the picture, (H, W) each.
+    """Rasterised packing of an image; each attribute is (H, W).
 
     Attributes:
         owner: index of the cell.
         gap: px to the nearest wall.
         corner_gap: px to the wall of the third nearest cell.
-        tone: how much stain the nearest wall takes.
+        tone: amount of stain of the nearest wall.
     """
 
     owner: Labels
@@ -63,13 +63,13 @@ class Raster:
 
 @SIMULATORS.register_module(name="adi-sim")
 class AdiSimulator(Simulator):
-    """Adipocytes as a power diagram of very unequal cells, thin pink walls, nuclei at corners.
+    """Simulated adipocytes: a power diagram of unequal cells, thin pink walls, nuclei at corners.
 
     Counts follow the quantiles of ADI as distributed (155 +- 36). Stain strength, stroma and
-    staining of the walls vary by picture independently of the count: a linear regression of the
+    staining of the walls vary by image independently of the count: a linear regression of the
     count on the mean colour has an R2 of 0.19 over a whole set (real set: 0.14).
 
-    Source: ADI as published with Count-ception, arXiv:1703.08710; the look only, no pixel of it
+    Source: ADI as published with Count-ception, arXiv:1703.08710; appearance only, no pixel of it
         is used.
     """
 
@@ -79,7 +79,7 @@ class AdiSimulator(Simulator):
     stands_for = "adi"
 
     def count(self, index: int, *, seed: int = 0) -> int:
-        """The number of cells of image `index`, without drawing it."""
+        """Return the number of cells of image `index`, without drawing it."""
         level = stratum(index, seed=seed, images=self.images, stream=STREAM)
         return quantile(
             level,
@@ -92,7 +92,7 @@ class AdiSimulator(Simulator):
         rng = generator(seed, index, STREAM + 2)
         cells = self.count(index, seed=seed)
         stroma = _stroma(rng)
-        while True:  # once, but for the rare packing that hides a cell
+        while True:  # repeated only for the rare packing that hides a cell
             packing = _pack(rng, cells, stroma)
             kept, raster = _rasterise(rng, cells, packing)
             points = _centres(raster.owner, kept)
@@ -103,16 +103,16 @@ class AdiSimulator(Simulator):
 
 
 def _stroma(rng: np.random.Generator) -> Field:
-    """Where tissue lies between small cells, 0 to 1; much in few pictures, little in most."""
+    """Draw the stroma, 0 to 1: much in few images, little in most."""
     cover = rng.beta(1.0, 3.5)
     field = smooth_noise(rng, (SIDE, SIDE), 13.0)
     return ramp(field, 1.9 - 1.7 * cover, 3.1 - 1.7 * cover).astype(np.float32)
 
 
 def _pack(rng: np.random.Generator, cells: int, stroma: Field) -> Packing:
-    """Cells of very unequal areas, of which about `cells` lie in the picture.
+    """Draw a packing of very unequal cells, of which about `cells` lie in the image.
 
-    Lloyd's relaxation of a power diagram on a coarse grid, its weights led by wanted areas.
+    Lloyd's relaxation of a power diagram on a coarse grid; the weights follow target areas.
     """
     elongation = np.exp(rng.normal(0.0, 0.09))
     stretch = np.array([elongation, 1.0 / elongation])
@@ -134,7 +134,7 @@ def _pack(rng: np.random.Generator, cells: int, stroma: Field) -> Packing:
             total = np.bincount(owner, grid[:, axis], many) * STEP**2
             sites[own, axis] = total[own] / area[own]
         weights += 0.35 * (wanted - area) / np.pi
-        # A cell that its neighbours swallowed starts again, in front of whoever owns its site.
+        # A cell without any area restarts at a random site, with a weight that gives it that site.
         for cell in np.flatnonzero(~own):
             spot = rng.integers(len(grid))
             sites[cell] = grid[spot]
@@ -146,7 +146,7 @@ def _pack(rng: np.random.Generator, cells: int, stroma: Field) -> Packing:
 
 
 def _wanted_areas(rng: np.random.Generator, places: Reals, stroma: Field) -> Reals:
-    """Areas of mean about 1: most alike, some tiny ones between them, smaller in the stroma."""
+    """Draw target areas of mean about 1: mostly similar, some tiny, smaller in the stroma."""
     many = len(places)
     areas = rng.lognormal(0.0, rng.uniform(0.3, 0.6), many)
     tiny = rng.random(many) < rng.uniform(0.15, 0.4)
@@ -158,7 +158,7 @@ def _wanted_areas(rng: np.random.Generator, places: Reals, stroma: Field) -> Rea
 
 
 def _void(rng: np.random.Generator) -> Callable[[Reals], NDArray[np.bool_]]:
-    """Where there is no tissue: mostly nowhere, in few pictures a torn side or a lumen."""
+    """Draw the region without tissue: mostly none, in few images a torn side or a lumen."""
     torn, hollow = rng.random(2) < (0.1, 0.25)
     angle, edge = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.9) * SIDE / 2
     side = np.array([np.cos(angle), np.sin(angle)])
@@ -172,13 +172,13 @@ def _void(rng: np.random.Generator) -> Callable[[Reals], NDArray[np.bool_]]:
 
 
 def _zoom(reach: Reals, owner: Labels, void: NDArray[np.bool_], cells: int) -> float:
-    """How far to zoom out so that `cells` cells show two samples of the grid each.
+    """Compute the zoom at which `cells` cells have at least two grid samples in the image.
 
     Args:
-        reach: (G,), zoom at which a sample of the grid enters the picture.
-        owner: (G,), its cell.
-        void: (M,), which cells don't count.
-        cells: how many shall be seen.
+        reach: (G,), zoom at which a grid sample enters the image.
+        owner: (G,), cell of each sample.
+        void: (M,), True for what is no cell.
+        cells: number of visible cells.
     """
     order = np.lexsort((reach, owner))
     owner, reach = owner[order], reach[order]
@@ -190,9 +190,10 @@ def _zoom(reach: Reals, owner: Labels, void: NDArray[np.bool_], cells: int) -> f
 
 
 def _nearest(sites: Reals, weights: Reals, places: Reals, ranks: int) -> tuple[Reals, Labels]:
-    """The sites nearest to each place by power distance.
+    """Find the sites nearest to each place by power distance.
 
-    A site of less weight stands higher above the plane: nearest in space is nearest by power.
+    Sites are lifted above the plane, the higher the smaller their weight, so that the Euclidean
+    order in space is the order of power distances.
 
     Returns:
         (P, ranks) power distances in square px, and (P, ranks) rows of `sites`.
@@ -206,11 +207,11 @@ def _nearest(sites: Reals, weights: Reals, places: Reals, ranks: int) -> tuple[R
 def _rasterise(
     rng: np.random.Generator, cells: int, packing: Packing
 ) -> tuple[NDArray[np.intp], Raster]:
-    """Find owner and walls of each pixel.
+    """Rasterise the packing: cell and walls of each pixel.
 
     Returns:
-        The (cells,) cells that show most, and the raster; its owners are rows of `packing`.
-        What else would show a sliver at the border is left to its neighbours.
+        The (cells,) cells of largest visible area, and the raster; its owners are rows of
+        `packing`. Other cells, slivers at the border, are merged into their neighbours.
     """
     shape = (SIDE, SIDE)
     centres = np.arange(SIDE) + 0.5 - SIDE / 2
@@ -247,7 +248,7 @@ def _rasterise(
 
 
 def _centres(owner: Labels, kept: NDArray[np.intp]) -> Points:
-    """The middle of the pixels of each kept cell; the nearest own pixel where it is bent.
+    """Compute the centroid of each kept cell; its nearest own pixel if the cell is not convex.
 
     Returns:
         (N, 2) float32; cells of fewer than 4 px are left out.
@@ -267,7 +268,7 @@ def _centres(owner: Labels, kept: NDArray[np.intp]) -> Points:
 
 
 def _stain(rng: np.random.Generator, raster: Raster, stroma: Field) -> NDArray[np.uint8]:
-    """Colour walls, corners, stroma and nuclei by their optical density."""
+    """Render walls, corners, stroma and nuclei by their optical density."""
     gap = raster.gap
     shape = gap.shape
     on_tissue = np.minimum(raster.tone * 4.0, 1.0)
@@ -290,7 +291,7 @@ def _stain(rng: np.random.Generator, raster: Raster, stroma: Field) -> NDArray[n
 
 
 def _nuclei(rng: np.random.Generator, gap: Field, corner_gap: Field, weight: Field) -> Field:
-    """Optical density of small nuclei that lie on walls, most at corners, more in the stroma."""
+    """Draw the optical density of small nuclei on walls, mostly at corners and in the stroma."""
     on_wall = np.flatnonzero((gap < 0.6) & (weight > 0))
     chance = (weight * (0.15 + np.exp(-corner_gap))).ravel()[on_wall]
     dots = np.zeros(gap.size, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Grey phase-contrast cells of several kinds and sizes, as in DCC."""
+"""Simulator of DCC: grey phase-contrast cells of several kinds and sizes."""
 
 import math
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ from ._texture import Field, outline, ramp, signed_radius, smooth_noise, to_uint
 STREAM = 1401
 SMALLEST, LARGEST = (306, 322), (798, 788)
 TRAIN = 100
-HALO_PX = 16  # past the outline, what a patch still holds
+HALO_PX = 16  # margin of a patch beyond the outline
 
 Reals = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
 class Culture:
-    """A kind of cell under the microscope; grey values are relative to the background.
+    """Appearance of a kind of cell; grey values are relative to the background.
 
     Attributes:
         radius: range of the mean radius in px.
-        spread: deviation of the radius within an image, as a part of it.
-        elongation: deviation of the logarithm of the ratio of the axes.
-        waviness: of the outline.
-        halo: light of the ring outside.
-        ring: dark of the outline.
-        body: range of the light of the inside.
-        grain: deviation of the texture inside.
-        nucleus: light of the nucleus.
-        gap_px: between neighbours.
+        spread: standard deviation of the radius within an image, as a share of it.
+        elongation: standard deviation of the logarithm of the ratio of the axes.
+        waviness: standard deviation of the outline, as a share of the radius.
+        halo: brightness of the ring outside.
+        ring: darkness of the outline.
+        body: range of the brightness inside.
+        grain: standard deviation of the texture inside.
+        nucleus: brightness of the nucleus.
+        gap_px: distance between neighbours.
     """
 
     radius: tuple[float, float]
@@ -53,7 +53,7 @@ class Culture:
 
 
 CULTURES = (
-    # Adherent, flat, grey on grey: the nucleus is what shows best.
+    # Adherent, flat, grey on grey: the nucleus has the most contrast.
     Culture((20.0, 36.0), 0.18, 0.35, 0.12, 22.0, 16.0, (-14.0, -2.0), 9.0, -22.0, 2.0),
     # Rounded up, floating: bright inside, dark rim, strong halo.
     Culture((10.0, 22.0), 0.12, 0.06, 0.03, 45.0, 60.0, (20.0, 60.0), 6.0, 10.0, 3.0),
@@ -66,7 +66,7 @@ CULTURES = (
 
 @SIMULATORS.register_module(name="dcc-sim")
 class DccSimulator(Simulator):
-    """Four kinds of cells with halos, under uneven light, among debris.
+    """Simulated phase contrast: four kinds of cells with halos, uneven light and debris.
 
     Counts have the published mean, deviation and range of DCC (34 +- 22, 0 to 101); every whole
     set holds one image without a cell. A linear regression of the count on the mean colour
@@ -82,7 +82,7 @@ class DccSimulator(Simulator):
     stands_for = "dcc"
 
     def count(self, index: int, *, seed: int = 0) -> int:
-        """The number of cells of image `index`, without drawing it; 0 for one in each set."""
+        """Return the number of cells of image `index`, without drawing it; 0 for one per set."""
         level = stratum(index, seed=seed, images=self.images, stream=STREAM)
         return quantile(
             level,
@@ -91,7 +91,7 @@ class DccSimulator(Simulator):
         )
 
     def size(self, index: int, *, seed: int = 0) -> tuple[int, int]:
-        """(width, height) in px of image `index`, from 306 x 322 to 798 x 788."""
+        """Return (width, height) in px of image `index`, from 306 x 322 to 798 x 788."""
         level = stratum(index, seed=seed, images=self.images, stream=STREAM + 4)
         level = float(ramp(level, 1 / self.images, 1 - 1 / self.images))
         bend = generator(seed, index, STREAM + 6).normal(0.0, 0.4) * level * (1.0 - level)
@@ -100,7 +100,7 @@ class DccSimulator(Simulator):
         return int(width), int(height)
 
     def draw(self, index: int, *, seed: int = 0) -> SimulatedImage:
-        """Draw image `index`, grey in three equal channels, with its part."""
+        """Draw image `index`, grey in three equal channels, with its part of the set."""
         rng = generator(seed, index, STREAM + 2)
         width, height = self.size(index, seed=seed)
         culture = CULTURES[rng.integers(len(CULTURES))]
@@ -117,7 +117,7 @@ class DccSimulator(Simulator):
 
 
 def _radii(rng: np.random.Generator, cells: int, culture: Culture, area_px: int) -> Reals:
-    """Radii of the cells, the largest first, small enough for all to find room."""
+    """Draw the radii of the cells, largest first, small enough for all to fit."""
     mean = rng.uniform(*culture.radius)
     room = np.sqrt(0.5 * area_px / (max(cells, 1) * np.pi)) - culture.gap_px / 2
     mean = min(mean, 0.95 * room)
@@ -126,7 +126,7 @@ def _radii(rng: np.random.Generator, cells: int, culture: Culture, area_px: int)
 
 
 def _background(rng: np.random.Generator, shape: tuple[int, int]) -> Reals:
-    """Uneven light on an empty dish."""
+    """Draw the uneven light of an empty dish."""
     light = rng.uniform(95.0, 165.0) + rng.uniform(4.0, 14.0) * smooth_noise(rng, shape, 110.0)
     return light + rng.uniform(1.0, 3.5) * smooth_noise(rng, shape, 5.0)
 
@@ -138,7 +138,7 @@ def _cells(
     culture: Culture,
     shape: tuple[int, int],
 ) -> Field:
-    """The light that cells add to or take from the background; (H, W)."""
+    """Draw the brightness that cells add to the background, (H, W)."""
     pad = int(1.8 * radius.max(initial=0.0)) + HALO_PX
     canvas = np.zeros((shape[0] + 2 * pad, shape[1] + 2 * pad), dtype=np.float32)
     texture = smooth_noise(rng, canvas.shape, 1.6)
@@ -157,7 +157,7 @@ def _cells(
         view = canvas[window][: 2 * reach, : 2 * reach]
         grain = texture[window][: 2 * reach, : 2 * reach]
         inside, light = _phase(rng, rho, across, along, (rho - 1.0) * radius[k], grain, culture)
-        # A cell hides the halo of the one beneath.
+        # A cell covers the halo of the one below it.
         view *= 1.0 - 0.8 * inside
         view += contrast * light
     return canvas[pad : pad + shape[0], pad : pad + shape[1]]
@@ -172,10 +172,10 @@ def _phase(
     grain: Field,
     culture: Culture,
 ) -> tuple[Reals, Reals]:
-    """Cover and light of one cell under phase contrast.
+    """Draw the mask and the brightness of one cell under phase contrast.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         rho: signed radius, 1 on the outline.
         across: offset from the centre along one axis, in radii.
         along: offset along the other axis.
@@ -196,18 +196,18 @@ def _phase(
 
 
 def _debris(rng: np.random.Generator, shape: tuple[int, int]) -> Reals:
-    """Specks and crumbs with their own small halos, smaller than a cell."""
+    """Draw debris: specks with small halos, smaller than a cell."""
     field = np.zeros(shape, dtype=np.float32)
     many = rng.poisson(rng.gamma(1.5, 10.0))
     row, column = rng.integers(0, shape[0], many), rng.integers(0, shape[1], many)
     field[row, column] = rng.normal(0.0, 1.0, many)
     near = ndimage.gaussian_filter(field, 1.8)
-    # Smoothed once more: together a kernel of 3.2 px, for less than its price.
+    # Smoothing `near` again gives a kernel of 3.2 px in total, for less time than one such kernel.
     return 900.0 * (near - 0.8 * ndimage.gaussian_filter(near, 2.65))
 
 
 def _camera(rng: np.random.Generator, grey: Reals) -> Reals:
-    """Focus and noise."""
+    """Apply defocus and camera noise."""
     sharp = ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5))
     sharp += np.float32(rng.uniform(1.0, 3.5)) * rng.standard_normal(grey.shape, dtype=np.float32)
     return sharp

@@ -1,4 +1,4 @@
-"""Purple nuclei in pink marrow between white vacuoles, as in MBM."""
+"""Simulator of MBM: purple nuclei in pink bone marrow with white vacuoles."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ._texture import Field, enlarge, outline, ramp, signed_radius, smooth_noise
 
 SIDE = 600
 STREAM = 1201
-REACH = 40  # half a patch; past the halo of the largest nucleus
+REACH = 40  # half the edge of a patch; covers the halo of the largest nucleus
 # Images of each donor, in the order of the real set.
 DONORS = (8, 8, 8, 4, 4, 4, 4, 4)
 # Optical density by channel of the two stains.
@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of nucleus: how common, how large (px), how dark, how clumped, how sharp."""
+    """Kind of nucleus: frequency, radius (px), optical density, chromatin clumps, edge, halo."""
 
     share: float
     radius: tuple[float, float]
@@ -54,7 +54,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """What the images of a donor share: stains, light, size and kinds of their nuclei."""
+    """Properties shared by the images of a donor: stains, light, size and kinds of nuclei."""
 
     haematoxylin: Reals
     eosin: Reals
@@ -65,14 +65,14 @@ class Slide:
 
 @SIMULATORS.register_module(name="mbm-sim")
 class MbmSimulator(Simulator):
-    """Marrow with nuclei of five kinds, and with red cells, clots and specks that don't count.
+    """Simulated bone marrow: nuclei of five kinds; red cells, clots and specks are not counted.
 
     Counts follow the quantiles of MBM (126 +- 33); eight donors differ in stain, light and kinds
     of nuclei. A linear regression of the count on the mean colour has an R2 of 0.45 over a whole
-    set (real set: 0.48), for how much is vacuole is drawn apart from the count.
+    set (real set: 0.48), because the area of vacuoles is drawn independently of the count.
 
-    Source: MBM, Kainz et al., MICCAI 2015, as published with Count-ception, arXiv:1703.08710; the
-        look only, no pixel of it is used.
+    Source: MBM, Kainz et al., MICCAI 2015, as published with Count-ception, arXiv:1703.08710;
+        appearance only, no pixel of it is used.
     """
 
     name = "mbm-sim"
@@ -81,14 +81,14 @@ class MbmSimulator(Simulator):
     stands_for = "mbm"
 
     def count(self, index: int, *, seed: int = 0) -> int:
-        """The number of annotated nuclei of image `index`, without drawing it."""
+        """Return the number of annotated nuclei of image `index`, without drawing it."""
         level = stratum(index, seed=seed, images=self.images, stream=STREAM)
         return quantile(
             level, (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0), (65, 87, 99, 124, 152, 168, 196)
         )
 
     def donor(self, index: int) -> int:
-        """The donor, 0 to 7, of image `index`."""
+        """Return the donor, 0 to 7, of image `index`."""
         return int(np.repeat(np.arange(len(DONORS)), DONORS)[index % self.images])
 
     def draw(self, index: int, *, seed: int = 0) -> SimulatedImage:
@@ -118,10 +118,11 @@ def _slide(rng: np.random.Generator) -> Slide:
 
 
 def _vacuoles(rng: np.random.Generator) -> tuple[Field, Field]:
-    """Large fat vacuoles.
+    """Draw large fat vacuoles.
 
     Returns:
-        (SIDE, SIDE) depth inside them in px, below 0 outside, and a faint texture of their floor.
+        (SIDE, SIDE) depth inside them in px, negative outside, and a faint texture of their
+        background.
     """
     grid = np.arange(0.0, SIDE, 2.0) + 1.0
     depth = np.full((len(grid), len(grid)), -1e3)
@@ -134,7 +135,7 @@ def _vacuoles(rng: np.random.Generator) -> tuple[Field, Field]:
         across = (dx * math.cos(turn) + dy * math.sin(turn)) * stretch
         along = (dy * math.cos(turn) - dx * math.sin(turn)) / stretch
         rho = signed_radius(across, along, cosines[0], sines[0])
-        # Neighbours press against each other and keep a septum between them.
+        # Adjacent vacuoles flatten each other, with a septum between them.
         new = (1.0 - rho) * radius
         depth = np.where(
             depth > -6.0, np.maximum(depth, np.minimum(new, -depth - 5.0)), new.clip(min=depth)
@@ -148,7 +149,7 @@ def _vacuoles(rng: np.random.Generator) -> tuple[Field, Field]:
 
 
 def _choose(rng: np.random.Generator, cells: int, slide: Slide) -> tuple[NDArray[np.intp], Reals]:
-    """Kind and radius of each nucleus, the largest first."""
+    """Draw kind and radius of each nucleus, the largest first."""
     kinds = rng.choice(len(KINDS), cells, p=slide.shares)
     low, high = np.array([kind.radius for kind in KINDS]).T
     radius = slide.size * (low[kinds] + (high - low)[kinds] * rng.beta(1.6, 2.4, cells))
@@ -157,7 +158,7 @@ def _choose(rng: np.random.Generator, cells: int, slide: Slide) -> tuple[NDArray
 
 
 def _place(rng: np.random.Generator, radius: Reals, hollow: Field) -> Points:
-    """Nuclei on tissue, denser here than there, that hardly touch; (N, 2) float32."""
+    """Place nuclei on tissue, with varying density and little contact; (N, 2) float32."""
     crowding = np.exp(0.6 * smooth_noise(rng, (SIDE, SIDE), 60.0)) * (hollow < -4.0)
     return place_apart(rng, radius, crowding, gap_px=4.0, touch=(0.6, 1.05))
 
@@ -165,7 +166,7 @@ def _place(rng: np.random.Generator, radius: Reals, hollow: Field) -> Points:
 def _marrow(
     rng: np.random.Generator, points: Points, hollow: Field, floor: Field
 ) -> tuple[Field, Field]:
-    """Cytoplasm, red cells, gaps and the membranes of vacuoles.
+    """Draw cytoplasm, red cells, gaps and the membranes of vacuoles.
 
     Returns:
         (SIDE, SIDE) density of eosin and of haematoxylin.
@@ -254,12 +255,12 @@ def _lobed(
     cosines: Reals,
     sines: Reals,
 ) -> Reals:
-    """Signed radius of a nucleus of one lobe, or of the union of several around its centre."""
+    """Compute the signed radius of a nucleus of one lobe, or of several around its centre."""
     lobes = int(rng.integers(kind.lobes[0], kind.lobes[1] + 1))
     if lobes == 1:
         return signed_radius(dx, dy, cosines, sines)
     start, size = rng.uniform(0.0, 2 * np.pi), 0.78 - 0.06 * lobes
-    rho: Reals = np.hypot(dx, dy) / 0.35  # a bridge in the middle: the point lies on the nucleus
+    rho: Reals = np.hypot(dx, dy) / 0.35  # a central bridge, so that the point lies on the nucleus
     for angle in start + np.arange(lobes) * 2 * np.pi / lobes + rng.normal(0.0, 0.2, lobes):
         x, y = 0.6 * math.cos(angle), 0.6 * math.sin(angle)
         lobe = size * rng.uniform(0.85, 1.15)
@@ -277,7 +278,7 @@ def _draw_specks(rng: np.random.Generator, blue: Field) -> None:
 
 
 def _colour(rng: np.random.Generator, slide: Slide, pink: Field, blue: Field) -> NDArray[np.uint8]:
-    """Turn stain into light, with the uneven focus and noise of a slide scanner."""
+    """Convert stain density to RGB, with the defocus and noise of a slide scanner."""
     strength = rng.lognormal(0.0, 0.12, 2)
     density = (strength[0] * pink)[..., None] * slide.eosin
     density += (strength[1] * blue)[..., None] * slide.haematoxylin

@@ -1,4 +1,4 @@
-"""Blurred fluorescent cells that overlap on dark blue, as in VGG."""
+"""Simulator of VGG: blurred, overlapping fluorescent cells on dark blue."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +14,20 @@ from ._texture import Field, outline, ramp, signed_radius, smooth_noise, to_uint
 SIDE = 256
 STREAM = 1301
 RADIUS_PX = 4.9
-REACH = 8  # half a patch; past every outline
+REACH = 8  # half the edge of a patch; covers every outline
 FOCUS_PX = (0.7, 1.0, 1.5, 2.0, 2.5)  # blur by layer of depth
 
 
 @SIMULATORS.register_module(name="vgg-sim")
 class VggSimulator(Simulator):
-    """Round cells in clusters, at several depths of focus, under uneven blue light.
+    """Simulated fluorescence: clustered round cells at several depths of focus, uneven blue light.
 
     Counts follow the quantiles of VGG as distributed (176 +- 61, 74 to 317). In the real set a
-    linear regression on the mean colour gives the count away (R2 0.98); here exposure and
-    background vary by picture, so that the cells must be seen (R2 0.28).
+    linear regression on the mean colour predicts the count (R2 0.98); here exposure and
+    background vary by image, so that this does not suffice (R2 0.28).
 
     Source: VGG cells, Lempitsky & Zisserman, NeurIPS 2010, made with SIMCEP,
-        doi:10.1109/TMI.2007.896925; the look only, no pixel or code of either is used.
+        doi:10.1109/TMI.2007.896925; appearance only, no pixel or code of either is used.
     """
 
     name = "vgg-sim"
@@ -36,7 +36,7 @@ class VggSimulator(Simulator):
     stands_for = "vgg"
 
     def count(self, index: int, *, seed: int = 0) -> int:
-        """The number of cells of image `index`, without drawing it."""
+        """Return the number of cells of image `index`, without drawing it."""
         level = stratum(index, seed=seed, images=self.images, stream=STREAM)
         return quantile(
             level, (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0), (74, 97, 123, 174, 218, 257, 317)
@@ -51,7 +51,7 @@ class VggSimulator(Simulator):
 
 
 def _place(rng: np.random.Generator, cells: int) -> Points:
-    """Nearly independent cells, somewhat denser here than there; no two in one pixel.
+    """Place nearly independent cells with a varying density, at most one per pixel.
 
     Returns:
         (cells, 2) float32.
@@ -59,13 +59,13 @@ def _place(rng: np.random.Generator, cells: int) -> Points:
     crowding = np.exp(rng.uniform(0.2, 0.6) * smooth_noise(rng, (SIDE, SIDE), 20.0)).ravel()
     pixel = rng.choice(SIDE**2, cells, replace=False, p=crowding / crowding.sum())
     row, column = np.divmod(pixel, SIDE)
-    # Kept from the edges of pixels, so that neighbours stay half a pixel apart.
+    # Away from the edges of pixels, so that neighbours are at least half a pixel apart.
     offset = rng.uniform(0.25, 0.75, (cells, 2))
     return (np.stack([column, row], axis=1) + offset).astype(np.float32)
 
 
 def _glow(rng: np.random.Generator, points: Points) -> Field:
-    """The light of the cells, about 1 where one is in focus; (SIDE, SIDE)."""
+    """Render the light of the cells, about 1 where one is in focus; (SIDE, SIDE)."""
     cells = len(points)
     size = SIDE + 2 * REACH
     layers = np.zeros((len(FOCUS_PX), size, size), dtype=np.float32)
@@ -73,7 +73,7 @@ def _glow(rng: np.random.Generator, points: Points) -> Field:
     radius = RADIUS_PX * rng.normal(1.0, 0.06, cells).clip(0.8, 1.2)
     gain = rng.normal(0.95, 0.13, cells).clip(0.55, 1.3)
     shade = rng.normal(0.0, 0.1, (cells, 2))
-    # Neighbours lie at like depths, so that whole clusters are out of focus.
+    # Neighbours lie at similar depths, so that whole clusters are out of focus.
     depth = smooth_noise(rng, (SIDE, SIDE), 10.0)
     column, row = points.astype(int).T
     level = depth[row, column] + rng.normal(0, 0.5, cells)
@@ -98,14 +98,14 @@ def _glow(rng: np.random.Generator, points: Points) -> Field:
 
 
 def _expose(rng: np.random.Generator, glow: Field) -> NDArray[np.uint8]:
-    """Blue light on an uneven background, and the traces of compression in red and green."""
+    """Render blue light on an uneven background, with compression noise in red and green."""
     shape = glow.shape
     bright = smooth_noise(rng, shape, 70.0)
     bright = (bright - bright.min()) / (np.ptp(bright) + 1e-6)
     background = rng.uniform(12.0, 45.0) + rng.uniform(40.0, 85.0) * bright
     exposure = rng.uniform(150.0, 215.0)
     blue = background + exposure * glow * (0.85 + 0.3 * bright)
-    # The camera saturates softly below 255.
+    # Soft saturation of the camera, from 215 up to below 255.
     blue = np.where(blue > 215.0, 255.0 - 40.0 * np.exp(-(blue - 215.0) / 40.0), blue)
     blue = blue + 2.2 * smooth_noise(rng, shape, 0.6)
     pixels = np.zeros((*shape, 3), dtype=np.float32)

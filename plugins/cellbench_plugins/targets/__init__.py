@@ -1,1 +1,1 @@
-"""Training targets made from points."""
+"""Training targets computed from points."""

@@ -1,4 +1,4 @@
-"""Density maps of Gaussians, one a cell, that keep every cell whole."""
+"""Gaussian density maps as training targets; every cell sums to exactly one."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,15 @@ from cellbench.registry import TARGETS
 
 @TARGETS.register_module()
 class GaussianDensity(DensityTarget):
-    """A Gaussian at each cell, integrated over the cells of the map.
+    """Density map of Gaussians, one per annotated cell, each of unit sum.
 
-    Made at the map's own stride, whatever it is: a cell of the map holds the integral of the
-    Gaussian over its square, a difference of error functions along each axis. What would lie
-    beyond the border of the image or the truncation is given to the rest, so each Gaussian sums
-    to one at the border too.
+    The map is computed at its own stride: each map cell holds the integral of the Gaussians over
+    its square, a difference of error functions along each axis. Gaussians are cut at the border of
+    the image and at the truncation, and renormalised, so each sums to one at the border too.
 
-    The deviation is `sigma`, or, with `adaptive`, `adaptive` times the mean distance of the
-    `neighbours` nearest cells, held between `least` and `most`; of fewer neighbours what there
-    are, and `sigma` for a lone cell.
+    The standard deviation is `sigma`, or, with `adaptive`, `adaptive` times the mean distance to
+    the `neighbours` nearest cells, clipped to `least` and `most`; with fewer neighbours, the mean
+    over those there are, and `sigma` for a lone cell.
 
     Source: Lempitsky & Zisserman, NIPS 2010, section 2; geometry-adaptive kernels: MCNN, Zhang et
         al., CVPR 2016, section 2.2, with adaptive=0.3.
@@ -31,7 +30,7 @@ class GaussianDensity(DensityTarget):
         the count only roughly. In a crop the neighbours outside it are not known. Adaptive
         deviations have no limits in the papers, and in CSRNet's code a lone cell has a quarter of
         the image's mean side. Public code for crowds cuts Gaussians of a deviation of 4 px to
-        15 x 15 px, which is truncate=1.875, and moves their middle where a border cuts them.
+        15 x 15 px, which is truncate=1.875, and shifts their centre where a border cuts them.
     """
 
     def __init__(
@@ -47,12 +46,12 @@ class GaussianDensity(DensityTarget):
         """Set the deviations, all in px of the original image.
 
         Args:
-            sigma: of every cell; with `adaptive` of a lone one.
+            sigma: deviation of every cell; with `adaptive`, that of a lone one.
             adaptive: deviation as a share of the distance to the neighbours; None for fixed ones.
-            neighbours: how many of the nearest cells the distance is averaged over.
+            neighbours: number of nearest cells over which the distance is averaged.
             least: smallest adaptive deviation.
             most: largest adaptive deviation.
-            truncate: deviations beyond which a Gaussian is cut off along each axis.
+            truncate: number of deviations at which a Gaussian is cut off along each axis.
 
         Raises:
             PartError: a length that is not positive, or no neighbour.
@@ -79,13 +78,13 @@ class GaussianDensity(DensityTarget):
         stride: int,
         scale: float,
     ) -> Tensor:
-        """Make the (B, 1, rows, columns) maps; each sums to the number of its points."""
+        """Compute the (B, 1, rows, columns) maps; each sums to the number of its points."""
         maps = sizes.new_zeros((len(points), 1, *grid), dtype=torch.float32)
         counts = [len(own) for own in points]
         if not sum(counts):
             return maps
-        # All cells of the batch at once: on a GPU launches take the time, not arithmetic. Lengths
-        # stay on the device: to read them there would wait for the network's answer.
+        # All cells of the batch at once: on a GPU kernel launches dominate, not arithmetic. Lengths
+        # stay on the device: reading them would wait for the network's output.
         cells = torch.cat(list(points)).to(maps.device, torch.float64)
         pairs = zip(sizes.double(), counts, strict=True)
         lengths = torch.cat([length.expand(n, 2) for length, n in pairs])
@@ -97,7 +96,7 @@ class GaussianDensity(DensityTarget):
         return maps
 
     def deviations(self, cells: Tensor, *, scale: float) -> Tensor:
-        """The deviation of each of (A, 2) cells, (A,) px of the network input."""
+        """Compute the deviation of each of (A, 2) cells, (A,) px of the network input."""
         fixed = cells.new_full((len(cells),), self.sigma * scale)
         if self.adaptive is None or len(cells) < 2:
             return fixed
@@ -110,14 +109,17 @@ class GaussianDensity(DensityTarget):
     def _shares(
         self, centres: Tensor, sigma: Tensor, lengths: Tensor, cells: int, stride: int
     ) -> Tensor:
-        """What each of A Gaussians gives to each cell of an axis, (A, cells), rows sum to 1.
+        """Compute the share of each of A Gaussians in each map cell along one axis.
 
         Args:
             centres: (A,) px of the network input, as are the next two.
             sigma: (A,) their deviations.
-            lengths: (A,) of the images that they are in.
-            cells: number of them.
-            stride: px of a cell.
+            lengths: (A,) lengths of their images along the axis.
+            cells: number of map cells along the axis.
+            stride: px of a map cell.
+
+        Returns:
+            (A, cells) float32; rows sum to 1.
         """
         lengths = lengths[:, None]
         centres = centres[:, None].clamp_min(0).minimum(lengths)

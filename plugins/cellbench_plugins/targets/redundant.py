@@ -1,4 +1,4 @@
-"""The redundant count map: how many cells lie in the window around each place."""
+"""Redundant count map of Count-ception: the number of cells in a window around each pixel."""
 
 from collections.abc import Sequence
 
@@ -12,28 +12,28 @@ from cellbench.registry import TARGETS
 
 @TARGETS.register_module()
 class RedundantCount(DensityTarget):
-    """The number of cells near each place of a grid that reaches `window / 2` px beyond the image.
+    """Redundant count map: the number of cells in the window around each pixel.
 
-    A dot is counted in `window` x `window` px, all of them on the grid also for a dot in a corner:
-    so the map sums to exactly `window`^2 = 1024 for each. On a coarser grid a cell of stride s
-    answers for s^2 px.
+    The grid extends `window / 2` px beyond the image, so that a dot is counted in `window` x
+    `window` px even in a corner, and the map sums to exactly `window`^2 = 1024 per cell. On a
+    coarser grid a map cell of stride s counts for s^2 px.
 
     Source: Count-ception, Cohen et al., ICCV workshops 2017, section 3.
 
     Differs: the map has `window` more rows than the image, one more than windows of whole px that
         a dot can lie in; the released code leaves the first row and column empty, so that a
         mirrored image has another map. Here the first and the last px of a window weigh one half:
-        windows lie where the published network looks, and maps flip with their images.
+        windows lie where those of the published network lie, and maps flip with their images.
     """
 
     def __init__(self, *, window: int = 32) -> None:
-        """Remember the window.
+        """Set the window.
 
         Args:
             window: edge in px of the network input; even.
 
         Raises:
-            PartError: an odd or no window.
+            PartError: an odd window, or one below 2.
         """
         if window < 2 or window % 2:
             raise PartError(f"window: an even number of px from 2 up is wanted, not {window}.")
@@ -49,11 +49,11 @@ class RedundantCount(DensityTarget):
         stride: int,
         scale: float,
     ) -> Tensor:
-        """Count the dots in the window of each place; `window` px are those of the input.
+        """Count the dots in the window around each map cell; `window` is in px of the input.
 
         Raises:
             ValueError: the stride does not divide the window, or the grid does not reach
-                `window / 2` px beyond each image (looked at on a CPU alone).
+                `window / 2` px beyond each image (checked on a CPU only).
         """
         if self.window % stride:
             raise ValueError(f"a window of {self.window} px has no whole number of {stride} px")
@@ -80,18 +80,18 @@ class RedundantCount(DensityTarget):
     def _fits(self, sizes: Tensor, grid: tuple[int, int], stride: int) -> bool:
         reach = self.window // stride
         if not len(sizes) or sizes.device.type != "cpu":
-            return True  # to read sizes on a GPU would wait for the network's answer
+            return True  # reading sizes on a GPU would wait for the network's output
         columns, rows = (-(-int(side) // stride) for side in sizes.max(dim=0).values)
         return grid[0] >= rows + reach and grid[1] >= columns + reach
 
 
 def _windows(cells: Tensor, reach: int, axis: int) -> Tensor:
-    """Sums over `reach` + 1 neighbours along an axis, the outer two halved; `reach` cells more."""
+    """Sum `reach` + 1 neighbours along an axis, the outer two halved; adds `reach` cells."""
     length = cells.shape[axis]
     padded = list(cells.shape)
     padded[axis] = reach + 1
     edge = cells.new_zeros(padded)
-    # sums of whole numbers up to 2^53: exact in any order
+    # sums of integers up to 2^53 are exact in any order
     total = torch.cat([edge, cells, edge.narrow(axis, 0, reach)], dim=axis).cumsum(axis)
     whole = total.narrow(axis, reach, length + reach + 1) - total.narrow(
         axis, 0, length + reach + 1

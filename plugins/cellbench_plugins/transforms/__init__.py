@@ -1,1 +1,1 @@
-"""Augmentations that move points exactly."""
+"""Transforms of images and their points: augmentation and preparation."""

@@ -1,4 +1,4 @@
-"""Changes of colour: stains, lamps and cameras differ."""
+"""Colour augmentations: brightness, contrast, saturation, colour cast and noise."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from cellbench.data.contracts import Picture, Transform
 from cellbench.errors import PartError
 from cellbench.registry import TRANSFORMS
 
-# Rec. 601 luma, what people mean by the grey of an RGB picture.
+# Rec. 601 luma: weights of R, G and B in the grey value.
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -17,13 +17,13 @@ LUMA = np.array([0.299, 0.587, 0.114])
 class ColourJitter(Transform):
     """Random brightness, contrast, saturation and colour cast, in one affine map of RGB.
 
-    The parts are applied in a fixed order (cast, brightness, saturation, contrast): as all are
-    affine, one 3x3 matrix and an offset do the work. A picture that this would burn out is then
-    dimmed as a whole, until its brightest value is white: the ground of a bright-field picture
-    is nearly white, and clipping would erase the thin walls of its cells. Below black is black.
+    The steps have a fixed order (cast, brightness, saturation, contrast); as all are affine, they
+    are combined into one 3x3 matrix and an offset. An image that exceeds white is then dimmed as a
+    whole until its brightest value is white: the background of bright-field images is nearly
+    white, and clipping would erase thin cell walls. Values below black are clipped.
 
-    Differs: torchvision's ColorJitter rotates the hue in HSV, in a random order of parts, and
-    clips after each; a gain and an offset per channel stand for the shifts of stain and lamp.
+    Differs: torchvision's ColorJitter rotates the hue in HSV, applies its steps in random order
+    and clips after each; here a gain and an offset per channel model shifts of stain and lamp.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class ColourJitter(Transform):
         channel_gain: float = 0.05,
         channel_offset: float = 0.02,
     ) -> None:
-        """Set the strengths; 0 leaves a part alone.
+        """Set the strengths; 0 switches a step off.
 
         Args:
             brightness: the factor on all values is drawn from 1 +- this.
             contrast: the factor on the distance from the mean grey, likewise.
             saturation: the factor on the distance from each pixel's own grey, likewise.
-            channel_gain: the factor on each channel alone, likewise.
-            channel_offset: what is added to each channel is drawn from +- this; white is 1.
+            channel_gain: the factor on each channel, likewise.
+            channel_offset: the offset of each channel is drawn from +- this; white is 1.
 
         Raises:
             PartError: a strength outside [0, 1].
@@ -59,7 +59,7 @@ class ColourJitter(Transform):
                 raise PartError(f"ColourJitter: {name} is {value}; a strength is in [0, 1].")
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Change the colours; points stay.
+        """Change the colours; points do not move.
 
         Returns:
             A Picture with float32 pixels in 0..1.
@@ -76,8 +76,8 @@ class ColourJitter(Transform):
         saturate = saturation * np.eye(3) + (1 - saturation) * np.ones((3, 1)) * LUMA
         matrix = contrast * brightness * saturate @ np.diag(gains)
         shift = contrast * brightness * saturate @ offsets
-        # Saturation leaves the grey alone, so the mean grey before contrast is known at once.
-        # A product with ones: NumPy reduces (N, 3) along N ten times slower.
+        # Saturation does not change the grey, so the mean grey before contrast follows from the
+        # mean colour. The product with ones is ten times faster than a NumPy mean of (N, 3) over N.
         mean = np.ones(len(values), dtype=np.float32) @ values / len(values)
         grey = brightness * float(LUMA @ (gains * mean + offsets))
         shift = shift + (1 - contrast) * grey
@@ -93,13 +93,13 @@ class ColourJitter(Transform):
 
 @TRANSFORMS.register_module()
 class GaussianNoise(Transform):
-    """Adds independent noise to every value, of a strength drawn for each picture."""
+    """Additive Gaussian noise of a random strength per image, independent for every value."""
 
     def __init__(self, *, most: float = 0.02) -> None:
         """Set the strength.
 
         Args:
-            most: largest standard deviation, where white is 1; each picture's is drawn
+            most: largest standard deviation, where white is 1; that of each image is drawn
                 uniformly from [0, most].
 
         Raises:
@@ -110,7 +110,7 @@ class GaussianNoise(Transform):
         self.most = most
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Add noise; points stay.
+        """Add noise; points do not move.
 
         Returns:
             A Picture with float32 pixels in 0..1.
@@ -123,7 +123,7 @@ class GaussianNoise(Transform):
 
 
 def as_float(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Pixels as float32 in 0..1, laid out in order; uint8 is divided by 255."""
+    """Convert pixels to contiguous float32 in 0..1; uint8 is divided by 255."""
     if pixels.dtype == np.uint8:
         return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32, order="C")
     return np.ascontiguousarray(pixels, dtype=np.float32)
@@ -132,7 +132,7 @@ def as_float(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
 def add_to_channels(values: NDArray[np.float32], shift: NDArray[np.float32]) -> None:
     """Add one number to each column of (N, 3) values in place.
 
-    NumPy adds (3,) to (N, 3) pixel by pixel, which takes three times as long as column by column.
+    NumPy's broadcast of (3,) over (N, 3) takes three times as long.
     """
     for channel, added in enumerate(shift):
         values[:, channel] += added

@@ -1,4 +1,4 @@
-"""Random windows at the network's scale."""
+"""Random crops at the scale of the network input."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from cellbench.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomCrop(Transform):
-    """A random square window, resized in one go from the original image.
+    """Random square crop of the original image, scaled and cut in one resize.
 
-    The window lies on whole pixels of the image at the drawn scale: without jitter a crop is a
-    piece of what `WholeImages` feeds in scoring, and at scale 1 it is copied and not resampled.
+    The window lies on whole pixels of the image at the drawn scale: without jitter a crop is
+    exactly a part of the image that `WholeImages` yields for scoring, and at scale 1 it is copied
+    and not resampled.
 
-    An image that is smaller than the window comes whole in that direction and the crop is
-    smaller: the preprocessor pads it with the mean colour and so knows what is padding.
+    Where an image is smaller than the window, the crop is smaller too; the preprocessor pads it
+    with the mean colour and so knows which pixels are padding.
 
     Differs: the released code of P2PNet and DLA-Count scales an image first, then crops, and
     keeps the points on both edges; here one resize does both, and windows are half-open.
@@ -32,13 +33,12 @@ class RandomCrop(Transform):
 
         Args:
             size: edge of the window in px of the network input.
-            jitter: least and most factor on the scale, drawn log-uniformly. It is part of the
-                augmentation: `Picture.scale` is what was really drawn, while a batch states its
-                nominal `input_scale`.
-            input_scale: input px per px of the original image; given by the assembly.
+            jitter: least and most factor on the scale, drawn log-uniformly. `Picture.scale` holds
+                the scale that was drawn; a batch states the nominal `input_scale`.
+            input_scale: input px per px of the original image; set by the assembly.
 
         Raises:
-            PartError: a size, scale or factor that isn't positive.
+            PartError: a size, scale or factor that is not positive.
         """
         if size < 1:
             raise PartError(f"RandomCrop: size is {size}; it is a whole number of at least 1 px.")
@@ -54,11 +54,11 @@ class RandomCrop(Transform):
         self.input_scale = float(input_scale)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Cut a window.
+        """Cut a random crop.
 
         Returns:
-            A Picture of at most size x size px. Its `notes` tell `crop_left_px` and
-            `crop_top_px`, the window's corner in px of `picture`, and `crop_scale`.
+            A Picture of at most size x size px. Its `notes` hold `crop_left_px` and
+            `crop_top_px`, the corner of the window in px of `picture`, and `crop_scale`.
         """
         low, high = self.jitter
         jitter = 1.0 if low == high == 1 else math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -1,4 +1,4 @@
-"""Flips and quarter turns: a cell has no preferred orientation."""
+"""Flips and quarter turns."""
 
 from dataclasses import replace
 
@@ -12,18 +12,18 @@ from cellbench.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomFlip(Transform):
-    """Mirrors left-right and top-bottom, each with its own probability.
+    """Random horizontal and vertical flips, each with its own probability.
 
-    A flip is x -> W - x, exactly. Only x = 0, whose mirror image W is outside of a half-open
-    frame, becomes the largest float below W: no flip loses a cell.
+    A flip maps x to exactly W - x. Only x = 0, whose mirror image W lies outside the half-open
+    frame, becomes the largest float below W, so that no flip loses a cell.
     """
 
     def __init__(self, *, horizontal: float = 0.5, vertical: float = 0.5) -> None:
         """Set the probabilities.
 
         Args:
-            horizontal: of exchanging left and right, in [0, 1].
-            vertical: of exchanging top and bottom, in [0, 1].
+            horizontal: probability of exchanging left and right, in [0, 1].
+            vertical: probability of exchanging top and bottom, in [0, 1].
 
         Raises:
             PartError: a number outside [0, 1].
@@ -35,7 +35,7 @@ class RandomFlip(Transform):
         self.vertical = vertical
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Mirror; points move exactly."""
+        """Flip pixels and points."""
         chance = rng.random(2)
         pixels, points = picture.pixels, picture.points.copy()
         if chance[0] < self.horizontal:
@@ -49,14 +49,14 @@ class RandomFlip(Transform):
 
 @TRANSFORMS.register_module()
 class QuarterTurn(Transform):
-    """Rotates by 0, 90, 180 or 270 degrees, each as likely.
+    """Random rotation by 0, 90, 180 or 270 degrees, each equally likely.
 
-    Together with a RandomFlip all eight orientations of a picture, transposition among them,
-    come equally often.
+    Together with a RandomFlip all eight orientations of an image, including transposition, are
+    equally likely.
     """
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Turn counter-clockwise; points move exactly; width and height may change places."""
+        """Rotate pixels and points counter-clockwise; width and height may be exchanged."""
         turns = int(rng.integers(4))
         points = picture.points
         width, height = picture.size

@@ -1,4 +1,4 @@
-"""Padding to the sizes that a network takes."""
+"""Padding of images to a multiple of a number of pixels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +12,10 @@ from cellbench.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PadToMultiple(Transform):
-    """Pads at the right and bottom until width and height are multiples of a number.
+    """Padding at the right and bottom, to a width and height that are multiples of a number.
 
-    The preprocessor of a counter does this by itself, and knows what is padding; this transform
-    is for methods that want to see the padding as part of the image.
+    The preprocessor of a counter pads by itself and masks the padding; this transform is for
+    methods that treat the padding as part of the image.
     """
 
     def __init__(self, *, multiple: int = 32, fill: Sequence[float] | None = None) -> None:
@@ -23,10 +23,10 @@ class PadToMultiple(Transform):
 
         Args:
             multiple: px, at least 1.
-            fill: the colour, three numbers in 0..1; the picture's own mean if None.
+            fill: the colour, three numbers in 0..1; the mean of the image if None.
 
         Raises:
-            PartError: a multiple below 1, or a colour that isn't one.
+            PartError: a multiple below 1, or an invalid colour.
         """
         if multiple < 1:
             raise PartError(
@@ -40,7 +40,7 @@ class PadToMultiple(Transform):
         self.fill = fill
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Pad; points stay where they are."""
+        """Pad the image; points do not move."""
         width, height = picture.size
         missing_x, missing_y = -width % self.multiple, -height % self.multiple
         pixels = picture.pixels

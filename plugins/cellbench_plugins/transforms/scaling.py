@@ -1,7 +1,7 @@
-"""Resizing of whole pictures, for pipelines that need it as a step of its own.
+"""Resizing of whole images, for pipelines that need it as a separate step.
 
-A set's resolution is its `input_scale`: training crops and scored images both follow it. These
-transforms act in training alone.
+The resolution of a data set is its `input_scale`, which applies to training crops and to scored
+images. These transforms apply in training only.
 """
 
 import math
@@ -17,31 +17,31 @@ from cellbench.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Upscale(Transform):
-    """Resizes by a fixed factor; cells that lie closer than a stride need it."""
+    """Resizing by a fixed factor, for example where cells lie closer than a stride."""
 
     def __init__(self, *, factor: float) -> None:
         """Set the factor.
 
         Args:
-            factor: px of the result per px of the picture; above or below 1.
+            factor: px of the result per px of the image; above or below 1.
 
         Raises:
-            PartError: it isn't positive.
+            PartError: the factor is not positive.
         """
         if not 0 < factor < math.inf:
             raise PartError(f"Upscale: factor is {factor}; it is a positive number.")
         self.factor = float(factor)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Resize; points are scaled by exactly the factor."""
+        """Resize the image; points are scaled by exactly the factor."""
         return _scaled(picture, self.factor)
 
 
 @TRANSFORMS.register_module()
 class RandomScale(Transform):
-    """Resizes by a random factor; cells come in several sizes.
+    """Resizing by a random factor.
 
-    Where a RandomCrop follows, its `jitter` does the same in one resize.
+    Where a RandomCrop follows, its `jitter` has the same effect with a single resize.
     """
 
     def __init__(self, *, low: float = 0.7, high: float = 1.3) -> None:
@@ -49,10 +49,10 @@ class RandomScale(Transform):
 
         Args:
             low: least factor.
-            high: most factor; drawn log-uniformly.
+            high: largest factor; drawn log-uniformly.
 
         Raises:
-            PartError: the factors aren't positive and in order.
+            PartError: the factors are not positive and in order.
         """
         if not 0 < low <= high < math.inf:
             raise PartError(
@@ -61,13 +61,13 @@ class RandomScale(Transform):
         self.low, self.high = float(low), float(high)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Resize; points are scaled by exactly the factor drawn."""
+        """Resize the image; points are scaled by exactly the factor that was drawn."""
         return _scaled(picture, math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
 
 @TRANSFORMS.register_module()
 class Resize(Transform):
-    """Resizes to a fixed width and height, each by its own ratio."""
+    """Resizing to a fixed width and height, each by its own ratio."""
 
     def __init__(self, *, width: int, height: int) -> None:
         """Set the size.
@@ -86,7 +86,7 @@ class Resize(Transform):
         self.size = (width, height)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Resize; points follow the exact ratio of each axis.
+        """Resize the image; points follow the exact ratio of each axis.
 
         Returns:
             A Picture whose `scale` is the geometric mean of the two ratios.

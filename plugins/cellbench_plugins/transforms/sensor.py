@@ -1,4 +1,4 @@
-"""Changes of exposure and noise: the same cells under another lamp, gain and camera."""
+"""Augmentations of exposure, sensor noise and empty fields."""
 
 import math
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from cellbench.registry import TRANSFORMS
 from cellbench.structures import no_points
 from cellbench_plugins.transforms.colour import as_float
 
-# Percentiles of a picture between which its contrast lies: of its ground and of its cells.
+# Percentiles whose difference is the contrast of an image: of its background and of its cells.
 _GROUND, _BRIGHTEST = 30.0, 99.5
 
 
 @TRANSFORMS.register_module()
 class ExposureJitter(Transform):
-    """Draws gamma, gain and black level of a picture, for all channels together.
+    """Random gamma, gain and black level, equal for all channels.
 
-    In this order: a gamma about the greatest value, which stays; a gain, drawn on the logarithm
-    and bounded so that nothing burns out; and, in half of the pictures, a level that is added, of
-    the room that is left above the greatest value. A network so learns what cells are from their
-    shapes, at any contrast and over any ground.
+    In this order: a gamma that keeps the greatest value; a gain, drawn log-uniformly and bounded
+    so that no value exceeds 1; and, in half of the images, an added level, a share of the range
+    left above the greatest value. A network thus learns cells from their shapes, at any contrast
+    and over any background.
 
     Differs: jitters of brightness for photographs are a fifth or so; between two microscopes, or
         two exposures of one, the contrast of the same cells differs by a factor of several.
@@ -38,15 +38,15 @@ class ExposureJitter(Transform):
         gamma: Sequence[float] = (0.75, 1.33),
         level: float = 0.8,
     ) -> None:
-        """Set the reach.
+        """Set the ranges.
 
         Args:
-            gain: least and most factor on the values, both above 0.
-            gamma: least and most exponent, both above 0, likewise drawn on the logarithm.
-            level: most of the room above the greatest value that is added, in [0, 1].
+            gain: least and largest factor on the values, both above 0.
+            gamma: least and largest exponent, both above 0, also drawn log-uniformly.
+            level: largest added level, as a share of the range above the greatest value, in [0, 1].
 
         Raises:
-            PartError: a number out of range, or the greater of two first.
+            PartError: a number out of range, or a pair in the wrong order.
         """
         for name, pair in (("gain", gain), ("gamma", gamma)):
             if len(pair) != 2 or not 0 < pair[0] <= pair[1] < math.inf:
@@ -61,7 +61,7 @@ class ExposureJitter(Transform):
         self.level = level
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Change the values; points stay.
+        """Change the values; points do not move.
 
         Returns:
             A Picture with float32 pixels in 0..1.
@@ -70,7 +70,7 @@ class ExposureJitter(Transform):
         lifted, level = rng.random() < 0.5, rng.uniform(0, self.level)
         values = as_float(picture.pixels)
         most = float(values.max(initial=0))
-        if most <= 0:  # nothing to change but the level
+        if most <= 0:  # an all-black image: only the level has an effect
             return replace(picture, pixels=values + np.float32(level if lifted else 0))
         changed = np.power(values / np.float32(most), np.float32(gamma))
         changed *= np.float32(most)
@@ -82,12 +82,12 @@ class ExposureJitter(Transform):
 
 @TRANSFORMS.register_module()
 class SensorNoise(Transform):
-    """Blurs a picture a little and adds a camera's noise, of strengths drawn for each picture.
+    """Random blur and Poisson-Gaussian camera noise, of random strengths per image.
 
-    The variance of a value is that of reading out and, in proportion to it, that of the photons;
-    all channels share the draw where they are equal, as they are where a grey picture came as
-    RGB. Where a picture has cells, the noise is bounded by a share of its contrast, so that the
-    dimmer ones are still to be seen; where it has none, what is learned is that noise is no cell.
+    The variance of a value is the sum of read noise and of photon noise, which is proportional to
+    the value. Where all channels are equal (a grey image as RGB), they share the same noise. In an
+    image with cells the noise is bounded by a share of the contrast, so that dim cells remain
+    visible; in one without, the network learns that noise is not a cell.
 
     Source: Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image
         raw-data", IEEE TIP 2008, doi:10.1109/TIP.2008.2001399 (the variance).
@@ -105,15 +105,16 @@ class SensorNoise(Transform):
         """Set the strengths.
 
         Args:
-            blur_px: largest deviation of the Gaussian blur, px of the picture; each picture's is
-                drawn uniformly from 0 on.
-            read: largest deviation of the noise of reading out, where white is 1.
-            photons: largest deviation of the noise of the photons at white.
-            of_contrast: most deviation as a share of the contrast of a picture with cells.
-            chance: of a picture's being changed at all.
+            blur_px: largest standard deviation of the Gaussian blur, px of the image; that of each
+                image is drawn uniformly from 0 on.
+            read: largest standard deviation of the read noise, where white is 1.
+            photons: largest standard deviation of the photon noise at white.
+            of_contrast: largest standard deviation as a share of the contrast of an image with
+                cells.
+            chance: probability that an image is changed at all.
 
         Raises:
-            PartError: a blur that is negative or no number, or another number outside [0, 1].
+            PartError: a negative or non-finite blur, or another number outside [0, 1].
         """
         if not 0 <= blur_px < math.inf:
             raise PartError(f"SensorNoise: blur_px is {blur_px}; it is 0 or more.")
@@ -125,7 +126,7 @@ class SensorNoise(Transform):
         self.read, self.photons, self.of_contrast = read, photons, of_contrast
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Blur and add noise; points stay.
+        """Blur and add noise; points do not move.
 
         Returns:
             A Picture with float32 pixels in 0..1.
@@ -152,18 +153,18 @@ class SensorNoise(Transform):
 
 @TRANSFORMS.register_module()
 class BlankField(Transform):
-    """Puts a field without cells in the place of some pictures: a level, and a slope of light.
+    """Random replacement of images by empty fields: a grey level with an optional gradient.
 
-    Annotated pictures hold cells nearly everywhere, so that nothing teaches a network what a field
-    without any is. To be followed by `SensorNoise`.
+    Annotated images hold cells nearly everywhere, so a network would otherwise see no example of a
+    field without cells. Use `SensorNoise` after it.
     """
 
     def __init__(self, *, share: float = 0.08, slope: float = 0.1) -> None:
-        """Set how often.
+        """Set the share and the gradient.
 
         Args:
-            share: of the pictures, in [0, 1].
-            slope: most by which the level changes from one edge to the other; white is 1.
+            share: share of the images that are replaced, in [0, 1].
+            slope: largest change of the level from one edge to the other; white is 1.
 
         Raises:
             PartError: a number outside [0, 1].
@@ -174,7 +175,7 @@ class BlankField(Transform):
         self.share, self.slope = share, slope
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Leave a picture alone, or give a blank one of its size.
+        """Return the image unchanged, or an empty field of its size.
 
         Returns:
             The Picture, or one with float32 pixels in 0..1 and no points.

@@ -1,4 +1,4 @@
-"""Stains of histology: sections coloured alike, and crops stained more or less."""
+"""Stain normalisation and stain augmentation for H&E histology."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,32 +11,32 @@ from cellbench.errors import PartError
 from cellbench.registry import TRANSFORMS
 from cellbench_plugins.transforms.colour import add_to_channels, as_float
 
-# Of MBM's training images of split 0, the median: optical densities of R, G and B.
+# Optical densities of R, G and B: the median over MBM's training images of split 0.
 HAEMATOXYLIN, EOSIN = (0.65, 0.66, 0.37), (0.22, 0.87, 0.44)
 
-# Optical density below which a pixel holds no tissue, and the least share of a picture that must
-# be tissue for its stains to be told apart.
+# Optical density below which a pixel holds no tissue, and the least share of an image that must
+# be tissue for its stains to be estimated.
 _GLASS = 0.15
 _LEAST_TISSUE = 0.01
 
 
 @TRANSFORMS.register_module()
 class StainNormalisation(Transform):
-    """Gives every picture of a section stained with haematoxylin and eosin the same two stains.
+    """Macenko stain normalisation of H&E images to a reference.
 
     The optical densities of the tissue lie near a plane, whose extreme directions are the two
-    stains. The amounts of both are measured in every pixel, scaled so that their 99th percentiles
-    are those of a reference, and painted again in the reference's colours. What lies off the
-    plane (pigment, dust) is lost.
+    stains. The amounts of both stains in each pixel are scaled so that their 99th percentiles are
+    those of the reference, and recombined with the reference's colours. Components off the plane
+    (pigment, dust) are lost.
 
-    Nothing is drawn, so it belongs into `data.prepare`: what a slide's colours are is known of a
-    whole image alone.
+    The transform is deterministic and needs whole images to estimate the stains, so it belongs
+    in `data.prepare`.
 
     Source: Macenko et al., "A method for normalizing histology slides for quantitative analysis",
         ISBI 2009, doi:10.1109/ISBI.2009.5193250.
 
     Differs: the default reference is the median of MBM's training images of split 0, not the
-        paper's slide; and a picture that is glass, or of one colour, stays as it is.
+        paper's slide; and an image that is all glass, or of one colour, is returned unchanged.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class StainNormalisation(Transform):
         """Set the reference.
 
         Args:
-            haematoxylin: optical densities of the stain in R, G and B; its length does not count.
-            eosin: of the other.
+            haematoxylin: optical densities of the stain in R, G and B; only the direction matters.
+            eosin: the same for eosin.
             amounts: 99th percentiles of the two stains' amounts.
-            percentile: of the directions in the plane, from either end, that is a pure stain.
+            percentile: percentile of the directions in the plane, from either end, that is taken
+                for a pure stain.
 
         Raises:
-            PartError: a stain is not three densities, not above 0, or both are one.
+            PartError: a stain is not three densities above 0, or both stains are equal.
         """
         stains = _pair(haematoxylin, eosin)
         if len(amounts) != 2 or not all(amount > 0 for amount in amounts):
@@ -68,7 +69,7 @@ class StainNormalisation(Transform):
         self.percentile = percentile
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Change the colours; points stay, and nothing is drawn.
+        """Normalise the colours; points do not move, and the generator is not used.
 
         Returns:
             A Picture with uint8 pixels.
@@ -90,18 +91,18 @@ class StainNormalisation(Transform):
 
 @TRANSFORMS.register_module()
 class StainJitter(Transform):
-    """Draws how strongly a picture takes each of its two stains, and what is left of either.
+    """Random strength and offset of the haematoxylin and eosin stains.
 
-    The optical density of a pixel is an amount of haematoxylin, one of eosin, and a rest. Each
+    The optical density of a pixel is an amount of haematoxylin, one of eosin, and a residual. Each
     stain's amount is multiplied by a factor from 1 +- `strength` and shifted by a number from
-    +- `shift`, the same in all pixels; the rest stays. So colours move as they do from one
-    laboratory to another, and not, as by a jitter of the channels, to where no stain leads.
+    +- `shift`, the same in all pixels; the residual does not change. Colours thus vary as between
+    laboratories, whereas a jitter of the channels also yields colours that no stain has.
 
     Source: Tellez et al., "Whole-slide mitosis detection in H&E breast histology using PHH3 as a
         reference to train distilled stain-invariant convolutional networks", IEEE TMI 2018,
         arXiv:1808.05896.
 
-    Differs: the two stains are those that StainNormalisation paints with, and no third one is.
+    Differs: the two stains are those of StainNormalisation's reference, and there is no third one.
     """
 
     def __init__(
@@ -112,17 +113,17 @@ class StainJitter(Transform):
         haematoxylin: Sequence[float] = HAEMATOXYLIN,
         eosin: Sequence[float] = EOSIN,
     ) -> None:
-        """Set the reach.
+        """Set the ranges.
 
         Args:
-            strength: of the factors, 0 to below 1.
-            shift: optical density, at least 0; white tissue takes no less than none of a stain.
-            haematoxylin: optical densities of the stain in R, G and B; its length does not count.
-            eosin: of the other.
+            strength: largest deviation of the factors from 1, 0 to below 1.
+            shift: largest shift of the optical density, at least 0; colours are clipped at white.
+            haematoxylin: optical densities of the stain in R, G and B; only the direction matters.
+            eosin: the same for eosin.
 
         Raises:
             PartError: a number out of range, a stain that is not three densities above 0, or
-                both are one.
+                equal stains.
         """
         if not 0 <= strength < 1 or not shift >= 0:
             raise PartError(
@@ -134,7 +135,7 @@ class StainJitter(Transform):
         self.unmixing = np.linalg.pinv(self.stains)  # (3, 2)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Change the colours; points stay.
+        """Change the stains; points do not move.
 
         Returns:
             A Picture with float32 pixels in 0..1.
@@ -154,15 +155,16 @@ class StainJitter(Transform):
 
 
 def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.float64] | None:
-    """The two stains of a section.
+    """Estimate the two stains of a section.
 
     Args:
         density: (N, 3) optical densities, natural logarithm.
-        percentile: of the directions in the tissue's plane that is taken for a pure stain.
+        percentile: percentile of the directions in the tissue's plane, from either end, that is
+            taken for a pure stain.
 
     Returns:
-        (2, 3) of length 1, haematoxylin (the one that takes more red) first; None where there is
-        too little tissue, or tissue of one colour.
+        (2, 3) of length 1, haematoxylin (which absorbs more red) first; None where there is too
+        little tissue, or tissue of one colour.
     """
     tissue = density[_tissue(density)].astype(np.float64)
     if len(tissue) < max(100, _LEAST_TISSUE * len(density)):
@@ -179,7 +181,7 @@ def find_stains(density: NDArray[np.floating], percentile: float) -> NDArray[np.
 
 
 def _densities(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Optical densities of values from 0 to 255; + 1, so that black has one too."""
+    """Compute optical densities of values from 0 to 255; 1 is added, so that black is finite."""
     density = values + 1
     density /= 256
     np.log(density, out=density)
@@ -187,7 +189,7 @@ def _densities(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _values(densities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What has these optical densities; it may lie outside of 0 to 255."""
+    """Compute values from optical densities, the inverse of `_densities`; not clipped to 0..255."""
     values = np.negative(densities)
     np.exp(values, out=values)
     values *= 256
@@ -196,13 +198,13 @@ def _values(densities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tissue(density: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(N,) pixels with stain in every channel."""
-    seen: NDArray[np.bool_] = np.all(density > _GLASS, axis=1)
-    return seen
+    """Select the pixels with stain in every channel, (N,)."""
+    stained: NDArray[np.bool_] = np.all(density > _GLASS, axis=1)
+    return stained
 
 
 def _pair(haematoxylin: Sequence[float], eosin: Sequence[float]) -> NDArray[np.float64]:
-    """(2, 3) of length 1 each."""
+    """Validate two stains and return them as (2, 3) unit vectors."""
     stains = np.array([_unit("haematoxylin", haematoxylin), _unit("eosin", eosin)])
     if np.linalg.matrix_rank(stains, tol=1e-3) < 2:
         raise PartError("haematoxylin and eosin are one colour; they have to differ.")
