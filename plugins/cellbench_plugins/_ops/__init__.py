@@ -1,1 +1,1 @@
-"""Numerical kernels that several families share."""
+"""Numerical routines shared by the parts."""

@@ -1,4 +1,4 @@
-"""Counts of image blocks, and the classes that counts are sorted into."""
+"""Counts of image blocks, and count classes."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def class_bounds(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -> Tensor:
-    """The largest count of every class but the last.
+    """Compute the largest count of every class but the last.
 
     Class 0 is no cell, class 1 is (0, e^start], and each further class is wider than the one
-    before it by the factor e^step; the last takes all that is more.
+    before it by the factor e^step; the last has no upper bound.
 
     Source: LibraNet, arXiv:2007.08260; the numbers are those of its released code.
 
@@ -28,14 +28,14 @@ def class_bounds(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -
 
 
 def class_values(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -> Tensor:
-    """The count that each class stands for: the middle of its interval; 0 for class 0.
+    """Compute the count of each class: the middle of its interval; 0 for class 0.
 
-    The last class, which has no upper end, counts as if it had the one that would come next.
+    The last class, which has no upper bound, is treated as if it ended at the next one.
 
     Args:
-        classes: as of `class_bounds`.
-        start: as of `class_bounds`.
-        step: as of `class_bounds`.
+        classes: as for `class_bounds`.
+        start: as for `class_bounds`.
+        step: as for `class_bounds`.
 
     Returns:
         (classes,) float32, ascending from 0.
@@ -45,11 +45,11 @@ def class_values(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -
 
 
 def class_of(counts: Tensor, bounds: Tensor) -> Tensor:
-    """The class of each count.
+    """Look up the class of each count.
 
     Args:
         counts: any shape, at least 0.
-        bounds: of `class_bounds`.
+        bounds: result of `class_bounds`.
 
     Returns:
         int64 of the same shape.
@@ -65,11 +65,11 @@ def block_counts(
     block_px: int,
     sigma_px: float = 0.0,
 ) -> Tensor:
-    """How many cells lie in each block of each image.
+    """Compute the number of cells in each block of each image.
 
-    With a `sigma_px` a cell is a Gaussian, integrated exactly over the blocks and cut off at the
-    border of its image, where what is inside is scaled up to 1: counts near the border of two
-    blocks are shared, and those of an image sum to its number of cells.
+    With a `sigma_px` a cell is a Gaussian, integrated exactly over the blocks, cut at the border of
+    its image and renormalised to 1: cells near the border of two blocks are shared, and the counts
+    of an image sum to its number of cells.
 
     Args:
         points: per image (A_i, 2) float, (x, y) px, inside the image.
@@ -91,7 +91,7 @@ def block_counts(
 
 
 def _shares(places: Tensor, length: Tensor, blocks: int, block_px: int, sigma_px: float) -> Tensor:
-    """(A, blocks): which part of each cell lies in each block along one axis."""
+    """Compute the share of each cell in each block along one axis, (A, blocks)."""
     edges = block_px * torch.arange(blocks + 1, device=places.device, dtype=torch.float32)
     if sigma_px == 0:
         inside = (places[:, None] >= edges[:-1]) & (places[:, None] < edges[1:])

@@ -1,4 +1,4 @@
-"""Diffusion of dot maps: the noise at each time, the way back in few steps, and the maps."""
+"""Diffusion of dot maps: noise schedule, DDIM sampling and the maps."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -8,29 +8,29 @@ from torch import Tensor
 
 
 def signal_shares(times: int = 1000, *, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """How much of the map's variance is left at each time, where the noise grows linearly.
+    """Compute the share of the signal's variance at each time, for a linear noise schedule.
 
     Source: Ho et al., "Denoising Diffusion Probabilistic Models", arXiv:2006.11239, section 4.
 
     Args:
         times: number of times.
-        first: variance that is added at the first.
-        last: variance that is added at the last.
+        first: variance added at the first time.
+        last: variance added at the last time.
 
     Returns:
-        (times,) float32, falling from almost 1 to almost 0; "alpha bar" in the paper.
+        (times,) float32, descending from almost 1 to almost 0; "alpha bar" in the paper.
     """
     betas = torch.linspace(first, last, times, dtype=torch.float64)
     return (1 - betas).cumprod(dim=0).float()
 
 
 def noised(clean: Tensor, noise: Tensor, share: Tensor) -> Tensor:
-    """A map at a time: sqrt(share) * clean + sqrt(1 - share) * noise."""
+    """Add noise to a map: sqrt(share) * clean + sqrt(1 - share) * noise."""
     return share.sqrt() * clean + (1 - share).sqrt() * noise
 
 
 def velocity(clean: Tensor, noise: Tensor, share: Tensor) -> Tensor:
-    """What the network predicts: where the map is heading as noise takes over.
+    """Compute the velocity, the network's target: sqrt(share) * noise - sqrt(1 - share) * clean.
 
     Source: Salimans & Ho, "Progressive Distillation", arXiv:2202.00512, section 4.
     """
@@ -38,12 +38,12 @@ def velocity(clean: Tensor, noise: Tensor, share: Tensor) -> Tensor:
 
 
 def clean_from_velocity(noisy: Tensor, predicted: Tensor, share: Tensor) -> Tensor:
-    """The clean map that a predicted velocity means."""
+    """Compute the clean map from a noisy one and its predicted velocity."""
     return share.sqrt() * noisy - (1 - share).sqrt() * predicted
 
 
 def sampling_times(times: int, steps: int) -> list[int]:
-    """The times of a sampling in few steps, evenly spread from the last time down.
+    """Return the times of sampling in few steps, evenly spaced from the last time down.
 
     Raises:
         ValueError: more steps than times, or none.
@@ -56,37 +56,37 @@ def sampling_times(times: int, steps: int) -> list[int]:
 def sample_clean(
     predict: Callable[[Tensor, int], Tensor], noise: Tensor, shares: Tensor, times: Sequence[int]
 ) -> Tensor:
-    """Walk from noise to a clean map, without new noise on the way.
+    """Sample a clean map from noise by deterministic DDIM.
 
     Source: Song et al., "Denoising Diffusion Implicit Models", arXiv:2010.02502, Eq. 12 with
         sigma = 0.
 
     Args:
         predict: (noisy map, time) -> clean map; it is clipped to [-1, 1] here.
-        noise: what the walk starts from, of any shape.
-        shares: of `signal_shares`.
-        times: falling; of `sampling_times`.
+        noise: initial noise, of any shape.
+        shares: result of `signal_shares`.
+        times: descending; result of `sampling_times`.
 
     Returns:
-        The clean map, in [-1, 1]; after the last time the walk goes to no noise at all.
+        The clean map predicted at the last time, in [-1, 1].
     """
     noisy = clean = noise
     for index, time in enumerate(times):
         share = shares[time]
         clean = predict(noisy, time).clamp(-1, 1)
         if index + 1 < len(times):
-            left = (noisy - share.sqrt() * clean) / (1 - share).sqrt()
-            noisy = noised(clean, left, shares[times[index + 1]])
+            estimated_noise = (noisy - share.sqrt() * clean) / (1 - share).sqrt()
+            noisy = noised(clean, estimated_noise, shares[times[index + 1]])
     return clean
 
 
 def image_noise(image_id: str, shape: Sequence[int], *, seed: int) -> Tensor:
-    """The noise that an image starts from: the same in every process and every batch.
+    """Draw the initial noise of an image, the same in every process and every batch.
 
     Args:
-        image_id: of the image.
-        shape: of the noise.
-        seed: of all images.
+        image_id: id of the image.
+        shape: shape of the noise.
+        seed: common seed of all images.
 
     Returns:
         float32 on the CPU, standard normal.
@@ -99,9 +99,9 @@ def image_noise(image_id: str, shape: Sequence[int], *, seed: int) -> Tensor:
 def dot_maps(
     points: Sequence[Tensor], grid: tuple[int, int], *, stride: int, sigma: float, reach: int = 2
 ) -> Tensor:
-    """Maps of narrow dots, one for each cell, of height 1 at the map cell that holds it.
+    """Compute maps of narrow dots, one for each cell, of height 1 at the map cell that holds it.
 
-    Dots that overlap do not add up: the higher one shows, so two dots in one map cell are one.
+    Dots that overlap are combined by the maximum, so two dots in one map cell are one.
 
     Args:
         points: per image (A_i, 2) float, (x, y) px of the input.

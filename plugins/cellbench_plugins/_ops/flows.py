@@ -1,7 +1,7 @@
-"""Flows that lead from each pixel of a cell to its middle, and the way back to masks.
+"""Cellpose flows: from labels to flow fields, and from flow fields to masks.
 
-Labels are (H, W) int64 maps, 0 for background. Flows are (2, H, W) float32, (x, y) px; a place
-(x, y) counts from the middle of the first pixel here, as rows of an array do.
+Labels are (H, W) int64 maps, 0 for background. Flows are (2, H, W) float32, (x, y) px. The origin
+of positions (x, y) is here the centre of the first pixel, as for array indices.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ _GROWTH_STEPS = 5
 
 
 def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
-    """The flows of one image, see `flow_targets_of_batch`.
+    """Compute the flows of one image, see `flow_targets_of_batch`.
 
     Args:
         labels: (H, W) int64.
         sources: (N, 2) int64, (row, column) of the source of cell n + 1.
-        steps: of the diffusion.
+        steps: number of diffusion steps.
 
     Returns:
         (2, H, W) float32.
@@ -38,25 +38,25 @@ def flow_targets(labels: Tensor, sources: Tensor, *, steps: int) -> Tensor:
 def flow_targets_of_batch(
     labels: Tensor, sources: Sequence[Tensor], *, steps: Sequence[int]
 ) -> Tensor:
-    """Directions in which heat flows back to the middle of its cell.
+    """Compute flows as directions of the gradient of heat diffused from each cell's source.
 
-    Every step adds heat at each cell's source and spreads it evenly over a pixel and its eight
-    neighbours, as far as they belong to the same cell; what would leave the cell is lost. The
-    flow is the gradient of the logarithm of 1 + the heat, at unit length.
+    Every step adds heat at each cell's source and averages it over each pixel and its eight
+    neighbours in the same cell; heat that would leave the cell is lost. The flow is the gradient
+    of the logarithm of 1 + the heat, at unit length.
 
     Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation",
         Nature Methods 18 (2021), "Creation of spatial flows"; all cells of all images diffuse at
         once here.
 
-    Differs: the logarithm is that of the releases before version 3; later ones take the gradient of
+    Differs: the logarithm is that of the releases before version 3; later ones use the gradient of
         the heat itself, whose directions are within a degree or two of these for most pixels.
 
     Args:
         labels: (B, H, W) int64.
         sources: per image (N, 2) int64, (row, column) of the source of cell n + 1; ignored where
             that pixel belongs to another cell or lies outside.
-        steps: of the diffusion, per image. The releases take twice the sum of height and width of
-            a cell, and 4 or 8 more; `Cellpose` takes half as many.
+        steps: number of diffusion steps per image. The releases use twice the sum of height and
+            width of a cell, and 4 or 8 more; `Cellpose` uses half as many.
 
     Returns:
         (B, 2, H, W) float32; zero outside of cells and where the heat has no slope.
@@ -67,8 +67,8 @@ def flow_targets_of_batch(
     own = flat.nonzero().squeeze(1)
     if not len(own):
         return flow.view(number, 2, height, width)
-    # Cells only: pixel p of them has its neighbours in `neighbours[:, p]`, or the extra place at
-    # the end, which stays cold.
+    # Only pixels of cells: `neighbours[:, p]` are the neighbours of pixel p, or the extra entry at
+    # the end, whose heat stays 0.
     place = torch.full((len(flat),), len(own), device=labels.device)
     place[own] = torch.arange(len(own), device=labels.device)
     image, inner = own // (height * width), own % (height * width)
@@ -94,13 +94,13 @@ def flow_targets_of_batch(
 
 
 def _diffused(neighbours: Tensor, hot: Tensor, steps_of: Tensor, steps: Sequence[int]) -> Tensor:
-    """Heat of the pixels of cells, and of the cold place behind them, float64.
+    """Diffuse heat over the pixels of cells; the last entry of the float64 result stays 0.
 
     Args:
         neighbours: (9, P) int64, rows of heat.
         hot: rows of the sources.
-        steps_of: (P,) int64, steps of the image of each pixel.
-        steps: the same of each image, on the host.
+        steps_of: (P,) int64, number of steps of each pixel's image.
+        steps: number of steps of each image, on the host.
     """
     heat = torch.zeros(len(steps_of) + 1, dtype=torch.float64, device=steps_of.device)
     for step in range(max(steps)):
@@ -119,7 +119,7 @@ _STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 
 
 def _source_places(labels: Tensor, sources: Tensor, place: Tensor) -> Tensor:
-    """Rows, in the list of pixels of cells, of the sources that lie in their own cell."""
+    """Return the rows, among the pixels of cells, of the sources that lie in their own cell."""
     height, width = labels.shape
     row, column = sources.T
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -129,15 +129,14 @@ def _source_places(labels: Tensor, sources: Tensor, place: Tensor) -> Tensor:
 
 
 def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
-    """Where pixels end that move with the flow.
+    """Compute the end positions of pixels that follow the flow.
 
-    Each step moves a place by the flow there, interpolated between the four pixels around it;
-    places stay inside the image. A place that is within 0.02 px of where it was 8 steps before has
-    come to rest and is not moved any more.
+    Each step moves a position by the bilinearly interpolated flow; positions stay inside the image.
+    A position within 0.02 px of where it was 8 steps before has converged and is not moved further.
 
     Source: Stringer et al. 2021: Euler steps of the dynamics.
 
-    Differs: the releases move every place in every step.
+    Differs: the releases move every position in every step.
 
     Args:
         flow: (2, H, W) float32, (x, y) px a step.
@@ -145,7 +144,7 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
         steps: most steps.
 
     Returns:
-        (P, 2) float32, (x, y) from the middle of the first pixel; empty for no starts.
+        (P, 2) float32, (x, y) from the centre of the first pixel; empty for no starts.
     """
     height, width = flow.shape[1:]
     ends = starts.flip(1).float()
@@ -156,10 +155,10 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
     for step in range(1, steps + 1):
         if not len(moving):
             break
-        grid = (here * to_unit - 1)[None, None]  # (1, 1, P, 2), the middles of the corners at +-1
+        grid = (here * to_unit - 1)[None, None]  # (1, 1, P, 2), centres of corner pixels at +-1
         move = F.grid_sample(flow[None], grid, padding_mode="border", align_corners=True)
         here = torch.minimum((here + move[0, :, 0].mT).clamp_min(0), last)
-        if step % _LOOK == 0:
+        if step % _CHECK_STEPS == 0:
             resting = (here - seen).abs().amax(1) < _REST_PX
             ends[moving[resting]] = here[resting]
             moving, here = moving[~resting], here[~resting]
@@ -168,33 +167,33 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
     return ends
 
 
-# Every so many steps it is looked which places rest: those that are where they were at the last
-# look. Unit flows overshoot a middle and return, mostly every second step.
-_LOOK = 8
+# Steps between the checks for converged positions. It is even, because unit flows overshoot a
+# centre and return, mostly every second step.
+_CHECK_STEPS = 8
 _REST_PX = 0.02
 
 
 def masks_from_ends(ends: Tensor, starts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Group pixels by where they end.
+    """Group pixels into masks by their end positions.
 
-    A pixel of the histogram of ends is a seed if more than 10 pixels end there and nowhere
-    within 2 px more of them. A seed's basin grows five times, each time by the neighbouring
-    pixels of the histogram where more than 2 pixels end; of two basins that meet the one of the
-    higher seed takes the pixel. Pixels that end in a basin are its mask.
+    Seeds are local maxima (within 2 px) of the histogram of end positions with more than 10 pixels.
+    The basin of a seed grows five times by the neighbouring histogram pixels with more than 2 end
+    positions; a pixel between two basins goes to that of the higher seed. The pixels that end in a
+    basin form its mask.
 
     Source: Stringer et al. 2021: mask recovery.
 
     Differs: basins grow on one shared map, so that no pixel belongs to two of them; in the releases
-        each grows alone and the highest takes what is shared. Ends are rounded to the nearest
-        pixel, where the releases cut their fraction off. Of equal peaks within 2 px one is a seed.
+        each grows alone and shared pixels go to the highest. Ends are rounded to the nearest pixel,
+        where the releases truncate them. Of equal peaks within 2 px one is a seed.
 
     Args:
-        ends: (P, 2) float32, (x, y), of `follow_flows`.
+        ends: (P, 2) float32, (x, y), result of `follow_flows`.
         starts: (P, 2) int64, (row, column) of the pixels.
         size: (width, height) of the image.
 
     Returns:
-        (P,) int64: 0 for none, else the mask of the pixel, 1 to the number of masks, from the
+        (P,) int64: 0 for no mask, else the mask of the pixel, 1 to the number of masks, from the
         lowest to the highest seed.
     """
     width, height = size
@@ -215,16 +214,16 @@ def masks_from_ends(ends: Tensor, starts: Tensor, size: tuple[int, int]) -> Tens
 
 
 def flow_errors(labels: Tensor, flow: Tensor, middles: Tensor, *, steps: int) -> Tensor:
-    """How far a net's flow is from the flow that the recovered masks would have.
+    """Compute the error of a network's flow relative to the flow of the recovered masks.
 
     Args:
         labels: (H, W) int64, masks 1 to N.
         flow: (2, H, W) float32, of unit length at most.
         middles: (N, 2) int64, (row, column) of the source of each mask.
-        steps: of the diffusion.
+        steps: number of diffusion steps.
 
     Returns:
-        (N,) float32, mean squared error over the pixels of each mask; 0 for a mask without any.
+        (N,) float32, mean squared error over the pixels of each mask; 0 for an empty mask.
     """
     expected = flow_targets(labels, middles, steps=steps)
     error = (flow - expected).square().sum(0).flatten()

@@ -1,4 +1,4 @@
-"""Forests of extremely randomised trees as arrays: grown by scikit-learn, asked without it."""
+"""Extremely randomised trees as arrays: trained by scikit-learn, evaluated without it."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from numpy.typing import NDArray
 
 from cellbench_plugins._ops.optional import need
 
-# Answers that are worked out at once: rows times trees.
+# Rows times trees that are evaluated at once.
 _AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """T trees of at most N nodes; the first node of each is its root.
+    """Forest of T trees of at most N nodes; the first node of each is its root.
 
     Attributes:
-        feature: (T, N) int16, the column that a node asks; -1 in a leaf.
-        threshold: (T, N) float32; rows with at most that go left.
-        left: (T, N) int16, the node that follows on the left; always a later one.
-        right: (T, N) int16.
-        share: (T, N) float32, how many of the training rows of a node were true, 0 to 1.
+        feature: (T, N) int16, the column on which a node splits; -1 in a leaf.
+        threshold: (T, N) float32; rows with at most this value go left.
+        left: (T, N) int16, the left child of a node, whose index is always larger.
+        right: (T, N) int16, the right child, likewise.
+        share: (T, N) float32, share of true labels among a node's training rows, 0 to 1.
     """
 
     feature: NDArray[np.int16]
@@ -30,10 +30,11 @@ class Forest:
     share: NDArray[np.float32]
 
     def check(self, columns: int) -> None:
-        """Refuse what no forest on so many columns is.
+        """Validate the arrays for a number of columns.
 
         Raises:
-            ValueError: a node asks a column that is not there or leads back, or a share is none.
+            ValueError: a node splits on a missing column or has an earlier child, or a share is
+                outside [0, 1].
         """
         nodes = np.arange(self.feature.shape[1])
         inner = self.feature >= 0
@@ -46,7 +47,7 @@ class Forest:
             raise ValueError("a leaf holds a share outside 0 to 1")
 
     def probability(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(R,): the mean share of the leaves that each row comes to.
+        """Predict the probability of each row, (R,): the mean share of its leaves.
 
         Args:
             rows: (R, columns).
@@ -79,22 +80,22 @@ def grow(
     seed: int,
     by: str,
 ) -> Forest:
-    """A forest that tells the true rows from the false ones.
+    """Train a forest that classifies rows as true or false.
 
     Source: Geurts, Ernst & Wehenkel, "Extremely randomized trees", Machine Learning 63, 2006.
 
     Args:
         rows: (R, columns), finite.
         labels: (R,).
-        trees: how many.
+        trees: number of trees.
         leaves: most leaves of a tree, at most 16,384.
         least: fewest rows of a leaf.
-        seed: of the random splits.
-        by: the part that asks, for the message where scikit-learn is missing.
+        seed: seed of the random splits.
+        by: name of the calling part, for the message where scikit-learn is missing.
 
     Returns:
-        Its answers are those of scikit-learn: a threshold is the greatest float32 not above its
-        double.
+        The forest, whose predictions are those of scikit-learn: each threshold is rounded down to
+        float32. If all labels are equal, every tree is a single leaf.
     """
     shape = (trees, 2 * leaves - 1)
     forest = Forest(

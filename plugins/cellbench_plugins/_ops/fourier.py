@@ -1,4 +1,4 @@
-"""Convolution with large kernels, by the Fourier transform of tiles."""
+"""Convolution with large kernels by Fourier transforms of tiles (overlap-save)."""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Longest edge of a tile of the output, px. Of 48, 64, 80 and 96 the fastest with kernels of 14 and
-# 18 px: smaller tiles overlap more, and a transform by matrices costs its edge a pixel.
+# 18 px: smaller tiles overlap more, and the cost per pixel of a transform by matrices is
+# proportional to the edge.
 TILE = 64
 
 
 def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`conv2d` without padding and with stride 1, at a cost that hardly grows with the kernel.
+    """Compute `conv2d` without padding at stride 1, at a cost nearly independent of the kernel.
 
-    An 18x18 kernel from 128 to 32 channels costs 1.3 million products a pixel done directly. Here
-    the output is cut into tiles, the input of each is transformed, multiplied for each frequency
+    An 18x18 kernel from 128 to 32 channels takes 1.3 million products per pixel directly. Here
+    the output is cut into tiles; the input of each is transformed, multiplied for each frequency
     by a (C, O) matrix, and transformed back (overlap-save). The transforms are matrix products
-    too: at 64 px they are faster on a CPU than a fast transform, whose layouts would have to be
-    copied to and fro. The answer is that of `conv2d` up to rounding; there is no second derivative.
+    too: at 64 px they are faster on a CPU than an FFT, which would need copies between layouts. The
+    result is that of `conv2d` up to rounding; there is no second derivative.
 
     Source: Mathieu, Henaff & LeCun, "Fast Training of Convolutional Networks through FFTs", 2014.
 
@@ -38,7 +39,7 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     Raises:
         ValueError: the kernel is larger than the map.
     """
-    if torch.onnx.is_in_onnx_export():  # a runtime has the convolution itself, for any size
+    if torch.onnx.is_in_onnx_export():  # ONNX runtimes have the convolution, for any size
         return F.conv2d(x, weight, bias)
     wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
@@ -49,19 +50,19 @@ def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 
 class _Correlation(Function):
-    """Valid correlation of (B, C, H, W) with (O, C, k, l), (B, h, w, O).
+    """Valid correlation of (B, C, H, W) with (O, C, k, l), as (B, h, w, O).
 
-    Both gradients are such products too: that of the map a convolution with the kernel, whose
-    overlapping tiles are added up, that of the kernel a correlation of map and gradient. What is
-    kept for them is the map's transform.
+    Both gradients are computed in the same way: that of the map is a convolution with the kernel,
+    whose overlapping tiles are added up, that of the kernel a correlation of map and gradient. The
+    transforms of the map and of the kernel are saved for them.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         tiling = _Tiling.of(x, weight)
-        signal = _joined(_transform(_cut(x, tiling), tiling.edge))  # (f, M, 2 C)
+        signal = _concatenate(_transform(_cut(x, tiling), tiling.edge))  # (f, M, 2 C)
         real, imaginary = _transform(weight.permute(2, 3, 1, 0), tiling.edge)
-        # times the conjugate: a correlation, as convolutions of networks are
+        # times the conjugate: a correlation, as in the convolutions of networks
         matrix = torch.cat(
             [
                 torch.cat([real, -imaginary], dim=3),
@@ -71,7 +72,7 @@ class _Correlation(Function):
         ).flatten(0, 1)  # (f, 2 C, 2 O)
         ctx.tiling = tiling
         ctx.save_for_backward(signal, matrix)
-        answer = _transform_back(torch.bmm(signal, matrix), tiling.edge, tiling.step)
+        answer = _inverse_transform(torch.bmm(signal, matrix), tiling.edge, tiling.step)
         answer = answer.unflatten(2, (len(x), *tiling.tiles)).permute(2, 3, 0, 4, 1, 5)
         joined = answer.reshape(len(x), *tiling.covered, len(weight))
         return joined[:, : tiling.out[0], : tiling.out[1]]
@@ -82,32 +83,32 @@ class _Correlation(Function):
         tiling: _Tiling = ctx.tiling
         signal, matrix = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
-            pieces = _cut_apart(gradient, tiling)  # (s, t, M, O)
-            spectrum = _joined(_transform(pieces, tiling.edge))  # (f, M, 2 O)
+            pieces = _cut_gradient(gradient, tiling)  # (s, t, M, O)
+            spectrum = _concatenate(_transform(pieces, tiling.edge))  # (f, M, 2 O)
             of_map = of_kernel = None
             if ctx.needs_input_grad[0]:
                 product = torch.bmm(spectrum, matrix.mT)  # (f, M, 2 C)
-                of_map = _added_up(_transform_back(product, tiling.edge, tiling.edge), tiling)
+                of_map = _add_pieces(_inverse_transform(product, tiling.edge, tiling.edge), tiling)
             if ctx.needs_input_grad[1]:
                 blocks = torch.bmm(signal.mT, spectrum)  # (f, 2 C, 2 O)
                 (rr, ri), (ir, ii) = (half.chunk(2, dim=2) for half in blocks.chunk(2, dim=1))
                 product = torch.cat([rr + ii, ir - ri], dim=2)  # (f, C, 2 O)
-                kernel = _transform_back(product, tiling.edge, tiling.kernel)  # (k, l, C, O)
+                kernel = _inverse_transform(product, tiling.edge, tiling.kernel)  # (k, l, C, O)
                 of_kernel = kernel.permute(3, 2, 0, 1)
         return of_map, of_kernel
 
 
 @dataclass(frozen=True, slots=True)
 class _Tiling:
-    """How a map is cut; all lengths are (rows, columns).
+    """Division of a map into tiles; all lengths are (rows, columns).
 
     Attributes:
-        size: of the map.
-        kernel: of the weights.
-        out: of the answer.
-        tiles: how many there are.
-        step: of a tile of the answer.
-        edge: of the piece of the map behind it, even.
+        size: size of the map.
+        kernel: size of the kernel.
+        out: size of the output.
+        tiles: number of tiles.
+        step: size of a tile of the output.
+        edge: size of the input piece of a tile, even.
     """
 
     size: tuple[int, int]
@@ -130,23 +131,23 @@ class _Tiling:
 
     @property
     def covered(self) -> tuple[int, int]:
-        """What the tiles of the answer fill: at least `out`."""
+        """Size of the area that the output tiles cover, at least `out`."""
         return self.tiles[0] * self.step[0], self.tiles[1] * self.step[1]
 
     @property
     def reach(self) -> tuple[int, int]:
-        """The map, continued to the end of the last piece."""
+        """Size of the map, extended to the end of the last piece."""
         ends = [(n - 1) * s + e for n, s, e in zip(self.tiles, self.step, self.edge, strict=True)]
         return max(ends[0], self.size[0]), max(ends[1], self.size[1])
 
 
-def _joined(parts: tuple[Tensor, Tensor]) -> Tensor:
-    """(f, M, 2 C) from real and imaginary parts (h, w, M, C)."""
+def _concatenate(parts: tuple[Tensor, Tensor]) -> Tensor:
+    """Concatenate real and imaginary parts (h, w, M, C) to (f, M, 2 C)."""
     return torch.cat(parts, dim=3).flatten(0, 1)
 
 
 def _cut(x: Tensor, tiling: _Tiling) -> Tensor:
-    """(h, w, B n m, C): pieces of `edge`, one every `step`, of a map continued by zeros."""
+    """Cut a zero-padded map into pieces of `edge`, one every `step`: (h, w, B n m, C)."""
     edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
     x = F.pad(x, (0, tiling.reach[1] - x.shape[3], 0, tiling.reach[0] - x.shape[2]))
     pieces = x.unfold(2, edge[0], step[0]).unfold(3, edge[1], step[1])  # (B, C, n, m, h, w)
@@ -154,16 +155,16 @@ def _cut(x: Tensor, tiling: _Tiling) -> Tensor:
     return pieces.permute(4, 5, 0, 2, 3, 1).flatten(2, 4)
 
 
-def _cut_apart(gradient: Tensor, tiling: _Tiling) -> Tensor:
-    """(s, t, B n m, O): the tiles of a (B, h, w, O) gradient of the answer."""
+def _cut_gradient(gradient: Tensor, tiling: _Tiling) -> Tensor:
+    """Cut a (B, h, w, O) gradient of the output into tiles, (s, t, B n m, O)."""
     rows, columns = tiling.covered
     whole = F.pad(gradient, (0, 0, 0, columns - gradient.shape[2], 0, rows - gradient.shape[1]))
     whole = whole.unflatten(2, (tiling.tiles[1], -1)).unflatten(1, (tiling.tiles[0], -1))
     return whole.permute(2, 4, 0, 1, 3, 5).flatten(2, 4)  # from (B, n, s, m, t, O)
 
 
-def _added_up(pieces: Tensor, tiling: _Tiling) -> Tensor:
-    """(B, C, H, W): pieces (h, w, B n m, C) put where they were cut; what overlaps is added."""
+def _add_pieces(pieces: Tensor, tiling: _Tiling) -> Tensor:
+    """Add pieces (h, w, B n m, C) up at the positions where they were cut: (B, C, H, W)."""
     edge, step, tiles = tiling.edge, tiling.step, tiling.tiles
     pieces = pieces.unflatten(2, (-1, *tiles))  # (h, w, B, n, m, C)
     whole = pieces.new_zeros((*tiling.reach, pieces.shape[2], pieces.shape[5]))
@@ -175,7 +176,7 @@ def _added_up(pieces: Tensor, tiling: _Tiling) -> Tensor:
 
 
 def _transform(x: Tensor, edge: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Real and imaginary parts (h, w / 2 + 1, M, C) of the transform of real (k, l, M, C)."""
+    """Transform real (k, l, M, C) to real and imaginary parts (h, w / 2 + 1, M, C)."""
     rows, columns, count, channels = x.shape
     half = edge[1] // 2 + 1
     along_x = _waves(edge[1], half, columns, x.dtype, x.device)  # cosines, then minus sines
@@ -186,8 +187,8 @@ def _transform(x: Tensor, edge: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return twice[0, :, 0] - twice[1, :, 1], twice[0, :, 1] + twice[1, :, 0]
 
 
-def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...]) -> Tensor:
-    """The first `step` px (s, t, M, O) of what has the transform (h * (w / 2 + 1), M, 2 O)."""
+def _inverse_transform(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...]) -> Tensor:
+    """Invert a transform (h * (w / 2 + 1), M, 2 O); return the first `step` px, (s, t, M, O)."""
     product = product.unflatten(0, (edge[0], -1))
     half, count = product.shape[1], product.shape[2]
     waves = _waves(edge[0], edge[0], step[0], product.dtype, product.device)
@@ -198,7 +199,7 @@ def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...
         once[0, ..., 0, :] - once[1, ..., 1, :],
         once[0, ..., 1, :] + once[1, ..., 0, :],
     )
-    # of the frequencies that a real signal repeats, only the first and the middle one are single
+    # all frequencies of a real signal occur in conjugate pairs, but for the first and the middle
     weight = torch.full((half, 1), 2.0 / edge[1], dtype=product.dtype, device=product.device)
     weight[0] = weight[-1] = 1.0 / edge[1]
     back = _waves(edge[1], half, step[1], product.dtype, product.device)
@@ -211,13 +212,13 @@ def _transform_back(product: Tensor, edge: tuple[int, ...], step: tuple[int, ...
 def _waves(
     period: int, frequencies: int, places: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """(2 f, places): cosines, then minus sines, of the frequencies from 0.
+    """Compute cosines, then minus sines, of the frequencies from 0, (2 f, places).
 
-    Made on the CPU in float64 and kept on the device: a copy in every step would wait. All are
-    kept, at most 10 MB: a CUDA graph reads the memory of those it was captured with, whatever is
-    transformed meanwhile.
+    Computed on the CPU in float64 and cached on the device, because a copy in every step would
+    block. The cache is unbounded (at most 10 MB), because a CUDA graph keeps reading the memory of
+    the tensors that it was captured with.
     """
-    with torch.inference_mode(False):  # what is made in evaluation serves training too
+    with torch.inference_mode(False):  # tensors cached in evaluation are used in training too
         turns = torch.outer(torch.arange(frequencies), torch.arange(places)) % period
         angle = turns.double() * (2 * math.pi / period)
         return torch.cat([angle.cos(), -angle.sin()]).to(device=device, dtype=dtype)

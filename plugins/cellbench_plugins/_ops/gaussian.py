@@ -1,12 +1,12 @@
 """Convolution with Gaussian kernels whose parameters differ by pixel or by image.
 
 The kernel of a pixel is K(u, v) = gx(u) gy(v) on a square support, one for each of several sizes,
-shared by all channels. Taps are looked up at p + (u, v), u along x. `normalise` is one of
+shared by all channels. Taps are read at p + (u, v), u along x. `normalise` is one of
 
 - "density": g(u) = exp(-(u - d)^2 / 2 s^2) / (sqrt(2 pi) s), so that K has the height of Eq. 3 of
   the DLA-Count paper; pixels outside the map count as zero;
-- "unit": the weights of the taps inside the map sum to one, so that a constant map stays itself up
-  to its border. It is a softmax: nothing is ever divided by a sum that underflowed.
+- "unit": the weights of the taps inside the map sum to one, so that a constant map is unchanged up
+  to its border. It is computed as a softmax, which avoids a division by an underflowed sum.
 
 Source: Eq. 3 of DLA-Count; layout and gradients are ours.
 """
@@ -40,7 +40,7 @@ def gaussian_pixelwise(
 ) -> Tensor:
     """Convolve with one Gaussian kernel per pixel and size.
 
-    Memory grows with C + 4 S per pixel, never with the number of taps. On a GPU with Triton both
+    Memory grows with C + 4 S per pixel, not with the number of taps. On a GPU with Triton both
     passes are a few kernels; elsewhere they are matrix products over tiles.
 
     Args:
@@ -50,14 +50,14 @@ def gaussian_pixelwise(
         offset_x: (B, S, H, W) centres of the kernels along x, px from their pixel.
         offset_y: (B, S, H, W) centres along y, px.
         sizes: S odd widths of the supports, px.
-        normalise: "unit" or "density", as the module says.
+        normalise: "unit" or "density", see the module docstring.
 
     Returns:
         (B, S * C, H, W) channels-last, the dtype of `x`, all channels of the first size first.
     """
     radii = _radii(sizes)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if torch.onnx.is_in_onnx_export():  # tiles would be those of the size that is traced
+    if torch.onnx.is_in_onnx_export():  # tiles would be fixed to the size of the traced input
         given = (sigma_x, sigma_y, offset_x, offset_y)
         return gaussian_taps.forward(x, [p.to(dtype) for p in given], radii, normalise == "unit")
     # Views as (B, H, W, C): free of copies where channels come last in memory.
@@ -89,7 +89,7 @@ def gaussian_imagewise(
         offset_x: (B, S) centres along x, px.
         offset_y: (B, S) centres along y, px.
         sizes: S odd widths of the supports, px.
-        normalise: "unit" or "density", as the module says.
+        normalise: "unit" or "density", see the module docstring.
 
     Returns:
         (B, S * C, H, W) channels-last, the dtype of `x`, all channels of the first size first.
@@ -113,7 +113,7 @@ def _radii(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _line_weights(sigma: Tensor, offset: Tensor, size: int, radius: int, unit: bool) -> Tensor:
-    """Weights of the taps along one axis: (B,) parameters give (taps, B, size)."""
+    """Compute the weights of the taps along one axis, (taps, B, size), from (B,) parameters."""
     dtype = torch.float64 if sigma.dtype == torch.float64 else torch.float32
     sigma = sigma.to(dtype).clamp_min(MIN_SIGMA)[:, None]
     taps = torch.arange(-radius, radius + 1, device=sigma.device)

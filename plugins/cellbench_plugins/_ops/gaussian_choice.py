@@ -1,4 +1,4 @@
-"""Which implementation convolves with Gaussian kernels per pixel: Triton's where it works."""
+"""Choice of the implementation of Gaussian kernels per pixel: Triton where it works."""
 
 import logging
 from typing import Any, Protocol
@@ -9,16 +9,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from cellbench_plugins._ops import gaussian_tiles
 
-# Of the largest value: a bfloat16 has 8 bits.
+# Relative to the largest value: a bfloat16 has 8 bits.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 
-# What was tried in this process, by all that a kernel is compiled for, and whether it worked; None
-# for what the kernels do not take, which says nothing of others.
+# Whether the kernels worked in this process, by everything that they are compiled for; None for
+# unsupported maps, which does not affect others.
 _tried: dict[tuple[Any, ...], bool | None] = {}
 
 
 class PixelKernels(Protocol):
-    """Both passes; see `gaussian_tiles`."""
+    """Implementation of both passes; see `gaussian_tiles`."""
 
     def forward(
         self, rows: Tensor, parameters: Tensor, radii: tuple[int, ...], unit: bool
@@ -34,20 +34,20 @@ class PixelKernels(Protocol):
         radii: tuple[int, ...],
         unit: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Gradients of the map and of the parameters."""
+        """Compute the gradients of the map and of the parameters."""
 
 
 def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKernels:
-    """The implementation for a map: Triton's on a CUDA device where it works, else PyTorch's.
+    """Select the implementation for a map: Triton on a CUDA device where it works, else PyTorch.
 
-    At the first use of each kernel its results are compared with PyTorch's on a small map. What
-    fails (no compiler, an old Triton, a wrong result) ends the use of Triton in this process, with
-    one logged sentence. Nothing is tried while a CUDA graph is captured: a step before the capture
-    does.
+    At the first use of each kernel its results are compared with PyTorch's on a small map. A
+    failure (no compiler, an old Triton, a wrong result) ends the use of Triton in this process,
+    with one logged sentence. Nothing is tested while a CUDA graph is captured, because a step
+    before the capture has done so.
 
     Args:
         rows: (B, H, W, C).
-        radii: of the supports, px.
+        radii: radii of the supports, px.
         unit: normalise to unit sum.
     """
     watched = type(rows) is not Tensor or _get_current_dispatch_mode() is not None
@@ -69,9 +69,10 @@ def pixel_kernels(rows: Tensor, radii: tuple[int, ...], unit: bool) -> PixelKern
 def works(
     device: torch.device, dtype: torch.dtype, channels: int, radii: tuple[int, ...], unit: bool
 ) -> bool | None:
-    """Whether Triton's kernels compile, run and agree with PyTorch's; logs a sentence if not.
+    """Test whether Triton's kernels compile, run and agree with PyTorch's; log a warning if not.
 
-    None where they do not take such a map.
+    Returns:
+        Whether they do; None if the kernels do not support the map.
     """
     try:
         from cellbench_plugins._ops import gaussian_triton
@@ -99,7 +100,7 @@ def _difference(
     radii: tuple[int, ...],
     unit: bool,
 ) -> float:
-    """The largest difference from PyTorch's results in float64, in units of the largest of each."""
+    """Compute the largest difference from PyTorch in float64, relative to the largest value."""
     height, width, count = 3, max(radii) + 2, len(radii)
     rows = _waves((1, height, width, channels), 1.3, device).to(dtype)
     grad = _waves((1, height, width, count * channels), 2.1, device).to(dtype)
@@ -118,6 +119,6 @@ def _difference(
 
 
 def _waves(shape: tuple[int, ...], step: float, device: torch.device) -> Tensor:
-    """Numbers in -1..1 that draw nothing from any generator."""
+    """Create deterministic numbers in -1..1, without a random generator."""
     number = torch.Size(shape).numel()
     return torch.arange(number, device=device, dtype=torch.float32).mul_(step).sin_().view(shape)

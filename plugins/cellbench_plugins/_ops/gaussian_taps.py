@@ -1,7 +1,7 @@
-"""Gaussian kernels per pixel tap by tap, in operators that other runtimes have too.
+"""Gaussian kernels per pixel, tap by tap, in operators that ONNX runtimes support.
 
-Nothing depends on the size of the map or the batch but through shapes, so that an exported network
-takes any. It reads the map once for every tap, which training could not afford.
+The size of the map and of the batch enter only through shapes, so that an exported network takes
+any. The map is read once for every tap, which would be too slow for training.
 
 See `gaussian` for what is computed.
 """
@@ -22,9 +22,9 @@ def forward(x: Tensor, parameters: Sequence[Tensor], radii: tuple[int, ...], uni
 
     Args:
         x: (B, C, H, W) float32.
-        parameters: sigma_x, sigma_y, offset_x, offset_y, each (B, S, H, W), px; of a deviation at
-            least `LEAST_SIGMA` is used.
-        radii: S of them, px.
+        parameters: sigma_x, sigma_y, offset_x, offset_y, each (B, S, H, W), px; sigmas are raised
+            to at least `LEAST_SIGMA`.
+        radii: S radii, px.
         unit: normalise to unit sum; otherwise a density.
 
     Returns:
@@ -54,7 +54,7 @@ def forward(x: Tensor, parameters: Sequence[Tensor], radii: tuple[int, ...], uni
 def _weights(
     sigma: Tensor, offset: Tensor, place: Tensor, size: int, radius: int, unit: bool
 ) -> Tensor:
-    """Weights of the taps along one axis, (B, taps, H, W), of (B, 1, H, W) parameters."""
+    """Compute the weights of the taps along one axis, (B, taps, H, W), from (B, 1, H, W)."""
     taps = torch.arange(-radius, radius + 1, device=sigma.device).view(1, -1, 1, 1)
     sigma = sigma.clamp_min(LEAST_SIGMA)
     z = (taps - offset) / sigma
@@ -62,5 +62,5 @@ def _weights(
     if not unit:
         return logits.exp() / (math.sqrt(2 * math.pi) * sigma)
     at = place + taps
-    # A finite number: a tap that is outside has no weight, since the middle one never is.
+    # A finite number suffices: the middle tap is always inside, so taps outside get weight 0.
     return logits.masked_fill((at < 0) | (at >= size), -1e30).softmax(dim=1)

@@ -1,9 +1,9 @@
 """Gaussian kernels per pixel as matrix products over tiles, in plain PyTorch.
 
 The map is cut into tiles. Inside a tile the kernels of all sizes form one matrix (outer products
-of the two axes), so a tile costs one matrix product; the matrix exists for a few tiles at a time
-and is made again in the backward pass. No operation copies from or to the host, so that both
-passes can be captured in a CUDA graph.
+of the two axes), so a tile costs one matrix product; the matrix is held for a few tiles at a time
+and recomputed in the backward pass. No operation copies from or to the host, so that both passes
+can be captured in a CUDA graph.
 
 See `gaussian` for what is computed.
 """
@@ -31,11 +31,11 @@ def forward(
         rows: (B, H, W, C).
         parameters: (B, H, W, 4 S) float32, or float64: sigma_x, sigma_y, offset_x, offset_y, px,
             of all sizes each.
-        radii: S of them, px.
+        radii: S radii, px.
         unit: normalise to unit sum; otherwise a density.
 
     Returns:
-        (B, H, W, S C) of the type of `rows`; what `backward` wants to see again, here nothing.
+        (B, H, W, S C) of the type of `rows`; the `factors` argument of `backward`, here empty.
     """
     grid = _Grid.cut(rows, radii)
     parts = grid.tile(parameters, beyond=1)
@@ -57,7 +57,7 @@ def backward(
     radii: tuple[int, ...],
     unit: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the map, (B, H, W, C), and of the parameters, (B, H, W, 4 S)."""
+    """Compute the gradients of the map, (B, H, W, C), and of the parameters, (B, H, W, 4 S)."""
     grid = _Grid.cut(rows, radii)
     parts = grid.tile(parameters, beyond=1)
     seen = grid.windows(rows)
@@ -81,7 +81,7 @@ def backward(
 
 
 def _chunks(seen: Tensor, queries: int) -> Iterator[slice]:
-    """Slices of the tiles whose kernel matrices fit the chunk of their device."""
+    """Yield slices of the tiles whose kernel matrices fit the chunk of their device."""
     most = _CHUNK.get(seen.device.type, _CHUNK_ELSEWHERE)
     step = max(1, most // (queries * seen.shape[1]))
     for start in range(0, len(seen), step):
@@ -89,9 +89,9 @@ def _chunks(seen: Tensor, queries: int) -> Iterator[slice]:
 
 
 class _Axis(NamedTuple):
-    """How one axis of a map is cut: tile t holds pixels from t * step, its window pad px more.
+    """Tiles along one axis: tile t holds `step` pixels from t * step, its window `pad` px more.
 
-    Zeros before and after the axis, `padding`, have every window exist.
+    The axis is padded by zeros (`padding`: before, after), so that every window exists.
     """
 
     size: int
@@ -103,7 +103,7 @@ class _Axis(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """The tiles of a map, their number, and whether one tile is the whole map."""
+    """Tiles of a map: both axes, the number of tiles, and whether one tile is the whole map."""
 
     y: _Axis
     x: _Axis
@@ -112,8 +112,8 @@ class _Grid(NamedTuple):
 
     @classmethod
     def cut(cls, rows: Tensor, radii: tuple[int, ...]) -> "_Grid":
-        """The grid of (B, H, W, C) for kernels of these radii."""
-        # A step of 2 r leaves every other window disjoint, which `add_windows` relies on.
+        """Choose the grid of (B, H, W, C) for kernels of these radii."""
+        # With a step of at least 2 r, every other window is disjoint: `add_windows` relies on it.
         step, pad = max(8, 2 * max(radii)), max(radii)
         axes = []
         for size in rows.shape[1:3]:
@@ -127,7 +127,7 @@ class _Grid(NamedTuple):
         return cls(y, x, y.number * x.number, y.number * x.number == 1)
 
     def tile(self, rows: Tensor, *, beyond: float) -> Tensor:
-        """Cut (B, H, W, K) into (tiles, py, px, K), with a value where a tile leaves the map."""
+        """Cut (B, H, W, K) into (tiles, py, px, K), filled with `beyond` outside the map."""
         if self.whole:
             return rows
         y, x = self.y, self.x
@@ -137,7 +137,7 @@ class _Grid(NamedTuple):
         return parts.transpose(2, 3).reshape(-1, y.step, x.step, rows.shape[-1])
 
     def join(self, tiles: Tensor) -> Tensor:
-        """Undo `tile`."""
+        """Join tiles to a map, the inverse of `tile`."""
         if self.whole:
             return tiles
         y, x = self.y, self.x
@@ -146,7 +146,7 @@ class _Grid(NamedTuple):
         return rows[:, : y.size, : x.size].contiguous()
 
     def windows(self, rows: Tensor) -> Tensor:
-        """The window of each tile in (B, H, W, C): (tiles, wy * wx, C)."""
+        """Cut (B, H, W, C) into the window of each tile, (tiles, wy * wx, C)."""
         if self.whole:
             return rows.reshape(len(rows), self.y.size * self.x.size, rows.shape[-1])
         y, x = self.y, self.x
@@ -156,7 +156,7 @@ class _Grid(NamedTuple):
         return parts.reshape(-1, y.window * x.window, rows.shape[-1])
 
     def add_windows(self, windows: Tensor) -> Tensor:
-        """The transpose of `windows`: overlapping parts are added up."""
+        """Add overlapping windows up to a map, the transpose of `windows`."""
         channels = windows.shape[-1]
         if self.whole:
             return windows.view(-1, self.y.size, self.x.size, channels)
@@ -180,7 +180,7 @@ class _Weights(NamedTuple):
     sigma: Tensor
 
     def gradients(self, grad: Tensor, unit: bool) -> tuple[Tensor, Tensor]:
-        """Gradients of sigma and offset from that of g."""
+        """Compute the gradients of sigma and offset from that of g."""
         grad_logits = self.g * grad
         total = grad_logits.sum(-1)
         if unit:
@@ -196,16 +196,16 @@ class _Weights(NamedTuple):
 def _axis_weights(
     sigma: Tensor, offset: Tensor, axis: _Axis, tile: Tensor, radii: Tensor, unit: bool, dim: int
 ) -> _Weights:
-    """Weights along one axis of a few tiles.
+    """Compute the weights along one axis of a few tiles.
 
     Args:
         sigma: (n, py, px, S).
         offset: (n, py, px, S).
-        axis: how the axis is cut.
+        axis: tiles along the axis.
         tile: (n,) index of each tile along the axis.
-        radii: (S,) of the supports.
+        radii: (S,) radii of the supports.
         unit: normalise to unit sum.
-        dim: of `sigma` along which the axis runs, 1 (y) or 2 (x).
+        dim: dimension of `sigma` of the axis, 1 (y) or 2 (x).
     """
     seen = torch.arange(axis.window, device=sigma.device) - axis.pad
     at = torch.arange(axis.step, device=sigma.device)
@@ -215,7 +215,8 @@ def _axis_weights(
     if unit and axis.pad:
         where = tile[:, None] * axis.step + seen
         inside = ((where >= 0) & (where < axis.size))[:, None, None, None, :]
-        # A pixel always sees itself: rows of the last tile that lie outside stay finite.
+        # The central tap is always allowed, so that pixels of the last tile outside the map are
+        # finite.
         allowed = allowed & (inside | (distance == 0))
     z = (distance - offset[..., None]).div_(sigma[..., None])
     logits = (z * z).mul_(-0.5).masked_fill_(~allowed, -math.inf)
@@ -240,6 +241,6 @@ def _both_axes(
 
 
 def _outer(gx: Tensor, gy: Tensor, dtype: torch.dtype) -> Tensor:
-    """Kernels as a matrix per tile: (n, py * px * S, wy * wx)."""
+    """Compute the kernels as one matrix per tile: (n, py * px * S, wy * wx)."""
     kernels = gy.to(dtype)[..., :, None] * gx.to(dtype)[..., None, :]
     return kernels.flatten(4, 5).flatten(1, 3)

@@ -1,15 +1,14 @@
 """Gaussian kernels per pixel as three Triton kernels: forward, and one for each gradient.
 
-The same numbers as `gaussian_tiles`, which says what is computed. Here no kernel is ever written
-to memory: its weights are made from the pixel's parameters where they are used, and only the
-factors that normalise them are kept for the backward pass. All sums are in float32 and in a fixed
-order, without atomic additions.
+The results are those of `gaussian_tiles`. The Gaussian kernels are not stored: their weights are
+computed from the pixel's parameters where they are used, and only the normalising factors are kept
+for the backward pass. All sums are in float32 and in a fixed order, without atomic additions.
 
 A weight is factor * exp((n^2 - z^2) / 2) with z = (tap - offset) / sigma. For unit sum, n is the
 z of the tap nearest to the centre, so that the largest exponent is 0; for a density, n is 0. The
 exponent is computed as (n - z)(n + z) / 2, which is exactly 0 at that tap for any sigma.
 
-Imported where a CUDA device and Triton are there; under TRITON_INTERPRET=1 it also runs on a CPU.
+Import it only if CUDA and Triton are available; with TRITON_INTERPRET=1 it also runs on a CPU.
 """
 
 import math
@@ -20,16 +19,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Pixels and channels of a program.
+# Pixels and channels per program.
 _PIXELS, _CHANNELS = 16, 64
-# A radius takes this many bits of the one integer that brings all of them to a kernel.
+# All radii are passed to a kernel in one integer, with this many bits each.
 _BITS = 8
 
 _INVERSE_ROOT = tl.constexpr(1 / math.sqrt(2 * math.pi))
 
 
 def supports(dtype: torch.dtype, radii: tuple[int, ...]) -> bool:
-    """Whether the kernels take maps of this type and supports of these radii."""
+    """Return whether the kernels support maps of this type and supports of these radii."""
     small = len(radii) * _BITS < 63 and max(radii) < 2**_BITS
     return small and dtype in (torch.float32, torch.bfloat16, torch.float16)
 
@@ -42,7 +41,7 @@ def forward(
     Args:
         rows: (B, H, W, C) float32, bfloat16 or float16.
         parameters: (B, H, W, 4 S) float32.
-        radii: S of them, px.
+        radii: S radii, px.
         unit: normalise to unit sum.
 
     Returns:
@@ -83,15 +82,15 @@ def backward(
     radii: tuple[int, ...],
     unit: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the map and of the parameters.
+    """Compute the gradients of the map and of the parameters.
 
     Args:
-        grad: (B, H, W, S C) of what `forward` gave.
-        rows: as `forward` was given.
-        parameters: as `forward` was given.
-        factors: of `forward`.
-        radii: as `forward` was given.
-        unit: as `forward` was given.
+        grad: (B, H, W, S C) gradient of the output of `forward`.
+        rows: argument of `forward`.
+        parameters: argument of `forward`.
+        factors: result of `forward`.
+        radii: argument of `forward`.
+        unit: argument of `forward`.
 
     Returns:
         (B, H, W, C) of the type of `rows`; (B, H, W, 4 S) float32.
@@ -147,13 +146,13 @@ def _block(channels: int) -> int:
 
 
 def _on(rows: Tensor) -> "torch.cuda.device | nullcontext[None]":
-    """Triton launches on the current device, which need not be that of the tensors."""
+    """Return a context with the tensor's device as the current one, on which Triton launches."""
     return torch.cuda.device(rows.device) if rows.is_cuda else nullcontext()
 
 
 @triton.jit
 def _nearest(sigma, offset, low, high, UNIT: tl.constexpr):
-    """The z of the allowed tap nearest to the centre; 0 for a density."""
+    """Compute the z of the allowed tap nearest to the centre; 0 for a density."""
     if UNIT:
         tap = tl.floor(offset + 0.5)
         tap = tl.minimum(tl.maximum(tap, low.to(tl.float32)), high.to(tl.float32))
@@ -165,7 +164,7 @@ def _nearest(sigma, offset, low, high, UNIT: tl.constexpr):
 
 @triton.jit
 def _factor(sigma, offset, n, low, high, radius, UNIT: tl.constexpr):
-    """What the exponentials of one axis are multiplied by."""
+    """Compute the normalising factor of the exponentials of one axis."""
     if UNIT:
         total = offset * 0.0
         for tap in range(-radius, radius + 1):
@@ -196,7 +195,7 @@ def _forward(
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """A block of pixels and channels at one scale."""
+    """Convolve a block of pixels and channels at one scale."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     scale = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -253,7 +252,7 @@ def _backward_map(
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradient of a block of the map: from each pixel that saw it, by that pixel's weight."""
+    """Compute the gradient of a block of the map from all pixels whose support contains it."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = at < pixels
@@ -311,12 +310,12 @@ def _backward_parameters(
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradients of a block of pixels' parameters at one scale.
+    """Compute the gradients of the parameters of a block of pixels at one scale.
 
     With K the kernel and q the product of the gradient and the tap's value over the channels,
-    d offset = sum K q z / sigma and d sigma = sum K q z^2 / sigma, each less what normalisation
-    takes back: the sum of K q times the mean of z or z^2. Where n is subtracted from z, and n^2
-    from z^2, both differences stay.
+    d offset = sum K q z / sigma and d sigma = sum K q z^2 / sigma, each minus the contribution of
+    the normalisation: the sum of K q times the mean of z or z^2. Subtracting n from z, and n^2 from
+    z^2, does not change these differences.
     """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     scale = tl.program_id(1)

@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def lattice(grid: tuple[int, int], spacing_px: float, device: torch.device) -> Tensor:
-    """The centres of square cells that tile an image from its top left corner.
+    """Compute the centres of square cells that tile an image from its top left corner.
 
     Args:
         grid: (height, width) in cells.
         spacing_px: edge of a cell in px.
-        device: where to put them.
+        device: device of the result.
 
     Returns:
         (height * width, 2) float32, (x, y) px, in reading order.

@@ -1,4 +1,4 @@
-"""Packages that only some parts need, imported when they are first used."""
+"""Import of optional packages at their first use."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,15 +7,15 @@ from cellbench.errors import UserError
 
 
 def need(module: str, *, package: str, by: str) -> ModuleType:
-    """Import a module, or say what to install.
+    """Import a module, or raise an error that names the package to install.
 
     Args:
         module: dotted name.
-        package: what pip calls its distribution.
-        by: the part that needs it.
+        package: name of its distribution for pip.
+        by: name of the part that needs it.
 
     Raises:
-        UserError: it is not installed, or does not import.
+        UserError: the module is not installed, or does not import.
     """
     try:
         return import_module(module)

@@ -1,6 +1,6 @@
-"""Suppression of star-convex polygons that overlap better ones.
+"""Non-maximum suppression (NMS) of star-convex polygons.
 
-A polygon is a centre and its distances to the border in R directions, evenly around from the x
+A polygon is a centre and its distances to the border in R directions, evenly spaced from the x
 axis towards the y axis; R is at least 3.
 """
 
@@ -18,16 +18,16 @@ LEAST_PX = 1e-2
 # Pairs whose areas are computed at a time: few enough for the caches of a CPU.
 _PAIRS = 512
 
-# Most buckets along an edge: a speck beside a giant must not ask for millions of them.
+# Most buckets along an edge, so that tiny polygons on a large image do not need millions of them.
 _BUCKETS = 1024
 
 
 def polygon_vertices(centres: Tensor, lengths: Tensor) -> Tensor:
-    """Where the borders are.
+    """Compute the vertices of polygons.
 
     Args:
         centres: (N, 2) float, (x, y) px.
-        lengths: (N, R) float px; what is below `LEAST_PX`, or no number, is `LEAST_PX`.
+        lengths: (N, R) float px; values below `LEAST_PX`, infinite or NaN are set to `LEAST_PX`.
 
     Returns:
         (N, R, 2) float px.
@@ -38,7 +38,7 @@ def polygon_vertices(centres: Tensor, lengths: Tensor) -> Tensor:
 
 
 def polygon_areas(vertices: Tensor) -> Tensor:
-    """(N,) px^2 of (N, R, 2) polygons; positive where they run from the x towards the y axis."""
+    """Compute signed areas of (N, R, 2) polygons, (N,) px^2; positive from the x to the y axis."""
     near = vertices - vertices[:, :1]  # near zero, where differences are exact
     return 0.5 * _cross(near, near.roll(-1, 1)).sum(1)
 
@@ -46,18 +46,18 @@ def polygon_areas(vertices: Tensor) -> Tensor:
 def shared_areas(
     first: Tensor, second: Tensor, first_centres: Tensor, second_centres: Tensor
 ) -> Tensor:
-    """The areas that pairs of polygons share, exact up to rounding.
+    """Compute the intersection areas of pairs of polygons, exact up to rounding.
 
-    By Green's theorem the shared area is an integral along its border, which consists of what
-    lies of each polygon's border inside the other. The integrand is constant on an edge, so an
-    edge contributes by the part of it that lies inside: 1 if its start does, plus the rest of the
-    edge after each place where it enters, less the rest after each where it leaves.
+    By Green's theorem the area of the intersection is an integral along its border, which consists
+    of the parts of each polygon's border inside the other. The integrand is constant on an edge, so
+    an edge contributes in proportion to its part inside: 1 if its start is inside, plus the rest of
+    the edge after each point where it enters, minus the rest after each where it leaves.
 
     Args:
         first: (P, R, 2) float, vertices in px.
         second: (P, R, 2) float, the other polygon of each pair.
-        first_centres: (P, 2) float, what `first` is star-shaped around.
-        second_centres: (P, 2) float, likewise.
+        first_centres: (P, 2) float, star centres of `first`.
+        second_centres: (P, 2) float, star centres of `second`.
 
     Returns:
         (P,) float px^2; empty for no pairs.
@@ -87,25 +87,25 @@ def shared_areas(
 def polygon_nms(
     centres: Tensor, lengths: Tensor, scores: Tensor, *, overlap: float = 0.4
 ) -> Tensor:
-    """Keep the best polygons: in falling order of scores, each that no kept one overlaps.
+    """Apply greedy NMS: keep, in descending order of scores, each polygon no kept one overlaps.
 
-    Two polygons overlap by what they share, relative to the smaller of them.
+    The overlap of two polygons is their intersection relative to the smaller of them.
 
-    Rounds replace the loop over polygons: in each, those are kept that are the best of all that
-    are near enough to touch them, and suppress what they overlap. Most pairs are decided by
-    circles in and around the polygons, whose shared area bounds theirs; the others exactly.
+    Rounds replace the loop over polygons: each round keeps the polygons that are the best among all
+    near enough to touch them, and drops those that they overlap. Most pairs are decided by bounds
+    from inscribed and circumscribed circles; the others exactly.
 
     Source: Schmidt et al., "Cell Detection with Star-convex Polygons", arXiv:1806.03535,
         section 2.2: greedy suppression.
 
-    Differs: the authors' code cuts vertices off to whole px before it computes areas, which changes
-        the verdict on 2 to 7 % of small polygons; at a hundred times the size both agree.
+    Differs: the authors' code truncates vertices to whole px before it computes areas, which
+        changes the result for 2 to 7 % of small polygons; at a hundred times the size both agree.
 
     Args:
         centres: (N, 2) float, (x, y) px.
         lengths: (N, R) float px.
         scores: (N,) float; of equal ones the first in order is the better.
-        overlap: share of the smaller polygon from which on the worse one goes, in [0, 1].
+        overlap: overlap above which the worse polygon is dropped, in [0, 1].
 
     Returns:
         (K,) int64 rows, best first; empty for no polygons.
@@ -130,7 +130,7 @@ def polygon_nms(
 
 
 class _Shapes:
-    """Polygons with circles in and around them."""
+    """Polygons with their inscribed and circumscribed circles."""
 
     def __init__(self, centres: Tensor, lengths: Tensor) -> None:
         self.centres = centres
@@ -142,7 +142,7 @@ class _Shapes:
         middle = (double[..., None] * (near + following)).sum(1) / (
             6 * self.areas.clamp_min(1e-12)[:, None]
         )
-        self.middles = centres + middle  # centroids: nearly the same for two views of one cell
+        self.middles = centres + middle  # centroids: nearly equal for two polygons of one cell
         spokes = near - middle[:, None]
         self.outer = spokes.norm(dim=-1).amax(1)
         edges = following - near
@@ -152,7 +152,7 @@ class _Shapes:
         self.inner = nearest.norm(dim=-1).amin(1) * holds
 
     def overlap(self, first: Tensor, second: Tensor, share: float) -> Tensor:
-        """(P,) bool, whether pairs of rows share more than `share` of their smaller one."""
+        """Test whether pairs of rows share more than `share` of their smaller one, (P,) bool."""
         allowed = share * torch.minimum(self.areas[first], self.areas[second])
         apart = (self.middles[first] - self.middles[second]).norm(dim=1)
         found = _lens(apart, self.inner[first], self.inner[second]) > allowed
@@ -168,7 +168,7 @@ class _Shapes:
 
 
 class _Buckets:
-    """A grid whose cells are so large that polygons two cells apart never touch."""
+    """Grid whose cells are so large that polygons two cells apart never touch."""
 
     def __init__(self, shapes: _Shapes) -> None:
         corner = shapes.middles.amin(0)
@@ -180,7 +180,11 @@ class _Buckets:
         self.none = len(self.places)
 
     def winners(self, alive: Tensor) -> tuple[Tensor, Tensor]:
-        """(rows + 2, columns + 2) ranks of the winners, -1 elsewhere, and the winners' ranks."""
+        """Find the polygons that are the best within the 3x3 grid cells around theirs.
+
+        Returns:
+            (rows + 2, columns + 2) ranks of the winners, -1 elsewhere, and the winners' ranks.
+        """
         best = torch.full((self.rows * self.columns,), self.none, device=alive.device)
         best.scatter_reduce_(0, self.places[alive], alive, "amin")
         best = best.view(self.rows, self.columns)
@@ -189,7 +193,7 @@ class _Buckets:
         return F.pad(torch.where(won, best, -1), (1, 1, 1, 1), value=-1), best[won]
 
     def meetings(self, alive: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-        """Ranks of those alive and of the winner in a cell around theirs, pair by pair."""
+        """Return pairs of ranks: a remaining polygon and a winner in a grid cell around it."""
         x, y = self.cells[alive].T
         losers, rivals = [], []
         for row in range(3):
@@ -202,7 +206,7 @@ class _Buckets:
 
 
 def _inside(places: Tensor, vertices: Tensor, centres: Tensor) -> Tensor:
-    """(P, M) float, 1 where (P, M, 2) places lie in (P, R, 2) polygons around (P, 2) centres."""
+    """Test whether (P, M, 2) points lie in (P, R, 2) polygons around (P, 2) centres: 1 or 0."""
     rays = vertices.shape[1]
     spoke = places - centres[:, None]
     angle = torch.atan2(spoke[..., 1], spoke[..., 0]) * (rays / (2 * math.pi))
@@ -217,7 +221,7 @@ def _rows(vertices: Tensor, rows: Tensor) -> Tensor:
 
 
 def _lens(apart: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The areas that circles of two radii share."""
+    """Compute the intersection areas of pairs of circles."""
     small, large = torch.minimum(first, second), torch.maximum(first, second)
     d = apart.clamp_min(1e-6)
     at_small = ((d**2 + small**2 - large**2) / (2 * d * small.clamp_min(1e-6))).clamp(-1, 1)

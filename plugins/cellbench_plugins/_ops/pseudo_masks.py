@@ -1,8 +1,8 @@
-"""Shapes for cells that are annotated by a point alone: discs, cut where two cells meet.
+"""Pseudo-masks for point annotations: discs, cut halfway between neighbouring cells.
 
-A cell's disc has a radius that follows the distance to its nearest neighbour, and loses to each
-neighbour what lies nearer to it. Lengths are in pixels of one frame, whichever it is; pixel
-column j covers [j, j+1) and is judged by its centre.
+The radius of a cell's disc is proportional to the distance to its nearest neighbour, within limits;
+the part of the disc that is nearer to a neighbour is cut off. Lengths are in pixels of any one
+frame; pixel column j covers [j, j+1) and is tested at its centre.
 """
 
 import math
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Distances of all pairs are computed for so many points at a time.
+# Distances of all pairs are computed for this many points at a time.
 _ROWS = 1024
 
 
 def nearest_distances(points: Tensor) -> Tensor:
-    """How far each point's nearest neighbour is.
+    """Compute the distance of each point to its nearest neighbour.
 
     Args:
         points: (N, 2) float, (x, y) px.
@@ -36,13 +36,13 @@ def nearest_distances(points: Tensor) -> Tensor:
 
 
 def cell_radii(points: Tensor, *, share: float, least_px: float, most_px: float) -> Tensor:
-    """Radii from the local spacing.
+    """Compute radii from the local spacing of points.
 
     Args:
         points: (N, 2) float, (x, y) px.
-        share: of the distance to the nearest neighbour.
+        share: radius as a share of the distance to the nearest neighbour.
         least_px: least radius.
-        most_px: most radius, also of a lone cell.
+        most_px: largest radius, also that of a lone cell.
 
     Returns:
         (N,) float px; empty for no points.
@@ -51,10 +51,10 @@ def cell_radii(points: Tensor, *, share: float, least_px: float, most_px: float)
 
 
 def disc_labels(points: Tensor, radii: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """Which cell each pixel belongs to: the nearest one, if it is within that one's radius.
+    """Label each pixel with its nearest cell, if it is within that cell's radius.
 
-    Of cells that are equally near the first in order gets the pixel; of cells on the same spot,
-    therefore, all but the first have none.
+    Of equally near cells the first in order gets the pixel; of cells at the same point, therefore,
+    all but the first have no pixels.
 
     Args:
         points: (N, 2) float, (x, y) px.
@@ -90,12 +90,12 @@ def disc_labels(points: Tensor, radii: Tensor, *, size: tuple[int, int]) -> Tens
 
 @dataclass(frozen=True, slots=True)
 class Discs:
-    """The cells of an image as sets in the plane, for answers finer than a pixel.
+    """Discs of an image as sets in the plane, for distances with sub-pixel precision.
 
     Attributes:
         points: (N, 2) float, (x, y) px.
         radii: (N,) float px.
-        neighbours: (N, K) int64, rows of the cells that may cut each one; -1 fills up.
+        neighbours: (N, K) int64, rows of the cells that may cut each one, padded by -1.
     """
 
     points: Tensor
@@ -104,7 +104,7 @@ class Discs:
 
     @classmethod
     def of(cls, points: Tensor, radii: Tensor) -> "Discs":
-        """Find out which cells cut which; ones on the same spot do not cut each other."""
+        """Find the neighbours that may cut each disc; cells at the same point do not cut."""
         if len(points) < 2:
             return cls(
                 points, radii, torch.zeros(len(points), 0, dtype=torch.int64).to(points.device)
@@ -117,11 +117,11 @@ class Discs:
         return cls(points, radii, order.masked_fill(~kept, -1))
 
     def depths(self, places: Tensor, owners: Tensor) -> Tensor:
-        """How far it is from places inside a cell to the nearest place outside of it.
+        """Compute the distance of points inside a cell to its border.
 
         Args:
             places: (P, 2) float, (x, y) px.
-            owners: (P,) int64, row of the cell that each lies in.
+            owners: (P,) int64, row of the cell that contains each point.
 
         Returns:
             (P,) float px.
@@ -135,17 +135,17 @@ class Discs:
         return depth.clamp_min(0)
 
     def ray_lengths(self, places: Tensor, owners: Tensor, rays: int) -> Tensor:
-        """How far it is from places inside a cell to its border, in `rays` directions.
+        """Compute the distances of points inside a cell to its border in `rays` directions.
 
-        Ray k points to the angle 2 pi k / rays, from the x axis towards the y axis (downwards).
+        Ray k has the angle 2 pi k / rays, from the x axis towards the y axis (downwards).
 
         Args:
             places: (P, 2) float, (x, y) px.
-            owners: (P,) int64, row of the cell that each lies in.
+            owners: (P,) int64, row of the cell that contains each point.
             rays: number of directions.
 
         Returns:
-            (P, rays) float px. Borders of the image do not cut: a cell reaches beyond them.
+            (P, rays) float px. Cells are not cut at the border of the image.
         """
         directions = ray_directions(rays, places.device, places.dtype)  # (R, 2)
         from_centre = places - self.points[owners]
@@ -161,7 +161,7 @@ class Discs:
         return lengths.clamp_min(0)
 
     def _bisectors(self, owners: Tensor) -> tuple[Tensor, Tensor]:
-        """(P, K, 2) unit vectors towards each neighbour and (P, K) px to the line halfway there."""
+        """Compute (P, K, 2) unit vectors to each neighbour and (P, K) px to the bisector."""
         rows = self.neighbours[owners]
         vectors = self.points[rows.clamp_min(0)] - self.points[owners][:, None]
         lengths = vectors.norm(dim=-1).clamp_min(1e-9)
@@ -170,11 +170,11 @@ class Discs:
 
 
 def ray_directions(rays: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(rays, 2) unit vectors (x, y), evenly around from the x axis towards the y axis."""
+    """Compute (rays, 2) unit vectors (x, y), evenly spaced from the x axis towards the y axis."""
     angles = 2 * math.pi / rays * torch.arange(rays, device=device, dtype=dtype)
     return torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
 def _distances(first: Tensor, second: Tensor) -> Tensor:
-    """(N, M) px, by differences: the product form loses what is less than a pixel far from 0."""
+    """Compute distances, (N, M) px, by differences: the product form is inexact far from 0."""
     return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,20 +1,20 @@
-"""Entropic optimal transport in the log domain, for a batch of images at once.
+"""Entropic optimal transport (Sinkhorn) in the log domain, for a batch of images.
 
-For costs C, masses a of the rows (cells) and b of the columns (places of a map), and a blur eps,
-the plan of least <P, C> + eps KL(P | a b) is
+For costs C, masses a of the rows (cells) and b of the columns (positions of a map), and a
+regularisation eps, the plan of least <P, C> + eps KL(P | a b) is
 
     P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps),
 
-with potentials f and g that make its margins a and b. Sinkhorn's update sets one potential so
-that its margin is right. It converges slowly where eps is small, so here
+with potentials f and g for which its marginals are a and b. Sinkhorn's update sets one potential so
+that its marginal is exact. It converges slowly for small eps, so here
 
-- eps falls by halves from the largest cost, each problem starting from the one before;
-- every update is followed by a Newton step on the dual as a function of f alone, of which the
-  best of several lengths and dampings is taken, none included: the dual never falls.
+- eps is halved step by step from the largest cost, each problem starting from the one before;
+- every update is followed by a Newton step on the dual as a function of f alone; the best of
+  several lengths and dampings is used, including no step, so that the dual never decreases.
 
-Only differences of logarithms are ever formed: nothing overflows and no sum that underflowed is
-divided by. Everything is computed in float64, because f_i - C_ij loses in float32 what a small
-eps then divides by.
+Only differences of logarithms are computed, which avoids overflow and division by underflowed sums.
+Everything is computed in float64, because the rounding of f_i - C_ij in float32 would be amplified
+by the division by a small eps.
 
 Source: Cuturi, "Sinkhorn Distances", arXiv:1306.0895; Brauer, Clason, Lorenz & Wirth, "A
     Sinkhorn-Newton method for entropic optimal transport", arXiv:1710.06635.
@@ -25,24 +25,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Lengths of the Newton step that are tried, and what is added to the Hessian's diagonal, as shares
-# of a row's mean mass: a sharp plan falls into parts that hardly exchange mass, between which the
-# undamped step is far too long.
+# Lengths of the Newton step to try, and dampings of the Hessian's diagonal, as shares of a row's
+# mean mass: a sharp plan splits into parts that hardly exchange mass, between which the undamped
+# step is far too long.
 _LENGTHS = (1.0, 0.25)
 _DAMPING = (1e-8, 1e-5, 1e-3, 1e-1)
-# On the way down to eps a problem is solved to this violation, or left after so many updates.
+# Tolerance and most updates of the intermediate problems, of larger eps.
 _ROUGH = 1e-3
 _UPDATES_A_LEVEL = 20
 
 
 class Transport(NamedTuple):
-    """The solution for a batch of images.
+    """Solution for a batch of images.
 
     Attributes:
-        rows: (B, N) float64, f; 0 in images without mass, finite where a row has none.
+        rows: (B, N) float64, f; 0 in images without mass, finite for rows without mass.
         columns: (B, M) float64, g, likewise.
         violation: (B,) float64, sum of the absolute errors of the rows' masses; those of the
-            columns are right.
+            columns are exact.
     """
 
     rows: Tensor
@@ -64,15 +64,15 @@ def sinkhorn(
 
     Args:
         cost: (B, N, M) float, finite, at least 0.
-        rows: (B, N) float masses, at least 0; those that pad an image's list are 0.
+        rows: (B, N) float masses, at least 0; 0 for padding of an image's list.
         columns: (B, M) float masses, at least 0; both are divided by their sums.
-        eps: the blur, in units of the cost, positive.
-        tolerance: violation at which an image is solved.
+        eps: entropic regularisation, in units of the cost, positive.
+        tolerance: violation below which an image counts as solved.
         iterations: most updates at the last eps.
 
     Returns:
         The potentials. An image without mass on either side, or a batch without rows or columns,
-        has potentials 0 and no violation.
+        has potentials 0 and violation 0.
 
     Raises:
         ValueError: eps is not positive.
@@ -90,20 +90,20 @@ def sinkhorn(
 
 
 def plan(cost: Tensor, rows: Tensor, columns: Tensor, found: Transport, *, eps: float) -> Tensor:
-    """The transport plan of a solution: (B, N, M) float64 that sums to 1; 0 without mass.
+    """Compute the transport plan of a solution: (B, N, M) float64 of sum 1; 0 without mass.
 
     Args:
-        cost: as `sinkhorn` got it.
-        rows: likewise.
-        columns: likewise.
-        found: its answer.
-        eps: the blur that it was asked for.
+        cost: argument of `sinkhorn`.
+        rows: argument of `sinkhorn`.
+        columns: argument of `sinkhorn`.
+        found: result of `sinkhorn`.
+        eps: argument of `sinkhorn`.
     """
     masses = (rows.double(), columns.double())
     a, b = (mass / mass.sum(1, keepdim=True).clamp_min(1e-300) for mass in masses)
     outer = a[:, :, None] * b[:, None, :]
     exponent = (found.rows[:, :, None] + found.columns[:, None, :] - cost) / eps
-    # where a row or column has no mass the exponent is anything, and 0 times inf is no number
+    # without mass in a row or column the exponent is arbitrary, and 0 times inf would be NaN
     return outer * exponent.masked_fill(outer == 0, 0).exp()
 
 
@@ -112,14 +112,14 @@ def _normalised(masses: Tensor) -> Tensor:
 
 
 class _Problem:
-    """A batch of images that all have mass, without padding of the batch itself."""
+    """Transport problems of a batch of images that all have mass."""
 
     def __init__(self, cost: Tensor, a: Tensor, b: Tensor) -> None:
         self.cost, self.a, self.b = cost, a, b
         self.log_a, self.log_b = a.log(), b.log()
 
     def solve(self, eps: float, tolerance: float, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Potentials and violations at eps, by way of larger ones."""
+        """Compute potentials and violations at eps, starting from larger ones."""
         f = torch.zeros_like(self.a)
         level = max(float(self.cost.max()), eps)
         while level > eps:
@@ -130,13 +130,13 @@ class _Problem:
         return f, g, (self.a - self._plan(f, g, eps).sum(2)).abs().sum(1)
 
     def g_of(self, f: Tensor, eps: float) -> Tensor:
-        """The columns' potentials that make their margins right, (..., B, M)."""
+        """Compute the columns' potentials for which their marginals are exact, (..., B, M)."""
         return -eps * torch.logsumexp(
             self.log_a[:, :, None] + (f[..., None] - self.cost) / eps, dim=-2
         )
 
     def f_of(self, g: Tensor, eps: float) -> Tensor:
-        """Likewise the rows', (..., B, N)."""
+        """Compute the rows' potentials, likewise, (..., B, N)."""
         return -eps * torch.logsumexp(
             self.log_b[:, None, :] + (g[..., None, :] - self.cost) / eps, dim=-1
         )
@@ -157,7 +157,7 @@ class _Problem:
         return (logs + (f[:, :, None] + g[:, None, :] - self.cost) / eps).exp()
 
     def _newton(self, transported: Tensor, missing: Tensor, eps: float) -> Tensor:
-        """Newton's step under each damping, (dampings, B, N)."""
+        """Compute the Newton step for each damping, (dampings, B, N)."""
         share = transported / self.b.clamp_min(1e-300)[:, None, :]
         hessian = torch.diag_embed(transported.sum(2)) - transported @ share.mT
         damping = missing.new_tensor(_DAMPING)[:, None] / (self.a > 0).sum(1)  # (dampings, B)
@@ -166,7 +166,7 @@ class _Problem:
         return step - step.mean(-1, keepdim=True)
 
     def _best(self, f: Tensor, steps: Tensor, eps: float) -> Tensor:
-        """The f of the highest dual value, image by image: after a step of some length, or none."""
+        """Select per image the f of the highest dual value among all steps and none."""
         lengths = f.new_tensor(_LENGTHS)[:, None, None, None]
         tried = torch.cat([f[None], f + (lengths * steps).flatten(0, 1)])
         value = (tried * self.a).sum(-1) + (self.g_of(tried, eps) * self.b).sum(-1)

@@ -1,4 +1,4 @@
-"""One-channel views of a colour image in which cells may stand out."""
+"""One-channel views of a colour image: luminance, saturation, haematoxylin."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,19 @@ VIEWS = ("luminance", "saturation", "haematoxylin")
 
 
 def view(pixels: NDArray[np.floating], name: str, *, by: str) -> NDArray[np.float32]:
-    """One view of an image.
+    """Compute one view of an image.
 
     Source: luminance and saturation (HSV) as scikit-image computes them; haematoxylin by colour
         deconvolution with the stain vectors of Ruifrok and Johnston, 2001.
 
     Args:
         pixels: (H, W, 3) float RGB in [0, 1].
-        name: of `VIEWS`.
-        by: the part that asks, for the message where scikit-image is missing.
+        name: one of `VIEWS`.
+        by: name of the calling part, for the message where scikit-image is missing.
 
     Returns:
-        (H, W) float32. The first two lie in [0, 1]; haematoxylin is an optical density, 0 where
-        there is none.
+        (H, W) float32. The first two lie in [0, 1]; haematoxylin is an optical density, 0 without
+        stain.
     """
     color = need("skimage.color", package="scikit-image", by=by)
     clipped = np.clip(pixels, 0.0, 1.0).astype(np.float32)

@@ -1,19 +1,19 @@
-"""The game of finding a count's class by adding and taking away weights, and its memory."""
+"""Environment and replay memory of LibraNet: actions, rewards and stored weighings."""
 
 import torch
 from torch import Tensor, nn
 
-# What the actions add to the class; the last ends the weighing.
+# Change of the class by each action; a further action, END, ends the weighing.
 WEIGHTS = (-10, -5, -2, -1, 1, 2, 5, 10)
 END = len(WEIGHTS)
 ACTIONS = END + 1
 
 
 def added(actions: Tensor) -> Tensor:
-    """What actions add to the class.
+    """Return the changes of the class by actions.
 
     Args:
-        actions: any shape, int64 in 0..END; -1 where the weighing is over.
+        actions: any shape, int64 in 0..END; -1 after the end of a weighing.
 
     Returns:
         int64 of the same shape; 0 for the end and after it.
@@ -23,7 +23,7 @@ def added(actions: Tensor) -> Tensor:
 
 
 def allowed(classes: Tensor, top: int) -> Tensor:
-    """Which actions keep the class within 0..top; the end always does.
+    """Select the actions that keep the class within 0..top; END always does.
 
     Args:
         classes: (N,) int64.
@@ -37,25 +37,26 @@ def allowed(classes: Tensor, top: int) -> Tensor:
 
 
 def rewards(classes: Tensor, actions: Tensor, goals: Tensor, *, top: int, last: Tensor) -> Tensor:
-    """What each action earns.
+    """Compute the reward of each action.
 
-    The end, and whatever comes in the last step, earns 5 if the class is then the goal, else -5.
-    Another action that leaves the class at most at 1.5 times the goal earns 3 if none comes
-    nearer to it, 1 if it comes nearer to it than before, and -1 otherwise. One that leaves the
-    class above that earns -1 if none comes nearer and it comes nearer than before, else -3.
+    END, and any action in the last step, earns 5 if the resulting class is the goal, else -5. Of
+    the other actions, one that leads to at most 1.5 times the goal earns 3 if it comes nearer than
+    before and no action comes nearer, 1 if it only comes nearer than before, and -1 otherwise. One
+    that leads above that earns -1 if it comes nearer than before and no action comes nearer, else
+    -3.
 
-    Source: LibraNet, arXiv:2007.08260; its released code where that says more.
+    Source: LibraNet, arXiv:2007.08260; its released code for details not in the paper.
 
     Differs: only actions that keep the class within its range are compared. The released code
-        compares all, so that near both ends of the range nothing that is allowed may be the
-        nearest: 8 of all 27,189 triples of class, goal and allowed action earn something else.
+        compares all, so that near both ends of the range no allowed action may be the nearest: 8
+        of all 27,189 triples of class, goal and allowed action earn something else.
 
     Args:
         classes: (N,) int64, before the action.
         actions: (N,) int64 in 0..END.
-        goals: (N,) int64, the classes that are wanted.
+        goals: (N,) int64, the true classes.
         top: largest class.
-        last: (N,) bool, whether no further step is left.
+        last: (N,) bool, whether this is the last step.
 
     Returns:
         (N,) float32.
@@ -79,16 +80,15 @@ def rewards(classes: Tensor, actions: Tensor, goals: Tensor, *, top: int, last: 
 
 
 class WeighingMemory(nn.Module):
-    """The last weighings of blocks, as buffers, so that they travel with a checkpoint.
+    """Replay memory of the latest weighings of blocks, as buffers saved in checkpoints.
 
-    A weighing is kept whole: the block's features once, in half precision, and the actions, from
-    which classes, histories and rewards follow. That is 1 kB for up to 8 transitions. The bits
-    of the features are kept as integers, which a moving average of the weights leaves as they
-    are.
+    A weighing is stored as the block's features, once and in half precision, and the actions, from
+    which classes, histories and rewards follow. That is 1 kB for up to 8 transitions. The bits of
+    the features are stored as integers, which a moving average of the weights does not change.
 
     Attributes:
-        cursor: () int64, where the next weighing goes.
-        filled: () int64, how many there are.
+        cursor: () int64, position of the next weighing.
+        filled: () int64, number of weighings.
     """
 
     features: Tensor
@@ -99,11 +99,11 @@ class WeighingMemory(nn.Module):
     filled: Tensor
 
     def __init__(self, *, blocks: int, channels: int, steps: int) -> None:
-        """Make room.
+        """Allocate the buffers.
 
         Args:
-            blocks: weighings that are kept.
-            channels: features of a block.
+            blocks: capacity, in weighings.
+            channels: number of features of a block.
             steps: most actions of a weighing.
         """
         super().__init__()
@@ -115,13 +115,13 @@ class WeighingMemory(nn.Module):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     def put(self, features: Tensor, goals: Tensor, actions: Tensor, kept: Tensor) -> None:
-        """Keep weighings, over the oldest ones; of more than there is room for, the last.
+        """Store weighings in place of the oldest; of more than the capacity, only the last.
 
         Args:
             features: (N, C) float.
             goals: (N,) int64.
             actions: (N, steps) int64; -1 after the end.
-            kept: (N, steps) bool, which of the transitions may be drawn.
+            kept: (N, steps) bool, the transitions that may be drawn.
         """
         room = len(self.goals)
         new = min(len(goals), room)
@@ -134,7 +134,7 @@ class WeighingMemory(nn.Module):
         self.filled.copy_((self.filled + new).clamp(max=room))
 
     def draw(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Transitions, each as likely, with replacement.
+        """Draw transitions uniformly, with replacement.
 
         Returns:
             features (number, C) float32, goals (number,) int64, actions (number, steps) int64,

@@ -1,4 +1,4 @@
-"""Tools that bring their own weights, run here or in another Python environment."""
+"""Pretrained tools, run in this process or in another Python environment."""
 
 import contextlib
 import importlib.util
@@ -21,30 +21,30 @@ from cellbench_plugins._ops import zero_shot_worker
 
 
 class Tool(Protocol):
-    """A loaded tool.
+    """Interface of a loaded tool.
 
     Attributes:
-        told: its `version`, its `weights` by name, and their `sha256` or None.
+        info: its `version`, the name of its `weights`, and their `sha256` or None.
     """
 
-    told: dict[str, Any]
+    info: dict[str, Any]
 
     def find(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The cells of an (H, W, 3) image: (N, 3), x and y in px and the score."""
+        """Find the cells of an (H, W, 3) image: (N, 3), x and y in px and the score."""
 
 
 def start_tool(options: dict[str, Any], *, python: str | None, by: str, patience_s: float) -> Tool:
-    """Load a tool where it is: in the Python that is named, or in this one.
+    """Load a tool in the given Python interpreter, or in this process.
 
     Args:
         options: see `zero_shot_worker.open_tool`.
-        python: an interpreter that has the tool; None for `$CELLBENCH_<TOOL>_PYTHON`, and without
-            that for this process.
-        by: the method that asks.
-        patience_s: longest wait for the weights, and for an image.
+        python: an interpreter that has the tool; None for `$CELLBENCH_<TOOL>_PYTHON`, and if that
+            is not set, for this process.
+        by: name of the calling method.
+        patience_s: timeout for loading the weights, and for an image, seconds.
 
     Raises:
-        UserError: the tool or its weights cannot be had.
+        UserError: the tool or its weights are not available.
     """
     tool = options["tool"]
     variable = f"CELLBENCH_{tool.upper()}_PYTHON"
@@ -60,18 +60,18 @@ def start_tool(options: dict[str, Any], *, python: str | None, by: str, patience
 
 
 class ThisPython:
-    """A tool that is imported here."""
+    """Tool imported in this process."""
 
     def __init__(self, options: dict[str, Any], *, by: str) -> None:
-        """Load it."""
+        """Load the tool."""
         self._by = by
         try:
-            self._find, self.told = zero_shot_worker.open_tool(options)
+            self._find, self.info = zero_shot_worker.open_tool(options)
         except zero_shot_worker.ToolError as error:
             raise UserError(f"{by}: {error}") from None
 
     def find(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The cells of an image."""
+        """Find the cells of an image."""
         try:
             return checked(self._find(image), self._by)
         except UserError:
@@ -81,7 +81,7 @@ class ThisPython:
 
 
 class OtherPython:
-    """A tool in a process of another Python; `zero_shot_worker` describes the protocol."""
+    """Tool in a process of another Python; `zero_shot_worker` describes the protocol."""
 
     def __init__(self, python: str, options: dict[str, Any], *, by: str, patience_s: float) -> None:
         """Start the process and wait until the tool has its weights."""
@@ -89,7 +89,7 @@ class OtherPython:
         self._folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
         self._log = self._folder / "log.txt"
         script = Path(zero_shot_worker.__file__)
-        # The other environment is its own: what leads Python to packages of this one stays here.
+        # The other interpreter must not import packages of this environment.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         try:
             with self._log.open("wb") as log:
@@ -113,14 +113,14 @@ class OtherPython:
         )
         reader.start()
         self.close = weakref.finalize(self, _stop, self._process, reader, self._folder)
-        self.told = self._ask(options)
+        self.info = self._ask(options)
 
     def find(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The cells of an image."""
-        asked, answered = self._folder / "image.npy", self._folder / "cells.npy"
-        np.save(asked, image, allow_pickle=False)
-        self._ask({"image": str(asked), "answer": str(answered)})
-        return checked(np.load(answered, allow_pickle=False), self._by)
+        """Find the cells of an image."""
+        image_file, cells_file = self._folder / "image.npy", self._folder / "cells.npy"
+        np.save(image_file, image, allow_pickle=False)
+        self._ask({"image": str(image_file), "answer": str(cells_file)})
+        return checked(np.load(cells_file, allow_pickle=False), self._by)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         stream = self._process.stdin
@@ -137,9 +137,9 @@ class OtherPython:
                 "model.patience_s if it is at work."
             ) from None
         except OSError:
-            pass  # it ended: the sentence below says so
+            pass  # the process ended: reported below
         if not line:
-            last = self._last_words()
+            last = self._last_log_line()
             self.close()
             raise UserError(f"{self._by}: {self._python} ended without an answer ({last}).")
         answer: dict[str, Any] = json.loads(line)
@@ -147,13 +147,13 @@ class OtherPython:
             raise UserError(f"{self._by}: {answer['error']}")
         return answer
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n") if self._log.is_file() else []
         return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "silently")
 
 
 def checked(found: Any, by: str) -> NDArray[np.float32]:
-    """The cells that a tool named, if they are cells.
+    """Validate the cells that a tool returned.
 
     Raises:
         UserError: they are not (N, 3) finite numbers.
@@ -171,11 +171,11 @@ def _read(process: subprocess.Popen[str], answers: "queue.SimpleQueue[str]") -> 
     if process.stdout is not None:
         for line in process.stdout:
             answers.put(line)
-    answers.put("")  # the end
+    answers.put("")  # end of the output
 
 
 def _stop(process: subprocess.Popen[str], reader: threading.Thread, folder: Path) -> None:
-    """End the process, which ends by itself when its input does."""
+    """Stop the process by closing its input, or kill it after 5 s, and remove its folder."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()

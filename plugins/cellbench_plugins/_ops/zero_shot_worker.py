@@ -1,12 +1,13 @@
-"""What runs Cellpose or StarDist with their own weights, in whichever environment has them.
+"""Worker that runs Cellpose or StarDist with their own weights, in any environment that has them.
 
-Needs NumPy and the tool alone, never cellbench: `zero_shot.py` starts it as a script in another
-Python, or uses `open_tool` where the tool is installed beside cellbench.
+It needs only NumPy and the tool, not cellbench: `zero_shot.py` starts it as a script in another
+Python, or calls `open_tool` where the tool is installed beside cellbench.
 
-The protocol: one JSON object a line. The first line on standard input names the tool and its
-options, and is answered by what was loaded; each further line names an image file (`image`) and
-the file to write (`answer`), both .npy without pickled objects, and is answered when that is done.
-An answer with `error` holds a sentence. What the tool itself prints goes to standard error.
+The protocol has one JSON object per line. The first line on standard input holds the tool and its
+options, and the response describes the loaded model; each further line holds the path of an image
+(`image`) and of the file to write (`answer`), both .npy without pickled objects, and the response
+follows when that is done. A response with `error` holds an error message. Output of the tool
+itself goes to standard error.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ import numpy as np
 Find = Callable[[Any], Any]
 
 
-# The models that each tool's authors publish under a name. A record may name these and no file.
+# The models that each tool's authors publish under a name. Records state these names only, no file.
 MODELS = {
     "cellpose": (
         "cpsam",
@@ -36,33 +37,33 @@ MODELS = {
     "stardist": ("2D_versatile_fluo", "2D_versatile_he", "2D_paper_dsb2018", "2D_demo"),
 }
 
-# What a tool takes where no model is named; cellpose's depends on its release.
+# Default models of the tools; cellpose's depends on its release.
 DEFAULTS = {"cellpose": ("cpsam", "cyto3"), "stardist": ("2D_versatile_fluo",)}
 
 
 class ToolError(Exception):
-    """A tool or its weights cannot be had, or it failed on an image; one sentence."""
+    """A tool or its weights are not available, or it failed on an image; one sentence."""
 
 
 def open_tool(options: dict[str, Any]) -> tuple[Find, dict[str, Any]]:
     """Load a tool and its weights.
 
     Args:
-        options: `tool`, "cellpose" or "stardist"; `weights`, a name that the tool knows, a path,
-            or None for the tool's default; for cellpose `diameter_px` of cells, None to leave
-            that to the tool.
+        options: `tool`, "cellpose" or "stardist"; `weights`, a model name of the tool, a path, or
+            None for the tool's default; for cellpose `diameter_px` of cells, None to let the tool
+            choose.
 
     Returns:
-        The function that finds cells; and `version` of the tool, `weights` by name, `sha256` of
-        their file or None.
+        The function that finds cells; and a dict with the `version` of the tool, the name of the
+        `weights`, and the `sha256` of their file or None.
 
     Raises:
-        ToolError: the tool does not import or its weights cannot be had.
+        ToolError: the tool does not import or its weights are not available.
     """
     tool = options["tool"]
     weights = options.get("weights")
     for name in DEFAULTS[tool] if weights is None else {weights}.intersection(MODELS[tool]):
-        if os.path.lexists(name):  # both tools look there first
+        if os.path.lexists(name):  # both tools prefer a file of this name
             raise ToolError(
                 f"{tool} would take {str(Path(name).absolute())!r} for its model {name!r}; move "
                 "that, or start from another folder."
@@ -78,12 +79,12 @@ def open_tool(options: dict[str, Any]) -> tuple[Find, dict[str, Any]]:
             f"{tool}'s weights ({wanted}) cannot be had ({type(error).__name__}: "
             f"{_one_line(error)}); name a file of yours in model.weights."
         ) from None
-    told = {"version": _version(tool), "weights": name, "sha256": _digest(file)}
-    return find, told
+    info = {"version": _version(tool), "weights": name, "sha256": _digest(file)}
+    return find, info
 
 
 def _cellpose(options: dict[str, Any]) -> tuple[Find, str, str]:
-    # By name, so that type checkers do not want packages that only the other environment has.
+    # By name, so that type checkers do not need packages that only the other environment has.
     models: Any = import_module("cellpose.models")
     weights, diameter = options.get("weights"), options.get("diameter_px")
     sized = hasattr(models, "Cellpose")  # releases before 4 estimate diameters, by another model
@@ -159,22 +160,22 @@ def _one_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Answer line by line until standard input ends."""
+    """Respond line by line until standard input ends."""
     here = str(Path(__file__).parent)
-    sys.path[:] = [path for path in sys.path if path != here]  # its modules are not the tool's
+    sys.path[:] = [path for path in sys.path if path != here]  # do not shadow the tool's modules
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the tool prints must not look like an answer
+    os.dup2(2, 1)  # keep the tool's own output apart from the responses
 
     def answer(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
         answers.flush()
 
     try:
-        find, told = open_tool(json.loads(sys.stdin.readline()))
+        find, info = open_tool(json.loads(sys.stdin.readline()))
     except ToolError as error:
         answer({"error": str(error)})
         return
-    answer(told)
+    answer(info)
     for line in sys.stdin:
         request = json.loads(line)
         try:
