@@ -1,1 +1,1 @@
-"""The parts that come with cellbench, found exactly as a third party's are."""
+"""Parts shipped with cellbench, discovered in the same way as those of third parties."""

@@ -1,1 +1,1 @@
-"""Whole published methods that no skeleton fits."""
+"""Counting methods, each with the parts that only it needs."""

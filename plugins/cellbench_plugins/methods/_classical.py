@@ -1,4 +1,4 @@
-"""What the baselines of classical image processing share: a grid of settings, chosen by data."""
+"""Base class of classical image-processing counters: a grid search over settings."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,17 +16,17 @@ from cellbench.models.counter import ValidationSet
 from cellbench.models.scored import ScoredCounter
 from cellbench.structures import CellSample, Points, Prediction
 
-# How many thresholds a setting is judged by; the chosen one gets its exact threshold afterwards.
+# Thresholds tried per setting; the chosen setting gets its exact threshold afterwards.
 _STEPS = 256
-# Settings count whose F1 is at least this share of the best one's.
-_WORTH = 0.9
+# Settings are eligible whose F1 is at least this share of the best F1.
+_MIN_F1_SHARE = 0.9
 
 
 class Setting(Protocol):
     """One combination of parameters."""
 
     def named(self) -> dict[str, float]:
-        """The parameters by name, for the record."""
+        """Return the parameters by name, for the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ class Found:
 
 
 class ClassicalCounter(ScoredCounter):
-    """Counts the candidates whose score reaches a threshold; nothing is trained by steps.
+    """Base of counters without training: candidates above a threshold, settings by grid search.
 
-    `fit` tries every setting on the images of the validation part (those of the training part
-    where a protocol has none), each at its threshold of least MAE. A count may be right for the
-    wrong reason, where corners between cells are as many as the cells: so only settings count
-    whose F1 is at least nine tenths of the best one's, within half the spacing of the annotated
-    cells. Of these, the one of least MAE is chosen, then of most F1, then the earlier. `calibrate`
-    then finds the exact threshold. The record holds both.
+    `fit` evaluates every setting on the validation images (on the training images where a protocol
+    has none), each at its threshold of least MAE. A count may be right for the wrong reason, for
+    example where there are as many corners between cells as cells. Therefore only settings are
+    eligible whose F1, within half the spacing of the annotated cells, is at least nine tenths of
+    the best. Among these the one of least MAE is chosen, then of highest F1, then the earlier.
+    `calibrate` then finds the exact threshold. The record holds both.
 
     Attributes:
-        settings: what is tried, in order.
-        setting: () int64 buffer, the chosen one's place in `settings`.
+        settings: the settings to try, in order.
+        setting: () int64 buffer, index of the chosen one in `settings`.
     """
 
     needs_points: ClassVar[bool] = False
@@ -64,7 +64,7 @@ class ClassicalCounter(ScoredCounter):
     setting: Tensor
 
     def __init__(self, *, settings: Sequence[Setting]) -> None:
-        """Remember the grid; until `fit` the first setting holds.
+        """Set the grid; until `fit` the first setting is used.
 
         Args:
             settings: at least one.
@@ -77,7 +77,7 @@ class ClassicalCounter(ScoredCounter):
     def find(
         self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
     ) -> list[Found]:
-        """The candidates of one image under each of some settings.
+        """Find the candidates of one image under several settings.
 
         Args:
             pixels: (H, W, 3) RGB in [0, 1].
@@ -85,15 +85,15 @@ class ClassicalCounter(ScoredCounter):
             settings: some of `self.settings`.
 
         Returns:
-            One `Found` a setting.
+            One `Found` per setting.
         """
 
     def locate(self, pixels: NDArray[np.float32], *, scale: float, setting: Any) -> Found:
-        """The candidates under the chosen setting; a method may place them better here."""
+        """Find the candidates under the chosen setting; a method may refine their points here."""
         return self.find(pixels, scale=scale, settings=[setting])[0]
 
     def fit(self, train: Any, validation: Any) -> bool:
-        """Choose the setting; see the class."""
+        """Choose the setting, as described in the class."""
         if validation is None:
             validation = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         found, truth = self._try_all(validation)
@@ -104,16 +104,16 @@ class ClassicalCounter(ScoredCounter):
             level, errors[place] = best_level([f.scores for f in images], counts)
             kept = [f.points[f.scores >= level] for f in images]
             if any(sample.counted is not None for sample in truth):
-                continue  # counted and not marked: there is nothing to be near to
+                continue  # images annotated by their count only: no points to match
             f1[place] = nearest_f1(kept, [sample.points for sample in truth], radius_px)
-        errors[f1 < _WORTH * f1.max()] = np.inf
+        errors[f1 < _MIN_F1_SHARE * f1.max()] = np.inf
         self.setting.fill_(int(np.lexsort((-f1, errors))[0]))
         return True
 
     def _try_all(
         self, images: Iterable[tuple[dict[str, Any], list[CellSample]]]
     ) -> tuple[list[list[Found]], list[CellSample]]:
-        """Per setting and image what it finds, and the annotations of the images."""
+        """Return the candidates per setting and image, and the annotations of the images."""
         found: list[list[Found]] = [[] for _ in self.settings]
         truth: list[CellSample] = []
         for data, samples in images:
@@ -126,7 +126,7 @@ class ClassicalCounter(ScoredCounter):
         return found, truth
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """There is none.
+        """Raise an error: there is no training loss.
 
         Raises:
             NotImplementedError: always; `fit` replaces the training.
@@ -134,7 +134,7 @@ class ClassicalCounter(ScoredCounter):
         raise NotImplementedError(f"{type(self).__name__} is not trained by steps")
 
     def infer(self, images: Images) -> list[Prediction]:
-        """Every candidate under the chosen setting."""
+        """Return all candidates under the chosen setting."""
         setting = self.settings[int(self.setting)]
         predictions = []
         for pixels in unpacked(self.data_preprocessor, images):
@@ -145,12 +145,12 @@ class ClassicalCounter(ScoredCounter):
         return predictions
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """Choose the threshold: least MAE on validation, then most F1; name the setting with it."""
+        """Choose the threshold of least MAE on validation, then most F1; add the setting to it."""
         return super().calibrate(validation) | self.settings[int(self.setting)].named()
 
 
 def unpacked(preprocessor: Any, images: Images) -> list[NDArray[np.float32]]:
-    """The images as they were before normalisation and padding, (H, W, 3) RGB in [0, 1]."""
+    """Undo normalisation and padding: return the images, each (H, W, 3) RGB in [0, 1]."""
     pixels = images.pixels.float() * preprocessor.std + preprocessor.mean
     arrays = pixels.permute(0, 2, 3, 1).clamp(0, 1).cpu().numpy()
     sizes = images.sizes.tolist()
@@ -160,15 +160,15 @@ def unpacked(preprocessor: Any, images: Images) -> list[NDArray[np.float32]]:
 def best_level(
     scores: Sequence[NDArray[np.float32]], counts: NDArray[np.integer], *, steps: int = _STEPS
 ) -> tuple[float, float]:
-    """The threshold on the scores of all images that gives the least MAE.
+    """Find the threshold on the scores of all images that gives the least MAE.
 
     Args:
         scores: per image (N_i,).
         counts: (images,) annotated cells, at least one image.
-        steps: at most so many thresholds are tried: quantiles of the scores.
+        steps: largest number of thresholds to try, quantiles of the scores.
 
     Returns:
-        The threshold, and the MAE in cells an image.
+        The threshold, and the MAE in cells per image.
     """
     levels = _levels(scores, steps)
     above = np.stack([len(s) - np.searchsorted(np.sort(s), levels) for s in scores], axis=1)
@@ -177,10 +177,10 @@ def best_level(
 
 
 def half_spacing(images: Sequence[CellSample]) -> float:
-    """Half the median distance of a cell to its nearest neighbour in the same image, px.
+    """Compute half the median distance of a cell to its nearest neighbour in the same image, px.
 
-    Where no image has two cells, an eighth of an image's shorter side, the median: as far as a
-    cell may be from its mark and still be the one that is meant. At least 1.
+    It is the radius within which a prediction matches an annotated cell. If no image has two
+    cells, it is the median over the images of an eighth of the shorter side. At least 1.
     """
     from scipy.spatial import KDTree
 
@@ -192,15 +192,15 @@ def half_spacing(images: Sequence[CellSample]) -> float:
 
 
 def nearest_f1(found: Sequence[Points], cells: Sequence[Points], radius_px: float) -> float:
-    """F1 of pairs that are each other's nearest: cheap, and never more than the best pairing's.
+    """Compute the F1 of mutually nearest pairs: cheap, and a lower bound of optimal matching.
 
     Args:
         found: per image (N, 2), (x, y) px.
         cells: per image (A, 2).
-        radius_px: greatest distance of a pair.
+        radius_px: largest distance of a pair.
 
     Returns:
-        2 pairs / (found + cells); 1 where there is neither.
+        2 pairs / (found + cells); 1 if there is neither.
     """
     from scipy.spatial import KDTree
 
@@ -216,7 +216,7 @@ def nearest_f1(found: Sequence[Points], cells: Sequence[Points], radius_px: floa
 
 
 def _levels(scores: Sequence[NDArray[np.float32]], steps: int) -> NDArray[np.float32]:
-    """Thresholds worth trying, from the lowest score to above the highest."""
+    """Return the thresholds to try, ascending from the lowest score to above the highest."""
     pooled = np.sort(np.concatenate([np.asarray(s, dtype=np.float32) for s in scores]))
     if len(pooled) > steps:
         pooled = pooled[np.linspace(0, len(pooled) - 1, steps).round().astype(int)]

@@ -1,4 +1,4 @@
-"""The networks of DiffuseDenoise: a small U-Net that denoises, and its count branch."""
+"""Networks of DiffuseDenoise: a small denoising U-Net and its count branch."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from torch.nn import functional as F
 
 
 class PixelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel: (B, C, H, W) stays what it is.
+    """Layer normalisation over the channels of each pixel of (B, C, H, W).
 
-    Nothing but the pixel itself is looked at, so that a network with it says the same of an
-    image alone, in a batch, cut and whole.
+    It depends on the pixel alone, so that outputs are the same for an image alone, in a batch, as a
+    crop and whole.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise every pixel."""
+        """Normalise each pixel of (B, C, H, W)."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class TimedBlock(nn.Module):
-    """Two normalised convolutions around a path straight through, scaled and shifted by time.
+    """Residual block of two normalised convolutions, scaled and shifted by the diffusion time.
 
     Source: the residual block of Dhariwal & Nichol, arXiv:2105.05233, section 3.
 
@@ -32,9 +32,9 @@ class TimedBlock(nn.Module):
         """Build the block.
 
         Args:
-            inputs: channels that come in.
-            outputs: channels that go out.
-            time_channels: of the embedding of the time.
+            inputs: number of input channels.
+            outputs: number of output channels.
+            time_channels: channels of the embedding of the time.
         """
         super().__init__()
         self.norm1 = PixelNorm(inputs)
@@ -56,20 +56,20 @@ class TimedBlock(nn.Module):
 
 
 class DenoisingUNet(nn.Module):
-    """A U-Net whose inputs are a noisy map, the time and the features of the image.
+    """Denoising U-Net conditioned on the diffusion time and on features of the image.
 
-    One `TimedBlock` a level on the way down, one at the bottom, one a level on the way up; halved
-    by averaging, doubled by repeating. It has no attention, so it takes maps of any size whose
-    sides 2 ** (levels - 1) divides.
+    One `TimedBlock` per encoder level, one at the bottom and one per decoder level; average pooling
+    down, nearest upsampling. It has no attention, and takes maps of any size whose sides are
+    multiples of 2 ** (levels - 1).
 
     Source: the denoising network of CrowdDiff, arXiv:2303.12790, that of arXiv:2105.05233.
 
     Differs: a few channels and levels where CrowdDiff has 192 channels, six levels of two blocks
-        and attention; the image's features are computed once and come in beside the noisy map,
+        and attention; the image's features are computed once and are an input beside the noisy map,
         where CrowdDiff gives the image's pixels to each pass; no variance is predicted.
 
     Attributes:
-        widths: channels of the blocks on the way up, which the count branch pools, coarse to fine.
+        widths: channels of the decoder blocks, which the count branch pools, coarse to fine.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class DenoisingUNet(nn.Module):
         Args:
             condition: channels of the image's features.
             width: channels of the finest level.
-            multipliers: channels of each level in widths, finest first.
-            time_channels: of the time's embedding; even.
+            multipliers: channels of each level as multiples of `width`, finest first.
+            time_channels: channels of the embedding of the time; even.
         """
         super().__init__()
         channels = [width * multiplier for multiplier in multipliers]
@@ -111,14 +111,14 @@ class DenoisingUNet(nn.Module):
         self.widths = tuple(channels[::-1])
 
     def conditions(self, features: Tensor) -> Tensor:
-        """What the image adds to the first convolution: (B, C, H, W) to (B, width, H, W)."""
+        """Map image features (B, C, H, W) to the (B, width, H, W) added after the first layer."""
         out: Tensor = self.condition(features)
         return out
 
     def forward(
         self, noisy: Tensor, time: Tensor, conditions: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Predict from a noisy map.
+        """Predict the velocity from a noisy map.
 
         Args:
             noisy: (B, 1, H, W).
@@ -126,7 +126,7 @@ class DenoisingUNet(nn.Module):
             conditions: (B, width, H, W) of `conditions`.
 
         Returns:
-            The (B, 1, H, W) prediction, and the maps of the blocks on the way up, coarse to fine.
+            The (B, 1, H, W) prediction, and the maps of the decoder blocks, coarse to fine.
         """
         embedded = self.embed(_waves(time, self.frequencies))
         x = self.first(noisy) + conditions
@@ -147,12 +147,13 @@ class DenoisingUNet(nn.Module):
 
 
 class CountBranch(nn.Module):
-    """Tells, in training, how many cells an image shows from the means of the denoiser's maps.
+    """Count regression from the means of the denoiser's maps, an auxiliary task in training.
 
     Source: the regression branch of CrowdDiff, arXiv:2303.12790.
 
-    Differs: it says cells per square of 64 px of the input, for crops differ in size, where
-    CrowdDiff says those of a crop of 256 px, 16 times as many, with the same weight in the loss.
+    Differs: it predicts cells per square of 64 px of the input, because crops differ in size, where
+    CrowdDiff predicts those of a crop of 256 px, 16 times as many, with the same weight in the
+    loss.
     """
 
     def __init__(self, widths: Sequence[int], *, hidden: int = 64) -> None:
@@ -160,7 +161,7 @@ class CountBranch(nn.Module):
 
         Args:
             widths: channels of the maps.
-            hidden: of its one hidden layer.
+            hidden: width of the hidden layer.
         """
         super().__init__()
         self.layers = nn.Sequential(
@@ -181,7 +182,7 @@ class CountBranch(nn.Module):
 
 
 def _waves(time: Tensor, frequencies: int) -> Tensor:
-    """(B, 2 * frequencies): sines and cosines of the time in 0..1, slow to fast."""
+    """Compute sines and cosines of the time in 0..1, slow to fast: (B, 2 * frequencies)."""
     rates = torch.exp(math.log(1000.0) * torch.linspace(0, 1, frequencies, device=time.device))
     angles = time[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

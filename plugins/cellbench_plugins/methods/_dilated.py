@@ -1,4 +1,4 @@
-"""The dilated back-end of CSRNet, which SFCN, OrdinalEntropy and DCL build on."""
+"""Dilated back-end of CSRNet and SFCN, and helpers of other decoders."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from torch import nn
 from cellbench.errors import PartError
 from cellbench.models.parts import FeatureShape
 
-# Channels of the six convolutions, as published; the last are those of the map that goes out.
+# Channels of the six convolutions, as published; the last are those of the output.
 WIDTHS = (512, 512, 512, 256, 128, 64)
 
 
 def back_end(
     in_channels: int, widths: Sequence[int] = WIDTHS, *, dilation: int = 2, std: float | None = None
 ) -> nn.Sequential:
-    """3x3 convolutions with holes, each followed by a ReLU; height and width stay.
+    """Build dilated 3x3 convolutions, each followed by a ReLU; they keep height and width.
 
     Args:
         in_channels: number of input channels.
@@ -33,7 +33,7 @@ def back_end(
 
 
 def started(convolution: nn.Conv2d, std: float | None) -> nn.Conv2d:
-    """Draw the weights, with deviation `std` or as He et al. do; no bias."""
+    """Draw the weights with deviation `std`, or by He initialisation if None; zero the bias."""
     if std is None:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     else:
@@ -44,7 +44,7 @@ def started(convolution: nn.Conv2d, std: float | None) -> nn.Conv2d:
 
 
 def pick(part: str, in_shapes: Sequence[FeatureShape], stride: int | None) -> int:
-    """The index of the backbone's map of a stride; of its coarsest for None.
+    """Return the index of the backbone's map of a stride; of its coarsest for None.
 
     Raises:
         PartError: no map has the stride.

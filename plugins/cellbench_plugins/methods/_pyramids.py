@@ -1,4 +1,4 @@
-"""What the U-shaped density networks share: the way down, checks of shapes and two small layers."""
+"""Layers and checks shared by U-shaped density networks."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,14 +11,14 @@ from cellbench.models.parts import Backbone, FeatureShape
 
 
 class HalvingEncoder(Backbone):
-    """Levels with a max-pool between them, the way down of a U-Net."""
+    """U-Net encoder: levels with a max-pool between them."""
 
     def __init__(self, channels: Sequence[int], level: Callable[[int, int], nn.Module]) -> None:
         """Build the levels.
 
         Args:
             channels: channels of each level, from stride 1 on; each level halves the resolution.
-            level: makes one, from the channels that come in and those that go out.
+            level: function that builds a level from its input and output channels.
 
         Raises:
             PartError: no level.
@@ -43,15 +43,15 @@ class HalvingEncoder(Backbone):
 
 
 def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> list[int]:
-    """Indices of the maps from the one of a stride to the coarsest, each half the one before.
+    """Select the maps from a stride to the coarsest, whose strides have to double; return indices.
 
     Args:
-        name: of the decoder, for the message.
+        name: name of the decoder, for the error message.
         in_shapes: shapes of the backbone's maps, finest first.
-        stride: of the finest that is used.
+        stride: stride of the finest map that is used.
 
     Raises:
-        PartError: the stride is not there, or the strides from it on do not double.
+        PartError: there is no map of this stride, or the strides from it on do not double.
     """
     strides = [shape.stride for shape in in_shapes]
     used = [index for index, own in enumerate(strides) if own >= stride]
@@ -65,12 +65,12 @@ def levels_from(name: str, in_shapes: Sequence[FeatureShape], stride: int) -> li
 
 
 class SelfAttention(nn.Module):
-    """Every place of a map attends to every other, and adds what it found to itself.
+    """Residual self-attention over all positions of a map.
 
-    1x1 convolutions make queries, keys and values of full width; the products of queries and keys
-    are not scaled. Keys have no bias: the softmax over them would take it out. What was attended
-    goes through a 1x1 convolution, ReLU and batch-norm. Outside training the matrix of all pairs
-    never exists: 600x600 px at stride 8 are 5625 places and would need 127 MB an image.
+    1x1 convolutions compute queries, keys and values of full width; the products of queries and
+    keys are not scaled. Keys have no bias, because the softmax cancels it. The output of the
+    attention passes a 1x1 convolution, ReLU and batch-norm. Outside training the matrix of all
+    pairs is never stored: 600x600 px at stride 8 are 5625 positions and would need 127 MB an image.
 
     Source: SAU-Net, Guo et al., 2019; Wang et al., "Non-local Neural Networks", arXiv:1711.07971.
 
@@ -81,9 +81,9 @@ class SelfAttention(nn.Module):
         """Build the projections.
 
         Args:
-            channels: of the map.
-            pair_dropout: share of the pairs that training leaves out.
-            dropout: share of the channels that training leaves out of what was attended.
+            channels: number of channels of the map.
+            pair_dropout: share of the pairs dropped in training.
+            dropout: share of the channels of the attention's output dropped in training.
         """
         super().__init__()
         self.query = nn.Conv2d(channels, channels, 1)
@@ -94,7 +94,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         for projection in (self.query, self.key):
-            # products of random vectors of unit length are small: attention starts even
+            # products of random vectors of unit length are small: attention starts uniform
             nn.init.normal_(projection.weight, std=channels**-0.75)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class SelfAttention(nn.Module):
 
 
 def conv_norm_relu(inputs: int, outputs: int) -> list[nn.Module]:
-    """A 3x3 convolution, batch-norm, ReLU."""
+    """Build a 3x3 convolution, batch-norm and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

@@ -1,4 +1,4 @@
-"""Blobs of a scale space, each judged by a forest that has learned which of them are cells."""
+"""BlobForest: scale-space blobs classified by a forest of randomised trees."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,9 +18,9 @@ from cellbench_plugins.methods._blob_features import FEATURES, blob_features, no
 from cellbench_plugins.methods._classical import Found, half_spacing, unpacked
 from cellbench_plugins.methods.bloblog import BlobLoG, BlobSetting
 
-# Most nodes that a tree's int16 can name.
+# Most leaves whose nodes an int16 can index.
 _MOST_LEAVES = 1 << 14
-# What a forest is made of, and as what it is kept.
+# Arrays of a forest and their types as buffers.
 KINDS = {
     "feature": torch.int16,
     "threshold": torch.float32,
@@ -32,18 +32,18 @@ KINDS = {
 
 @COUNTERS.register_module()
 class BlobForest(BlobLoG):
-    """Counts the blobs that a forest of randomised trees takes for cells.
+    """Blob detector whose candidates are classified by a forest of randomised trees.
 
-    View, polarity and scales are chosen as `BlobLoG` chooses them, on the training images. Every
-    blob that stands out of the noise is then described by its brightness, colour and surroundings
-    at several widths, and by what lies between it and the nearest stronger one. Trees learn from
-    the training images which blobs have an annotated cell, one to one, within half the spacing of
-    the cells; the mean of their answers is the score.
+    View, polarity and scales are chosen as in `BlobLoG`, on the training images. The features of
+    every blob above the noise are its brightness, colour and surroundings at several widths, and
+    the dip between it and the nearest stronger one. The trees learn from the training images which
+    blobs match an annotated cell, one to one, within half the spacing of the cells; the score is
+    the mean of their outputs.
 
-    Nothing is trained by steps: a few annotated images are learned from in seconds.
+    There are no training steps: fitting to a few annotated images takes seconds.
 
     Attributes:
-        tree_feature: (T, N) int16 buffer, and so on for all that a `Forest` is made of.
+        tree_feature: (T, N) int16 buffer; likewise `tree_` and the name of each array of `Forest`.
 
     Source: trees as Geurts, Ernst & Wehenkel, Machine Learning 63, 2006; a forest on the answers
         of filters as Sommer et al., "ilastik", ISBI 2011, which judges pixels; blobs as Lindeberg,
@@ -65,19 +65,19 @@ class BlobForest(BlobLoG):
         leaves: int = 256,
         least_blobs: int = 3,
     ) -> None:
-        """Build the grid of settings and room for the forest.
+        """Build the grid of settings and the buffers of the forest.
 
         Args:
             sigmas_px: scales, ascending, px of the original image.
-            most_scales: ranges of 1 to so many neighbouring scales are tried.
+            most_scales: largest number of neighbouring scales in a range to try.
             overlap: share of the smaller disc above which two blobs are one, in (0, 1].
-            noise_floor: blobs that respond less than so many deviations of the noise are dropped.
-            trees: of the forest.
-            leaves: most of a tree.
+            noise_floor: least response of a blob, in standard deviations of the noise response.
+            trees: number of trees.
+            leaves: most leaves of a tree.
             least_blobs: fewest training blobs of a leaf.
 
         Raises:
-            PartError: as `BlobLoG`, or no such forest.
+            PartError: as `BlobLoG`, or an invalid size of the forest.
         """
         if trees < 1 or not 2 <= leaves <= _MOST_LEAVES or least_blobs < 1:
             raise PartError(
@@ -87,7 +87,7 @@ class BlobForest(BlobLoG):
         super().__init__(sigmas_px=sigmas_px, most_scales=most_scales, overlap=overlap)
         self.noise_floor = noise_floor
         self.trees, self.leaves, self.least_blobs = trees, leaves, least_blobs
-        # Made by PyTorch, so that a forest of any size can be made without memory to see its shape.
+        # PyTorch tensors, so that a forest of any size can be built on the meta device.
         shape = (trees, 2 * leaves - 1)
         for name, kind in KINDS.items():
             empty = torch.full(shape, -1 if name == "feature" else 0, dtype=kind)
@@ -95,7 +95,7 @@ class BlobForest(BlobLoG):
         self.register_load_state_dict_post_hook(_check)
 
     def fit(self, train: Any, validation: Any) -> bool:
-        """Choose the setting and grow the forest, on training images alone."""
+        """Choose the setting and grow the forest, on the training images only."""
         images = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         super().fit(train, images)
         setting: Any = self.settings[int(self.setting)]
@@ -103,7 +103,7 @@ class BlobForest(BlobLoG):
         for data, samples in images:
             batch = self.data_preprocessor(data)["images"]
             rows += [
-                self._described(pixels, scale=batch.scale, setting=setting)
+                self._find_with_features(pixels, scale=batch.scale, setting=setting)
                 for pixels in unpacked(self.data_preprocessor, batch)
             ]
             truth += samples
@@ -113,12 +113,12 @@ class BlobForest(BlobLoG):
             for (points, _), sample in zip(rows, truth, strict=True)
         ]
         forest = grow(
-            np.concatenate([described for _, described in rows]),
+            np.concatenate([features for _, features in rows]),
             np.concatenate(labels),
             trees=self.trees,
             leaves=self.leaves,
             least=self.least_blobs,
-            seed=int(torch.randint(2**31, ())),  # of the run, whose seed the generator has
+            seed=int(torch.randint(2**31, ())),  # from the generator, which has the run's seed
             by="BlobForest",
         )
         for name in KINDS:
@@ -126,18 +126,18 @@ class BlobForest(BlobLoG):
         return True
 
     def locate(self, pixels: NDArray[np.float32], *, scale: float, setting: Any) -> Found:
-        """Every blob of the chosen setting that is above the noise, with the forest's answer."""
-        points, described = self._described(pixels, scale=scale, setting=setting)
-        return Found(points, self.forest().probability(described))
+        """Find the blobs of the chosen setting above the noise, with the forest's probability."""
+        points, features = self._find_with_features(pixels, scale=scale, setting=setting)
+        return Found(points, self.forest().probability(features))
 
-    def _described(
+    def _find_with_features(
         self, pixels: NDArray[np.float32], *, scale: float, setting: BlobSetting
     ) -> tuple[Points, NDArray[np.float32]]:
-        """The blobs of one image, (N, 2) px of the original image, and what they look like."""
+        """Find the blobs of one image, (N, 2) px of the original image, and their features."""
         (found,) = self.find(pixels, scale=scale, settings=[setting])
         plane = setting.sign * view(pixels, setting.view, by="BlobForest")
         first, last = setting.sigmas_px[setting.first], setting.sigmas_px[setting.last]
-        # Noise responds most at the finest scale.
+        # The noise response is largest at the finest scale.
         noise = noise_response(plane, first * scale)
         keep = found.scores >= self.noise_floor * noise
         points, scores = found.points[keep], found.scores[keep]
@@ -145,15 +145,15 @@ class BlobForest(BlobLoG):
         return points, blob_features(pixels, plane, points * scale, scores, unit=unit, noise=noise)
 
     def forest(self) -> Forest:
-        """The trees in the buffers; none before `fit`."""
+        """Return the forest in the buffers; before `fit` every tree is a leaf of share 0."""
         return Forest(**{name: getattr(self, f"tree_{name}").cpu().numpy() for name in KINDS})
 
 
 def _check(counter: torch.nn.Module, _: object) -> None:
-    """Refuse loaded buffers that are no forest: they may come from anyone.
+    """Validate that the loaded buffers, which are untrusted, hold a forest.
 
     Raises:
-        UserError: they hold something else.
+        UserError: they do not.
     """
     assert isinstance(counter, BlobForest)
     try:
@@ -166,12 +166,12 @@ def _check(counter: torch.nn.Module, _: object) -> None:
 
 
 def are_cells(points: Points, cells: Points, radius_px: float) -> NDArray[np.bool_]:
-    """(N,): which points have a cell of their own.
+    """Select the points that match a cell one to one, (N,) bool.
 
     Args:
         points: (N, 2), (x, y) px.
         cells: (A, 2).
-        radius_px: greatest distance of a pair.
+        radius_px: largest distance of a pair.
     """
     paired = np.zeros(len(points), dtype=bool)
     paired[match_points(points, cells, radius_px)[0]] = True

@@ -1,4 +1,4 @@
-"""Scale-space blobs: maxima of the scale-normalised Laplacian of a Gaussian."""
+"""BlobLoG: scale-space maxima of the scale-normalised Laplacian of a Gaussian."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cellbench_plugins.methods._classical import ClassicalCounter, Found
 
 @dataclass(frozen=True, slots=True)
 class BlobSetting:
-    """What is taken for a cell.
+    """Parameters of a blob detection.
 
     Attributes:
         view: one of `VIEWS`.
@@ -34,7 +34,7 @@ class BlobSetting:
     sigmas_px: tuple[float, ...]
 
     def named(self) -> dict[str, float]:
-        """Which view, 1 bright or -1 dark cells in it; the scales in px."""
+        """Return 1 (bright cells) or -1 (dark) for the chosen view, 0 for others; scales in px."""
         chosen = {view: float(self.sign * (view == self.view)) + 0.0 for view in VIEWS}
         low, high = self.sigmas_px[self.first], self.sigmas_px[self.last]
         return {**chosen, "min_sigma_px": low, "max_sigma_px": high}
@@ -42,14 +42,14 @@ class BlobSetting:
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Every spatial maximum of every scale of one view.
+    """Spatial maxima of all scales of one view.
 
     Attributes:
         points: (N, 2) float32, (x, y) px of the original image.
         scores: (N,) float32 responses.
         scale: (N,) index of each one's sigma.
-        above_finer: (N,) bool, more than all its neighbours one scale below.
-        above_coarser: (N,) bool, at least as much as all its neighbours one scale above.
+        above_finer: (N,) bool, greater than all its neighbours one scale below.
+        above_coarser: (N,) bool, at least as great as all its neighbours one scale above.
         rivals: (P, 2) rows of pairs that overlap too much, the stronger first, sorted.
     """
 
@@ -61,7 +61,7 @@ class Blobs:
     rivals: NDArray[np.int64]
 
     def between(self, first: int, last: int) -> NDArray[np.bool_]:
-        """Which are maxima of the scale space that has the scales `first` to `last`."""
+        """Select the maxima of the scale space restricted to the scales `first` to `last`."""
         inside = (self.scale >= first) & (self.scale <= last)
         lower = (self.scale == first) | self.above_finer
         upper = (self.scale == last) | self.above_coarser
@@ -70,12 +70,12 @@ class Blobs:
 
 @COUNTERS.register_module()
 class BlobLoG(ClassicalCounter):
-    """Counts blobs of a chosen size in a chosen view of the image.
+    """Blob detector: maxima of the Laplacian of a Gaussian over space and scale.
 
-    A blob is a maximum, over space and scale, of -sigma^2 times the Laplacian of the Gaussian of
-    a view (its negative for dark cells), and is the score. Two blobs are discs of radius
-    sqrt(2) sigma; of two that overlap by more than `overlap` of the smaller one the stronger
-    stays. The view, the polarity and the range of scales are chosen by data, see `fit`.
+    The response is -sigma^2 times the Laplacian of the Gaussian of a view (its negative for dark
+    cells); its value at a maximum is the score. A blob is a disc of radius sqrt(2) sigma; of two
+    that overlap by more than `overlap` of the smaller disc, the stronger is kept. View, polarity
+    and range of scales are chosen on data, see `fit`.
 
     Source: Lindeberg, Feature detection with automatic scale selection, IJCV 1998, section 5.
 
@@ -95,12 +95,12 @@ class BlobLoG(ClassicalCounter):
 
         Args:
             sigmas_px: scales, ascending, px of the original image.
-            most_scales: ranges of 1 to so many neighbouring scales are tried.
+            most_scales: largest number of neighbouring scales in a range to try.
             overlap: share of the smaller disc above which two blobs are one, in (0, 1].
-            score_floor: weaker responses are dropped; a full-contrast blob gives about 0.5.
+            score_floor: least response; a full-contrast blob has about 0.5.
 
         Raises:
-            PartError: scales that do not ascend from above 0, or a range or overlap that is none.
+            PartError: scales that are not positive and ascending, or an invalid range or overlap.
         """
         sigmas = tuple(float(sigma) for sigma in sigmas_px)
         if not sigmas or sigmas[0] <= 0 or any(a >= b for a, b in pairwise(sigmas)):
@@ -131,7 +131,7 @@ class BlobLoG(ClassicalCounter):
     def find(
         self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
     ) -> list[Found]:
-        """Blobs under each setting; the Laplacians are made once for all."""
+        """Find the blobs under each setting; each Laplacian is computed once."""
         known: dict[tuple[str, int], Blobs] = {}
         for name in {setting.view for setting in settings}:
             wanted = [s for s in settings if s.view == name]
@@ -159,14 +159,14 @@ class BlobLoG(ClassicalCounter):
 
 
 def scale_space(plane: NDArray[np.float32], sigmas: Sequence[float]) -> NDArray[np.float32]:
-    """-sigma^2 times the Laplacian of the Gaussian: bright blobs are positive.
+    """Compute -sigma^2 times the Laplacian of the Gaussian: bright blobs are positive.
 
     Args:
         plane: (H, W).
         sigmas: px of the plane.
 
     Returns:
-        (S, H, W); the plane goes on beyond its border as a mirror image.
+        (S, H, W); the plane is reflected at its border.
     """
     from scipy.ndimage import gaussian_laplace
 
@@ -183,13 +183,15 @@ def blobs(
     overlap: float,
     apart: int,
 ) -> Blobs:
-    """The spatial maxima of each scale, strongest first; of equal neighbours the first in reading.
+    """Find the spatial maxima of each scale, strongest first.
+
+    Of equal neighbours the first in reading order is the maximum.
 
     Args:
         response: (S, H, W) of `scale_space`, S at least 1.
-        radii_px: (S,) of the discs, px of the original image.
+        radii_px: (S,) radii of the discs, px of the original image.
         scale: px of the response per px of the original image.
-        first: index of its first scale.
+        first: index of the first scale of the response.
         floor: least response.
         overlap: see `BlobLoG`.
         apart: see `rivals`.
@@ -224,7 +226,7 @@ def blobs(
 
 
 def _highest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(S, H, W): the maximum of the 3x3 cells around each cell."""
+    """Compute the maximum of the 3x3 cells around each cell, (S, H, W)."""
     highest = response
     for axis in (1, 2):
         here = np.moveaxis(highest, axis, 0)
@@ -238,7 +240,7 @@ def _highest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
 def _top(
     before: NDArray[np.float32], here: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Where the parabola through three values has its top, within half a px; 0 at the border."""
+    """Find the vertex of the parabola through three values, within half a px; 0 at the border."""
     bend = before + after - 2 * here
     inside = np.isfinite(bend) & (bend < 0)
     slope = np.where(inside, before, 0) - np.where(inside, after, 0)
@@ -253,14 +255,14 @@ def rivals(
     overlap: float,
     apart: int,
 ) -> NDArray[np.int64]:
-    """Pairs of discs that overlap too much.
+    """Find pairs of discs that overlap too much.
 
     Args:
         points: (N, 2) centres, strongest first.
         levels: (N,) index of each one's radius.
         radii: (S,) above 0, ascending.
         overlap: share of the smaller disc's area.
-        apart: discs so many levels apart, or more, are never compared.
+        apart: difference of levels from which discs are not compared.
 
     Returns:
         (P, 2) rows, the stronger first, sorted.
@@ -275,7 +277,7 @@ def rivals(
             other = trees[large]
             if tree is None or other is None:
                 continue
-            # More than half of a disc is shared only where its centre lies in the larger one.
+            # More than half of a disc can be shared only if its centre lies in the larger one.
             reach = radii[large] + (0 if overlap >= 0.5 else radii[small])
             pairs = tree.sparse_distance_matrix(other, float(reach), output_type="ndarray")
             share = shared_area(pairs["v"], radii[small], radii[large])
@@ -287,11 +289,14 @@ def rivals(
 
 
 def strongest(number: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of some discs stay when each suppresses the weaker ones that overlap it.
+    """Select the discs that remain when each kept one suppresses weaker ones that overlap it.
 
     Args:
-        number: of discs, strongest first.
+        number: number of discs, which are sorted strongest first.
         pairs: (P, 2) rows, the stronger first, sorted.
+
+    Returns:
+        (number,) bool.
     """
     stays = np.ones(number, dtype=bool)
     for strong, weak in pairs.tolist():
@@ -301,11 +306,11 @@ def strongest(number: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def shared_area(distance: NDArray[np.floating], first: float, second: float) -> NDArray[np.float64]:
-    """The area that two discs share, as a share of the smaller one.
+    """Compute the intersection of two discs as a share of the smaller one's area.
 
     Args:
-        distance: (N,) of the centres.
-        first: radius of the one, above 0.
+        distance: (N,) distances of the centres.
+        first: radius of one disc, above 0.
         second: radius of the other, above 0.
     """
     small, large = min(first, second), max(first, second)

@@ -1,4 +1,4 @@
-"""Cellpose on discs that are guessed from the spacing of the annotated points."""
+"""Cellpose trained on pseudo-masks: discs sized by the spacing of the annotated points."""
 
 import math
 from collections.abc import Sequence
@@ -26,38 +26,38 @@ from cellbench_plugins._ops.flows import (
 )
 from cellbench_plugins._ops.pseudo_masks import cell_radii, disc_labels
 
-# What the net says of the flow is 5 times the flow, as published.
+# The network predicts 5 times the flow, as published.
 _FLOW_SCALE = 5.0
 
 
 @COUNTERS.register_module()
 class Cellpose(ScoredCounter):
-    """Says at each pixel which way the middle of its cell is; pixels that meet are a cell.
+    """Cellpose trained on pseudo-masks: flow fields towards cell centres, grouped into masks.
 
-    A residual U-Net with a style vector gives two flows and the logit of being in a cell. Pixels
-    in cells follow the flows; where many arrive is a cell, and its mask is what arrived. A mask
-    counts if its score, the mean probability of its pixels, reaches a threshold that is chosen
-    on validation. Its point is where its pixels arrive on average.
+    A residual U-Net with a style vector predicts two flow components and the logit of being in a
+    cell. Pixels in cells follow the flows; pixels that converge to the same position form a mask. A
+    mask counts if its score, the mean probability of its pixels, reaches a threshold that is chosen
+    on validation. Its point is the mean of its pixels' end positions.
 
-    Points carry no border, so a cell is a disc, whose radius is `radius_share` times the distance
-    to the nearest neighbour, within `least_radius_px` and `most_radius_px`, cut where its
-    neighbours are nearer; its heat is set free at its point.
+    Points have no outline, so the pseudo-mask of a cell is a disc, whose radius is `radius_share`
+    times the distance to the nearest neighbour, within `least_radius_px` and `most_radius_px`, cut
+    where its neighbours are nearer. The source of its heat diffusion is the annotated point.
 
     Source: Stringer et al., "Cellpose: a generalist algorithm for cellular segmentation", Nature
         Methods 18 (2021), with the loss and the filters of its later releases.
 
     Differs: three colour channels instead of two, in ImageNet's normalisation instead of
         percentiles. Heat starts at the annotated point, not at the pixel nearest to a mask's
-        median (from release 3 on its mean), and flows lead there, so where pixels arrive is a
-        better place for the cell than the median of its mask. The releases give masks no score.
-        Images are not resized to a diameter of 30 px: a set's `input_scale` says what the net
-        sees, and masks from `least_pixels` on are kept (published: 15). Pixels are taken from a
-        probability of `pixel_floor` on, so that the score threshold has something to choose from.
-        The style is averaged over the image without its padding. What a later batch-norm would
-        subtract (the biases of all hidden layers) is left out; the style alone would see it. So is
+        median (from release 3 on its mean), and flows lead there, so that the pixels' end positions
+        locate the cell better than the median of its mask. The releases give masks no score.
+        Images are not resized to a diameter of 30 px: a set's `input_scale` determines the input,
+        and masks from `least_pixels` on are kept (published: 15). Pixels are used from a
+        probability of `pixel_floor` on, so that the score threshold can choose among masks.
+        The style is averaged over the image without its padding. Biases of all hidden layers, which
+        a later batch-norm would subtract, are left out; only the style would depend on them. So is
         the scale of the batch-norms of projections, which their convolutions have.
-        Batch-norm's momentum is 0.1, not 0.05. Pixels follow the flow also where they leave what
-        is called cell; the releases set it to 0 there. Holes of masks are not filled, and none is
+        Batch-norm's momentum is 0.1, not 0.05. Pixels follow the flow also outside the predicted
+        cells; the releases set it to 0 there. Holes of masks are not filled, and none is
         dropped for covering two fifths of the image. See `_ops/flows.py` for the flows.
     """
 
@@ -86,17 +86,17 @@ class Cellpose(ScoredCounter):
             widths: channels of the levels, finest first.
             radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
             least_radius_px: least radius, px of the original image.
-            most_radius_px: most radius, px of the original image.
-            pixel_floor: probability from which on a pixel is followed, in (0, 1).
+            most_radius_px: largest radius, px of the original image.
+            pixel_floor: least probability of a pixel that follows the flow, in (0, 1).
             steps: most steps that pixels follow the flow.
-            flow_error: masks whose flow is further than this from what their shape would have are
-                dropped; None keeps all.
-            least_pixels: of the input that a mask has.
+            flow_error: largest mean squared difference of a mask's predicted flow from the flow of
+                its shape; other masks are dropped. None keeps all.
+            least_pixels: least size of a mask, px of the input.
             threshold: lowest score that counts, until `calibrate` chooses one.
             channels_last: memory format of images and weights.
 
         Raises:
-            PartError: the radii are no range, or the floor is no probability.
+            PartError: an invalid range of radii, or a floor outside (0, 1).
         """
         super().__init__(
             threshold=threshold,
@@ -124,7 +124,7 @@ class Cellpose(ScoredCounter):
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Half the squared error of the flows, five times enlarged, and the pixels' entropy."""
+        """Compute half the squared error of the scaled flows, and the pixels' cross-entropy."""
         output = self.net(batch.images.pixels, batch.images.sizes)
         with full_precision(output.device):
             flow, logits = output[:, :2].float(), output[:, 2].float()
@@ -144,7 +144,7 @@ class Cellpose(ScoredCounter):
     def targets(
         self, points: Sequence[Tensor], size: tuple[int, int], scale: float
     ) -> tuple[Tensor, Tensor]:
-        """What the net should answer for images of one size.
+        """Compute the target flows and labels of images of one size.
 
         Args:
             points: per image (A, 2) float, (x, y) px of the network input.
@@ -167,7 +167,7 @@ class Cellpose(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image all masks, from the one that fewest pixels lead to on."""
+        """Predict the points and scores of all masks of each image, lowest seed first."""
         output = self.net(images.pixels, images.sizes)
         with full_precision(output.device):
             logits = output[:, 2].float()
@@ -184,7 +184,7 @@ class Cellpose(ScoredCounter):
     def _masks(
         self, flow: Tensor, logits: Tensor, taken: Tensor, size: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """Points (N, 2) in px of the input and scores (N,) of the masks of an image."""
+        """Find the masks of an image; return points (N, 2), px of the input, and scores (N,)."""
         width, height = size
         flow = flow[:, :height, :width]
         starts = taken[:height, :width].nonzero()
@@ -207,15 +207,15 @@ class Cellpose(ScoredCounter):
 
 
 class FlowNet(nn.Module):
-    """A U-Net of residual blocks whose style vector reaches every level on the way up.
+    """Residual U-Net of Cellpose, with a style vector as input of every decoder level.
 
-    Units are batch-norm, ReLU and a 3x3 convolution. A level on the way down is two residual
-    pairs of them; the style, the unit-length mean of the deepest map, is added to three of the
-    four units of each level on the way up; skips are added and upsampling is nearest.
+    Units are batch-norm, ReLU and a 3x3 convolution. An encoder level is two residual pairs of
+    them; the style, the unit-length mean of the deepest map, is added to three of the four units of
+    each decoder level; skips are added and upsampling is nearest.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
-        """Build it; `widths` are the channels of the levels, finest first."""
+        """Build the network; `widths` are the channels of the levels, finest first."""
         super().__init__()
         style = widths[-1]
         befores = [3, *widths[:-1]]
@@ -229,7 +229,7 @@ class FlowNet(nn.Module):
         self.head = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.ReLU(), nn.Conv2d(widths[0], 3, 1))
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """(B, 3, H, W): flow x, flow y, both 5 times enlarged, and the logit of being in a cell.
+        """Predict (B, 3, H, W): flow x and y, both times 5, and the logit of being in a cell.
 
         Args:
             images: (B, 3, H, W), sides a multiple of the coarsest stride.
@@ -265,7 +265,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Two residual pairs of units; skip and style are added on the way."""
+    """Two residual pairs of units, with additive skip and style."""
 
     def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
@@ -297,7 +297,7 @@ def _projection(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _style(features: Tensor, sizes: Tensor, *, stride: int) -> Tensor:
-    """(B, C) unit vectors: the mean of each map over what its image reaches."""
+    """Compute the style, (B, C) unit vectors: the mean of each map inside its image."""
     y = torch.arange(features.shape[2], device=features.device) * stride
     x = torch.arange(features.shape[3], device=features.device) * stride
     inside = (y[:, None] < sizes[:, 1, None, None]) & (x < sizes[:, 0, None, None])
@@ -307,7 +307,7 @@ def _style(features: Tensor, sizes: Tensor, *, stride: int) -> Tensor:
 
 
 def _valid(images: Images, output: Tensor) -> Tensor:
-    """(B, H, W) bool, whether a pixel lies in its image."""
+    """Compute the mask of pixels inside their image, (B, H, W) bool."""
     y = torch.arange(output.shape[-2], device=output.device)
     x = torch.arange(output.shape[-1], device=output.device)
     sizes = images.sizes
@@ -315,6 +315,6 @@ def _valid(images: Images, output: Tensor) -> Tensor:
 
 
 def _means(values: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
-    """(N, C) means of (P, C) values over the pixels of each mask."""
+    """Compute the means of (P, C) values over the pixels of each mask, (N, C)."""
     total = values.new_zeros(len(pixels), values.shape[1]).index_add_(0, mask, values)
     return (total / pixels.clamp_min(1)[:, None])[1:]

@@ -1,4 +1,4 @@
-"""Count-ception: a redundant map of counts, each cell counted in 32x32 places."""
+"""Count-ception: redundant counting, each cell in 32x32 positions of the map."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +19,14 @@ from cellbench_plugins._ops.fourier import fourier_conv2d
 
 # Slope of every LeakyReLU below zero.
 _SLOPE = 0.01
-# Edge of the window that a place of the map sees, px.
+# Edge of the window of a position of the map, px.
 _WINDOW = 32
-# Kernels from this edge up are convolved by their Fourier transforms.
+# Kernels from this size on are convolved by Fourier transforms.
 _LARGE = 10
 
 
 class _Conv(nn.Module):
-    """Convolution, batch-norm, LeakyReLU; a norm that does not normalise scales and shifts."""
+    """Convolution, batch-norm, LeakyReLU; without `normalise` the norm only scales and shifts."""
 
     def __init__(
         self, inside: int, outside: int, kernel: int, *, padding: int = 0, normalise: bool = True
@@ -38,7 +38,7 @@ class _Conv(nn.Module):
         gain = nn.init.calculate_gain("leaky_relu", _SLOPE)
         nn.init.xavier_uniform_(self.conv.weight, gain=gain)
         self.large = kernel >= _LARGE
-        # `fourier_conv2d` has no place for a bias
+        # folding a norm needs a bias, and `fourier_conv2d` is called without one
         self.conv_norms = () if self.large else (("conv", "norm"),)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class _Conv(nn.Module):
         return F.leaky_relu(self.norm(x), _SLOPE)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch modes; in evaluation mode a norm's statistics stay at 0 and 1."""
+        """Set the mode; without `normalise` the norm stays in evaluation mode, at 0 and 1."""
         super().train(mode)
         if not self.normalise:
             self.norm.eval()
@@ -67,24 +67,25 @@ class _Simple(nn.Module):
 
 @BACKBONES.register_module()
 class CountCeptionTrunk(Backbone):
-    """Full resolution throughout; two large kernels gather what lies in a window of 32 px.
+    """Full-resolution trunk of Count-ception; two large kernels cover a window of 32 px.
 
-    Its map is 32 px larger than the image along each axis: place y sees the rows y - 32 to y and
-    a few more on both sides.
+    Its map is 32 px larger than the image along each axis: the receptive field of row y is the rows
+    y - 32 to y and a few more on both sides.
 
     Source: Count-ception, Cohen et al., ICCV workshops 2017, Figure 3; every kernel is followed by
         batch-norm and LeakyReLU, and starts from Xavier's distribution.
 
     Differs: the 14x14 and 18x18 kernels are convolved by Fourier transforms, which gives the same
-        answer in a fraction of the time. Convolutions before batch-norm have no bias, which it
+        result in a fraction of the time. Convolutions before batch-norm have no bias, which it
         would remove.
     """
 
     def __init__(self, *, normalise: bool = True) -> None:
-        """Build the layers up to the 64 features that the map is read from.
+        """Build the layers up to the 64 features from which the map is computed.
 
         Args:
-            normalise: by the moments of each batch; else batch-norms only scale and shift.
+            normalise: normalise by the moments of each batch; else batch-norms only scale and
+                shift.
         """
         super().__init__()
         conv = partial(_Conv, normalise=normalise)
@@ -105,13 +106,13 @@ class CountCeptionTrunk(Backbone):
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """One map, (B, 64, H + 32, W + 32)."""
+        """Compute one map, (B, 64, H + 32, W + 32)."""
         return [self.layers(images)]
 
 
 @LOSSES.register_module()
 class MapL1(DensityLoss):
-    """Mean absolute error of the map, `loss_map`; 0 for a batch without a cell of the map.
+    """Mean absolute error of the map, `loss_map`; 0 for a batch without map cells.
 
     Source: Count-ception, Cohen et al., ICCV workshops 2017, section 3.
     """
@@ -119,30 +120,30 @@ class MapL1(DensityLoss):
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Any
     ) -> dict[str, Tensor]:
-        """Averaged over the cells of the map that do not lie in padding, at the output's scale."""
+        """Average the error over the map cells outside padding, at the output's scale."""
         error = torch.where(valid, output.density - target, 0.0).abs().sum()
         return {"loss_map": output.scale * error / valid.sum().clamp_min(1)}
 
 
 @COUNTERS.register_module()
 class CountCeption(DensityCounter):
-    """Counts by a map of the number of cells in the 32x32 px around each place.
+    """Redundant counting: a map of the number of cells in the 32x32 px around each position.
 
-    Each cell is counted 1024 times, so that the errors of the places average out: the count is
-    the sum of the map by 1024. Points are found by undoing the sum over windows: a Wiener filter
-    turns the map into spots where windows gain or lose a cell, and their maxima are the points.
-    The density that is handed on is that of the spots, scaled to the count.
+    Each cell is counted 1024 times, so that errors average out: the count is the sum of the map
+    divided by 1024. Points are found by inverting the sum over windows: a Wiener filter turns the
+    map into spots at the cells, and their maxima are the points. The density of a prediction is
+    that of the spots, scaled to the count.
 
     Source: Count-ception, Cohen et al., ICCV workshops 2017; MAE published, from memory: VGG
         2.3 +- 0.4 (50 training images), MBM 8.3 +- 2.3 (15), ADI 19.4 +- 2.2 (50); VGG's by a
         public table too, the others not verified here.
 
     Differs: by default batch-norm normalises, as in the public PyTorch port. The authors' Theano
-        code takes the training loss of the network's evaluation form too, whose means and
+        code computes the training loss with the network in evaluation mode, whose means and
         deviations stay at 0 and 1: there it only scales and shifts (`normalise=False` of trunk and
         counter). By default the last layer has neither batch-norm nor LeakyReLU (`last_norm`):
-        behind a batch-norm that normalises, the mean of a batch's map is nearly the same whatever
-        the number of cells. The paper shows places of cells, and does not say how they are found.
+        after a batch-norm that normalises, the mean of a batch's map is nearly the same whatever
+        the number of cells. The paper shows positions of cells, but not how they are found.
         Pixels have ImageNet's mean and deviation; the authors' code takes them raw, 0 to 255.
     """
 
@@ -173,16 +174,16 @@ class CountCeption(DensityCounter):
         """Assemble the parts.
 
         Args:
-            backbone: images to a map that is 32 px larger.
-            target: points to the redundant map.
-            loss: compares the two.
-            scale: the map is trained at so many times its size.
+            backbone: trunk whose map is 32 px larger than its images.
+            target: redundant map of the points.
+            loss: error of the predicted map.
+            scale: factor on the map's values in training.
             prior: cells per square px of the network input, before training.
-            last_norm: read the map as published: 1x1 convolution, batch-norm, LeakyReLU.
-            normalise: whether that batch-norm does; see `CountCeptionTrunk`.
+            last_norm: compute the map as published: 1x1 convolution, batch-norm, LeakyReLU.
+            normalise: whether that batch-norm normalises; see `CountCeptionTrunk`.
             spot_px: sigma of the spots, px of the network input.
-            noise: of the map, relative to the largest gain of a window; the Wiener filter
-                answers for no frequency that lies below it.
+            noise: noise of the map, relative to the largest gain of a window; the Wiener filter
+                suppresses frequencies whose gain is lower.
             threshold: least score of a point, until `calibrate` chooses one.
             score_floor: candidates below it are dropped.
             peak_px: see `DensityCounter`.
@@ -212,12 +213,12 @@ class CountCeption(DensityCounter):
         self.noise = noise
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The (B, 64, H + 32, W + 32) features, or the map itself behind `last_norm`."""
+        """Compute the (B, 64, H + 32, W + 32) features, or the map itself with `last_norm`."""
         features: Tensor = self.backbone(pixels)[0]
         return features if self.last is None else self.last(features)
 
     def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
-        """Which places of a grid touch the image; of the redundant map, also those around it."""
+        """Compute the mask of positions that touch the image, with the redundant map's margin."""
         around = grid[0] - images.pixels.shape[2]
         width, height = (images.sizes[:, axis, None, None, None] + around for axis in range(2))
         rows, columns = (torch.arange(size, device=images.sizes.device) for size in grid)
@@ -225,39 +226,39 @@ class CountCeption(DensityCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image the count, the spots, and their maxima in reading order."""
+        """Predict per image the count, the spots, and their maxima in reading order."""
         output = self.estimate(images)
         grid = (output.density.shape[2], output.density.shape[3])
-        # where() and not a product: padding may hold anything
+        # where() and not a product: padding may hold any value, even NaN
         density = torch.where(self.valid(images, grid), output.density, 0.0)
         count = density.sum(dim=(2, 3), keepdim=True, dtype=torch.float64).clamp_min(0)
         found = spots(density, window=_WINDOW, sigma=self.spot_px, noise=self.noise)
         inside = self.valid(images, (found.shape[2], found.shape[3]))
         found = torch.where(inside, found, 0.0).clamp_min(0).double()
         total = found.sum(dim=(2, 3), keepdim=True)
-        # a map without a spot says its count evenly
+        # if there is no spot, the count is spread evenly
         even = inside / inside.sum(dim=(2, 3), keepdim=True)
         found = torch.where(total > 0, found / total.clamp_min(1e-30), even) * count
         return self.read(replace(output, density=found.float()), images)
 
 
 def spots(density: Tensor, *, window: int, sigma: float, noise: float) -> Tensor:
-    """Undo the sum over windows: each dot becomes a spot, a Gaussian as far as it can be told.
+    """Invert the sum over windows: each dot becomes an approximately Gaussian spot.
 
-    The window's sum falls off with the frequency and is blind to some frequencies; the filter
-    (a Wiener filter times a Gaussian) divides by it where it exceeds the noise.
+    The gain of the window falls with the frequency and is 0 at some frequencies; the filter (a
+    Wiener filter times a Gaussian) divides by it where it exceeds the noise.
 
     Args:
-        density: (B, 1, H + window, W + window), redundant counts by window^2; 0 beyond the image.
-        window: even, px.
-        sigma: of the spots, px.
-        noise: relative to the gain at frequency 0.
+        density: (B, 1, H + window, W + window), redundant counts / window^2; 0 beyond the image.
+        window: edge of the window, even, px.
+        sigma: standard deviation of the spots, px.
+        noise: noise of the map, relative to the gain at frequency 0.
 
     Returns:
         (B, 1, H, W); a dot's spot sums to about 1, and may be negative around it.
     """
     rows, columns = density.shape[2], density.shape[3]
-    # zeros beyond the map, so that the two ends of a row do not meet
+    # zero padding, so that the two ends of a row do not interact
     size = (rows + window, columns + window)
     spectrum = torch.fft.rfft2(density.float(), s=size)
     gain_y = _gain(torch.fft.fftfreq(size[0], device=density.device), window)
@@ -273,7 +274,7 @@ def spots(density: Tensor, *, window: int, sigma: float, noise: float) -> Tensor
 
 
 def _gain(frequency: Tensor, window: int) -> Tensor:
-    """The transform of a window whose first and last px weigh one half, as `RedundantCount`'s."""
+    """Compute the transform of `RedundantCount`'s window, whose first and last px weigh 1/2."""
     turns = torch.arange(1, window // 2, device=frequency.device)
     waves = 2 * torch.cos(2 * torch.pi * torch.outer(frequency, turns)).sum(dim=1)
     return (1 + waves + torch.cos(torch.pi * frequency * window)) / window

@@ -1,4 +1,4 @@
-"""CSRNet: a VGG-16 without its last pools, and convolutions with holes behind it."""
+"""CSRNet: VGG-16 up to its fourth stage, followed by dilated convolutions."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
 
 @DECODERS.register_module()
 class DilatedBackEnd(Decoder):
-    """Six 3x3 convolutions of dilation 2, which see far without losing resolution.
+    """Back-end of CSRNet: six dilated 3x3 convolutions, for a large receptive field.
 
     Source: CSRNet, Li et al., arXiv:1802.10062, Table 3, configuration B.
 
-    Differs: weights are drawn as He et al. do unless `std` says otherwise, and the features are
-        multiplied by `gain` first: those of VGG-16 without batch-norm are of the size of 100.
+    Differs: weights are drawn as He et al. do unless `std` is given, and the features are
+        multiplied by `gain` first: those of VGG-16 without batch-norm are of the order of 100.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class DilatedBackEnd(Decoder):
             channels: number of output channels.
             dilation: distance of a kernel's taps, in cells of the map.
             gain: factor on the backbone's features.
-            std: deviation of the initial weights, 0.01 as published; None for that of He et al.
+            std: standard deviation of the initial weights, 0.01 as published; None for He
+                initialisation.
 
         Raises:
             PartError: the backbone has no map of this stride.
@@ -62,15 +63,15 @@ class DilatedBackEnd(Decoder):
 
 @COUNTERS.register_module()
 class CSRNet(DensityCounter):
-    """Counts by a density map of stride 8 from VGG-16's fourth stage and dilated convolutions.
+    """CSRNet: density map of stride 8 from VGG-16's fourth stage and dilated convolutions.
 
-    Any backbone with a single map fits in front of `DilatedBackEnd`.
+    Any backbone with a single map can precede `DilatedBackEnd`.
 
     Source: Li, Zhang & Chen, "CSRNet: Dilated Convolutional Neural Networks for Understanding the
         Highly Congested Scenes", arXiv:1802.10062. Published for cells, by DLA-Count's Table 2:
         MAE ADI 13.5, MBM 2.2, VGG 7.9, DCC 2.2.
 
-    Differs: the target is made at stride 8, where the paper's code shrinks a map by bicubic
-        interpolation and loses count; the squared error is a mean, since the learning rate of a
-        sum fits one size of crops; the two configs say how the recipes differ.
+    Differs: the target is computed at stride 8, where the paper's code shrinks a map by bicubic
+        interpolation and changes its count; the squared error is a mean, since the learning rate of
+        a sum fits one crop size; the two configs state how the recipes differ.
     """

@@ -1,4 +1,4 @@
-"""DCL: one network counts, another finds where the counted cells are."""
+"""DCL: one network for the count, another for the positions of the counted cells."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -27,12 +27,11 @@ COUNTING, LOCALISING = "counter", "localiser"
 
 @DECODERS.register_module()
 class GlobalMessages(Decoder):
-    """Every place of the map hears from every other, then two convolutions.
+    """Global message passing of DCL: a non-local block, then two convolutions.
 
-    A non-local block: 1x1 convolutions make a query, a key and a value of each place; the softmax
-    over all places of the scaled cosines of queries and keys weights the values, which a 1x1
-    convolution adds to the features. The convolution that a config names for the decoder is used
-    behind it.
+    1x1 convolutions compute a query, a key and a value for each position; the softmax over all
+    positions of the scaled cosines of queries and keys weights the values, which are added to the
+    features after a 1x1 convolution. The registered convolution of the decoder follows, twice.
 
     Source: the Global Message Passing of DCL, arXiv:2503.13989; the form is that of non-local
         networks, arXiv:1711.07971.
@@ -77,34 +76,34 @@ class GlobalMessages(Decoder):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Map the chosen features to (B, channels, H/s, W/s)."""
         x = F.relu(self.reduce(self.gain * features[self.level]))
-        x = F.relu(self.first(x + self._heard(x)))
+        x = F.relu(self.first(x + self._attend(x)))
         return F.relu(self.second(x))
 
-    def _heard(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor) -> Tensor:
         query, key, value = (
             layer(x).flatten(2).transpose(1, 2)[:, None]
             for layer in (self.query, self.key, self.value)
         )  # (B, 1, H W, C/2)
-        # by direction alone: features of any size make an attention that is neither flat nor hard
+        # cosines: the sharpness of the attention does not depend on the scale of the features
         query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
-        heard = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** 0.5)
-        out: Tensor = self.message(heard[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]))
+        attended = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** 0.5)
+        out: Tensor = self.message(attended[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]))
         return out
 
 
 class Localiser(nn.Module):
-    """A U-Net of four levels that sharpens a coarse map with the image.
+    """U-Net of four levels that refines a coarse density map with the image.
 
-    Group norms, which no batch of crops misleads.
+    It has group norms, whose statistics do not depend on the batch.
     """
 
     def __init__(self, *, width: int = 16, prior: float = 2e-3, scale: float = 100.0) -> None:
         """Build the layers.
 
         Args:
-            width: channels at full resolution; twice as many at each level below.
-            prior: cells per px that it says before training.
-            scale: what it puts out for one cell.
+            width: channels at full resolution; doubled at each coarser level.
+            prior: predicted cells per px before training.
+            scale: factor of the raw output over cells.
         """
         super().__init__()
         widths = [width * 2**level for level in range(4)]
@@ -119,7 +118,7 @@ class Localiser(nn.Module):
         nn.init.constant_(self.read.bias, prior * scale)
 
     def forward(self, images: Tensor, coarse: Tensor) -> Tensor:
-        """The fine map, (B, 1, H, W) in cells, from (B, 3, H, W) and a (B, 1, h, w) map."""
+        """Predict a (B, 1, H, W) map in cells from (B, 3, H, W) images and a (B, 1, h, w) map."""
         ratio = images.shape[2] // coarse.shape[2]
         hint = F.interpolate(self.scale * coarse / ratio**2, size=images.shape[2:], mode="bilinear")
         x = torch.cat([images, hint], dim=1)
@@ -143,11 +142,12 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 @COUNTERS.register_module()
 class DCL(DensityCounter):
-    """Counts by a coarse map with global messages; a U-Net then finds the cells in the image.
+    """DCL: a coarse density map for the count, and a U-Net that localises the counted cells.
 
-    The counter is trained first, the localiser behind it in a stage of its own, and its gradient
-    never reaches the counter. The count is the sum of the coarse map; the density that is shown
-    is the localiser's, brought to this count, and points are its local maxima.
+    The counter, with global message passing, is trained first, then the localiser in a separate
+    stage, whose gradient does not reach the counter. The count is the sum of the coarse map; the
+    density of a prediction is the localiser's, scaled to this count, and points are its local
+    maxima.
 
     Source: Decoupling Counting and Localization, MICCAI 2024, arXiv:2503.13989. Published for
         cells, by DLA-Count's Table 2: MAE ADI 8.4, MBM 1.4, VGG 4.1, DCC 0.8.
@@ -169,7 +169,7 @@ class DCL(DensityCounter):
         "counter alone; the localiser behind it is not exported. The count is the sum over the "
         "squares that touch the image, 0 if that is less."
     }
-    captures = False  # what is computed hangs on the stage
+    captures = False  # the computation depends on the stage
     stage: str | None = None
 
     def __init__(
@@ -183,10 +183,10 @@ class DCL(DensityCounter):
         """Make the counter, then the localiser.
 
         Args:
-            fine_target: points to what the localiser learns, at stride 1.
-            localiser_width: its channels at full resolution, a multiple of 8.
-            localiser_share: its share of the steps, in (0, 1).
-            options: of `DensityCounter`.
+            fine_target: target of the localiser, at stride 1.
+            localiser_width: channels of the localiser at full resolution, a multiple of 8.
+            localiser_share: share of the steps in which it is trained, in (0, 1).
+            options: options of `DensityCounter`.
 
         Raises:
             PartError: as `DensityCounter`, or a width or share out of range.
@@ -219,11 +219,11 @@ class DCL(DensityCounter):
         )
 
     def begin_step(self, stage: str, progress: float) -> None:
-        """Remember which network is trained; before the first step both are."""
+        """Set the network that is trained; before the first step both are."""
         self.stage = stage
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The counter's terms, and `loss_localiser`; in a stage only those of its network."""
+        """Compute the counter's terms and `loss_localiser`; in a stage only its network's terms."""
         images = batch.images
         with torch.set_grad_enabled(self.stage != LOCALISING and torch.is_grad_enabled()):
             coarse = super().estimate(images)
@@ -246,20 +246,20 @@ class DCL(DensityCounter):
         return terms
 
     def estimate(self, images: Images) -> DensityOutput:
-        """The localiser's map, brought to the sum of the counter's in each image."""
+        """Compute the localiser's map, scaled to the sum of the counter's in each image."""
         coarse = super().estimate(images)
         density = self._masked(images, coarse.density)
         fine = self._masked(images, self.localiser(images.pixels, density).clamp_min(0))
         count = density.sum(dim=(1, 2, 3), keepdim=True).clamp_min(0)
         found = fine.sum(dim=(1, 2, 3), keepdim=True)
         even = self._masked(images, torch.ones_like(fine))
-        # where the localiser sees nothing, what was counted is anywhere
+        # if the localiser finds nothing, the count is spread evenly
         fine = torch.where(found > 0, fine, even)
         fine = fine * (count / fine.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
         return DensityOutput(fine, coarse.features, 1, self.localiser.scale)
 
     def valid(self, images: Images, grid: tuple[int, int]) -> Tensor:
-        """Which cells of a map of any stride touch the image, (B, 1, rows, columns) bool."""
+        """Compute the mask of map cells that touch the image, (B, 1, rows, columns) bool."""
         stride = images.pixels.shape[2] // grid[0]
         width, height = (images.sizes[:, axis, None, None, None] for axis in range(2))
         rows, columns = (torch.arange(size, device=images.sizes.device) * stride for size in grid)

@@ -1,4 +1,4 @@
-"""DiffuseDenoise (CrowdDiff): dot maps drawn from noise, several for an image, and fused."""
+"""DiffuseDenoise (CrowdDiff): several dot maps per image, sampled from noise and fused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,20 +31,20 @@ from cellbench_plugins._ops.diffusion import (
 )
 from cellbench_plugins.methods._denoiser import CountBranch, DenoisingUNet
 
-# The count branch says cells per square of this edge, px of the network input.
+# The count branch predicts cells per square of this edge, px of the network input.
 _COUNTED_PX = 64.0
-# What is left of the score of a place beside one that stands for the same cell.
-_DOUBLE = 0.01
-# Thresholds that are tried on validation.
+# Factor on the score of a position beside a better one of the same cell.
+_DUPLICATE_FACTOR = 0.01
+# Thresholds tried on validation.
 _THRESHOLDS = np.linspace(0.1, 0.9, 81, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Fused(Prediction):
-    """What the samples of an image say together, before the threshold.
+    """Candidates of an image, fused from all samples, before the threshold.
 
     Attributes:
-        heights: per sample, how high each of its dots is, in [0, 1].
+        heights: per sample, the height of each of its dots, in [0, 1].
     """
 
     heights: tuple[NDArray[np.float32], ...] = ()
@@ -52,39 +52,39 @@ class Fused(Prediction):
 
 @COUNTERS.register_module()
 class DiffuseDenoise(CellCounter):
-    """Draws several dot maps of an image from noise, counts the dots of each, and fuses.
+    """Diffusion model of dot maps: several are sampled per image, counted and fused.
 
-    A map holds a narrow dot for each cell, -1 around it and 1 at its top. Training: noise is put
-    over the map of a crop, as much as a random time says, and the denoiser, which sees the
-    image's features beside it, predicts it away; the means of its maps must tell the number of
-    cells too. Counting: from noise of its own, drawn from a generator that the image's id seeds,
-    the denoiser walks back to a clean map in `sampling_steps`, `samples` times. A sample counts
-    its local maxima of at least `threshold`; the image's count is the median of its samples'.
-    Its points are the places that the samples agree on most, as many as the count: a place is
-    where a sample has a dot, and its score the mean over samples of the highest value within one
-    map cell of it. Of neighbouring places one keeps its score; the others come last.
+    A map holds a narrow dot for each cell, with -1 around it and 1 at its top. In training, noise
+    of a random time is added to the map of a crop, and the denoiser, conditioned on features of the
+    image, learns to remove it; an auxiliary branch regresses the count from its maps. In inference,
+    the denoiser computes a clean map from noise in `sampling_steps`, `samples` times; the noise
+    comes from a generator seeded by the image's id. The count of a sample is the number of its
+    local maxima of at least `threshold`; that of the image is the median over its samples. The
+    points are the best-scored positions, as many as the count. A position is one where any sample
+    has a dot, and its score is the mean over samples of the highest value within one map cell. Of
+    neighbouring positions one keeps its score, and the others are ranked last.
 
-    Nothing in sampling or fusing sees annotations; the threshold is chosen on validation, once
-    for all images. The networks look at neighbourhoods alone, without attention or statistics
-    over an image, so that whole images are sampled as crops are.
+    Neither sampling nor fusion uses annotations; the threshold is chosen on validation, once for
+    all images. The networks are local, without attention or statistics over an image, so that whole
+    images are sampled as crops are.
 
     Source: Ranasinghe et al., "CrowdDiff: Multi-hypothesis Crowd Density Estimation using
         Diffusion Models", arXiv:2303.12790, at first "Diffuse-Denoise-Count". Table 2 of DLA-Count:
         ADI 8.8, MBM 2.9, VGG 5.5, DCC 2.8.
 
     Differs: the released evaluation drops crops without cells and keeps, by the annotated count,
-        the best of the samples; here all count and none is chosen. A VGG-16 with a pyramid, whose
-        weights come from ImageNet, sees the image once, where CrowdDiff starts from the weights of
-        an upsampling diffusion network and sees the pixels in each of 1000 passes; the denoiser is
-        small, works at stride 2 and learns the velocity, from which a clean map follows at any
-        time, where CrowdDiff learns the noise and its variance. So a few steps of DDIM serve. Dots
-        do not add up, and are 1 high; CrowdDiff divides a Gaussian of unit sum by 0.8. A sample's
-        dots are its local maxima, not the contours of a cleaned picture, whose frame counted as
-        one. Samples are fused by the median and by agreement; the paper's fusion by similarity is
-        not in the released code.
+        the best of the samples; here all samples count and none is selected. A VGG-16 with a
+        pyramid, whose weights come from ImageNet, processes the image once, where CrowdDiff starts
+        from the weights of an upsampling diffusion network and takes the pixels in each of 1000
+        passes; the denoiser is small, works at stride 2 and learns the velocity, from which a clean
+        map follows at any time, where CrowdDiff learns the noise and its variance. So a few steps
+        of DDIM suffice. Dots do not add up, and have height 1; CrowdDiff divides a Gaussian of unit
+        sum by 0.8. A sample's dots are its local maxima, not the contours of a cleaned image, whose
+        frame counted as one. Samples are fused by the median and by agreement; the paper's fusion
+        by similarity is not in the released code.
 
     Attributes:
-        threshold: () float32 buffer, so that it travels with the weights.
+        threshold: () float32 buffer, saved with the weights.
     """
 
     threshold: Tensor
@@ -116,19 +116,19 @@ class DiffuseDenoise(CellCounter):
         """Assemble the parts.
 
         Args:
-            backbone: images to maps.
-            decoder: maps to the features that condition the denoiser, at the dot maps' stride.
+            backbone: trunk that maps images to feature maps.
+            decoder: decoder of the features that condition the denoiser, at the dot maps' stride.
             width: channels of the denoiser's finest level.
-            multipliers: of its levels, finest first.
-            times: of the diffusion.
-            sampling_steps: passes for a sample.
-            samples: dot maps for an image, an odd number: their median is then the count of one.
-            noises: times and noises that are drawn for each crop in training.
-            sigma: deviation of a dot in cells of the map.
-            count_weight: of the count branch in the loss.
+            multipliers: channels of its levels as multiples of `width`, finest first.
+            times: number of times of the diffusion.
+            sampling_steps: denoiser passes per sample.
+            samples: dot maps per image, an odd number, so that the median is the count of one.
+            noises: pairs of time and noise drawn for each crop in training.
+            sigma: standard deviation of a dot in map cells.
+            count_weight: weight of the count branch in the loss.
             threshold: least height of a dot that counts, until `calibrate` chooses one.
-            score_floor: lower dots are no candidates.
-            sampling_seed: of the noise, beside the image's id.
+            score_floor: least height of a dot that is a candidate.
+            sampling_seed: seed of the noise, combined with the image's id.
             channels_last: memory format of images and weights.
 
         Raises:
@@ -166,7 +166,7 @@ class DiffuseDenoise(CellCounter):
             self.to(memory_format=torch.channels_last)
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
+        """Return the trunk at `trunk_lr` and the rest at `lr`, without frozen parameters."""
         trunk = [p for p in self.backbone.parameters() if p.requires_grad]
         rest = [
             parameter
@@ -177,7 +177,7 @@ class DiffuseDenoise(CellCounter):
         return [group for group in groups if group["params"]]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The denoiser's `loss_denoise` and the count branch's `loss_count`."""
+        """Compute the denoiser's `loss_denoise` and the count branch's `loss_count`."""
         conditions, inside = self._conditions(batch.images)
         number, device = len(inside), inside.device
         grid = (inside.shape[2], inside.shape[3])
@@ -194,8 +194,8 @@ class DiffuseDenoise(CellCounter):
             predicted, maps = self.denoiser(noisy, self._relative(times), conditions)
             error = (predicted.float() - velocity(clean, noise, share)).square() * inside
             denoise = denoise + error.sum() / inside.sum()
-            said = self.counter(maps, inside).float()
-            count = count + F.l1_loss(said, wanted)
+            predicted_count = self.counter(maps, inside).float()
+            count = count + F.l1_loss(predicted_count, wanted)
         return {
             "loss_denoise": denoise / self.noises,
             "loss_count": self.count_weight * count / self.noises,
@@ -203,16 +203,16 @@ class DiffuseDenoise(CellCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image the places where a sample has a dot, and how high each sample's dots are."""
+        """Predict per image the positions with a dot in any sample, and each sample's heights."""
         drawn, inside = self.draw(images)  # (B, S, H, W)
         heights = torch.where(inside, drawn, float("-inf"))
         peaks = local_maxima(heights.flatten(0, 1)).view_as(heights) & (heights >= self.score_floor)
         places = peaks.any(dim=1)
         agreed = F.max_pool2d(drawn, 3, stride=1, padding=1).mean(dim=1).clamp(0, 1)
-        # Of dots that are one cell of the map apart in different samples, one place stands for
-        # the cell: where most agree, and of these where the samples are highest.
+        # Of dots one map cell apart in different samples, one position represents the cell: that of
+        # the highest agreement, then of the highest mean.
         rank = torch.where(places, agreed + 1e-3 * drawn.mean(dim=1), float("-inf"))
-        agreed = torch.where(local_maxima(rank), agreed, _DOUBLE * agreed)
+        agreed = torch.where(local_maxima(rank), agreed, _DUPLICATE_FACTOR * agreed)
         found: list[Prediction] = []
         for image in range(len(images)):
             rows, columns = places[image].nonzero().unbind(1)
@@ -253,7 +253,7 @@ class DiffuseDenoise(CellCounter):
             return clean_from_velocity(masked, predicted.float(), self.shares[time])
 
         moments = sampling_times(self.times, self.sampling_steps)
-        # One sample after the other: a large image's maps are large.
+        # One sample after the other, to bound the memory for large images.
         drawn = [
             sample_clean(predict, noise[:, [s]].to(inside.device), self.shares, moments)
             for s in range(self.samples)
@@ -262,11 +262,11 @@ class DiffuseDenoise(CellCounter):
 
     @property
     def calibrates_count(self) -> bool:
-        """No: the threshold decides the count."""
+        """False: the threshold determines the count."""
         return False
 
     def select(self, candidates: Prediction) -> Prediction:
-        """The median of the samples' counts, and as many of the places they agree on most."""
+        """Select the median of the samples' counts, and as many of the best-scored positions."""
         return _fuse(candidates, np.float32(self.threshold.item()))
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
@@ -283,11 +283,11 @@ class DiffuseDenoise(CellCounter):
         return {"threshold": chosen}
 
     def _relative(self, times: Tensor) -> Tensor:
-        """Times in [0, 1)."""
+        """Scale integer times to [0, 1)."""
         return times / self.times
 
     def _conditions(self, images: Images) -> tuple[Tensor, Tensor]:
-        """What the images add to the denoiser's first layer, and (B, 1, H, W) 1 inside them."""
+        """Compute the denoiser's condition, and a (B, 1, H, W) mask, 1 inside the images."""
         features = self.decoder(self.backbone(images.pixels))
         rows, columns = features.shape[2:]
         sizes = images.sizes
@@ -298,7 +298,7 @@ class DiffuseDenoise(CellCounter):
 
 
 def _counts(candidates: Prediction, thresholds: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The median count of the samples at each threshold, (T,)."""
+    """Compute the median count of the samples at each threshold, (T,)."""
     if not isinstance(candidates, Fused):
         raise ValueError("candidates of DiffuseDenoise hold the heights of its samples")
     counts = [

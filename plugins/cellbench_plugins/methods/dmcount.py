@@ -1,4 +1,4 @@
-"""DM-Count: a density map is moved onto the dots by optimal transport, without any Gaussian."""
+"""DM-Count: density maps trained by optimal transport to the dots, without Gaussians."""
 
 from collections.abc import Sequence
 
@@ -22,20 +22,20 @@ from cellbench_plugins._ops.lattice import lattice
 from cellbench_plugins._ops.sinkhorn import sinkhorn
 from cellbench_plugins.methods._dilated import pick, started
 
-# As published, against a division by a map that says nothing.
+# As published, against a division by the sum of an empty map.
 TINY = 1e-6
 
 
 @DECODERS.register_module()
 class UpsampledConvs(Decoder):
-    """Doubles a map's resolution, then two 3x3 convolutions to 256 and 128 channels.
+    """Decoder of DM-Count: upsampling by 2, then two 3x3 convolutions.
 
     Source: DM-Count, arXiv:2009.13077, whose network is that of Bayesian Loss, arXiv:1908.03684.
 
     Differs: the features are multiplied by `gain` first, and weights are drawn as He et al. do. The
-        authors' code doubles with the corners of both maps on each other (PyTorch's
-        `upsample_bilinear`), which moves what lies at the borders by up to half a cell; here cells
-        keep their places, so that a crop's map is a piece of the image's.
+        authors' code upsamples with aligned corners (PyTorch's `upsample_bilinear`), which shifts
+        the map by up to half a cell at the borders; here cells keep their positions, so that a
+        crop's map is a part of the image's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class UpsampledConvs(Decoder):
         Args:
             in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
-            stride: of the map that is read, px, even; half of it goes out. None for the coarsest.
+            stride: stride of the input map, px, even; None for the coarsest. The output has half.
             channels: number of output channels.
             hidden: channels between the two convolutions.
             gain: factor on the backbone's features.
@@ -89,24 +89,24 @@ class UpsampledConvs(Decoder):
 
 @LOSSES.register_module()
 class DMCountLoss(DensityLoss):
-    """Error of the count, cost of moving the map onto the dots, and its distance from them.
+    """Loss of DM-Count: count error, optimal transport to the dots, and total variation.
 
     `loss_count` is the absolute error of the count. `loss_transport` has the gradient of the
-    least cost (squared px) of carrying the map, as a distribution, to the dots; its value says
-    nothing and is near 0. `loss_variation` is the L1 distance of both distributions on the map's
-    grid, times the number of cells. Each is averaged over the images; the last two are 0 for an
-    image without cells.
+    optimal transport cost (squared px) between the map, as a distribution, and the dots; its value
+    is meaningless and near 0. `loss_variation` is the L1 distance of both distributions on the
+    map's grid, times the number of cells. Each is averaged over the images; the last two are 0 for
+    an image without cells.
 
     Source: DM-Count, Wang et al., arXiv:2009.13077, Eq. 9 and the code of its authors.
 
     Differs: the transport is solved until it converges, on rectangles of any size, and its entropy
-        is taken relative to both margins (KL), in logarithms. The authors' code leaves off after
-        100 updates in float32, where exp(-cost / 10) is 0 beyond some 30 px: on crops of 128 px
-        with 3, 20 and 60 random cells and a map that says nothing of them its gradient is a
-        tenth to a third of ours in length, at a cosine of 0.47, 0.73 and 0.77 with ours; with 60
-        cells and a map near them three quarters, at 0.95. Its term is averaged over the images,
-        where the authors' code sums over them: `transport_weight` is theirs (0.1) times the batch
-        that they train with (10).
+        is relative to both marginals (KL), in the log domain. The authors' code stops after 100
+        updates in float32, where exp(-cost / 10) is 0 beyond some 30 px: on crops of 128 px with 3,
+        20 and 60 random cells and a map that is independent of them, its gradient is a tenth to a
+        third of ours in length, at a cosine of 0.47, 0.73 and 0.77 with ours; with 60 cells and a
+        map near them three quarters, at 0.95. Its term is averaged over the images, where the
+        authors' code sums over them: `transport_weight` is theirs (0.1) times the batch that they
+        train with (10).
     """
 
     def __init__(
@@ -121,14 +121,14 @@ class DMCountLoss(DensityLoss):
         """Set the weights.
 
         Args:
-            count_weight: of the error of the count.
-            transport_weight: of the transport.
-            variation_weight: of the distance of the distributions.
-            eps: blur of the transport, squared px of the network input.
-            iterations: most updates of the transport at this blur.
+            count_weight: weight of the count error.
+            transport_weight: weight of the transport term.
+            variation_weight: weight of the L1 distance of the distributions.
+            eps: entropic regularisation of the transport, squared px of the network input.
+            iterations: most Sinkhorn updates at this `eps`.
 
         Raises:
-            PartError: a negative weight, or a blur that is not positive.
+            PartError: a negative weight, or an `eps` that is not positive.
         """
         super().__init__()
         if min(count_weight, transport_weight, variation_weight) < 0 or not eps > 0:
@@ -142,7 +142,7 @@ class DMCountLoss(DensityLoss):
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The weighted terms; `target` is the dots, summed over the cells of the map."""
+        """Compute the weighted terms; `target` is the number of dots per map cell."""
         inside = valid.flatten(1)
         density = torch.where(inside, output.density.flatten(1), 0.0)  # (B, M)
         dots = target.flatten(1)
@@ -170,9 +170,9 @@ class DMCountLoss(DensityLoss):
         output: DensityOutput,
         batch: Batch,
     ) -> Tensor:
-        """How the cost of the transport grows with each cell of the map, (B, M) float32.
+        """Compute the gradient of the transport cost by the map cells, (B, M) float32.
 
-        It is orthogonal to the map, since scaling a map does not change its distribution.
+        It is orthogonal to the map, because scaling a map does not change its distribution.
         """
         places = lattice((grid[0], grid[1]), output.stride, density.device)
         if not batch.points:
@@ -191,15 +191,15 @@ class DMCountLoss(DensityLoss):
 
 @COUNTERS.register_module()
 class DMCount(DensityCounter):
-    """Counts by a density map of stride 8 that optimal transport pulls onto the dots.
+    """DM-Count: density map of stride 8, trained by optimal transport to the dots.
 
-    By default on VGG-16; `model.backbone.type=VGG19` is the published trunk.
+    The backbone is VGG-16 by default; `model.backbone.type=VGG19` is the published one.
 
     Source: Wang, Liu, Samaras & Hoai, "Distribution Matching for Crowd Counting",
         arXiv:2009.13077. Published for cells, by DLA-Count's Table 2: MAE ADI 9.4, MBM 2.6, VGG
         6.0, DCC 2.6.
 
-    Differs: VGG-16, whose weights are at hand; a dot counts in the place of the map that it lies
-        in, where the authors' code first rounds it to the next px; see `DMCountLoss` and the two
+    Differs: VGG-16, whose weights are available; a dot is counted in the map cell that contains it,
+        where the authors' code first rounds it to the nearest px; see `DMCountLoss` and the two
         configs.
     """

@@ -1,4 +1,4 @@
-"""Faster R-CNN on boxes that are guessed from the spacing of the annotated points."""
+"""Faster R-CNN trained on pseudo-boxes: squares sized by the spacing of the annotated points."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -30,29 +30,29 @@ _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 @COUNTERS.register_module()
 class FasterRCNN(ScoredCounter):
-    """Detects cells as boxes in two stages: proposals of a small network, then their verdicts.
+    """Faster R-CNN trained on pseudo-boxes: a two-stage box detector with a feature pyramid.
 
-    Points carry no extent, so a box is a square around its point whose side is `box_share` times
-    the distance to the nearest neighbour, within `least_box_px` and `most_box_px`, cut at the
-    border of the image. A feature pyramid joins the trunk's maps; each of its levels has square
-    anchors of its own sizes. The centre of a detection is the cell's point, of one that the border
-    cuts that of the square which it is a part of; its score is the verdict's probability, and the
-    least that counts is chosen on validation.
+    Points have no extent, so the box of a cell is a square around its point whose side is
+    `box_share` times the distance to the nearest neighbour, within `least_box_px` and
+    `most_box_px`, cut at the border of the image. Each level of the feature pyramid has square
+    anchors of its own sizes. The point of a cell is the centre of its detection; for a detection
+    cut by the border, the centre of the completed square. The score is the second stage's
+    probability, and the score threshold is chosen on validation.
 
     Source: Ren et al., "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal
         Networks", arXiv:1506.01497; Lin et al., "Feature Pyramid Networks for Object Detection",
         arXiv:1612.03144. The two stages are torchvision's.
 
-    Differs: anchors are squares, since the boxes are; their sizes are stated per data set, and they
-        stand at the middles of the map's cells, torchvision's at the upper left corners. An anchor
-        is a positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes of a
-        few pixels rarely reach on a lattice of 4 px). The caps of 100 detections an image, which
-        alone would floor the error, and of 1000 proposals are lifted to `most_detections`; scores
-        are cut at 0.02 (0.05) before the threshold is chosen, and of detections that overlap by 0.4
-        (0.5) one stays. Of a training image `samples` anchors and proposals are judged (64;
-        published 256 and 512) out of at most four times as many proposals (2000). The pyramid has
-        the levels of the trunk alone and no pool behind them. Images are not resized to 800 px: a
-        set's `input_scale` says what the network sees.
+    Differs: anchors are squares, as the boxes are; their sizes are given per data set, and they lie
+        at the centres of the map's cells, torchvision's at the upper left corners. An anchor is a
+        positive from an overlap of `anchor_overlap` on (0.5; published 0.7, which boxes of a few
+        pixels rarely reach on a lattice of 4 px). The caps of 100 detections per image, which alone
+        would bound the error from below, and of 1000 proposals are raised to `most_detections`;
+        scores are cut at 0.02 (0.05) before the threshold is chosen, and of detections that overlap
+        by 0.4 (0.5) one is kept. Per training image `samples` anchors and proposals are sampled
+        (64; published 256 and 512) out of at most four times as many proposals (2000). The pyramid
+        has only the levels of the trunk and no pool after them. Images are not resized to 800 px: a
+        set's `input_scale` determines the input.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {"backbone": BACKBONES}
@@ -81,29 +81,29 @@ class FasterRCNN(ScoredCounter):
         size_multiple: int = 32,
         channels_last: bool = True,
     ) -> None:
-        """Put the two stages on a trunk.
+        """Build both stages on a trunk.
 
         Args:
-            backbone: images to maps, one a level.
-            channels: of the pyramid.
+            backbone: trunk with one map per level.
+            channels: number of channels of the pyramid.
             hidden: width of the second stage's two layers.
-            roi_cells: edge of the grid that a proposal is read on.
+            roi_cells: edge of the grid to which a proposal is pooled.
             anchors_px: per level of the trunk, finest first, the sides of its anchors in px of
                 the original image.
             box_share: side of a pseudo-box per distance to the nearest neighbour.
             least_box_px: least side, px of the original image.
-            most_box_px: most side, px of the original image.
-            anchor_overlap: intersection over union from which an anchor or a proposal is a cell.
-            overlap: of two detections that overlap more, the better one stays.
-            most_detections: proposals and detections of an image; more than the densest holds.
-            samples: anchors and proposals of a training image that are judged.
+            most_box_px: largest side, px of the original image.
+            anchor_overlap: intersection over union from which an anchor or a proposal is positive.
+            overlap: intersection over union above which the weaker of two detections is dropped.
+            most_detections: most proposals and detections of an image; above the largest count.
+            samples: anchors and proposals per training image that enter the loss.
             threshold: lowest score that counts, until `calibrate` chooses one.
             score_floor: detections below it are dropped; no lower threshold can be chosen.
             size_multiple: inputs are padded to a multiple of this, px.
             channels_last: memory format of images and weights.
 
         Raises:
-            PartError: the anchors do not fit the trunk, or the sizes of boxes are no range.
+            PartError: the anchors do not fit the trunk, or an invalid range of box sizes.
         """
         super().__init__(
             threshold=threshold, size_multiple=size_multiple, channels_last=channels_last
@@ -158,7 +158,7 @@ class FasterRCNN(ScoredCounter):
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scores and boxes of both stages, with unit weights."""
+        """Compute the score and box losses of both stages, with unit weights."""
         targets = [
             {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64).to(boxes.device)}
             for boxes in (
@@ -179,10 +179,10 @@ class FasterRCNN(ScoredCounter):
         }
 
     def pseudo_boxes(self, points: Tensor, scale: float, size: Tensor) -> Tensor:
-        """What lies inside the image of squares around points.
+        """Compute squares around points, clipped to the image.
 
-        The stages cut their proposals at the border: a cell whose box reached over it had none
-        that overlapped enough, and was learned as ground.
+        The stages clip their proposals at the border: a box beyond it may have no proposal of
+        sufficient overlap, and its cell would be learned as background.
 
         Args:
             points: (A, 2) float, (x, y) px of the network input.
@@ -198,7 +198,7 @@ class FasterRCNN(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image all detections above the floor, best first."""
+        """Predict all detections above the score floor per image, best first."""
         maps = self._maps(images)
         with full_precision(images.pixels.device):
             pictures = _Pictures(images)
@@ -212,15 +212,16 @@ class FasterRCNN(ScoredCounter):
         return predictions
 
     def _maps(self, images: Images) -> dict[str, Tensor]:
-        """The pyramid's levels by name, float32, finest first."""
+        """Compute the pyramid's levels by name, float32, finest first."""
         maps = {str(index): m for index, m in enumerate(self.backbone(images.pixels))}
         return {name: m.float() for name, m in self.pyramid(maps).items()}
 
 
 def centres_of_squares(boxes: Tensor, size: Tensor) -> Tensor:
-    """The centres of squares of which the border of an image may have cut a part.
+    """Compute the centres of squares that the border of an image may have cut.
 
-    A box that ends at the border along one axis is as wide as it is high, seen from its other end.
+    Along an axis on which a box touches one border, it is completed to the length of the other
+    axis, measured from its inner end.
 
     Args:
         boxes: (A, 4) float, (left, top, right, bottom) px, inside the image.
@@ -232,8 +233,8 @@ def centres_of_squares(boxes: Tensor, size: Tensor) -> Tensor:
     low, high = boxes[:, :2], boxes[:, 2:]
     half = 0.5 * (high - low).amax(dim=1, keepdim=True)
     middle = 0.5 * (low + high)
-    # A box that the image holds is no exact square either: only what is cut is completed, and of
-    # what is cut at both ends nothing tells more than the middle.
+    # Predicted boxes inside the image are not exact squares, so only cut boxes are completed; for
+    # those cut at both ends the middle is the best estimate.
     cut_low, cut_high = low <= 0, high >= size
     centres = torch.where(cut_low & ~cut_high, torch.minimum(high - half, middle), middle)
     centres = torch.where(cut_high & ~cut_low, torch.maximum(low + half, middle), centres)
@@ -241,25 +242,25 @@ def centres_of_squares(boxes: Tensor, size: Tensor) -> Tensor:
 
 
 class SquareAnchors(nn.Module):
-    """Square boxes of set sides around the centre of each cell of each level."""
+    """Anchor generator: square boxes around the centre of each map cell of each level."""
 
     def __init__(self, strides: Sequence[int], sides_px: Sequence[Sequence[float]]) -> None:
-        """Remember the sides.
+        """Set the sides.
 
         Args:
-            strides: of the levels, px of the network input.
-            sides_px: per level, px of the original image.
+            strides: strides of the levels, px of the network input.
+            sides_px: sides of the anchors per level, px of the original image.
         """
         super().__init__()
         self.strides = tuple(strides)
         self.sides_px = tuple(tuple(float(side) for side in sides) for sides in sides_px)
 
     def num_anchors_per_location(self) -> list[int]:
-        """How many anchors a cell of each level has."""
+        """Return the number of anchors per map cell of each level."""
         return [len(sides) for sides in self.sides_px]
 
     def forward(self, pictures: "_Pictures", maps: list[Tensor]) -> list[Tensor]:
-        """Per image (anchors, 4): level by level, in each by row, column and side."""
+        """Return the anchors of each image, (anchors, 4), by level, row, column and side."""
         levels = []
         for stride, sides, level in zip(self.strides, self.sides_px, maps, strict=True):
             rows, columns = (
@@ -275,7 +276,7 @@ class SquareAnchors(nn.Module):
 
 
 class _Pictures(ImageList):
-    """What torchvision's stages want to know of a batch, and its scale."""
+    """Batch in the form of torchvision's stages, with its scale."""
 
     def __init__(self, images: Images) -> None:
         sizes = [(int(height), int(width)) for width, height in images.sizes.tolist()]

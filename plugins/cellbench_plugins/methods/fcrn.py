@@ -12,7 +12,7 @@ from cellbench.registry import BACKBONES, COUNTERS, DECODERS
 
 @BACKBONES.register_module()
 class FCRNA(Backbone):
-    """Three pools down and three doublings up again, without a skip.
+    """Encoder-decoder of FCRN-A: three max-pools, then three upsamplings, without skips.
 
     3x3 convolutions of 32, 64 and 128 channels, each with a max-pool after it, one of 512, and
     three of 128, 64 and 32, each after a nearest upsampling by 2; all with batch-norm and ReLU.
@@ -20,8 +20,8 @@ class FCRNA(Backbone):
     Source: FCRN-A of Xie, Noble & Zisserman, 2018, section 3.2; batch-norm as in the authors'
         later code.
 
-    Differs: the paper upsamples bilinearly; repeated places before a convolution are the later
-        code's too. Batch-norm and orthogonal weights have PyTorch's constants, not Keras's.
+    Differs: the paper upsamples bilinearly; nearest upsampling before a convolution is that of the
+        later code. Batch-norm and orthogonal weights have PyTorch's constants, not Keras's.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class FCRNA(Backbone):
             layers += [nn.Upsample(scale_factor=2), *_unit(inputs, channels, 3)]
             inputs = channels
         self.layers = nn.Sequential(*layers)
-        # what is pooled to stride 8 comes back to stride 1
+        # upsampled from stride 8 back to stride 1
         self.shapes = (FeatureShape(inputs, 1),)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -48,14 +48,14 @@ class FCRNA(Backbone):
 
 @BACKBONES.register_module()
 class FCRNB(Backbone):
-    """Two pools down and one doubling up again; `FCRNBMap` is its decoder.
+    """Encoder-decoder of FCRN-B: two max-pools, then one upsampling; `FCRNBMap` completes it.
 
     3x3 convolutions of 32 and 64 channels, a max-pool, 3x3 of 128 and 256, a max-pool, a 5x5 of
     256, a nearest upsampling by 2, and a 5x5 of 256; all with batch-norm and ReLU.
 
     Source: FCRN-B of Xie, Noble & Zisserman, 2018.
 
-    Differs: the authors' code has no FCRN-B. This is what most public reimplementations agree on;
+    Differs: the authors' code has no FCRN-B. These are the layers of most public reimplementations;
         the paper's figure was not read, so the layers are unverified.
     """
 
@@ -82,7 +82,7 @@ class FCRNB(Backbone):
 
 @DECODERS.register_module()
 class FCRNBMap(Decoder):
-    """The end of FCRN-B: upsampling by 2 and a 5x5 convolution that gives the map itself.
+    """Last layers of FCRN-B: upsampling by 2 and a 5x5 convolution to the density map.
 
     Source: as `FCRNB`.
     """
@@ -97,10 +97,11 @@ class FCRNBMap(Decoder):
         Args:
             in_shapes: shapes of the backbone's maps; the finest is used.
             conv: the registered convolution; not used.
-            start: what the map says before training, about: cells per px times the output scale.
+            start: approximate value of the map before training: cells per px times the output
+                scale.
 
         Raises:
-            PartError: an odd stride cannot be halved.
+            PartError: the stride is odd and cannot be halved.
         """
         super().__init__()
         finest = in_shapes[0]
@@ -116,17 +117,17 @@ class FCRNBMap(Decoder):
         self.shape = FeatureShape(1, finest.stride // 2)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """The (B, 1, H, W) map from the finest of the backbone's."""
+        """Compute the (B, 1, H, W) map from the backbone's finest map."""
         out: Tensor = self.map(self.up(features[0]))
         return out
 
 
 @COUNTERS.register_module()
 class FCRN(DensityCounter):
-    """Counts by a density map of stride 1 from a small encoder and decoder.
+    """FCRN: density map of stride 1 from a small convolutional encoder-decoder.
 
-    With `FCRNA` and no decoder it is FCRN-A, with `FCRNB` and `FCRNBMap` FCRN-B. Any backbone and
-    decoder fit in their place.
+    With `FCRNA` and no decoder it is FCRN-A, with `FCRNB` and `FCRNBMap` FCRN-B. Any other backbone
+    and decoder can be used.
 
     Source: Xie, Noble & Zisserman, "Microscopy cell counting and detection with fully
         convolutional regression networks", 2018. Published for cells, by DLA-Count's Table 2,
@@ -135,9 +136,9 @@ class FCRN(DensityCounter):
 
     Differs: the last 1x1 convolution has a bias, and starts at a prior; the authors' code has none.
         Crops with flips and quarter turns, which keep the count, instead of whole images rotated
-        and zoomed by any amount, which doesn't; AdamW with a cosine instead of SGD in steps (see
-        the configs). Pixels have ImageNet's mean and deviation, a channel each, and not one of
-        both for all pixels of the set.
+        and zoomed by any amount, which does not; AdamW with a cosine instead of SGD in steps (see
+        the configs). Pixels are normalised by ImageNet's mean and deviation per channel, not by one
+        mean and deviation of the set.
     """
 
 

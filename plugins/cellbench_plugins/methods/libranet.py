@@ -1,4 +1,4 @@
-"""LibraNet: a policy that weighs the count of each block of an image."""
+"""LibraNet: counts of image blocks by deep Q-learning."""
 
 import copy
 from collections.abc import Mapping
@@ -27,30 +27,30 @@ COUNTER, POLICY = "counter", "policy"
 
 
 class Policy(nn.Module):
-    """What each action is worth, from the features of a block and the actions taken so far.
+    """Q-network: the value of each action, from the features of a block and its actions so far.
 
-    An MLP with two hidden layers on every block: 1x1 convolutions on the map of all blocks. The
-    actions come in as one of nine at each step, none where none was taken, and as one of the
-    classes, the one that they add up to.
+    An MLP with two hidden layers, applied to every block. The history is encoded one-hot twice: as
+    the action of each step (all zero where none was taken), and as the class that the actions add
+    up to.
 
     Source: LibraNet, arXiv:2007.08260.
 
-    Differs: LibraNet gives the network the actions' numbers. It would have to learn first what
-        each adds to the class, and to tell exactly where the class then stands. Weights start by
-        He's rule, the last layer's near 0; the authors' all have a deviation of 0.01.
+    Differs: LibraNet's input is the index of each action, from which the network would first have
+        to learn the change of class and the exact current class. Weights have He initialisation,
+        the last layer's are near 0; the authors' all have a deviation of 0.01.
     """
 
     def __init__(
         self, channels: int, *, steps: int, classes: int, hidden: int, scale: float
     ) -> None:
-        """Make the network; before training its value of every action is almost 0.
+        """Build the network; before training the value of every action is almost 0.
 
         Args:
-            channels: features of a block.
+            channels: number of features of a block.
             steps: most actions of a weighing.
-            classes: of counts.
+            classes: number of count classes.
             hidden: width of both hidden layers.
-            scale: what the last layer is multiplied by.
+            scale: factor on the output of the last layer.
         """
         super().__init__()
         self.features = nn.Linear(channels, hidden)
@@ -64,7 +64,7 @@ class Policy(nn.Module):
         nn.init.normal_(self.last.weight, std=1e-3)
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:
-        """The worth of each action.
+        """Compute the value of each action.
 
         Args:
             features: (..., C) float32.
@@ -79,47 +79,46 @@ class Policy(nn.Module):
         placed = F.one_hot(stands, self.classes)
         history = self.history(torch.cat([taken, placed], dim=-1).to(features.dtype))
         hidden = F.relu(self.features(features) + history)
-        worth: Tensor = self.scale * self.last(F.relu(self.inner(hidden)))
-        return worth
+        values: Tensor = self.scale * self.last(F.relu(self.inner(hidden)))
+        return values
 
 
 @COUNTERS.register_module()
 class LibraNet(CellCounter):
-    """Weighs the count of each 32-px block by deep Q-learning, as a scale weighs goods.
+    """LibraNet: sequential counting of 32-px blocks by deep Q-learning, without points.
 
-    A block starts at class 0 of 57 count classes. The policy, seeing the block's features and
-    the actions taken so far, adds 10, 5, 2 or 1 to the class, takes as much away, or ends; after
-    at most 8 actions the class stands, and the image counts the sum of its blocks' class values.
-    All blocks of a batch are weighed at once. The policy is an MLP on every block: 1x1
-    convolutions on the map of stride 32.
+    A block starts at class 0 of 57 count classes. Given the block's features and the actions so
+    far, the policy adds 10, 5, 2 or 1 to the class, subtracts as much, or ends; after at most 8
+    actions the class is final (a "weighing"). The count of an image is the sum of the class values
+    of its blocks. The policy is an MLP on the features of each block, a map of stride 32.
 
-    Two stages. First the trunk learns as a plain counter: a 1x1 convolution on the same map, its
-    softplus against the blocks' counts. Then the trunk stands still and the policy learns from
-    weighings that it has made itself: one action in `1 / exploration` at random at first, one in
-    ten from the first fifth on, drawn from what keeps the class within its range. They are kept
-    in a memory of blocks and compared with a copy of the policy that is renewed `copies` times.
-    Memory and copy are buffers: a resumed run goes on as an unbroken one does.
+    Training has two stages. First the trunk is trained as a plain counter: a 1x1 convolution on the
+    same map, whose softplus is compared with the blocks' counts. Then the trunk is frozen, and the
+    policy learns from its own weighings. The share of random actions, drawn from those that keep
+    the class within its range, falls from 1 to 0.1 within the first fifth of the stage. Weighings
+    are stored in a replay memory, and the target network is a copy of the policy that is renewed
+    `copies` times. Memory and copy are buffers, so that a resumed run continues identically.
 
-    It has no points; its density spreads the count of a block evenly over the block.
+    The density of a prediction spreads the count of a block evenly over the block.
 
     Source: Liu et al., "Weighing Counts: Sequential Crowd Counting by Reinforcement Learning",
         ECCV 2020, arXiv:2007.08260. Table 2 of DLA-Count, as "DQN": ADI 9.7, MBM 3.1, VGG 5.5,
         DCC 3.5; it cites the extension of 2022 (IEEE TNNLS 35), whose other forms have no code.
 
     Differs: the code of the trunk's first training is not public; here it is that of `counter`. By
-        default the trunk has batch-norm, and sees ImageNet's normalisation of RGB; theirs has none
-        and sees BGR less a mean. What blocks hold is cut from cells spread by `sigma_px`; how the
-        authors made their maps of classes is not public. The random action never leaves the class
-        range, which the released one does, and what a state promises is the best of the actions
-        that stay in it, not of all. An update learns from all actions of a state, whose outcomes
-        are known, not from the taken one alone, and from the first weighings on, not once the
-        memory is full. Rates, batches and lengths are those of a short training on a CPU: the
+        default the trunk has batch-norm, and takes RGB with ImageNet's normalisation; theirs has
+        none and takes BGR minus a mean. The counts of blocks are those of cells spread by
+        `sigma_px`; how the authors computed their class maps is not public. The random action never
+        leaves the class range, which the released one does, and the value of a state is the best of
+        the actions that stay in it, not of all. An update learns from all actions of a state, whose
+        outcomes are known, not from the taken one alone, and from the first weighings on, not once
+        the memory is full. Rates, batches and lengths are those of a short training on a CPU: the
         target is copied 40 times in the second stage instead of once in each of 100 epochs, an
-        update learns from `replayed` states, not from 128 for every 100 new ones, and the answer is
-        scaled by 3 and not by 100, for AdamW learns it. The memory keeps a block's features once,
-        in half precision, and so many blocks, not transitions. Blocks of a partly padded column or
-        row count; what lies wholly in padding neither learns nor counts, where the released code
-        cuts training images and counts the padding of test images.
+        update learns from `replayed` states, not from 128 for every 100 new ones, and the output is
+        scaled by 3 and not by 100, since AdamW learns it. The memory keeps a block's features once,
+        in half precision, and its size is in blocks, not in transitions. Blocks of a partly padded
+        column or row count; those wholly in padding are neither trained on nor counted, where the
+        released code crops training images and counts the padding of test images.
 
     Attributes:
         values: (classes,) float32, the count of each class.
@@ -155,23 +154,23 @@ class LibraNet(CellCounter):
         counter_share: float = 0.35,
         channels_last: bool = True,
     ) -> None:
-        """Put trunk, counter and policy together.
+        """Assemble trunk, counter and policy.
 
         Args:
-            backbone: its coarsest map is pooled down to stride 32.
-            classes: of counts; the last stands for 31.5 cells with the default of 57.
+            backbone: trunk whose coarsest map is pooled to stride 32.
+            classes: number of count classes; with the default of 57 the last has 31.5 cells.
             hidden: width of the policy's two hidden layers.
             steps: most actions of a weighing.
-            sigma_px: deviation that cells are spread with before they are counted by blocks.
-            discount: of what later actions earn.
-            answer_scale: what the policy's last layer is multiplied by.
-            memory_blocks: weighings that are kept.
-            replayed: transitions an update learns from.
-            explored_crops: images of a batch that are weighed anew in a step that explores.
-            explored_share: share of the steps that do; the others only learn from the memory.
-            copies: how often the copy is renewed in the second stage.
-            easy_kept: share of the transitions at most one class off that go into the memory.
-            counter_share: of the run's steps in which the trunk learns as a counter.
+            sigma_px: deviation of the Gaussian by which a cell is shared among blocks.
+            discount: discount factor of future rewards.
+            answer_scale: factor on the output of the policy's last layer.
+            memory_blocks: capacity of the replay memory, in weighings.
+            replayed: transitions per update.
+            explored_crops: images of a batch that are weighed in a step with exploration.
+            explored_share: share of the steps with exploration; the others only replay the memory.
+            copies: number of times the target network is renewed in the second stage.
+            easy_kept: share of the transitions at most one class off that the memory keeps.
+            counter_share: share of the run's steps in which the trunk is trained as a counter.
             channels_last: memory format of images and weights.
 
         Raises:
@@ -209,7 +208,7 @@ class LibraNet(CellCounter):
         )
         self.register_buffer("values", class_values(classes), persistent=False)
         self.register_buffer("bounds", class_bounds(classes), persistent=False)
-        # As one vector: no parameters that an optimiser, or a count of parameters, would meet.
+        # As one vector and a buffer, so that neither the optimiser nor the parameter count has it.
         self.register_buffer("target", parameters_to_vector(self.policy.parameters()).detach())
         self.register_buffer("copied", torch.zeros((), dtype=torch.int64))
         self._stage, self._progress = POLICY, 0.0
@@ -218,14 +217,14 @@ class LibraNet(CellCounter):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The trunk as a counter, then the policy on a trunk that stands still."""
+        """The training of the trunk as a counter, then of the policy on the frozen trunk."""
         return (
             Stage(COUNTER, share=self.counter_share, trained=("backbone.", "counter.")),
             Stage(POLICY, share=1 - self.counter_share, trained=("policy.",)),
         )
 
     def begin_step(self, stage: str, progress: float) -> None:
-        """Take the stage; in that of the policy the trunk's batch-norm stands still too."""
+        """Set the stage; in that of the policy the trunk's batch-norm is frozen too."""
         self._stage, self._progress = stage, progress
         if stage == POLICY:
             self.backbone.eval()
@@ -236,32 +235,32 @@ class LibraNet(CellCounter):
         return max(0.1, 1 - 5 * self._progress)
 
     def parameter_groups(self, *, lr: float, trunk_lr: float) -> list[dict[str, Any]]:
-        """The trunk at `trunk_lr`, the rest at `lr`; what is frozen is left out."""
+        """Return the trunk at `trunk_lr` and the rest at `lr`, without frozen parameters."""
         trunk = [p for p in self.backbone.parameters() if p.requires_grad]
         rest = [*self.counter.parameters(), *self.policy.parameters()]
         groups = [{"params": trunk, "lr": trunk_lr}, {"params": rest, "lr": lr}]
         return [group for group in groups if group["params"]]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The counter's `loss_count` in the first stage, the policy's `loss_td` in the second."""
+        """Compute the counter's `loss_count` in the first stage, then the policy's `loss_td`."""
         if self._stage == COUNTER:
             features = self._features(batch.images)
-            wanted, inside = self._wanted(batch, features)
+            wanted, inside = self._true_counts(batch, features)
             counts = F.softplus(self.counter(features).float()).squeeze(1)
             return {"loss_count": F.smooth_l1_loss(counts[inside], wanted[inside], beta=0.5)}
         with torch.no_grad():
-            # the draw is of the step's own seed: a resumed run explores in the same steps
+            # the generator is seeded per step, so that a resumed run explores in the same steps
             if float(torch.rand(())) < self.explored_share or not int(self.memory.filled):
                 few = _first(batch, self.explored_crops)
                 features = self._features(few.images)
-                wanted, inside = self._wanted(few, features)
+                wanted, inside = self._true_counts(few, features)
                 self.experience(features.permute(0, 2, 3, 1)[inside].float(), wanted[inside])
             self._renew_target()
         return {"loss_td": self.temporal_difference(*self.memory.draw(self.replayed))}
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """The count of each image, and the counts of its blocks spread over its pixels."""
+        """Predict the count of each image, and its density: block counts spread over pixels."""
         features = self._features(images)
         rows, columns = features.shape[2:]
         vectors = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1]).float()
@@ -276,39 +275,39 @@ class LibraNet(CellCounter):
 
     @torch.no_grad()
     def weigh(self, features: Tensor, *, exploration: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Weigh blocks from class 0 on.
+        """Run the policy on blocks, from class 0 on.
 
         Args:
             features: (N, C) float32.
-            exploration: share of actions that are drawn from all that keep the class in range.
+            exploration: share of actions drawn at random from those that keep the class in range.
 
         Returns:
             (N,) int64 classes and (N, steps) int64 actions, -1 after the end.
         """
         classes = torch.zeros(len(features), dtype=torch.int64, device=features.device)
         actions = classes.new_full((len(features), self.steps), -1)
-        weighs = torch.ones_like(classes, dtype=torch.bool)
+        active = torch.ones_like(classes, dtype=torch.bool)
         for step in range(self.steps):
             can = weighing.allowed(classes, self.top)
-            answers = self._answers(features, actions).masked_fill(~can, float("-inf"))
-            chosen = answers.argmax(dim=1)
+            values = self._action_values(features, actions).masked_fill(~can, float("-inf"))
+            chosen = values.argmax(dim=1)
             if exploration > 0 and len(classes):
                 random = torch.multinomial(can.float(), 1).squeeze(1)
                 explores = torch.rand(len(classes), device=classes.device) < exploration
                 chosen = torch.where(explores, random, chosen)
-            chosen = torch.where(weighs, chosen, -1)
+            chosen = torch.where(active, chosen, -1)
             actions[:, step] = chosen
             classes = classes + weighing.added(chosen)
-            weighs = weighs & (chosen != weighing.END)
+            active = active & (chosen != weighing.END)
         return classes, actions
 
     @torch.no_grad()
     def experience(self, features: Tensor, counts: Tensor) -> None:
-        """Weigh blocks with exploration and keep the weighings.
+        """Weigh blocks with exploration and store the weighings in the memory.
 
         Args:
             features: (N, C) float32.
-            counts: (N,) float32, of the same blocks.
+            counts: (N,) float32, true counts of the blocks.
         """
         goals = class_of(counts, self.bounds)
         _, actions = self.weigh(features, exploration=self.exploration)
@@ -321,13 +320,13 @@ class LibraNet(CellCounter):
     def temporal_difference(
         self, features: Tensor, goals: Tensor, actions: Tensor, step: Tensor
     ) -> Tensor:
-        """How far the policy's answers are from what the actions earn and promise.
+        """Compute the temporal-difference error of the policy.
 
         Args:
             features: (T, C) float32.
-            goals: (T,) int64.
+            goals: (T,) int64, true classes.
             actions: (T, steps) int64, of the whole weighings.
-            step: (T,) int64, the step that is learned from; actions from there on are not seen.
+            step: (T,) int64, the step to learn from; the policy sees only the actions before it.
 
         Returns:
             () float32, the mean absolute difference over all actions that keep the class in
@@ -339,37 +338,37 @@ class LibraNet(CellCounter):
         classes = weighing.added(before).sum(dim=1)
         can = weighing.allowed(classes, self.top)
         with torch.no_grad():
-            # What comes of an action is known, so all are learned from, not the taken one alone.
+            # The outcome of every action is known, so all are learned from, not only the taken one.
             each = torch.arange(weighing.ACTIONS, device=device).repeat(states)
             own = torch.arange(states, device=device).repeat_interleave(weighing.ACTIONS)
             last = (step == self.steps - 1)[own]
             earned = weighing.rewards(classes[own], each, goals[own], top=self.top, last=last)
             after = before[own].scatter(1, step[own, None], each[:, None])
-            promised = self._answers(
+            promised = self._action_values(
                 features[:, None], after.view(states, weighing.ACTIONS, -1), target=True
             ).flatten(0, 1)
             within = weighing.allowed(classes[own] + weighing.added(each), self.top)
             promised = promised.masked_fill(~within, float("-inf")).amax(dim=1)
             over = last | (each == weighing.END)
             wanted = earned + torch.where(over, 0.0, self.discount * promised)
-        answers = self._answers(features, before)
-        return (answers - wanted.view_as(answers)).abs()[can].sum() / max(1, int(can.sum()))
+        values = self._action_values(features, before)
+        return (values - wanted.view_as(values)).abs()[can].sum() / max(1, int(can.sum()))
 
     @property
     def top(self) -> int:
         """The largest class."""
         return len(self.values) - 1
 
-    def _answers(self, features: Tensor, actions: Tensor, *, target: bool = False) -> Tensor:
-        """The value of each action after the actions so far, by `Policy` or its copy."""
+    def _action_values(self, features: Tensor, actions: Tensor, *, target: bool = False) -> Tensor:
+        """Compute the value of each action given the actions so far, by `Policy` or its copy."""
         with torch.autocast(device_type=features.device.type, enabled=False):
             if target:
                 return torch.func.functional_call(self.policy, self._copy(), (features, actions))
-            worth: Tensor = self.policy(features, actions)
-        return worth
+            values: Tensor = self.policy(features, actions)
+        return values
 
     def _copy(self) -> dict[str, Tensor]:
-        """The copy's parameters by name, views of `target`."""
+        """Return the copy's parameters by name, as views of `target`."""
         named = dict(self.policy.named_parameters())
         parts = self.target.split([parameter.numel() for parameter in named.values()])
         return {
@@ -378,19 +377,19 @@ class LibraNet(CellCounter):
         }
 
     def _renew_target(self) -> None:
-        """Copy the policy where a new one of the `copies` parts of the stage begins."""
+        """Copy the policy to `target` at the start of each of the `copies` parts of the stage."""
         due = int(self._progress * self.copies) + 1
         if int(self.copied) < due:
             self.target.copy_(parameters_to_vector(self.policy.parameters()))
             self.copied.fill_(due)
 
     def _features(self, images: Images) -> Tensor:
-        """(B, C, H/32, W/32) features of the blocks."""
+        """Compute the features of the blocks, (B, C, H/32, W/32)."""
         features: Tensor = self.pool(self.backbone(images.pixels)[-1])
         return features
 
-    def _wanted(self, batch: Batch, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, rows, columns) counts of the blocks, and whether each holds a pixel of its image."""
+    def _true_counts(self, batch: Batch, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the true counts of blocks, (B, rows, columns), and the mask of valid blocks."""
         rows, columns = features.shape[2:]
         sizes = batch.images.sizes
         wanted = block_counts(
@@ -402,7 +401,7 @@ class LibraNet(CellCounter):
 
 
 def _first(batch: Batch, number: int) -> Batch:
-    """The first images of a batch."""
+    """Return the first images of a batch."""
     images = batch.images
     few = copy.copy(images)
     few.pixels, few.sizes = images.pixels[:number], images.sizes[:number]
@@ -411,7 +410,7 @@ def _first(batch: Batch, number: int) -> Batch:
 
 
 def _spread(counts: Tensor, length: int, dim: int) -> Tensor:
-    """Share what blocks hold evenly among their pixels along one axis."""
+    """Spread the counts of blocks evenly over their pixels along one axis."""
     pixels = torch.full((counts.shape[dim],), 32)
     pixels[-1] = length - 32 * (counts.shape[dim] - 1)
     shape = [1, 1]

@@ -1,4 +1,4 @@
-"""MCNN: three columns of different receptive fields, side by side."""
+"""MCNN: three parallel columns of different receptive fields."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import Backbone, FeatureShape
 from cellbench.registry import BACKBONES, COUNTERS
 
-# Per column: the edges of its four kernels and their channels.
+# Per column: the sizes of its four kernels and their channels.
 COLUMNS = (
     ((9, 7, 7, 7), (16, 32, 16, 8)),
     ((7, 5, 5, 5), (20, 40, 20, 10)),
@@ -19,16 +19,17 @@ COLUMNS = (
 
 @BACKBONES.register_module()
 class MCNNColumns(Backbone):
-    """Three columns of four convolutions; the first two of each are followed by a max-pool.
+    """Three parallel columns of four convolutions with different kernel sizes, at stride 4.
 
-    Large kernels see large cells, small ones small cells; their 30 channels are put side by side
-    at stride 4.
+    Large kernels suit large cells, small ones small cells; their 30 channels are concatenated. The
+    first two convolutions of each column are followed by a max-pool.
 
     Source: MCNN, Zhang et al., CVPR 2016, section 2.3.
 
     Differs: with `batch_norm` (the default) each convolution is followed by one, and weights are
         drawn as He et al. do: with the paper's deviation of 0.01 and no normalisation the signal
-        shrinks a hundredfold by the last convolution, and the paper pretrains each column apart.
+        shrinks a hundredfold by the last convolution, and the paper pretrains each column
+        separately.
     """
 
     def __init__(self, *, batch_norm: bool = True, std: float | None = None) -> None:
@@ -52,20 +53,20 @@ class MCNNColumns(Backbone):
 
 @COUNTERS.register_module()
 class MCNN(DensityCounter):
-    """Counts by a density map of stride 4 from three columns of different receptive fields.
+    """MCNN: density map of stride 4 from three columns of different receptive fields.
 
-    Any backbone fits in place of the columns.
+    Any other backbone can be used instead of the columns.
 
     Source: Zhang et al., "Single-Image Crowd Counting via Multi-Column Convolutional Neural
         Network", CVPR 2016. Published for cells, by DLA-Count's Table 2: MAE ADI 25.8, MBM 3.2,
         VGG 20.9, DCC 5.4.
 
     Differs: RGB input with ImageNet's mean and deviation instead of raw grey values; all columns
-        are trained together from the start; Gaussians of one deviation a set, where the paper's
-        follow the nearest cells. The authors' code is not public. Of two public
-        reimplementations both end in a ReLU, which `mcnn_published` alone has, and one resizes
-        its target to stride 4 and loses count, where ours is made at it. See `MCNNColumns` and
-        the two configs for the recipe.
+        are trained together from the start; Gaussians of one deviation per set, where the paper's
+        depend on the nearest cells. The authors' code is not public. Two public reimplementations
+        both end in a ReLU, which only `mcnn_published` has, and one resizes its target to stride 4,
+        which changes the count, where ours is computed at this stride. See `MCNNColumns` and the
+        two configs for the recipe.
     """
 
 

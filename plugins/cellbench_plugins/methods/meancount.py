@@ -1,4 +1,4 @@
-"""The baseline that every method has to beat: the mean count of the training images."""
+"""Constant baseline: the mean count of the training images."""
 
 from typing import Any, ClassVar
 
@@ -14,15 +14,15 @@ from cellbench.structures import Prediction
 
 @COUNTERS.register_module()
 class MeanCount(CellCounter):
-    """Says the mean count of the training images, whatever the image.
+    """Constant baseline that predicts the mean count of the training images for every image.
 
     It has neither points nor a map, so no F1 and no GAME. Its MAE is the spread of the counts: a
-    method that does not come under it has learned nothing about the images.
+    method that is not below it has learned nothing about the images.
 
     Source: the constant predictor, the reference of R2.
 
     Attributes:
-        mean_count: () float64 buffer, cells an image.
+        mean_count: () float64 buffer, cells per image.
     """
 
     needs_points: ClassVar[bool] = False
@@ -48,7 +48,7 @@ class MeanCount(CellCounter):
         return True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """There is none.
+        """Raise an error: there is no training loss.
 
         Raises:
             NotImplementedError: always; `fit` replaces the training.
@@ -56,14 +56,14 @@ class MeanCount(CellCounter):
         raise NotImplementedError("MeanCount is not trained by steps")
 
     def infer(self, images: Images) -> list[Prediction]:
-        """The same count for every image."""
+        """Predict the same count for every image."""
         return [Prediction(count=float(self.mean_count)) for _ in images.image_ids]
 
     @property
     def calibrates_count(self) -> bool:
-        """No: another number would not be the mean of the training images."""
+        """False: a corrected count would no longer be the mean of the training images."""
         return False
 
     def calibrate(self, validation: ValidationSet) -> dict[str, float]:
-        """The mean, for the record; validation has no say in it."""
+        """Return the mean, for the record; validation is not used."""
         return {"mean_count": float(self.mean_count)}

@@ -1,4 +1,4 @@
-"""OrdinalEntropy: features that keep the order and the distances of the densities they say."""
+"""OrdinalEntropy: CSRNet with features regularised to preserve the order of densities."""
 
 import torch
 import torch.nn.functional as F
@@ -13,25 +13,25 @@ from cellbench.registry import COUNTERS, LOSSES
 
 @LOSSES.register_module()
 class OrdinalEntropyLoss(DensityLoss):
-    """Squared error of the map, and a regulariser of the features that it is read from.
+    """Squared error of the density map, plus the ordinal entropy regulariser of its features.
 
-    Of each image the cells of the map that are not empty are grouped into `levels` of equal width
-    between the least and the greatest density. A level's centre is the mean of its features,
-    divided by its length. `loss_diversity` is minus the mean distance of the centres of two
-    levels, weighted by how far their densities lie apart (1 at most); `loss_tightness` the mean
-    distance of the features, divided by their length, from their level's centre. Both are
-    averaged over the images; an image with fewer than two levels has no diversity, one without
-    foreground no tightness. The diversity is negative, down to -2, by design.
+    The non-empty map cells of each image are grouped into `levels` of equal width between the
+    least and the greatest density. The centre of a level is the unit-length mean of its features.
+    `loss_diversity` is minus the mean distance of the centres of two levels, weighted by the
+    difference of their densities (1 at most); `loss_tightness` is the mean distance of the
+    unit-length features from the centre of their level. Both are averaged over the images; an image
+    with fewer than two levels has a diversity of 0, one without foreground a tightness of 0. The
+    diversity is negative, down to -2, by design.
 
     Source: Zhang et al., "Improving Deep Regression with Ordinal Entropy", arXiv:2301.08915, Eq.
         5 to 8.
 
-    Differs: continuous densities would make nearly every cell a level of its own, so that
-        nothing were tight and all pairs of cells had to be compared: hence `levels`. A place that
-        is alone in its level counts in the tightness, with a distance of 0, where the authors'
-        code leaves it out of the mean. By default every cell of the map is taken, where they take
-        every fourth along each axis (`downsample`). They add both terms with weight 1 to a summed
-        squared error; the weight of the paper for counting is not known.
+    Differs: with continuous densities nearly every map cell would be a level of its own, so that
+        there would be no tightness and all pairs of cells would be compared: hence `levels`. A cell
+        that is alone in its level counts in the tightness, with a distance of 0, where the authors'
+        code leaves it out of the mean. By default every map cell is used, where they use every
+        fourth along each axis (`downsample`). They add both terms with weight 1 to a summed squared
+        error; the weight of the paper for counting is not known.
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class OrdinalEntropyLoss(DensityLoss):
         """Set the regulariser.
 
         Args:
-            weight: of diversity and tightness, beside a mean squared error of `scale * density`.
+            weight: weight of diversity and tightness, relative to the mean squared error of
+                `scale * density`.
             levels: most groups of densities in an image.
-            downsample: every so manieth cell of the map along each axis is taken; 4 in the
+            downsample: step along each axis between the map cells that are used; 4 in the
                 authors' code, whose crops are whole images.
-            foreground: cells of the map with more than so many biological cells are taken.
-            count_weight: of the absolute error of the count, in cells.
+            foreground: map cells with more biological cells than this are used.
+            count_weight: weight of the absolute error of the count, in cells.
 
         Raises:
             PartError: a negative weight, fewer than two levels, or no step.
@@ -71,7 +72,7 @@ class OrdinalEntropyLoss(DensityLoss):
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The terms `loss_density`, `loss_diversity`, `loss_tightness`, perhaps `loss_count`."""
+        """Compute `loss_density`, `loss_diversity`, `loss_tightness`, optionally `loss_count`."""
         error = torch.where(valid, output.density - target, 0.0)
         terms = {"loss_density": (output.scale * error).square().sum() / valid.sum().clamp_min(1)}
         step = self.downsample
@@ -90,17 +91,17 @@ class OrdinalEntropyLoss(DensityLoss):
     def regularise(
         self, features: Tensor, densities: Tensor, taken: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Diversity and tightness, both () and averaged over the images.
+        """Compute diversity and tightness, both () and averaged over the images.
 
         Args:
             features: (B, P, C) float32.
             densities: (B, P) float32.
-            taken: (B, P) bool, which places are grouped.
+            taken: (B, P) bool, the map cells that are grouped.
         """
         member = self._members(densities, taken)  # (B, P, K) of 0 and 1
         number = member.sum(1)  # (B, K)
         used = number > 0
-        # F.normalize and safe norms: a gradient at length 0 is no number
+        # F.normalize and safe norms: the gradient of a plain norm at length 0 is NaN
         centres = F.normalize(member.mT @ features / number.clamp_min(1)[..., None], dim=-1)
         values = (member.mT @ densities[..., None]).squeeze(-1) / number.clamp_min(1)
         pairs = (used[:, :, None] & used[:, None, :]).triu(diagonal=1)  # (B, K, K)
@@ -115,7 +116,7 @@ class OrdinalEntropyLoss(DensityLoss):
         return -diversity.sum() / images, tightness.sum() / images
 
     def _members(self, densities: Tensor, taken: Tensor) -> Tensor:
-        """Which level each place belongs to, (B, P, K) float of 0 and 1; 0 if it is not taken."""
+        """Assign map cells to levels one-hot, (B, P, K) float; all 0 if a cell is not used."""
         least = densities.masked_fill(~taken, float("inf")).amin(1, keepdim=True)
         most = densities.masked_fill(~taken, float("-inf")).amax(1, keepdim=True)
         width = ((most - least) / self.levels).clamp_min(1e-12)
@@ -124,7 +125,7 @@ class OrdinalEntropyLoss(DensityLoss):
 
 
 def _spread(apart: Tensor, pairs: Tensor) -> Tensor:
-    """(|y_i - y_j| - least) / greatest over the pairs of an image, (B, K, K); 0 elsewhere."""
+    """Compute (|y_i - y_j| - least) / greatest over the pairs of an image, (B, K, K), else 0."""
     least = apart.masked_fill(~pairs, float("inf")).amin((1, 2), keepdim=True)
     most = apart.amax((1, 2), keepdim=True).clamp_min(1e-12)
     return torch.where(pairs, (apart - least) / most, 0.0)
@@ -136,9 +137,9 @@ def _length(vectors: Tensor) -> Tensor:
 
 @COUNTERS.register_module()
 class OrdinalEntropy(DensityCounter):
-    """CSRNet whose features are spread by density and gathered at equal density in training.
+    """CSRNet trained with the ordinal entropy regulariser, which orders features by density.
 
-    Counting is CSRNet's: the regulariser costs nothing there.
+    Inference is that of CSRNet.
 
     Source: Zhang et al., "Improving Deep Regression with Ordinal Entropy", arXiv:2301.08915.
         Published for cells, by DLA-Count's Table 2: MAE ADI 9.1, MBM 2.9, VGG 5.7, DCC 3.2.

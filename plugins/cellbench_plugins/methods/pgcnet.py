@@ -1,4 +1,4 @@
-"""PGC-Net: a U-Net that holds back the gradient of its skips."""
+"""PGC-Net: a U-Net whose skip connections have scaled gradients."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +15,10 @@ from cellbench_plugins.methods._pyramids import SelfAttention, conv_norm_relu, l
 
 @BACKBONES.register_module()
 class PGCNetEncoder(Backbone):
-    """Levels of two 3x3 convolutions with batch-norm and ReLU, halved by depth-wise ones between.
+    """Encoder of PGC-Net: levels of two 3x3 convolutions, and depth-wise downsampling.
 
-    A depth-wise 2x2 convolution of stride 2 stands where a U-Net has a max-pool.
+    Convolutions have batch-norm and ReLU. A depth-wise 2x2 convolution of stride 2 replaces the
+    max-pool of a U-Net.
 
     Source: PGC-Net, IEEE Access 2024.
     """
@@ -58,11 +59,12 @@ class PGCNetEncoder(Backbone):
 
 @DECODERS.register_module()
 class PGCNetDecoder(Decoder):
-    """Self-attention, then up by depth-wise transposed convolutions with controlled skips.
+    """Decoder of PGC-Net: self-attention, then upsampling with gradient-controlled skips.
 
-    Going back from a skip to the encoder a gradient is multiplied by the level's factor; going
-    forward nothing changes. The finest skip has one convolution more, and what it is joined to is
-    weighted by a channel attention without parameters. Fits every backbone whose strides double.
+    The gradient from a skip to the encoder is multiplied by the level's factor; the forward pass is
+    that of a plain skip. Upsampling is by depth-wise transposed convolutions. The finest skip has
+    one more convolution, and its concatenation is weighted by a channel attention without
+    parameters. Any backbone whose strides double can be used.
 
     Source: PGC-Net, IEEE Access 2024.
     """
@@ -83,8 +85,8 @@ class PGCNetDecoder(Decoder):
                 its skip.
             conv: the registered convolution; not used.
             stride: stride of the output map, px; one of the backbone's.
-            gradient: factors of the skips' gradients, finest first; beyond the last it is 1.
-            dropout: share of the channels that training leaves out of what was attended.
+            gradient: factors of the skips' gradients, finest first; 1 for further skips.
+            dropout: share of the channels of the attention's output dropped in training.
 
         Raises:
             PartError: the backbone's strides do not double from this one on, or a factor is
@@ -131,28 +133,28 @@ class PGCNetDecoder(Decoder):
 
 @COUNTERS.register_module()
 class PGCNet(DensityCounter):
-    """Counts by a density map of stride 1 from a U-Net that holds back its skips' gradients.
+    """PGC-Net: density map of stride 1 from a U-Net whose skip connections have scaled gradients.
 
-    Any backbone whose strides double fits, and any decoder.
+    Any backbone whose strides double can be used, and any decoder.
 
     Source: PGC-Net, IEEE Access 2024, by the code published under that name. Published: MAE VGG
         1.9, MBM 3.7, ADI 8.9, by that code on the validation images, randomly cropped, flipped
         and rotated, at the best epoch on them.
 
-    Differs: validation and test see whole images as they are, the best weights are kept as a
-        copy, and images are turned by quarter turns only, which keep the count. AdamW with one
+    Differs: validation and test use whole images without augmentation, the best weights are kept as
+        a copy, and images are rotated by quarter turns only, which keep the count. AdamW with one
         cosine instead of Adam at 0.01 with restarts. Convolutions in front of a batch-norm have
         no bias, which it would subtract, and neither has the self-attention's last one, before a
-        ReLU, where theirs has one. Dropout leaves channels out of what was attended; theirs stands
-        on the attention's weights, where it leaves out whole places. Maps are trained at one scale
-        (theirs: 1000 on MBM, 300 on DCC, 100 on ADI and VGG). The target's deviation is not known
-        to us. Pixels have ImageNet's mean and deviation; theirs are 0 to 1. Kernels are drawn as
-        He et al. do and the last convolution starts at a prior; theirs start as PyTorch has it.
+        ReLU, where theirs has one. Dropout drops channels of the attention's output; theirs is
+        applied to the attention's weights, where it drops whole positions. Maps are trained at one
+        scale (theirs: 1000 on MBM, 300 on DCC, 100 on ADI and VGG). The target's deviation is not
+        known to us. Pixels have ImageNet's mean and deviation; theirs are 0 to 1. Kernels are drawn
+        as He et al. do and the last convolution starts at a prior; theirs start as PyTorch's do.
     """
 
 
 class _Scaled(torch.autograd.Function):
-    """The identity whose gradient is multiplied."""
+    """Identity whose gradient is multiplied by a factor."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, factor: float) -> Tensor:
@@ -165,13 +167,13 @@ class _Scaled(torch.autograd.Function):
 
 
 def control(features: Tensor, factor: float) -> Tensor:
-    """The features themselves; their gradient is `factor` times what comes back."""
+    """Return the features unchanged, with their gradient multiplied by `factor`."""
     controlled: Tensor = _Scaled.apply(features, factor)
     return controlled
 
 
 def attend_channels(features: Tensor) -> Tensor:
-    """Strengthen the channels that agree with the mean answer: x + softmax(g g^T g) x.
+    """Apply channel attention without parameters: x + softmax(g g^T g) x.
 
     Args:
         features: (B, C, H, W); g is their mean over height and width, (B, C).

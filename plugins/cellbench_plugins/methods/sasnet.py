@@ -1,4 +1,4 @@
-"""SASNet: density maps of five scales, of which each patch of the image chooses its own blend."""
+"""SASNet: density maps of five scales, blended with weights predicted per image patch."""
 
 from collections.abc import Sequence
 
@@ -15,27 +15,27 @@ from cellbench_plugins.methods._dilated import started
 
 # Channels of the decoder's maps, finest first.
 WIDTHS = (64, 64, 128, 256, 512)
-# The first convolution of each step of the decoder has more channels than what it puts out.
+# Channels of the hidden convolution in each step of the decoder, finest first.
 HIDDEN = (64, 128, 256, 512, 1024)
 
 
 @DECODERS.register_module()
 class ScaleSelection(Decoder):
-    """A U-shaped decoder with a density map at each level, blended patch by patch.
+    """Decoder of SASNet: a U-shaped decoder with five density maps, blended patch by patch.
 
-    Each of the five levels reads a density map and, for each patch of `patch_px`, a confidence.
-    All maps are repeated up to the finest stride; the softmax over the levels of the sigmoid of
-    their confidences weights them. As sigmoids differ by less than one, no level's weight is more
-    than e times another's.
+    Each of the five levels predicts a density map and, for each patch of `patch_px`, a confidence.
+    All maps are upsampled (nearest) to the finest stride and weighted by the softmax over the
+    levels of the sigmoid of their confidences. As sigmoids differ by less than one, no level's
+    weight is more than e times another's.
 
     Source: SASNet, Song et al., "To Choose or to Fuse? Scale Selection for Crowd Counting", AAAI
         2021, and the released network.
 
-    Differs: maps are doubled with the places of their cells kept; the released code puts the
-        corners of both maps on each other (`upsample_bilinear`). A patch that the image does not
-        fill, at its right and bottom, is pooled over what the padded map has of it; the released
-        code cuts any map into equal parts. New weights are drawn as He et al. do, and each
-        level's map starts at `level`; how the authors start them is not released.
+    Differs: maps are upsampled without aligned corners, so that cells keep their positions; the
+        released code aligns them (`upsample_bilinear`). A patch that the image does not fill, at
+        its right and bottom, is pooled over the part that the padded map has; the released code
+        divides any map into equal parts. New weights are drawn as He et al. do, and each level's
+        map starts at `level`; the authors' initialisation is not released.
     """
 
     ends_in_map = True
@@ -55,10 +55,10 @@ class ScaleSelection(Decoder):
                 of the one before.
             conv: the registered convolution; not used.
             patch_px: edge of the patches, px of the network input; a multiple of every stride.
-            level: what every level's map says before training, in units of the network's output.
+            level: value of every level's map before training, in units of the network's output.
 
         Raises:
-            PartError: other maps, or patches that they do not fit.
+            PartError: other maps, or patches that are no multiple of the strides.
         """
         super().__init__()
         strides = [shape.stride for shape in in_shapes]
@@ -74,7 +74,7 @@ class ScaleSelection(Decoder):
             )
         self.cells = [patch_px // stride for stride in strides]
         self.shape = FeatureShape(1, strides[0])
-        coarser = (*WIDTHS[1:], 0)  # what comes from the level below
+        coarser = (*WIDTHS[1:], 0)  # input channels from the next coarser level
         self.steps = nn.ModuleList(
             _step(shape.channels + below, hidden, width)
             for shape, below, hidden, width in zip(in_shapes, coarser, HIDDEN, WIDTHS, strict=True)
@@ -88,7 +88,7 @@ class ScaleSelection(Decoder):
         )
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """The blended map, (B, 1, H, W), in units of the network's output, at least 0."""
+        """Compute the blended map, (B, 1, H, W), in units of the network's output, at least 0."""
         maps = self._decode(features)
         height, width = maps[0].shape[-2:]
         densities, confidences = [], []
@@ -104,7 +104,7 @@ class ScaleSelection(Decoder):
         return blended.sum(dim=1, keepdim=True)
 
     def _decode(self, features: list[Tensor]) -> list[Tensor]:
-        """The decoder's maps, finest first."""
+        """Compute the decoder's maps, finest first."""
         maps: list[Tensor] = []
         for own, step in zip(reversed(features), reversed(self.steps), strict=True):
             if maps:
@@ -117,14 +117,14 @@ class ScaleSelection(Decoder):
 
 
 class DensityHead(nn.Module):
-    """Kernels of three sizes beside the map itself, and a density read from all four."""
+    """Density head: a 1x1 convolution on the map and on three branches of different kernels."""
 
     def __init__(self, channels: int, *, level: float) -> None:
         """Build the branches.
 
         Args:
             channels: number of input channels.
-            level: what the density says before training.
+            level: value of the density before training.
         """
         super().__init__()
         half = channels // 2
@@ -138,7 +138,7 @@ class DensityHead(nn.Module):
         nn.init.constant_(self.density.bias, level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read (B, 1, H, W), at least 0, from (B, C, H, W)."""
+        """Map (B, C, H, W) to a density (B, 1, H, W), at least 0."""
         seen = torch.cat([*(branch(x) for branch in self.branches), x], dim=1)
         return F.relu(self.density(seen))
 
@@ -167,12 +167,12 @@ def _repeat(x: Tensor, height: int, width: int) -> Tensor:
 
 @LOSSES.register_module()
 class PyramidRegionLoss(DensityLoss):
-    """Squared error, and once more where the count is overestimated most, ever more closely.
+    """Squared error, with extra weight in a pyramid of the most overestimated regions.
 
-    The image is parted into quadrants, the one that is overestimated most into quadrants again,
-    and so on down to `least` cells of the map. The squared error in each region of this path, as
-    far as it is overestimated, is added with `region_weight`. All are averaged over all cells of
-    the map that do not lie in padding; 0 for a batch without one.
+    The image is divided into quadrants, the most overestimated one into quadrants again, and so on
+    down to `least` map cells. The squared error in each region of this path that is overestimated
+    is added with `region_weight`. Both terms are averaged over all map cells outside padding; 0 for
+    a batch without any.
 
     Source: the Pyramid Region Awareness loss of SASNet, Song et al., AAAI 2021.
 
@@ -184,8 +184,8 @@ class PyramidRegionLoss(DensityLoss):
         """Set the weights.
 
         Args:
-            region_weight: of the squared error in each region of the path; 0 leaves them out.
-            least: edge, in cells of the map, below which a region is not parted.
+            region_weight: weight of the squared error in each region of the path; 0 drops the term.
+            least: least edge of a region, in map cells.
 
         Raises:
             PartError: a negative weight, or an edge below one.
@@ -202,7 +202,7 @@ class PyramidRegionLoss(DensityLoss):
     def forward(
         self, output: DensityOutput, target: Tensor, valid: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The terms `loss_density` and `loss_region`."""
+        """Compute the terms `loss_density` and, unless its weight is 0, `loss_region`."""
         error = output.scale * torch.where(valid, output.density - target, 0.0)
         squared = error.square()
         cells = valid.sum().clamp_min(1)
@@ -213,10 +213,10 @@ class PyramidRegionLoss(DensityLoss):
         return terms
 
     def times_in_path(self, error: Tensor) -> Tensor:
-        """How many regions of the path each cell lies in, (B, 1, h, w), from the map's error."""
+        """Count the regions of the path that contain each map cell, (B, 1, h, w)."""
         times = torch.zeros_like(error)
         height, width = error.shape[-2:]
-        # the path so far: True in the region that is parted next
+        # True in the region that is divided next
         path = torch.ones_like(error, dtype=torch.bool)
         parts = 2
         while min(height, width) >= self.least * parts and not (height % parts or width % parts):
@@ -234,7 +234,7 @@ class PyramidRegionLoss(DensityLoss):
 
 @COUNTERS.register_module()
 class SASNet(DensityCounter):
-    """Counts by a density map of stride 1, blended from five scales.
+    """SASNet: density map of stride 1, blended from five scales per image patch.
 
     Source: Song et al., "To Choose or to Fuse? Scale Selection for Crowd Counting", AAAI 2021.
         Published for cells, by DLA-Count's Table 2: MAE ADI 9.0, MBM 3.9, VGG 4.9, DCC 8.9.

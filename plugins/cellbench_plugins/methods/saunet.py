@@ -1,4 +1,4 @@
-"""SAU-Net: a U-Net whose coarsest map attends to itself."""
+"""SAU-Net: a U-Net with self-attention on its coarsest map."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from cellbench_plugins.methods._pyramids import HalvingEncoder, SelfAttention, l
 
 @BACKBONES.register_module()
 class SAUNetEncoder(HalvingEncoder):
-    """Levels of two 3x3 convolutions, each with ReLU and then batch-norm; max-pools between.
+    """Encoder of SAU-Net: levels of two 3x3 convolutions with ReLU, then batch-norm; max-pools.
 
     Source: SAU-Net, Guo et al., 2019.
     """
@@ -34,9 +34,10 @@ class SAUNetEncoder(HalvingEncoder):
 
 @DECODERS.register_module()
 class SAUNetDecoder(Decoder):
-    """Self-attention on the coarsest map, then up by 2x2 transposed convolutions with skips.
+    """Decoder of SAU-Net: self-attention on the coarsest map, then upsampling with skips.
 
-    Fits every backbone whose strides double. `attention=False` leaves a U-Net of the same size.
+    Upsampling is by 2x2 transposed convolutions. Any backbone whose strides double can be used.
+    `attention=False` gives a U-Net with the same convolutions.
 
     Source: SAU-Net, Guo et al., 2019.
     """
@@ -57,8 +58,8 @@ class SAUNetDecoder(Decoder):
                 its skip.
             conv: the registered convolution; not used.
             stride: stride of the output map, px; one of the backbone's.
-            attention: whether the coarsest map attends to itself.
-            pair_dropout: share of the pairs that attention leaves out in training.
+            attention: whether self-attention is applied to the coarsest map.
+            pair_dropout: share of the pairs that the attention drops in training.
 
         Raises:
             PartError: the backbone's strides do not double from this one on.
@@ -89,22 +90,23 @@ class SAUNetDecoder(Decoder):
 
 @COUNTERS.register_module()
 class SAUNet(DensityCounter):
-    """Counts by a density map of stride 1 from a U-Net with self-attention at its coarsest map.
+    """SAU-Net: density map of stride 1 from a U-Net with self-attention on its coarsest map.
 
-    With `whole_image_statistics` batch-norm is given, before images are counted, the statistics
-    of the whole, unaugmented training images instead of those that training averaged over crops:
-    the paper's extension of batch-norm. Any backbone whose strides double fits, and any decoder.
+    With `whole_image_statistics`, batch-norm uses in inference the statistics of the whole,
+    unaugmented training images instead of those averaged over crops in training: the paper's
+    extension of batch-norm. Any backbone whose strides double can be used, and any decoder.
 
     Source: Guo, Stein, Wu & Krishnamurthy, "SAU-Net: A Universal Deep Network for Cell Counting",
         ACM BCB 2019. Published for cells: MBM MAE 5.7, quoted by PGC-Net.
 
-    Differs: the extension passes all training images at once, which 600x600 px forbid; here they
-        pass one batch after another, each normalised by itself, and the moments of all are pooled.
-        It is off by default: with crops cut from the whole images, and a moving average of the
-        weights and statistics, it takes time and changes little. A linear output instead of a ReLU,
-        which may die where targets are mostly zero; AdamW with one cosine instead of restarts; the
-        default for `pair_dropout` is that of the paper's code, 0.5. Pixels have ImageNet's mean and
-        deviation and not the training images', maps are trained at the config's scale on every set
+    Differs: the extension processes all training images at once, which is not possible with 600x600
+        px; here batches are processed one after another, each normalised by itself, and the moments
+        of all are pooled. It is off by default: with crops of the whole images, and a moving
+        average of the weights and statistics, it takes time and changes little. A linear output
+        instead of a ReLU, which may die where targets are mostly zero; AdamW with one cosine
+        instead of restarts; the default for `pair_dropout` is that of the paper's code, 0.5. Pixels
+        have ImageNet's mean and deviation and not the training images', maps are trained at the
+        config's scale on every set
         (theirs: 1000 on MBM, 500 on DCC, 100 on ADI and VGG), and batch-norm's epsilon is
         PyTorch's, 1e-5, not TensorFlow's, 1e-3. Kernels are drawn as He et al. do, not Glorot, and
         the last convolution starts at a prior. PyTorch's AdamW multiplies the decay of 1e-3 by
@@ -117,33 +119,33 @@ class SAUNet(DensityCounter):
 
         Args:
             whole_image_statistics: take batch-norm's statistics from whole training images.
-            options: of `DensityCounter`.
+            options: options of `DensityCounter`.
         """
         super().__init__(**options)
         self.whole_image_statistics = whole_image_statistics
         self._train_images: WholeImages | None = None
 
     def fit(self, train: Any, validation: Any) -> bool:
-        """Keep the training images at hand for batch-norm; the training itself is by steps."""
+        """Keep the training images for batch-norm; the training itself is by steps."""
         if self.whole_image_statistics:
             self._train_images = WholeImages(train.stored, train.ids, input_scale=train.input_scale)
         return False
 
     def begin_inference(self) -> None:
-        """Take the statistics of the training images anew: the weights may have moved."""
+        """Recompute the statistics of the training images: the weights may have changed."""
         if self._train_images is not None:
             self.refresh_statistics(self._train_images)
 
     @torch.no_grad()
     def refresh_statistics(self, images: WholeImages) -> None:
-        """Give every batch-norm the pooled mean and variance of its input over whole images."""
+        """Set every batch-norm to the pooled mean and variance of its input over whole images."""
         norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
         kept = [norm.momentum for norm in norms]
         moments = [_Moments(norm) for norm in norms]
         try:
             for norm in norms:
                 norm.train()
-                norm.momentum = 0.0  # the pass itself blends nothing in
+                norm.momentum = 0.0  # the pass itself does not update the statistics
             for data, _ in images:
                 self.estimate(self.data_preprocessor(data)["images"])
         finally:
@@ -152,20 +154,20 @@ class SAUNet(DensityCounter):
                 norm.momentum = momentum
                 norm.eval()
         for moment in moments:
-            moment.give()
+            moment.write()
 
 
 class _Moments:
-    """Pools the mean and the variance of what a batch-norm is given."""
+    """Pooled mean and variance of the inputs of a batch-norm, collected by a hook."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         self.norm = norm
         self.number = 0
         self.total = torch.zeros(norm.num_features, dtype=torch.float64)
         self.squares = torch.zeros(norm.num_features, dtype=torch.float64)
-        self.handle = norm.register_forward_pre_hook(self._see)
+        self.handle = norm.register_forward_pre_hook(self._add)
 
-    def _see(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _add(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].float()
         number = values.numel() // values.shape[1]
         variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
@@ -177,7 +179,7 @@ class _Moments:
     def close(self) -> None:
         self.handle.remove()
 
-    def give(self) -> None:
+    def write(self) -> None:
         assert self.norm.running_mean is not None  # for the type checker: they track statistics
         assert self.norm.running_var is not None
         mean = self.total / self.number

@@ -1,4 +1,4 @@
-"""SFCN: messages along rows and columns behind a dilated back-end."""
+"""SFCN: dilated back-end with message passing along rows and columns."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
 
 
 class MessagePassing(nn.Module):
-    """Propagates each row to the next: x_r := x_r + ReLU(conv(x_(r-1))), there and back.
+    """Message passing between rows: x_r := x_r + ReLU(conv(x_(r-1))), down and then up.
 
-    Rows wait for each other, so they are walked through one by one; along a row, over channels
-    and over images everything is one convolution. Both directions share their weights.
+    Rows depend on each other and are processed one by one, each with a single convolution over the
+    row, its channels and all images. Both directions share their weights.
     """
 
     def __init__(self, channels: int, *, reach: int = 9, std: float = 0.01) -> None:
         """Build the convolution.
 
         Args:
-            channels: of the map; they stay.
+            channels: number of channels of input and output.
             reach: odd width of the kernel along the row, in cells.
-            std: deviation of the initial weights.
+            std: standard deviation of the initial weights.
         """
         super().__init__()
         self.conv = nn.Conv1d(channels, channels, reach, padding=reach // 2)
@@ -46,14 +46,14 @@ class MessagePassing(nn.Module):
 
 @DECODERS.register_module()
 class SpatialEncoder(Decoder):
-    """CSRNet's dilated back-end, then messages down and up, then left and right.
+    """Spatial encoder of SFCN: dilated back-end, then message passing in four directions.
 
     Source: SFCN, Wang et al., arXiv:1903.03303, section 4.2; the message passing is that of
         SCNN, arXiv:1712.06080.
 
-    Differs: the back-end's weights are drawn as He et al. do unless `std` says otherwise, and the
+    Differs: the back-end's weights are drawn as He et al. do unless `std` is given, and the
         features are multiplied by `gain` first: those of VGG-16 without batch-norm are of the
-        size of 100.
+        order of 100.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class SpatialEncoder(Decoder):
             channels: number of output channels.
             reach: odd width of the messages' kernels, in cells of the map.
             gain: factor on the backbone's features.
-            std: deviation of the back-end's initial weights, 0.01 as published; None for that of
-                He et al.
+            std: standard deviation of the back-end's initial weights, 0.01 as published; None for
+                He initialisation.
 
         Raises:
             PartError: the backbone has no map of this stride, or the reach is even.
@@ -102,10 +102,10 @@ class SpatialEncoder(Decoder):
 
 @COUNTERS.register_module()
 class SFCN(DensityCounter):
-    """Counts by a density map of stride 8 whose features exchange messages over the whole image.
+    """SFCN: density map of stride 8 with message passing over the whole image.
 
-    By default on VGG-16; `configs/methods/sfcn_resnet101.py` has the ResNet-101 of the released
-    code.
+    The backbone is VGG-16 by default; `configs/methods/sfcn_resnet101.py` has the ResNet-101 of the
+    released code.
 
     Source: Wang et al., "Learning from Synthetic Data for Crowd Counting in the Wild",
         arXiv:1903.03303. Published for cells, by DLA-Count's Table 2: MAE ADI 16.0, MBM 2.4, VGG
@@ -113,6 +113,6 @@ class SFCN(DensityCounter):
 
     Differs: the released code repeats each value of the map 8 x 8 times and compares it with a
         target of stride 1, which has the gradient of comparing the map with the sums of the
-        target over 8 x 8 px: that is what is done here. No training on synthetic crowds first.
+        target over 8 x 8 px; here the latter is done. No pretraining on synthetic crowds.
         Pixels have ImageNet's mean and deviation, not the data set's.
     """

@@ -1,4 +1,4 @@
-"""StarDist on discs that are guessed from the spacing of the annotated points."""
+"""StarDist trained on pseudo-discs sized by the spacing of the annotated points."""
 
 import math
 from collections.abc import Mapping
@@ -26,32 +26,32 @@ from cellbench_plugins._ops.pseudo_masks import Discs, cell_radii, disc_labels
 
 @COUNTERS.register_module()
 class StarDist(ScoredCounter):
-    """Says at each pixel how deep in a cell it is, and how far it is to the cell's border.
+    """StarDist trained on pseudo-discs: object probabilities and star-convex polygons.
 
-    A U-Net gives an object probability and `rays` distances for every cell of its output grid.
-    The probability is trained towards the depth in the cell, relative to its deepest pixel; the
-    distances towards those to the border, weighted by it. Peaks of the probability are the
-    candidates, and their polygons suppress each other.
+    A U-Net predicts an object probability and `rays` distances for every cell of its output grid.
+    The target of the probability is the depth in the cell, relative to its deepest pixel; that of
+    the distances is the distance to the cell's border, weighted by the depth. Peaks of the
+    probability are the candidates, and non-maximum suppression of their polygons selects among
+    them.
 
-    Points carry no border, so a cell is a disc, whose radius is `radius_share` times the distance
-    to the nearest neighbour, within `least_radius_px` and `most_radius_px`, cut where its
-    neighbours are nearer. Depths and distances of such shapes are known in closed form.
+    Points have no outline, so the shape of a cell is a disc, whose radius is `radius_share` times
+    the distance to the nearest neighbour, within `least_radius_px` and `most_radius_px`, cut where
+    its neighbours are nearer. Depths and distances of these shapes have a closed form.
 
     Source: Schmidt et al., "Cell Detection with Star-convex Polygons", arXiv:1806.03535.
 
     Differs: only peaks of the probability (3 x 3 cells) are candidates, not each cell above a
-        threshold: what a peak suppresses is mostly its own slope. No border of 2 px is excluded,
+        threshold: a peak mostly suppresses its own slope. No border of 2 px is excluded,
         which would lose the cells there. The net has batch-norm, unless norm="none", a probability
         that starts at 0.2 and distances that start at the middle of the allowed radii. In the
         authors' U-Net the last convolution of the coarsest level and of each level on the way up
         already has the channels of the next finer one (1.41 million parameters for RGB and 128
-        features); here a level keeps its own (1.99 million). Weights start by He's rule, not
+        features); here a level keeps its own (1.99 million). Weights have He initialisation, not
         Glorot's. Depths and rays are those of shapes in the plane, where the authors count pixels
-        of labels, and go on beyond the border of the image, where their rays end. Pixels have
-        ImageNet's mean and deviation, not percentiles. The place of a cell is its peak, refined to
-        below the grid. The
-        score threshold is the one of least error on validation; the overlap is the published
-        default of 0.4.
+        of labels, and continue beyond the border of the image, where their rays end. Pixels have
+        ImageNet's mean and deviation, not percentiles. The position of a cell is its peak, with
+        sub-grid refinement. The score threshold is the one of least error on validation; the
+        overlap is the published default of 0.4.
     """
 
     answers: ClassVar[Mapping[str, str]] = {
@@ -83,23 +83,24 @@ class StarDist(ScoredCounter):
         """Build the net.
 
         Args:
-            width: channels of its first level; each level doubles them.
+            width: channels of the first level; each level doubles them.
             depth: number of poolings.
             features: channels of the last hidden map.
             grid: input px per cell of the output.
             rays: number of distances.
-            norm: what follows each hidden convolution.
+            norm: normalisation after each hidden convolution.
             radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
             least_radius_px: least radius, px of the original image.
-            most_radius_px: most radius, px of the original image.
-            distance_weight: of the distances in the loss.
-            overlap: share of the smaller polygon from which on the worse one goes.
+            most_radius_px: largest radius, px of the original image.
+            distance_weight: weight of the distances in the loss.
+            overlap: overlap, as a share of the smaller polygon, above which the worse one is
+                dropped.
             threshold: lowest score that counts, until `calibrate` chooses one.
             score_floor: candidates below it are dropped; no lower threshold can be chosen.
             channels_last: memory format of images and weights.
 
         Raises:
-            PartError: the radii are no range, or there are fewer than 3 rays.
+            PartError: an invalid range of radii, or fewer than 3 rays.
         """
         super().__init__(
             threshold=threshold, size_multiple=grid * 2**depth, channels_last=channels_last
@@ -127,12 +128,12 @@ class StarDist(ScoredCounter):
             self.to(memory_format=torch.channels_last)
 
     def answer(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Logits and distances, float32."""
+        """Predict logits and distances, float32."""
         logits, distances = self.net(pixels)
         return logits.float(), distances.float()
 
     def reading(self) -> dict[str, float]:
-        """The output grid, and which candidates overlap too much."""
+        """Return the options with which the outputs are turned into cells."""
         return {
             "grid": self.grid,
             "rays": self.rays,
@@ -141,7 +142,7 @@ class StarDist(ScoredCounter):
         }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the depths, and the distances' mean error inside cells."""
+        """Compute the cross-entropy of the depths, and the distances' mean error inside cells."""
         logits, distances = self.net(batch.images.pixels)
         with full_precision(logits.device):
             logits, distances = logits.float(), distances.float()
@@ -165,7 +166,7 @@ class StarDist(ScoredCounter):
 
     @torch.no_grad()
     def targets(self, points: Tensor, size: tuple[int, int], scale: float) -> tuple[Tensor, Tensor]:
-        """What the net should answer for an image.
+        """Compute the target depths and distances of an image.
 
         Args:
             points: (A, 2) float, (x, y) px of the network input.
@@ -195,7 +196,7 @@ class StarDist(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Per image all polygons that no better one overlaps, best first."""
+        """Predict per image all polygons that no better one overlaps, best first."""
         logits, distances = self.net(images.pixels)
         with full_precision(logits.device):
             scores = logits.float().sigmoid()[:, 0]
@@ -218,7 +219,7 @@ class StarDist(ScoredCounter):
         return predictions
 
     def _valid(self, images: Images, output: Tensor) -> Tensor:
-        """(B, h, w) bool, whether the middle of a cell of the grid lies in its image."""
+        """Compute the mask of grid cells whose centre lies in the image, (B, h, w) bool."""
         height, width = output.shape[-2:]
         x = (torch.arange(width, device=output.device) + 0.5) * self.grid
         y = (torch.arange(height, device=output.device) + 0.5) * self.grid
@@ -227,7 +228,7 @@ class StarDist(ScoredCounter):
 
 
 class StarNet(nn.Module):
-    """A U-Net with heads for probability and distances.
+    """U-Net of StarDist, with heads for probability and distances.
 
     Each level has two 3x3 convolutions; where the grid is coarser than the input, levels of
     `width` channels come first. Upsampling is nearest, skips are concatenated.
@@ -244,7 +245,7 @@ class StarNet(nn.Module):
         norm: Literal["batch", "none"],
         start_px: float,
     ) -> None:
-        """Build it; `start_px` is what all distances are before training."""
+        """Build the network; `start_px` is the value of all distances before training."""
         super().__init__()
         stem: list[nn.Module] = []
         inputs = 3
@@ -270,7 +271,7 @@ class StarNet(nn.Module):
             nn.init.constant_(head.bias, start)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, 1, H/grid, W/grid) and distances (B, R, H/grid, W/grid) in px."""
+        """Predict logits (B, 1, H/grid, W/grid) and distances (B, R, H/grid, W/grid) in px."""
         features = self.stem(images)
         skips = []
         for index, level in enumerate(self.down):

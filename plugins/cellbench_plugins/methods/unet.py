@@ -14,7 +14,7 @@ from cellbench_plugins.methods._pyramids import HalvingEncoder, conv_norm_relu, 
 
 @BACKBONES.register_module()
 class UNetEncoder(HalvingEncoder):
-    """Levels of two 3x3 convolutions with batch-norm and ReLU, a max-pool between them.
+    """U-Net encoder: levels of two 3x3 convolutions with batch-norm and ReLU; max-pools between.
 
     Source: Xie's U-Net (cell_counting_v2) after Ronneberger et al., arXiv:1505.04597.
     """
@@ -37,9 +37,9 @@ def _level(inputs: int, outputs: int) -> nn.Sequential:
 
 @DECODERS.register_module()
 class UNetDecoder(Decoder):
-    """From the coarsest map up: nearest upsampling, the finer map beside it, two convolutions.
+    """U-Net decoder: nearest upsampling, concatenated skips, two 3x3 convolutions per level.
 
-    Fits every backbone whose strides double, such as VGG16 at 1, 2, 4 and 8.
+    Any backbone whose strides double can be used, such as VGG16 at 1, 2, 4 and 8.
 
     Source: as `UNetEncoder`.
     """
@@ -58,7 +58,7 @@ class UNetDecoder(Decoder):
             in_shapes: shapes of the backbone's maps, finest first.
             conv: the registered convolution; not used.
             stride: stride of the output map, px; one of the backbone's.
-            channels: of every level.
+            channels: number of channels of every level.
 
         Raises:
             PartError: the backbone's strides do not double from this one on.
@@ -84,19 +84,18 @@ class UNetDecoder(Decoder):
 
 @COUNTERS.register_module()
 class UNet(DensityCounter):
-    """Counts by a density map of stride 1 from a U-Net with 64 channels at every level.
+    """U-Net: density map of stride 1 from a U-Net with 64 channels at every level.
 
-    Any backbone whose strides double from that of the decoder on fits, and any decoder.
+    Any backbone whose strides double from the decoder's on can be used, and any decoder.
 
     Source: cell_counting_v2 of W. Xie, the authors' code for FCRN, which trains this U-Net;
         Ronneberger et al., arXiv:1505.04597. It has no row of its own in DLA-Count's Table 2.
 
-    Differs: the finest level of the way up has two convolutions, as the others and as another
-        public reimplementation have it, where Xie's has one; the last 1x1 convolution has a bias,
+    Differs: the finest level of the decoder has two convolutions, as the other levels and another
+        public reimplementation have, where Xie's has one; the last 1x1 convolution has a bias,
         and starts at a prior. Kernels are drawn as He et al. do, not orthogonal, and batch-norm
-        has PyTorch's constants, not Keras's. Pixels have ImageNet's mean and deviation, a channel
-        each, and not one of both for all pixels of the set.
-        AdamW with a cosine instead of RMSprop in repeated steps, and crops with flips and quarter
-        turns, which keep the count, instead of whole images zoomed and rotated by any amount, which
-        doesn't.
+        has PyTorch's constants, not Keras's. Pixels are normalised by ImageNet's mean and deviation
+        per channel, not by one mean and deviation of the set. AdamW with a cosine instead of
+        RMSprop in repeated steps, and crops with flips and quarter turns, which keep the count,
+        instead of whole images zoomed and rotated by any amount, which does not.
     """

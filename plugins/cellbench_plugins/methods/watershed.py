@@ -1,4 +1,4 @@
-"""Threshold, distance transform, watershed: the recipe of every image-analysis course."""
+"""Watershed baseline: threshold, distance transform and watershed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +19,14 @@ from cellbench_plugins.methods._classical import ClassicalCounter, Found
 
 @dataclass(frozen=True, slots=True)
 class RegionSetting:
-    """How an image is cut into cells.
+    """Parameters of a segmentation; lengths are in px of the original image.
 
     Attributes:
         view: one of `VIEWS`.
         sign: 1 for cells that are bright in it, -1 for dark ones.
-        smoothing_px: sigma of the Gaussian before the threshold, px of the original image.
-        window_px: edge of the square whose mean is the local threshold; 0 for Otsu's, one for the
-            whole image.
-        apart_px: least distance of two cells' middles.
+        smoothing_px: sigma of the Gaussian before the threshold.
+        window_px: edge of the square whose mean is the local threshold; 0 for Otsu's global one.
+        apart_px: least distance of two seeds.
     """
 
     view: str
@@ -37,7 +36,7 @@ class RegionSetting:
     apart_px: float
 
     def named(self) -> dict[str, float]:
-        """Which view, 1 bright or -1 dark cells in it; lengths in px, a window of 0 for Otsu."""
+        """Return 1 (bright cells) or -1 (dark) for the chosen view, 0 for others; lengths in px."""
         chosen = {view: float(self.sign * (view == self.view)) + 0.0 for view in VIEWS}
         return {
             **chosen,
@@ -49,20 +48,21 @@ class RegionSetting:
 
 @COUNTERS.register_module()
 class Watershed(ClassicalCounter):
-    """Counts the regions that a watershed of the distance transform cuts the foreground into.
+    """Watershed segmentation of the distance transform of the thresholded image.
 
-    A view of the image is smoothed and thresholded; each foreground pixel gets its distance to
-    the background; maxima of the distance are the seeds, and the watershed of the negative
-    distance gives each seed its region. The point of a cell is the centroid of its region. Its
-    score is r / (1 + r), r px of the original image being the distance at the seed, the radius of
-    the largest disc inside: so the threshold is a least radius. View, polarity, smoothing, kind of
-    threshold and distance of the seeds are chosen by data, see `fit`.
+    A view of the image is smoothed and thresholded; local maxima of the distance to the background
+    are the seeds, and the watershed of the negative distance gives each seed its region. The point
+    of a cell is the centroid of its region. Its score is r / (1 + r), where r is the distance at
+    the seed in px of the original image, the radius of the largest disc inside; the score threshold
+    is thus a least radius. View, polarity, smoothing, kind of threshold and distance of the seeds
+    are chosen on data, see `fit`.
 
     Source: Beucher and Lantuejoul, Use of watersheds in contour detection, 1979; threshold of
         Otsu, IEEE Trans. SMC 9, 1979.
 
-    Differs: the paper floods the gradient of the image; the distance to the background is what
-    tools for images flood. No holes are filled, and no specks opened away.
+    Differs: the paper floods the gradient of the image; here the distance to the background is
+    flooded, as is usual in image-analysis tools. Holes are not filled, and specks are not removed
+    by opening.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Watershed(ClassicalCounter):
         """Build the grid of settings; all lengths are px of the original image.
 
         Args:
-            smoothings_px: sigmas tried, from 0.
-            windows_px: edges of the local threshold's window that are tried; 0 is Otsu's.
-            apart_px: least distances of two seeds that are tried.
+            smoothings_px: sigmas to try, from 0.
+            windows_px: edges of the local threshold's window to try; 0 is Otsu's threshold.
+            apart_px: least distances of two seeds to try.
 
         Raises:
             PartError: an empty list, or a negative length.
@@ -103,7 +103,7 @@ class Watershed(ClassicalCounter):
     def find(
         self, pixels: NDArray[np.float32], *, scale: float, settings: Sequence[Any]
     ) -> list[Found]:
-        """The seeds under each setting; what settings share is computed once."""
+        """Find the seeds under each setting; shared intermediate results are computed once."""
         planes = {v: view(pixels, v, by="Watershed") for v in {s.view for s in settings}}
         smooth: dict[tuple[str, float], NDArray[np.float32]] = {}
         depth: dict[tuple[str, int, float, float], NDArray[np.float32]] = {}
@@ -123,7 +123,7 @@ class Watershed(ClassicalCounter):
         return found
 
     def locate(self, pixels: NDArray[np.float32], *, scale: float, setting: Any) -> Found:
-        """The centroids of the regions, in the order of their seeds."""
+        """Find the centroids of the regions, in the order of their seeds."""
         plane = view(pixels, setting.view, by="Watershed")
         soft = setting.sign * smoothed(plane, setting.smoothing_px * scale)
         depth = distance_inside(foreground(soft, window=setting.window_px * scale))
@@ -132,14 +132,14 @@ class Watershed(ClassicalCounter):
 
 
 def smoothed(plane: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """The plane behind a Gaussian; itself for a sigma of 0."""
+    """Smooth the plane with a Gaussian; a sigma of 0 returns it unchanged."""
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(plane, sigma, mode="nearest") if sigma > 0 else plane
 
 
 def foreground(plane: NDArray[np.float32], *, window: float) -> NDArray[np.bool_]:
-    """Which pixels are brighter than the threshold; none in an image of one value.
+    """Select the pixels brighter than the threshold; none in an image of one value.
 
     Args:
         plane: (H, W).
@@ -156,10 +156,10 @@ def foreground(plane: NDArray[np.float32], *, window: float) -> NDArray[np.bool_
 
 
 def distance_inside(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance of each foreground pixel to the background, px; 0 in the background.
+    """Compute the distance of each foreground pixel to the background, px; 0 in the background.
 
-    What lies beyond the border of the image counts as neither: a cell that the border cuts is
-    not narrowed by it. Without background, every pixel is as far from it as the image is long.
+    Pixels beyond the border of the image are not background, so that a cell cut by the border does
+    not become narrower. Without background, all distances are the longer side of the image.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -169,14 +169,14 @@ def distance_inside(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def maxima(depth: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(N, 2) (row, column) of the local maxima of the distance, the deepest first; one a ridge."""
+    """Find the local maxima of the distance, deepest first, one per ridge: (N, 2) (row, column)."""
     mask = local_maxima(torch.from_numpy(np.ascontiguousarray(depth))[None])[0].numpy()
     rows = np.argwhere(mask & (depth > 0))
     return rows[np.argsort(-depth[tuple(rows.T)], kind="stable")]
 
 
 def seeds(rows: NDArray[np.int64], *, apart: float) -> NDArray[np.int64]:
-    """Of maxima nearer than `apart` only the deepest.
+    """Select seeds among maxima: of those nearer than `apart`, the deepest.
 
     Args:
         rows: (N, 2) of `maxima`.
@@ -193,14 +193,14 @@ def seeds(rows: NDArray[np.int64], *, apart: float) -> NDArray[np.int64]:
 
 
 def centroids(depth: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Where the regions of the watershed have their middles.
+    """Compute the centroids of the regions of the watershed.
 
     Args:
         depth: (H, W) of `distance_inside`.
         rows: (N, 2) seeds.
 
     Returns:
-        (N, 2) (y, x) px; pixel (i, j) has its middle at (i + 0.5, j + 0.5).
+        (N, 2) (y, x) px; pixel (i, j) has its centre at (i + 0.5, j + 0.5).
     """
     if not len(rows):
         return np.zeros((0, 2))
@@ -215,7 +215,7 @@ def centroids(depth: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np
 
 
 def _found(middles: NDArray[np.floating], radius: NDArray[np.float32], scale: float) -> Found:
-    """Middles (y, x) and radii in px of the input, as candidates in px of the original image."""
+    """Convert centres (y, x) and radii, px of the input, to candidates in px of the original."""
     if not len(middles):
         return Found(no_points(), np.zeros(0, dtype=np.float32))
     radius_px = radius / scale

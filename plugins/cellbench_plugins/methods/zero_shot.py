@@ -1,4 +1,4 @@
-"""Cellpose and StarDist as their authors give them away: their packages, their weights."""
+"""Cellpose and StarDist without training: the authors' packages and weights."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
@@ -18,14 +18,14 @@ from cellbench_plugins._ops.zero_shot import Tool, start_tool
 from cellbench_plugins._ops.zero_shot_worker import MODELS
 
 LONGEST_S = 86400.0
-"""Of a wait for a tool."""
+"""Longest timeout that can be set for a tool, seconds."""
 
 
 class ZeroShotCounter(CellCounter):
-    """Counts what a tool finds with its own weights; nothing is trained and nothing chosen.
+    """Base of counters that run a pretrained tool; nothing is trained or chosen on data.
 
-    The tool runs in the Python that `python` or `$CELLBENCH_<TOOL>_PYTHON` names, else in this
-    process. It starts when it is first needed. Its release and its weights are in the record.
+    The tool runs in the Python interpreter given by `python` or `$CELLBENCH_<TOOL>_PYTHON`, else in
+    this process. It starts when it is first needed. Its release and weights are recorded.
 
     Attributes:
         tool: name of the package.
@@ -37,15 +37,15 @@ class ZeroShotCounter(CellCounter):
     local_options: ClassVar[Collection[str]] = ("python",)
 
     def __init__(self, *, python: str | None, patience_s: float, **options: Any) -> None:
-        """Remember what to start.
+        """Set how the tool is started.
 
         Args:
-            python: an interpreter that has the tool; None as the class says.
-            patience_s: longest wait for the weights, and for an image.
-            options: of the tool.
+            python: an interpreter that has the tool; None as described in the class.
+            patience_s: timeout for loading the weights, and for an image, seconds.
+            options: options of the tool.
 
         Raises:
-            PartError: a wait of no or endless length.
+            PartError: a timeout out of range.
         """
         if not 0 < patience_s <= LONGEST_S:
             raise PartError(
@@ -61,15 +61,15 @@ class ZeroShotCounter(CellCounter):
 
     @property
     def weights_info(self) -> WeightsInfo:
-        """The tool's release and weights; starts it.
+        """The tool's release and weights; starts the tool if necessary.
 
         Raises:
-            UserError: the tool or its weights cannot be had.
+            UserError: the tool or its weights are not available.
         """
         if self._info is None:
-            told = self._running().told
-            source = f"{self.tool} {told['version']}: {told['weights']}"
-            self._info = WeightsInfo(source, told["sha256"])
+            info = self._running().info
+            source = f"{self.tool} {info['version']}: {info['weights']}"
+            self._info = WeightsInfo(source, info["sha256"])
         return self._info
 
     @weights_info.setter
@@ -78,24 +78,24 @@ class ZeroShotCounter(CellCounter):
 
     @property
     def calibrates_count(self) -> bool:
-        """No: the tool is scored as it comes."""
+        """False: the tool's counts are scored uncorrected."""
         return False
 
     def fit(self, train: Any, validation: Any) -> bool:
-        """Nothing is left to train."""
+        """Return True: there is nothing to train."""
         return True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """There is none.
+        """Raise an error: there is no training loss.
 
         Raises:
-            NotImplementedError: always; the tool brings its weights.
+            NotImplementedError: always; the tool has its own weights.
         """
         raise NotImplementedError(f"{type(self).__name__} is not trained")
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """What the tool finds, with its own thresholds."""
+        """Predict with the tool and its own thresholds."""
         tool = self._running()
         preprocessor: Any = self.data_preprocessor
         pixels = images.pixels.float() * preprocessor.std + preprocessor.mean
@@ -122,15 +122,16 @@ class ZeroShotCounter(CellCounter):
 
 @COUNTERS.register_module()
 class CellposeZeroShot(ZeroShotCounter):
-    """The cellpose package with its own weights.
+    """Pretrained Cellpose: the cellpose package with its own weights, without training.
 
-    A mask is a cell, its point the mean of its pixels, its score their mean probability. Of
-    releases before 4 it is `cyto3` with the model that estimates diameters, from 4 on `cpsam`.
+    A mask is a cell, its point the mean of its pixels, its score their mean probability. The
+    default weights are `cyto3`, with the model that estimates diameters, before release 4 and
+    `cpsam` from 4 on.
 
     Source: Stringer et al., Nature Methods 18 (2021); Stringer & Pachitariu, "Cellpose3", Nature
         Methods 22 (2025); Pachitariu et al., "Cellpose-SAM", bioRxiv 2025.
 
-    Differs: before release 4 it sees images as the mean of their colours.
+    Differs: before release 4 its input is the mean of the colours.
     """
 
     tool = "cellpose"
@@ -144,14 +145,15 @@ class CellposeZeroShot(ZeroShotCounter):
         python: str | None = None,
         patience_s: float = 1800.0,
     ) -> None:
-        """Remember what to start.
+        """Set the model and how the tool is started.
 
         Args:
-            weights: a model that cellpose knows by name, or a file of yours; None for its default.
-            diameter_px: of the cells in the network's input; None leaves it to cellpose.
+            weights: name of a cellpose model, or path of a local file; None for its default.
+            diameter_px: diameter of the cells, px of the network's input; None lets cellpose
+                choose.
             python: an interpreter that has cellpose; None for `$CELLBENCH_CELLPOSE_PYTHON`, and
-                without that for this process.
-            patience_s: longest wait for the weights, and for an image.
+                if that is not set, for this process.
+            patience_s: timeout for loading the weights, and for an image, seconds.
         """
         super().__init__(
             python=python, patience_s=patience_s, weights=weights, diameter_px=diameter_px
@@ -160,11 +162,11 @@ class CellposeZeroShot(ZeroShotCounter):
 
 @COUNTERS.register_module()
 class StarDistZeroShot(ZeroShotCounter):
-    """The stardist package with its own weights.
+    """Pretrained StarDist: the stardist package with its own weights, without training.
 
-    A polygon is a cell, its point and score are those that stardist names. Images are normalised
-    to their percentiles 1 and 99.8, each colour by itself, as stardist's authors do in their
-    examples; models of one channel see the mean of the colours.
+    A polygon is a cell; its point and score are those of stardist. Images are normalised to their
+    percentiles 1 and 99.8, each colour separately, as in the examples of stardist's authors; the
+    input of models with one channel is the mean of the colours.
 
     Source: Schmidt et al., arXiv:1806.03535; Weigert & Schmidt, "Nuclei instance segmentation and
         classification in histopathology images with StarDist", arXiv:2203.02284.
@@ -180,13 +182,13 @@ class StarDistZeroShot(ZeroShotCounter):
         python: str | None = None,
         patience_s: float = 1800.0,
     ) -> None:
-        """Remember what to start.
+        """Set the model and how the tool is started.
 
         Args:
-            weights: a model that stardist knows by name, or a folder of yours; None for
+            weights: name of a stardist model, or path of a local folder; None for
                 `2D_versatile_fluo`.
             python: an interpreter that has stardist; None for `$CELLBENCH_STARDIST_PYTHON`, and
-                without that for this process.
-            patience_s: longest wait for the weights, and for an image.
+                if that is not set, for this process.
+            patience_s: timeout for loading the weights, and for an image, seconds.
         """
         super().__init__(python=python, patience_s=patience_s, weights=weights)
