@@ -1,2 +1,2 @@
-# DLA-Count on the nuclei that are shipped.
+# DLA-Count on the nuclei shipped with cellbench.
 _base_ = ["methods/dla.py", "datasets/nuclei.py"]

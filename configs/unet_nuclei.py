@@ -1,4 +1,4 @@
-"""A U-Net with 32 channels on the nuclei that come along: a result in minutes, no download."""
+"""U-Net with 32 channels on the shipped nuclei: a result in minutes, without a download."""
 
 _base_ = ["methods/unet.py", "datasets/nuclei.py"]
 

@@ -1,8 +1,8 @@
-"""Peaks of a small U-Net on the nuclei that come along, at any exposure and over noise.
+"""Peaks of a small U-Net on the shipped nuclei, for any exposure and noisy images.
 
-What comes with cellbench as `nuclei-unet` is this, trained on split 0. Crops are seen at contrasts,
-ground levels and sizes that the set does not have, with a camera's noise, and one in twelve is a
-field without cells.
+The model `nuclei-unet` shipped with cellbench is this one, trained on split 0. Crops are augmented
+to contrasts, background levels and sizes that the set does not have, with camera noise, and one in
+twelve is a field without cells.
 """
 
 _base_ = ["methods/unetpeaks.py", "datasets/nuclei.py"]

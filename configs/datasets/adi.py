@@ -1,5 +1,5 @@
-# ADI: 150x150 px, packed adipocytes 9 px apart at the median: seen at 1.5 times their size, so
-# that two neighbours rarely share a reference 4 px apart.
+# ADI: 150x150 px, packed adipocytes 9 px apart at the median. Images are enlarged 1.5 times, so
+# that two neighbours rarely share one of the references, which are 4 px apart.
 data = dict(
     set="adi",
     radius_px=4.0,

@@ -1,4 +1,4 @@
-# DCC resized to 256x256 px: cells are about half as wide as in dcc, in which crops are halved.
+# DCC resized to 256x256 px: cells are about half as wide as in dcc, whose config halves the images.
 data = dict(
     set="dcc-256",
     radius_px=5.0,

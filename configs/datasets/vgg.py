@@ -1,5 +1,5 @@
-# VGG: 256x256 px, generated fluorescence with overlapping cells of one size. Crops are pieces of
-# the images as they are scored: a jitter of the scale would resample, and so blur, what is sharp.
+# VGG: 256x256 px, generated fluorescence with overlapping cells of one size. Crops have the scale
+# of the scored images: a jitter of the scale would resample, and so blur, sharp images.
 data = dict(
     set="vgg",
     radius_px=4.0,

@@ -1,7 +1,7 @@
-"""All that the leaderboards are to hold: methods, combinations, Tables 3 to 5, `released`.
+"""All runs of the leaderboards: methods, combinations, Tables 3 to 5, `released`.
 
-Runs start split by split, methods before combinations, so that whatever time there is completes
-whole comparisons. `--slice I/N` does one share of them on one of N machines.
+Runs start split by split, methods before combinations, so that a limited time completes whole
+comparisons. `--slice I/N` runs one share of them on one of N machines.
 """
 
 title = "Everything"

@@ -1,6 +1,6 @@
-"""The methods without gradient steps, on all five splits: what every other method has to beat.
+"""Methods without gradient steps on all five splits: the baselines of every other method.
 
-Minutes a set on a CPU.
+Minutes per set on a CPU.
 """
 
 title = "Methods without gradient steps"

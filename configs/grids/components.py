@@ -1,6 +1,6 @@
-"""Every combination of the three parts that DLA-Count names; all else is its config.
+"""All combinations of matcher, decoder and convolution, with everything else as in DLA-Count.
 
-Two combinations are a grid's own: GFD with deformable convolutions, and with standard ones.
+Two combinations are in no other grid: GFD with deformable convolutions, and with standard ones.
 """
 
 title = "Matcher x decoder x convolution"

@@ -1,6 +1,6 @@
 """Two networks and the methods without gradient steps on all five splits of four sets.
 
-What a method is worth beyond one split: some seven hours on one core of a CPU, most of them FCRN's.
+Compares methods beyond a single split: some seven hours on one core of a CPU, most of them FCRN's.
 """
 
 title = "Five splits"

@@ -1,4 +1,4 @@
-"""Networks with all five splits of MBM done, beside the methods without gradient steps.
+"""Three networks and the methods without gradient steps on all five splits of MBM.
 
 Some two hours on a CPU, most of them DLA's.
 """

@@ -1,6 +1,6 @@
-"""Every method that trains here, as its config stands; those that take least time first.
+"""Every method that is trained here, with its config unchanged, fastest first.
 
-Left out are the zero-shot configs, which train nothing and need a program of their own.
+The zero-shot configs are left out, because they train nothing and need a package of their own.
 """
 
 title = "Every method"
@@ -11,7 +11,7 @@ methods = [
     "methods/bloblog.py",
     "methods/blobforest.py",
     "methods/watershed.py",
-    # Small networks from random filters.
+    # Small networks with random initial weights.
     "methods/mcnn.py",
     "methods/fcrn.py",
     "methods/fcrn_b.py",
@@ -37,7 +37,7 @@ methods = [
     # On deeper trunks.
     "methods/fasterrcnn_resnet50.py",
     "methods/sfcn_resnet101.py",
-    # As their papers train them.
+    # Trained as in their papers.
     "methods/mcnn_published.py",
     "methods/fcrn_published.py",
     "methods/saunet_published.py",

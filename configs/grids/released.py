@@ -1,4 +1,4 @@
-"""What the protocol of DLA-Count's released code is worth: its scores, beside those of `v1`.
+"""Scores under the protocol of DLA-Count's released code, for comparison with those of `v1`.
 
 The code as released and the system with everything connected, trained as in `v1` and scored on
 augmented crops of their training images, on which the checkpoint is chosen too. Their runs under

@@ -1,4 +1,4 @@
-"""The methods of the paper's Table 2, each with the config that it has here, and P2PNet.
+"""Table 2 of the paper: its methods, each with its config here, and P2PNet.
 
 DLA-Count is built on P2PNet, which the table leaves out; LibraNet is the row "DQN" of the paper.
 """

@@ -1,6 +1,6 @@
-"""The paper's Table 3, as its text and figures read: what KHM, MDGC and all parts together add.
+"""Table 3 of the paper, by its text and figures: the effect of KHM, MDGC and all parts together.
 
-The paper does not say whether its row +MDGC has KHM too; here it has not.
+The paper does not state whether its row +MDGC has KHM too; here it does not.
 """
 
 title = "Table 3: model ablation on ADI"

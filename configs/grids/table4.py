@@ -1,4 +1,4 @@
-"""The paper's Table 4: the +KHM model with two numbers of neighbours, beside the full model.
+"""Table 4 of the paper: the +KHM model with two numbers of neighbours, and the full model.
 
 k = 5 is the +KHM run of Table 3 and the full model its +All: they are trained once.
 """

@@ -1,6 +1,6 @@
-"""The paper's Table 5: the +MDGC model with four lists of scales.
+"""Table 5 of the paper: the +MDGC model with four lists of scales.
 
-3, 5, 7, 9 is what MDGC has by itself, and so the +MDGC run of Table 3: it is trained once.
+3, 5, 7, 9 is the default of MDGC, and so the +MDGC run of Table 3: it is trained once.
 """
 
 title = "Table 5: MDGC ablation on ADI"

@@ -1,4 +1,4 @@
-"""Blobs judged by a forest; view, polarity, scales and trees are learned from training images."""
+"""BlobForest: blobs classified by trees; settings and trees are fitted to the training images."""
 
 method = dict(
     name="BlobForest",
@@ -8,5 +8,5 @@ method = dict(
 
 model = dict(type="BlobForest")
 
-# As BlobLoG: an enlarged image costs time and shows a Gaussian nothing new.
+# As for BlobLoG: enlarging costs time and adds no information for Gaussian filters.
 per_dataset = dict(adi=dict(data=dict(input_scale=1.0)))

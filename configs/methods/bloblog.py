@@ -1,4 +1,4 @@
-"""Blobs of the Laplacian of a Gaussian; view, polarity and scales chosen on validation."""
+"""BlobLoG: Laplacian-of-Gaussian blobs; view, polarity and scales are chosen on validation."""
 
 method = dict(
     name="BlobLoG",
@@ -8,5 +8,5 @@ method = dict(
 
 model = dict(type="BlobLoG")
 
-# Images as they are: an enlarged one costs time and shows a Gaussian nothing new.
+# Original resolution: enlarging costs time and adds no information for Gaussian filters.
 per_dataset = dict(adi=dict(data=dict(input_scale=1.0)))

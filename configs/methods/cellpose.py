@@ -1,8 +1,8 @@
 """Cellpose on pseudo-masks: its residual U-Net at half the published width.
 
 Differs: AdamW at 2e-3 on one cosine instead of 0.005 for 2000 epochs, so that minutes on a CPU
-teach it something; pixels from a probability of 0.25 on, masks of 8 px and no flow filter, where
-0.5, 15 px and 0.4 are published. `cellpose_published.py` keeps the published numbers.
+suffice; pixels from a probability of 0.25 on, masks of 8 px and no flow filter, where 0.5, 15 px
+and 0.4 are published. `cellpose_published.py` keeps the published numbers.
 """
 
 method = dict(
@@ -11,8 +11,8 @@ method = dict(
     source="Cellpose, Nature Methods 18 (2021), doi:10.1038/s41592-020-01018-x",
 )
 
-# A net that has learned for minutes says short flows, which the published flow filter would take
-# for wrong ones: the score threshold, chosen on validation, filters alone.
+# After minutes of training the predicted flows are short, and the published flow filter would
+# reject them: only the score threshold, chosen on validation, selects masks.
 model = dict(type="Cellpose", widths=[16, 32, 64, 128], pixel_floor=0.25, flow_error=None)
 
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-5, clip_norm=5.0)
@@ -20,7 +20,7 @@ optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-5, clip_norm=5.0)
 schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 
 # Radii in px of the original image: cells of ADI are 9 px apart at the median, nuclei of MBM
-# 27 px and cells of VGG 9 px, where some overlap almost wholly.
+# 27 px and cells of VGG 9 px, where some overlap almost completely.
 per_dataset = dict(
     adi=dict(model=dict(least_radius_px=2.5, most_radius_px=7.0)),
     mbm=dict(model=dict(least_radius_px=6.0, most_radius_px=14.0)),

@@ -1,9 +1,9 @@
-"""Cellpose with the numbers of its release 3: levels of 32 to 256 channels, AdamW at 0.005.
+"""Cellpose with the hyperparameters of release 3: 32 to 256 channels, AdamW at 0.005.
 
-Differs: the paper's release trained with SGD at 0.2 for 500 epochs. The rate stays after its
-warm-up, where release 3 halves it ten times in the last 100 of 2000 epochs. Crops, turns, batch and
-number of steps are those of the data set's file, not eight crops of 224 px, turned by any angle and
-scaled to cells of 30 px.
+Differs: the paper's release trained with SGD at 0.2 for 500 epochs. The rate is constant after its
+warm-up, where release 3 halves it ten times in the last 100 of 2000 epochs. Crops, rotations, batch
+and number of steps are those of the data set's file, not eight crops of 224 px, rotated by any
+angle and scaled to cells of 30 px.
 """
 
 _base_ = ["cellpose.py"]

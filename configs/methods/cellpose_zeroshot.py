@@ -1,4 +1,4 @@
-"""The cellpose package with its own weights: how the tool that people use scores untrained."""
+"""Pretrained Cellpose: the cellpose package with its own weights, without training."""
 
 _base_ = "../recipes/own_resolution.py"
 
@@ -8,7 +8,7 @@ method = dict(
     source="Cellpose, Nature Methods 18 (2021), doi:10.1038/s41592-020-01018-x",
 )
 
-# 2: images as they come; recipe 1 resized and normalised them as for networks that learn here.
+# 2: original images; recipe 1 resized and normalised them as for networks that are trained here.
 recipe = 2
 
 model = dict(type="CellposeZeroShot")

@@ -1,14 +1,14 @@
-"""Count-ception as its authors train it: norms that only scale and shift, Adam at 5e-5.
+"""Count-ception as trained by its authors: norms that only scale and shift, Adam at 5e-5.
 
-Differs: crops, what is done to them, batch and number of steps are those of the data set's file,
-not 1000 epochs of two whole images as they are; kernels start with the gain of a LeakyReLU.
+Differs: crops, augmentation, batch and number of steps are those of the data set's file, not 1000
+epochs of two whole images without augmentation; kernels start with the gain of a LeakyReLU.
 """
 
 _base_ = "countception.py"
 
 method = dict(name="CountCeption-published", title="Count-ception, published recipe")
 
-# 3: batch-norms do not normalise, as in the authors' code; ADI and MBM are seen as they come.
+# 3: batch-norms do not normalise, as in the authors' code; ADI and MBM are not resized.
 recipe = 3
 
 model = dict(backbone=dict(normalise=False), last_norm=True, normalise=False)

@@ -1,7 +1,7 @@
-"""CSRNet, trained by AdamW in minutes; the recipe of its authors is csrnet_published.
+"""CSRNet trained by AdamW in minutes; csrnet_published has the authors' recipe.
 
 Differs: VGG's first two stages keep ImageNet's filters; the squared error is a mean and the error
-of the count is added; crops are small, flipped, turned and jittered; AdamW with a cosine, clipped
+of the count is added; crops are small, flipped, rotated and jittered; AdamW with a cosine, clipped
 gradients and averaged weights instead of SGD at one rate.
 """
 

@@ -1,13 +1,13 @@
-"""CSRNet as its authors train it: a summed squared error and SGD at the rate of whole images.
+"""CSRNet as trained by its authors: a summed squared error and SGD at the rate of whole images.
 
-Differs: crops as the set's file has them, flipped, turned and jittered, instead of whole images one
-by one as they are, and as many steps as it says instead of 400 epochs, each with every image four
+Differs: crops of the set's file, flipped, rotated and jittered, instead of single whole images
+without augmentation, and its number of steps instead of 400 epochs, each with every image four
 times; the momentum is Nesterov's, biases do not decay, and the last convolution starts at the
 readout's prior. The squared error is halved, as in the paper and not in the released code, and
 averaged over the images of a batch. The map's values are those of the target, without a scale.
 Their rate of 1e-7 is for sums over images of some 768x1024 px: a crop of 64 px has 1/192 of the
-places, and half of the error 1/384 of the gradient, with which ten steps changed nothing; the rate
-is 384 times theirs, also where crops are larger.
+positions, and with half of the error 1/384 of the gradient, with which ten steps changed nothing;
+the rate is 384 times theirs, also where crops are larger.
 """
 
 _base_ = ["csrnet.py"]

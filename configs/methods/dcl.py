@@ -1,4 +1,4 @@
-"""DCL, an approximation: what its docstring lists as not verified is a guess here too."""
+"""DCL, an approximation: all that the docstring of `DCL` lists as not verified is a guess here."""
 
 _base_ = "../recipes/wide_crops.py"
 

@@ -1,4 +1,4 @@
-"""DiffuseDenoise (CrowdDiff): dot maps at stride 2, drawn from noise in four steps, three fused.
+"""DiffuseDenoise (CrowdDiff): dot maps at stride 2, three samples of four denoising steps, fused.
 
 Differs: AdamW at 1e-3 (trunk 2e-4) on one cosine, with decay 1e-4 and an average of 0.99, instead
 of a constant 1e-4 without decay and 0.9999; crops and batch are those of the data set's file, not

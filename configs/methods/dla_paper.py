@@ -1,10 +1,10 @@
-"""DLA-Count as its text has it: GFD with MDGC, then a 1x1 map whose local maxima are the cells.
+"""DLA-Count as the paper describes it: GFD with MDGC, then a 1x1 map whose maxima are the cells.
 
 The paper's map has stride 8. Cells of ADI lie 9 px apart at the median, and two local maxima are
 never nearer than two map cells, so the map here has stride 4.
 
 Differs: optimiser, schedule and frozen stages are those of `dla.py` and not Adam at 1e-4, crops and
-batches those of the data set's file and not flipped crops, four at a time; the paper states neither
+batches those of the data set's file and not four flipped crops per batch; the paper states neither
 a loss nor a length of training.
 """
 
@@ -20,7 +20,7 @@ model = dict(
     decoder=dict(type="GFD", stride=4, conv=dict(type="MDGC")),
     head=dict(type="PeakHead", window=3),
     matcher=dict(type="KHM", k=5, weighting="reward"),
-    # no offsets, so nothing for a term on points to train: cross-entropy alone
+    # there are no offsets to train, so the loss is the cross-entropy alone
     loss=dict(type="PointLoss", point_weight=0.0),
 )
 

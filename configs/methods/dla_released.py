@@ -1,12 +1,12 @@
-"""What the released DLA-Count code computes: P2PNet with another matching cost.
+"""DLA-Count as the released code computes it: P2PNet with another matching cost.
 
-Its MDGC is applied to a map that nothing reads, its GFD is P2PNet's pyramid, and its point loss
-is looked up under another name, so the offsets keep their random start. The network is the
+Its MDGC is applied to a map that is not used, its GFD is P2PNet's pyramid, and its point loss is
+looked up under another name, so the offsets keep their random initial weights. The network is the
 released one; data, selection and threshold follow the protocol, as for every method.
 
 Differs: radii are those of each image, not of the batch; scores have one logit, not two, and the
-decoder starts wider (see `KHM`, `PointHead`, `FPN`). What nothing reads there (MDGC, the levels of
-strides 4 and 16) is not built.
+decoder starts wider (see `KHM`, `PointHead`, `FPN`). Unused modules (MDGC, the levels of strides 4
+and 16) are not built.
 """
 
 method = dict(
@@ -21,7 +21,7 @@ model = dict(
     decoder=dict(type="FPN", stride=8, conv=dict(type="Standard")),
     head=dict(
         type="PointHead",
-        spacing_px=4,  # 2 x 2 references in a cell of 8 px
+        spacing_px=4,  # 2 x 2 references per map cell of 8 px
         offset_scale_px=100.0,
         channels=256,
         depth=2,

@@ -1,9 +1,9 @@
-"""DM-Count on VGG-16, trained by AdamW in minutes; dmcount_published has its authors' recipe.
+"""DM-Count on VGG-16, trained by AdamW in minutes; dmcount_published has the authors' recipe.
 
-Differs: VGG's first two stages keep ImageNet's filters; the map is a softplus, since a ReLU that
-answers nothing has no mass to move; the transport weighs less, since in crops with few cells its
-gradient, squared px over the count, is many times that of the count; AdamW with a cosine, clipped
-gradients and averaged weights instead of Adam; crops are turned and jittered too.
+Differs: VGG's first two stages keep ImageNet's filters; the map is a softplus, because a ReLU whose
+output is 0 has no mass to transport; the transport has a smaller weight, because in crops with few
+cells its gradient, squared px over the count, is many times that of the count; AdamW with a cosine,
+clipped gradients and averaged weights instead of Adam; crops are rotated and jittered too.
 """
 
 _base_ = "../recipes/wide_crops.py"
@@ -21,7 +21,7 @@ model = dict(
     type="DMCount",
     backbone=dict(type="VGG16", batch_norm=False, strides=[16], frozen_stages=2),
     decoder=dict(type="UpsampledConvs", gain=0.3),
-    # all of a cell in the place of the map that it lies in: no Gaussian
+    # a cell counts entirely in the map cell that contains it: no Gaussian
     target=dict(type="GaussianDensity", sigma=0.01),
     loss=dict(type="DMCountLoss", transport_weight=0.05),
     output=dict(activation="softplus", scale=5.0),

@@ -1,8 +1,8 @@
-"""DM-Count as its authors train it: VGG-19, Adam 1e-5, a final ReLU.
+"""DM-Count as trained by its authors: VGG-19, Adam 1e-5, a final ReLU.
 
-Differs: crops, what is done to them (theirs: a flip), batch and number of steps are those of the
-set's file: their crops of 256 px and more are larger than our images. Biases do not decay, and all
-new layers start as He et al. draw them, the last one at the readout's prior.
+Differs: crops, augmentation (theirs: a flip), batch and number of steps are those of the set's
+file: their crops of 256 px and more are larger than our images. Biases do not decay, and all new
+layers have He initialisation, the last one starts at the readout's prior.
 """
 
 _base_ = ["dmcount.py"]

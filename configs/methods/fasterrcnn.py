@@ -1,10 +1,10 @@
-"""Faster R-CNN on the trunk of the other methods, with boxes guessed from the points' spacing.
+"""Faster R-CNN on a VGG-16 trunk, with pseudo-boxes sized by the spacing of the points.
 
 Differs: AdamW on one cosine and a few hundred steps instead of SGD at 0.005; VGG-16 instead of
-ResNet-50 (`fasterrcnn_resnet50.py`), since its ImageNet weights are the ones at hand; half the
-channels of the pyramid, a quarter of the second stage's, and its grid of 5 cells instead of 7.
-Levels of strides 4 and 8, not 4 to 64. The batch-norm of what is trained learns too, where
-torchvision keeps it as ImageNet left it.
+ResNet-50 (`fasterrcnn_resnet50.py`), because its ImageNet weights are available; half the channels
+of the pyramid, a quarter of the second stage's, and its grid of 5 cells instead of 7. Levels of
+strides 4 and 8, not 4 to 64. Batch-norm in trained stages is trained too, where torchvision keeps
+ImageNet's.
 """
 
 method = dict(
@@ -13,8 +13,9 @@ method = dict(
     source="Faster R-CNN, arXiv:1506.01497",
 )
 
-# 2: boxes of cells on the border end there. In recipe 1 they reached over it, where no proposal can
-# follow, and many were learned as ground: 48 to 63 % of these were found, 88 to 92 % of all others.
+# 2: boxes are clipped at the border. In recipe 1 they reached beyond it, where no proposal can, and
+# many of their cells were learned as background: 48 to 63 % of these were found, 88 to 92 % of all
+# others.
 recipe = 2
 
 model = dict(
@@ -31,7 +32,7 @@ optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_n
 schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 
 # Sides of boxes and anchors, px of the original image: cells of ADI are 9 px apart at the median,
-# nuclei of MBM 27 px and cells of VGG 9 px, where some overlap almost wholly.
+# nuclei of MBM 27 px and cells of VGG 9 px, where some overlap almost completely.
 per_dataset = dict(
     adi=dict(model=dict(anchors_px=[[7.0], [12.0]], least_box_px=4.0, most_box_px=14.0)),
     mbm=dict(model=dict(anchors_px=[[18.0], [30.0]], least_box_px=12.0, most_box_px=32.0)),

@@ -1,7 +1,7 @@
 """Faster R-CNN on the first two stages of ResNet-50, strides 4 and 8; random without its weights.
 
-Differs: torchvision's ResNet-50-FPN has all four stages and a pool behind them, strides 4 to 64,
-and keeps stem, first stage and batch-norm as ImageNet left them; here all learns. Else as
+Differs: torchvision's ResNet-50-FPN has all four stages and a pool after them, strides 4 to 64, and
+keeps ImageNet's stem, first stage and batch-norm; here all are trained. Otherwise as
 `fasterrcnn.py`.
 """
 

@@ -1,4 +1,4 @@
-"""FCRN-A: the fully convolutional regression network without a skip.
+"""FCRN-A: fully convolutional regression network without skips.
 
 Differs: Gaussians of 2 px and more (the authors' code: 1 px); AdamW with a cosine, clipped
 gradients and averaged weights. fcrn_published is nearer to the authors' code.
@@ -26,10 +26,10 @@ optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-4, clip_norm=1.0)
 
 schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 
-# Crops of VGG twice as wide, since what a network sees at the border of a crop is not what it sees
-# inside an image: after 60 steps of FCRN crops of 64 px counted 10 % too few on six validation
-# images, crops of 128 px, with a shorter average of the weights, 5 %. Nuclei of MBM are some 25 px
-# wide and cells of DCC vary: wider Gaussians, fewer places for a point.
+# Crops of VGG are twice as wide, because the border of a crop differs from the inside of an image:
+# after 60 steps FCRN trained on crops of 64 px counted 10 % too few on six validation images, and
+# on crops of 128 px, with a shorter average of the weights, 5 %. Nuclei of MBM are some 25 px wide
+# and cells of DCC vary: they have wider Gaussians and wider windows of a peak.
 per_dataset = dict(
     vgg=dict(
         data=dict(

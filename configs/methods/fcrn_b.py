@@ -1,4 +1,4 @@
-"""FCRN-B: fewer pools and larger kernels than A, as public reimplementations build it.
+"""FCRN-B, as in public reimplementations: fewer pools and larger kernels than FCRN-A.
 
 Differs: as fcrn; the authors' code has no FCRN-B, so its own recipe is not known.
 """
@@ -12,7 +12,7 @@ model = dict(
     decoder=dict(_delete_=True, type="FCRNBMap"),
 )
 
-# A step costs seven times one of A: smaller batches, or a few minutes hold too few of them.
+# A step takes seven times as long as one of FCRN-A: smaller batches allow enough steps in minutes.
 per_dataset = dict(
     mbm=dict(data=dict(batch_size=4)),
     vgg=dict(data=dict(batch_size=2)),

@@ -1,8 +1,8 @@
-"""LibraNet, the DQN of the DLA-Count paper's table: counts of 32-px blocks, weighed by a policy.
+"""LibraNet, the "DQN" of the DLA-Count paper's table: counts of 32-px blocks by deep Q-learning.
 
-Blocks are of the network's input: at each set's scale they hold a few cells on average (ADI 3, VGG
-3, MBM 1.4), far from the 31.5 of the last class. Crops are wider than for other methods here, for
-what the trunk sees of a block reaches 90 px beyond it.
+Blocks are those of the network's input: at each set's scale they hold a few cells on average (ADI
+3, VGG 3, MBM 1.4), far from the 31.5 of the last class. Crops are wider than for other methods
+here, because the trunk's receptive field reaches 90 px beyond a block.
 
 Differs: AdamW at 1e-3 on one cosine, with averaged weights, instead of SGD at 1e-5 for 100 epochs;
 half the policy's width; VGG's first two stages keep ImageNet's filters.
@@ -14,13 +14,13 @@ method = dict(
     source="Weighing Counts: Sequential Crowd Counting by Reinforcement Learning, arXiv:2007.08260",
 )
 
-# 2: more updates of the policy for each weighing and for each step of the trunk. With 326 of them
-# the validation MAE on VGG was still falling steeply (183, 27, ...).
+# 2: more updates of the policy per weighing and per step of the trunk. With 326 of them the
+# validation MAE on VGG was still falling steeply (183, 27, ...).
 # 3: counts are corrected on the validation images (docs/protocols.md).
 recipe = 3
 
-# A step of the policy that does not explore costs a fifth of one that does, and a twentieth of one
-# of the trunk; the paper learns from 128 transitions for every 100 new ones, this from some 800.
+# A policy step without exploration takes a fifth of the time of one with it, and a twentieth of a
+# trunk step; the paper learns from 128 transitions for every 100 new ones, this from some 800.
 model = dict(
     type="LibraNet",
     hidden=512,  # 1024 as published: three times the time of an update, most of it the policy's

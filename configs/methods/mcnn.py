@@ -1,8 +1,7 @@
-"""MCNN with batch-norm and all columns trained at once; see mcnn_published for the paper.
+"""MCNN with batch-norm and all columns trained at once; mcnn_published is nearer to the paper.
 
 Differs: AdamW with a cosine, clipped gradients and averaged weights instead of Adam at one rate; a
-linear output; crops, flipped, turned and jittered as the set's file has them, on VGG as `fcrn.py`
-has.
+linear output; crops, flipped, rotated and jittered as in the set's file, on VGG as in `fcrn.py`.
 """
 
 _base_ = "fcrn.py"

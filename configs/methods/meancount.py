@@ -1,4 +1,4 @@
-"""The mean count of the training images, for every image; what each method has to beat."""
+"""Constant baseline: the mean count of the training images, for every image."""
 
 method = dict(
     name="MeanCount",

@@ -1,6 +1,6 @@
-"""OrdinalEntropy: CSRNet's network and recipe, and the regulariser.
+"""OrdinalEntropy: network and recipe of CSRNet, plus the ordinal entropy regulariser.
 
-Differs: as csrnet; the regulariser sees every cell of the map, not every fourth. Its weight in the
+Differs: as csrnet; the regulariser uses every cell of the map, not every fourth. Its weight in the
 paper's counting experiment is not known.
 """
 

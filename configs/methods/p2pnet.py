@@ -1,10 +1,10 @@
-"""P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, four points a cell of 8 px.
+"""P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, 4 points per cell of 8 px.
 
-Its intended loss, with the point term that its released code never trains. Differs: offsets in
-units of 8 px instead of 100, scores that start low, and the optimiser, schedule and frozen stages
-that DLA has here, on MBM its sums of near proposals too, so that the two are compared after the
-same short training; with its published numbers (`p2pnet_published.py`) hundreds of steps on 50
-images teach it little.
+It has the intended loss, with the point term that the released code never trains. Differs: offsets
+in units of 8 px instead of 100, scores that start low, and DLA's optimiser, schedule and frozen
+stages here, on MBM its sums of near proposals too, so that the two are compared after the same
+short training; with the published hyperparameters (`p2pnet_published.py`) it learns little in
+hundreds of steps on 50 images.
 """
 
 _base_ = "../recipes/shared_cells.py"
@@ -21,7 +21,7 @@ model = dict(
     decoder=dict(type="FPN", stride=8, conv=dict(type="Standard")),
     head=dict(
         type="PointHead",
-        spacing_px=4,  # 2 x 2 references in a cell of 8 px
+        spacing_px=4,  # 2 x 2 references per map cell of 8 px
         offset_scale_px=8.0,
         channels=256,
         depth=2,
@@ -38,11 +38,11 @@ optimizer = dict(type="AdamW", lr=1e-3, trunk_lr=2e-4, weight_decay=1e-4, clip_n
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.99)
 
-# On VGG a long average with small batches lost on the validation part of split 0 (MAE 6.2 against
-# 4.0): its crops differ in density, and so do the batch statistics that the average follows.
+# On VGG a long average with small batches was worse on the validation part of split 0 (MAE 6.2
+# against 4.0): its crops differ in density, and so do the batch statistics that are averaged.
 per_dataset = dict(
     vgg=dict(schedule=dict(ema=0.97)),
-    # The first recipe let all proposals be, the second dropped the worse of two within 2 px, the
+    # The first recipe kept all proposals, the second dropped the worse of two within 2 px, the
     # third added them within 3 px, as DLA's did.
     mbm=dict(recipe=4),
 )

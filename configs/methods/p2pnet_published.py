@@ -1,9 +1,9 @@
-"""P2PNet with the numbers that its authors publish: rates, clipping, offsets, no prior.
+"""P2PNet with the published hyperparameters: rates, clipping, offsets, no prior.
 
-Differs: AdamW's decay, which their code parses and never passes, is 0. Crops, their jitter and
-turns, the batch and the number of steps are those of the data set's file, not four crops of 128 px
-of each of eight images, flipped and scaled by 0.7 to 1.3, for 3500 epochs; and the point term is
-trained, which their code leaves out by a wrong name. Scores have one logit, not two, and the
+Differs: AdamW's decay, which their code parses but does not pass on, is 0. Crops, their jitter and
+rotations, the batch and the number of steps are those of the data set's file, not four crops of 128
+px of each of eight images, flipped and scaled by 0.7 to 1.3, for 3500 epochs; and the point term is
+trained, which their code omits because of a wrong name. Scores have one logit, not two, and the
 decoder starts wider (see `PointHead`, `FPN`).
 """
 

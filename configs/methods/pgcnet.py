@@ -1,7 +1,7 @@
-"""PGC-Net: a U-Net that holds back the gradients of its skips (0.4, 0.8, 0.4).
+"""PGC-Net: a U-Net whose skip gradients are scaled by 0.4, 0.8 and 0.4.
 
-Differs: trained as fcrn, with the published code's decay, which AdamW keeps out of the gradient;
-the published crops are of 128 px on ADI, 512 px on MBM and 224 px on VGG and DCC, turned by any
+Differs: trained as fcrn, with the published code's decay, which AdamW decouples from the gradient;
+the published crops are of 128 px on ADI, 512 px on MBM and 224 px on VGG and DCC, rotated by any
 angle.
 """
 

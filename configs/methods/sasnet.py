@@ -1,7 +1,7 @@
-"""SASNet, trained by AdamW in minutes.
+"""SASNet trained by AdamW in minutes.
 
-Differs: no training code was released, so loss and optimiser are guesses anyway: squared error and
-an approximation of its region loss, Adam's rate raised from 1e-5, which teaches it little in
+Differs: no training code was released, so loss and optimiser are guesses: squared error and an
+approximation of its region loss, Adam's rate raised from 1e-5, with which it learns little in
 minutes, clipped gradients and averaged weights; VGG's first two stages keep ImageNet's filters;
 Gaussians are wider than the released 4 px on MBM and DCC.
 """
@@ -28,9 +28,10 @@ optimizer = dict(type="AdamW", lr=5e-4, trunk_lr=1e-4, weight_decay=1e-4, clip_n
 
 schedule = dict(policy="cosine", warmup=0.08, ema=0.97)
 
-# After a short training on VGG with crops of 64 px it saw 128, 118 and 100 cells in three whole
-# validation images, and 185, 155 and 135 in their tiles of 64 px (true: 164, 126, 102): its coarse
-# levels see the border of such a crop everywhere. Hence few crops, but of the size of other sets'.
+# After a short training on VGG with crops of 64 px it counted 128, 118 and 100 cells in three whole
+# validation images, and 185, 155 and 135 in their tiles of 64 px (true: 164, 126, 102): in such a
+# crop, its coarse levels are affected by the border everywhere. Hence fewer crops per batch, but as
+# wide as those of the other sets.
 per_dataset = dict(
     adi=dict(data=dict(batch_size=2)),
     # wider cells, wider Gaussians

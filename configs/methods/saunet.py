@@ -1,4 +1,4 @@
-"""SAU-Net: a U-Net of 32 to 256 channels with self-attention at its coarsest map.
+"""SAU-Net: a U-Net of 32 to 256 channels with self-attention on its coarsest map.
 
 Differs: trained as fcrn; see `SAUNet`.
 """

@@ -1,7 +1,7 @@
 """SFCN on VGG-16, trained by AdamW in minutes; sfcn_published has the recipe of the released code.
 
 Differs: VGG's first two stages keep ImageNet's filters; the error of the count is added; a linear
-output instead of a ReLU; crops are small, flipped, turned and jittered; AdamW with a cosine,
+output instead of a ReLU; crops are small, flipped, rotated and jittered; AdamW with a cosine,
 clipped gradients and averaged weights instead of Adam.
 """
 

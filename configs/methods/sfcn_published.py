@@ -1,10 +1,10 @@
-"""SFCN on VGG-16 with the numbers of the released code: Adam 1e-5, ReLU, target times 100.
+"""SFCN on VGG-16 with the released hyperparameters: Adam 1e-5, ReLU, target times 100.
 
 Differs: the released code is that of the ResNet-101 form (sfcn_resnet101), and its rate falls by
-0.5 % an epoch; here it stays. Crops, what is done to them (theirs: a flip), batch and number of
+0.5 % per epoch; here it is constant. Crops, augmentation (theirs: a flip), batch and number of
 steps are those of the set's file, biases do not decay, and the last convolution starts at the
-readout's prior. A value of the map stands for 8 x 8 px there, each compared with the target on its
-own: the scale of the sum is 100 / 64, and so is ours.
+readout's prior. A value of the map there represents 8 x 8 px, each compared with the target
+separately: the scale of the sum is 100 / 64, and so is ours.
 """
 
 _base_ = ["sfcn.py"]

@@ -1,8 +1,8 @@
-"""StarDist with its authors' numbers: no batch-norm, 128 features, Adam at 3e-4.
+"""StarDist with the published hyperparameters: no batch-norm, 128 features, Adam at 3e-4.
 
-Differs: the rate stays, where theirs is halved whenever the validation loss does not fall for 40
-epochs. Crops, turns, jitter, batch and number of steps are those of the data set's file, not four
-patches of 256 px, nine in ten with an object in them, for 40,000 steps.
+Differs: the rate is constant, where theirs is halved whenever the validation loss does not fall for
+40 epochs. Crops, rotations, jitter, batch and number of steps are those of the data set's file, not
+four patches of 256 px, nine in ten with an object in them, for 40,000 steps.
 """
 
 _base_ = ["stardist.py"]

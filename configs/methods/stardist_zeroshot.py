@@ -1,4 +1,4 @@
-"""The stardist package with its own weights: how the tool that people use scores untrained."""
+"""Pretrained StarDist: the stardist package with its own weights, without training."""
 
 _base_ = "../recipes/own_resolution.py"
 
@@ -8,12 +8,12 @@ method = dict(
     source="Cell Detection with Star-convex Polygons, arXiv:1806.03535",
 )
 
-# 2: images as they come; recipe 1 resized and normalised them as for networks that learn here.
+# 2: original images; recipe 1 resized and normalised them as for networks that are trained here.
 recipe = 2
 
 model = dict(type="StarDistZeroShot")
 
-# Stained tissue has a model of its own.
+# There is a separate model for stained tissue.
 per_dataset = dict(
     adi=dict(model=dict(weights="2D_versatile_he")),
     mbm=dict(model=dict(weights="2D_versatile_he")),

@@ -1,4 +1,4 @@
-"""U-Net with 64 channels at every level, regressing a density map; trained as FCRN is.
+"""U-Net with 64 channels at every level, regressing a density map; trained like FCRN.
 
 Differs: as fcrn.
 """

@@ -1,9 +1,9 @@
-"""Peaks of a small U-Net's map: each cell is a local maximum, which a threshold counts.
+"""UNetPeaks: each cell is a local maximum of a small U-Net's map that reaches a threshold.
 
-A map of stride 1 from filters that are not pretrained, so that a step takes a third of a second on
-two cores. Every place of the map is a proposal; one is matched to each cell and trained to score
-high, all others to score low. Noise, and a ground at any level, stay below the threshold, where the
-sum of a density map adds them up.
+The map has stride 1 and the filters are not pretrained; a step takes a third of a second on two
+cores. Every position of the map is a proposal; one is matched to each cell and trained to a high
+score, all others to a low score. Noise and background of any level stay below the threshold,
+whereas the sum of a density map includes them.
 
 Differs: no paper has this method. The U-Net is narrower than Xie's, and how DLA-Count trains its
 peaks is not published (see `PeakHead`).

@@ -1,4 +1,4 @@
-"""Threshold, distance transform and watershed; the settings are chosen on validation."""
+"""Watershed baseline: threshold, distance transform, watershed; settings chosen on validation."""
 
 method = dict(
     name="Watershed",
@@ -8,5 +8,5 @@ method = dict(
 
 model = dict(type="Watershed")
 
-# Images as they are: an enlarged one costs time and has no other regions.
+# Original resolution: enlarging costs time and does not change the regions.
 per_dataset = dict(adi=dict(data=dict(input_scale=1.0)))

@@ -1,8 +1,8 @@
-"""Images as they come, for tools with weights of their own: not resized, no stain normalised.
+"""Original images for pretrained tools: not resized, no stain normalisation.
 
-The files of the data sets say at which scale networks that learn here see their images. A tool that
-is scored as people use it sees what they would give it. A set of one's own is seen as its
-`data.json` says: there `--set data.input_scale=1` does the same.
+The files of the data sets set the scale of the images for networks that are trained here. A
+pretrained tool is scored on the images that its users would give it. For a data set of your own,
+whose scale is in its `data.json`, `--set data.input_scale=1` has the same effect.
 """
 
 _as_it_comes = dict(data=dict(input_scale=1.0, prepare=[]))

@@ -1,9 +1,10 @@
-"""Pairs of crops of 128 px on every set, for networks that see far; a base of method files.
+"""Batches of two crops of 128 px for networks with a large receptive field; a base of methods.
 
-Behind many convolutions each place of a small crop sees its border, and a network that knows only
-such places misjudges whole images. After the same short training on VGG, DM-Count with crops of
-64 px saw 99, 84 and 59 cells in three whole validation images, and 152, 127 and 92 in their tiles
-of 64 px (true: 164, 126, 102); with 128 px whole and tiles agree.
+After many convolutions every position of a small crop is affected by its border, and a network
+trained on such positions only is biased on whole images. After the same short training on VGG,
+DM-Count with crops of 64 px counted 99, 84 and 59 cells in three whole validation images, and 152,
+127 and 92 in their tiles of 64 px (true: 164, 126, 102); with crops of 128 px, counts of whole
+images and of tiles agree.
 """
 
 _turns = [dict(type="RandomFlip"), dict(type="QuarterTurn")]
