@@ -141,7 +141,7 @@ def follow_flows(flow: Tensor, starts: Tensor, *, steps: int = 200) -> Tensor:
     Args:
         flow: (2, H, W) float32, (x, y) px a step.
         starts: (P, 2) int64, (row, column).
-        steps: most steps.
+        steps: maximum number of steps.
 
     Returns:
         (P, 2) float32, (x, y) from the centre of the first pixel; empty for no starts.

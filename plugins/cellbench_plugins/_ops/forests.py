@@ -88,7 +88,7 @@ def grow(
         rows: (R, columns), finite.
         labels: (R,).
         trees: number of trees.
-        leaves: most leaves of a tree, at most 16,384.
+        leaves: maximum number of leaves of a tree, at most 16,384.
         least: fewest rows of a leaf.
         seed: seed of the random splits.
         by: name of the calling part, for the message where scikit-learn is missing.

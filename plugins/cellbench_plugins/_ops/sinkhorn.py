@@ -68,7 +68,7 @@ def sinkhorn(
         columns: (B, M) float masses, at least 0; both are divided by their sums.
         eps: entropic regularisation, in units of the cost, positive.
         tolerance: violation below which an image counts as solved.
-        iterations: most updates at the last eps.
+        iterations: maximum number of updates at the last eps.
 
     Returns:
         The potentials. An image without mass on either side, or a batch without rows or columns,

@@ -104,7 +104,7 @@ class WeighingMemory(nn.Module):
         Args:
             blocks: capacity, in weighings.
             channels: number of features of a block.
-            steps: most actions of a weighing.
+            steps: maximum number of actions of a weighing.
         """
         super().__init__()
         self.register_buffer("features", torch.zeros(blocks, channels, dtype=torch.int16))

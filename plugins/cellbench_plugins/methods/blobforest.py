@@ -71,9 +71,9 @@ class BlobForest(BlobLoG):
             sigmas_px: scales, ascending, px of the original image.
             most_scales: largest number of neighbouring scales in a range to try.
             overlap: share of the smaller disc above which two blobs are one, in (0, 1].
-            noise_floor: least response of a blob, in standard deviations of the noise response.
+            noise_floor: minimum response of a blob, in standard deviations of the noise response.
             trees: number of trees.
-            leaves: most leaves of a tree.
+            leaves: maximum number of leaves of a tree.
             least_blobs: fewest training blobs of a leaf.
 
         Raises:

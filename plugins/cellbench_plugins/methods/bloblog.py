@@ -97,7 +97,7 @@ class BlobLoG(ClassicalCounter):
             sigmas_px: scales, ascending, px of the original image.
             most_scales: largest number of neighbouring scales in a range to try.
             overlap: share of the smaller disc above which two blobs are one, in (0, 1].
-            score_floor: least response; a full-contrast blob has about 0.5.
+            score_floor: minimum response; a full-contrast blob has about 0.5.
 
         Raises:
             PartError: scales that are not positive and ascending, or an invalid range or overlap.
@@ -192,7 +192,7 @@ def blobs(
         radii_px: (S,) radii of the discs, px of the original image.
         scale: px of the response per px of the original image.
         first: index of the first scale of the response.
-        floor: least response.
+        floor: minimum response.
         overlap: see `BlobLoG`.
         apart: see `rivals`.
     """

@@ -85,13 +85,13 @@ class Cellpose(ScoredCounter):
         Args:
             widths: channels of the levels, finest first.
             radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
-            least_radius_px: least radius, px of the original image.
+            least_radius_px: minimum radius, px of the original image.
             most_radius_px: largest radius, px of the original image.
-            pixel_floor: least probability of a pixel that follows the flow, in (0, 1).
-            steps: most steps that pixels follow the flow.
+            pixel_floor: minimum probability of a pixel that follows the flow, in (0, 1).
+            steps: maximum number of steps that pixels follow the flow.
             flow_error: largest mean squared difference of a mask's predicted flow from the flow of
                 its shape; other masks are dropped. None keeps all.
-            least_pixels: least size of a mask, px of the input.
+            least_pixels: minimum size of a mask, px of the input.
             threshold: lowest score that counts, until `calibrate` chooses one.
             channels_last: memory format of images and weights.
 

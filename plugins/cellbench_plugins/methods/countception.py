@@ -184,7 +184,7 @@ class CountCeption(DensityCounter):
             spot_px: sigma of the spots, px of the network input.
             noise: noise of the map, relative to the largest gain of a window; the Wiener filter
                 suppresses frequencies whose gain is lower.
-            threshold: least score of a point, until `calibrate` chooses one.
+            threshold: minimum score of a point, until `calibrate` chooses one.
             score_floor: candidates below it are dropped.
             peak_px: see `DensityCounter`.
             size_multiple: inputs are padded to a multiple of this, px.

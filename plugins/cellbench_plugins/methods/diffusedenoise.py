@@ -126,8 +126,8 @@ class DiffuseDenoise(CellCounter):
             noises: pairs of time and noise drawn for each crop in training.
             sigma: standard deviation of a dot in map cells.
             count_weight: weight of the count branch in the loss.
-            threshold: least height of a dot that counts, until `calibrate` chooses one.
-            score_floor: least height of a dot that is a candidate.
+            threshold: minimum height of a dot that counts, until `calibrate` chooses one.
+            score_floor: minimum height of a dot that is a candidate.
             sampling_seed: seed of the noise, combined with the image's id.
             channels_last: memory format of images and weights.
 

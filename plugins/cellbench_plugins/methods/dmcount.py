@@ -125,7 +125,7 @@ class DMCountLoss(DensityLoss):
             transport_weight: weight of the transport term.
             variation_weight: weight of the L1 distance of the distributions.
             eps: entropic regularisation of the transport, squared px of the network input.
-            iterations: most Sinkhorn updates at this `eps`.
+            iterations: maximum number of Sinkhorn updates at this `eps`.
 
         Raises:
             PartError: a negative weight, or an `eps` that is not positive.

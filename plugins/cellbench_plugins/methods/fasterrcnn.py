@@ -91,11 +91,12 @@ class FasterRCNN(ScoredCounter):
             anchors_px: per level of the trunk, finest first, the sides of its anchors in px of
                 the original image.
             box_share: side of a pseudo-box per distance to the nearest neighbour.
-            least_box_px: least side, px of the original image.
+            least_box_px: minimum side, px of the original image.
             most_box_px: largest side, px of the original image.
             anchor_overlap: intersection over union from which an anchor or a proposal is positive.
             overlap: intersection over union above which the weaker of two detections is dropped.
-            most_detections: most proposals and detections of an image; above the largest count.
+            most_detections: maximum number of proposals and of detections per image; it has to
+                exceed the largest count.
             samples: anchors and proposals per training image that enter the loss.
             threshold: lowest score that counts, until `calibrate` chooses one.
             score_floor: detections below it are dropped; no lower threshold can be chosen.

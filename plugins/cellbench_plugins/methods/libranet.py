@@ -47,7 +47,7 @@ class Policy(nn.Module):
 
         Args:
             channels: number of features of a block.
-            steps: most actions of a weighing.
+            steps: maximum number of actions of a weighing.
             classes: number of count classes.
             hidden: width of both hidden layers.
             scale: factor on the output of the last layer.
@@ -160,7 +160,7 @@ class LibraNet(CellCounter):
             backbone: trunk whose coarsest map is pooled to stride 32.
             classes: number of count classes; with the default of 57 the last has 31.5 cells.
             hidden: width of the policy's two hidden layers.
-            steps: most actions of a weighing.
+            steps: maximum number of actions of a weighing.
             sigma_px: deviation of the Gaussian by which a cell is shared among blocks.
             discount: discount factor of future rewards.
             answer_scale: factor on the output of the policy's last layer.

@@ -48,7 +48,7 @@ class OrdinalEntropyLoss(DensityLoss):
         Args:
             weight: weight of diversity and tightness, relative to the mean squared error of
                 `scale * density`.
-            levels: most groups of densities in an image.
+            levels: maximum number of groups of densities in an image.
             downsample: step along each axis between the map cells that are used; 4 in the
                 authors' code, whose crops are whole images.
             foreground: map cells with more biological cells than this are used.

@@ -185,7 +185,7 @@ class PyramidRegionLoss(DensityLoss):
 
         Args:
             region_weight: weight of the squared error in each region of the path; 0 drops the term.
-            least: least edge of a region, in map cells.
+            least: minimum edge of a region, in map cells.
 
         Raises:
             PartError: a negative weight, or an edge below one.

@@ -26,7 +26,7 @@ class RegionSetting:
         sign: 1 for cells that are bright in it, -1 for dark ones.
         smoothing_px: sigma of the Gaussian before the threshold.
         window_px: edge of the square whose mean is the local threshold; 0 for Otsu's global one.
-        apart_px: least distance of two seeds.
+        apart_px: minimum distance of two seeds.
     """
 
     view: str
@@ -77,7 +77,7 @@ class Watershed(ClassicalCounter):
         Args:
             smoothings_px: sigmas to try, from 0.
             windows_px: edges of the local threshold's window to try; 0 is Otsu's threshold.
-            apart_px: least distances of two seeds to try.
+            apart_px: minimum distances of two seeds to try.
 
         Raises:
             PartError: an empty list, or a negative length.

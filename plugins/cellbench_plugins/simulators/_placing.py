@@ -25,7 +25,7 @@ def place_apart(
         rng: random generator.
         radius: (N,) px; the largest first packs best.
         crowding: (H, W) relative density of cells, at least 0 and somewhere above 0.
-        gap_px: least distance between two outlines.
+        gap_px: minimum distance between two outlines.
         touch: range of the factor on the distance between two cells, drawn for each.
 
     Returns:

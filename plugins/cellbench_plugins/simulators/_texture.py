@@ -105,7 +105,7 @@ def jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        quality: of the encoder, 1 to 95.
+        quality: quality of the encoder, 1 to 95.
     """
     packed = BytesIO()
     Image.fromarray(pixels).save(packed, "JPEG", quality=quality)

@@ -33,8 +33,8 @@ class RandomCrop(Transform):
 
         Args:
             size: edge of the window in px of the network input.
-            jitter: least and most factor on the scale, drawn log-uniformly. `Picture.scale` holds
-                the scale that was drawn; a batch states the nominal `input_scale`.
+            jitter: minimum and maximum factor on the scale, drawn log-uniformly. `Picture.scale`
+                holds the scale that was drawn; a batch states the nominal `input_scale`.
             input_scale: input px per px of the original image; set by the assembly.
 
         Raises:

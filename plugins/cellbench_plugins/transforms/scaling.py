@@ -48,7 +48,7 @@ class RandomScale(Transform):
         """Set the range.
 
         Args:
-            low: least factor.
+            low: minimum factor.
             high: largest factor; drawn log-uniformly.
 
         Raises:

@@ -41,8 +41,8 @@ class ExposureJitter(Transform):
         """Set the ranges.
 
         Args:
-            gain: least and largest factor on the values, both above 0.
-            gamma: least and largest exponent, both above 0, also drawn log-uniformly.
+            gain: minimum and maximum factor on the values, both above 0.
+            gamma: minimum and maximum exponent, both above 0, also drawn log-uniformly.
             level: largest added level, as a share of the range above the greatest value, in [0, 1].
 
         Raises:
