@@ -25,7 +25,7 @@ from cellbench.data.whole_images import WholeImages
 from cellbench.engine.assembly import prepare, start_counter, whole_images
 from cellbench.engine.checkpoints import load_weights
 from cellbench.engine.devices import autocast
-from cellbench.engine.request import Request, find_run
+from cellbench.engine.request import Request, resolve_run
 from cellbench.metrics.calibration import choose_calibration
 from cellbench.models.density_counter import DensityCounter
 from cellbench.structures import CellSample
@@ -47,7 +47,7 @@ def main() -> None:
     request = Request(
         given.config, dataset=given.dataset, split=given.split, no_test=True, strict=True
     )
-    prepared = prepare(find_run(request, print))
+    prepared = prepare(resolve_run(request, print))
     counter = start_counter(prepared, print)
     if not isinstance(counter, DensityCounter):
         parser.error(f"{given.config} sums no map; name a method of density maps.")

@@ -44,7 +44,7 @@ from cellbench.engine.checkpoints import load_weights
 from cellbench.engine.devices import autocast
 from cellbench.engine.evaluation import infer
 from cellbench.engine.optim import rate
-from cellbench.engine.request import Request, find_run
+from cellbench.engine.request import Request, resolve_run
 from cellbench.engine.schedule import make_plan
 from cellbench.engine.training import TrainingStep
 from cellbench.engine.training_state import Training
@@ -77,7 +77,7 @@ def main() -> None:
     request = Request(
         given.config, dataset=given.dataset, split=given.split, no_test=True, strict=True
     )
-    prepared = prepare(find_run(request, print))
+    prepared = prepare(resolve_run(request, print))
     for seen in (train if given.weights is None else finished)(prepared, given):
         with given.out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(seen) + "\n")

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from cellbench.data.seeds import step_seed
 from cellbench.engine.assembly import make_training, prepare, start_counter
 from cellbench.engine.optim import rate
-from cellbench.engine.request import Request, find_run
+from cellbench.engine.request import Request, resolve_run
 from cellbench.engine.training import TrainingStep
 from cellbench.engine.training_state import Training
 from cellbench_plugins.convs.deformable import Deformable
@@ -81,7 +81,7 @@ def make(given: argparse.Namespace, seed: int, folder: Path) -> Training:
         no_test=True,
         store=str(folder),
     )
-    prepared = prepare(find_run(request, print))
+    prepared = prepare(resolve_run(request, print))
     return make_training(prepared, start_counter(prepared, print), folder)
 
 

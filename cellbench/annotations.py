@@ -47,10 +47,10 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":
     return TypeAdapter(annotation, config=strict)
 
 
-def in_words(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
     """Describe an annotation in the words of an error message: "a number above 0 or None"."""
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(in_words(choice) for choice in get_args(annotation))
+        return " or ".join(describe(choice) for choice in get_args(annotation))
     if get_origin(annotation) is Literal:
         return f"one of {', '.join(map(repr, get_args(annotation)))}"
     if get_origin(annotation) is Annotated:
@@ -65,7 +65,7 @@ def in_words(annotation: Any) -> str:
             )
             if isinstance(end, int | float)
         ]  # fmt: skip
-        return f"{in_words(kind)} {' and '.join(ends)}".rstrip()
+        return f"{describe(kind)} {' and '.join(ends)}".rstrip()
     if annotation in _WORDS:
         return _WORDS[annotation]
     name = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", annotation)

@@ -10,7 +10,7 @@ LACK_OF_MEMORY = re.compile(
 )
 
 
-def lacks_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error is a lack of memory, of a GPU or of this process."""
     return LACK_OF_MEMORY.search(f"{type(error).__name__}: {error}") is not None
 

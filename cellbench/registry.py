@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.registry import Registry
 
 from cellbench import plugin_index
-from cellbench.annotations import fits, in_words
+from cellbench.annotations import describe, fits
 from cellbench.errors import PartError
 
 
@@ -157,7 +157,7 @@ def check_arguments(
         wanted = allowed[name].annotation
         if wanted is not inspect.Parameter.empty and not fits(value, wanted):
             raise PartError(
-                f"{where}{name}: {part.__name__} wants {in_words(wanted)} here, not {value!r}."
+                f"{where}{name}: {part.__name__} wants {describe(wanted)} here, not {value!r}."
             )
     for name, parameter in allowed.items():
         if parameter.default is inspect.Parameter.empty and name not in options:

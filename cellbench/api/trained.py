@@ -97,7 +97,7 @@ def run(
     started = time.monotonic()  # the budget includes imports
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")
-    from cellbench.engine.request import Request, find_finished, find_run
+    from cellbench.engine.request import Request, find_finished, resolve_run
     from cellbench.engine.work_progress import Display
 
     display = display or Display()
@@ -118,7 +118,7 @@ def run(
         store=store,
     )
     # Mistakes are reported, and finished runs returned, before torch is loaded (seconds).
-    asked = find_run(request, display.say)
+    asked = resolve_run(request, display.say)
     if budget is not None:
         display.say(_announcement(asked.experiment.config, split, budget))
     found = find_finished(asked)

@@ -137,7 +137,7 @@ def _explain_usage(error: click.ClickException) -> str:
 
     from annotated_types import Interval
 
-    from cellbench.annotations import in_words
+    from cellbench.annotations import describe
 
     limits = Interval(
         gt=kind.min if kind.min_open else None, ge=None if kind.min_open else kind.min,
@@ -145,7 +145,7 @@ def _explain_usage(error: click.ClickException) -> str:
     )  # fmt: skip
     number = int if isinstance(kind, click.IntRange) else float
     came = re.sub(r" is not (a valid|in the range) .*", "", error.format_message())
-    return f"{came}; it takes {in_words(Annotated[number, limits])}."
+    return f"{came}; it takes {describe(Annotated[number, limits])}."
 
 
 _NO_MEMORY = "the memory of this machine is all; end other programs and try again."

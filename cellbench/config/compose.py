@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cellbench import paths, plugin_index
-from cellbench.annotations import fits, in_words
+from cellbench.annotations import describe, fits
 from cellbench.config.part_options import check_foreign_data, check_untrusted_parts
 from cellbench.config.schema import (
     SECTIONS,
@@ -265,7 +265,7 @@ def _checked(raw: Mapping[str, Any], changed: tuple[str, ...]) -> ResolvedConfig
         key: read_section(kind, raw.get(key, {}), key) for key, kind in SECTIONS.items()
     }
     if not fits(raw["recipe"], Count):
-        raise UserError(f"recipe: {in_words(Count)} is wanted here, not {shown(raw['recipe'])}.")
+        raise UserError(f"recipe: {describe(Count)} is wanted here, not {shown(raw['recipe'])}.")
     check_parts(raw["model"], "model", "counter")
     for key in ("augment", "prepare"):
         check_parts(raw["data"].get(key, []), f"data.{key}", "transform")

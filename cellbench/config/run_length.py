@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from cellbench import plugin_index
-from cellbench.annotations import fits, in_words
+from cellbench.annotations import describe, fits
 from cellbench.config.schema import Count, ResolvedConfig, Seconds
 from cellbench.errors import UserError
 from cellbench.plugin_classes import class_constant
@@ -37,7 +37,7 @@ def with_length(
     """
     for option, kind, value in (("--epochs", Count, epochs), ("--budget", Seconds, budget_s)):
         if value is not None and not fits(value, kind):
-            raise UserError(f"{option}: {in_words(kind)} is wanted here, not {value!r}.")
+            raise UserError(f"{option}: {describe(kind)} is wanted here, not {value!r}.")
     if (epochs is None and budget_s is None) or not trained_by_steps(config):
         return config
     if epochs is not None and epochs != config.data.epochs:

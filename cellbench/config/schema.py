@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from annotated_types import Interval
 
-from cellbench.annotations import fits, in_words
+from cellbench.annotations import describe, fits
 from cellbench.errors import UserError
 from cellbench.hashes import config_hash
 
@@ -176,7 +176,7 @@ def read_section(kind: type[_Section], values: Any, path: str) -> _Section:
     at = f"{path}." if path else ""
     for key, value in values.items():
         if not fits(value, hints[key]):
-            wanted = in_words(hints[key])
+            wanted = describe(hints[key])
             raise UserError(f"{at}{key}: {wanted} is wanted here, not {shown(value)}.")
     for key, entry in known.items():
         needed = entry.default is MISSING and entry.default_factory is MISSING

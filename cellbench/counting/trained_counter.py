@@ -17,7 +17,7 @@ from cellbench.data.resampling import resample, scaled_length
 from cellbench.engine.assembly import make_transform
 from cellbench.engine.devices import choose_device, choose_precision, keep_freed_memory
 from cellbench.engine.evaluation import infer
-from cellbench.errors import UserError, lacks_memory
+from cellbench.errors import UserError, is_out_of_memory
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.models.counter import CellCounter
 from cellbench.models.folding import fold_batch_norms
@@ -96,7 +96,7 @@ class TrainedCounter:
             try:
                 (candidates,), _ = infer(self.network, [(data, [])], precision=self.precision)
             except (RuntimeError, MemoryError) as error:
-                if not lacks_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise UserError(self._too_little_memory(name)) from None
             found = self.network.select(candidates)

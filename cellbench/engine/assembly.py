@@ -21,8 +21,8 @@ from cellbench.engine.devices import (
     join_processes,
 )
 from cellbench.engine.evaluation import Labelled
-from cellbench.engine.released import TrainingCrops
-from cellbench.engine.request import FoundRun
+from cellbench.engine.released import ReleasedProtocolCrops
+from cellbench.engine.request import ResolvedRun
 from cellbench.engine.training_state import Training
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.errors import UserError
@@ -32,7 +32,7 @@ from cellbench.registry import TRANSFORMS
 
 
 @dataclass(frozen=True)
-class Prepared(FoundRun):
+class Prepared(ResolvedRun):
     """A resolved run with its device, precision and images.
 
     Attributes:
@@ -50,7 +50,7 @@ class Prepared(FoundRun):
     fold: bool
 
 
-def prepare(found: FoundRun, *, fold: bool = True) -> Prepared:
+def prepare(found: ResolvedRun, *, fold: bool = True) -> Prepared:
     """Choose device and precision of a run, and join torchrun's process group.
 
     Raises:
@@ -120,7 +120,7 @@ def make_training(
     )
     validation: Labelled | None = None
     if prepared.experiment.protocol == "released":
-        validation = TrainingCrops(train)
+        validation = ReleasedProtocolCrops(train)
     elif prepared.split.val:
         validation = whole_images(prepared, prepared.split.val)
     return Training(

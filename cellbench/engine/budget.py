@@ -117,7 +117,7 @@ def _measure(
         if images is None:
             images = whole_images(prepared, prepared.split.train)
         pixels = count_pixels(images)
-        measured = pixel_s(trial, images, clock, advance)
+        measured = time_inference(trial, images, clock, advance)
     shares = [stage.share for stage in training.counter.stages]
     step_s = sum(map(operator.mul, stage_s, shares)) / sum(shares)
     # Inference is less than half of a training step on as many pixels.
@@ -221,7 +221,9 @@ def _wanted(times: Sequence[float]) -> bool:
     return len(timed) < _TIMED or (sum(timed) < _TIMED_S and len(timed) < _MOST_TIMED)
 
 
-def pixel_s(training: Training, images: Labelled, clock: Clock, advance: Advance) -> float | None:
+def time_inference(
+    training: Training, images: Labelled, clock: Clock, advance: Advance
+) -> float | None:
     """Time inference and calibration on the first images.
 
     Args:

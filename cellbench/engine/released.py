@@ -9,7 +9,7 @@ from cellbench.data.training_set import TrainingSet
 from cellbench.structures import CellSample
 
 
-class TrainingCrops:
+class ReleasedProtocolCrops:
     """Validation or test part of the first crop of each training image.
 
     Kept to measure how far such a score is from one on whole held-out images; never ranked.

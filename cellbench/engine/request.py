@@ -78,7 +78,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class ResolvedRun:
     """A request resolved to its config, data set and split.
 
     Attributes:
@@ -96,7 +96,7 @@ class FoundRun:
     store: Path
 
 
-def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
+def resolve_run(request: Request, say: Callable[[str], None]) -> ResolvedRun:
     """Resolve the config, data set and split of a request.
 
     Args:
@@ -111,7 +111,7 @@ def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
     config = with_length(config, epochs=request.epochs, budget_s=request.budget_s)
     stored = resolve_set(config.data.set, strict=request.strict, say=say)
     config = replace(config, data=replace(config.data, set=stored.name))
-    return FoundRun(
+    return ResolvedRun(
         request=request,
         experiment=Experiment(
             config, stored.manifest_hash, request.protocol, request.split, request.seed
@@ -122,7 +122,7 @@ def find_run(request: Request, say: Callable[[str], None]) -> FoundRun:
     )
 
 
-def find_finished(found: FoundRun) -> Outcome | None:
+def find_finished(found: ResolvedRun) -> Outcome | None:
     """Return the outcome of a run whose record exists; None where the run must be started.
 
     It must be started, even with a record, where its starting weights are not among the files of

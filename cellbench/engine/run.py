@@ -20,12 +20,12 @@ from cellbench.engine.request import (
     Request,
     copy_record,
     find_finished,
-    find_run,
     finished_outcome,
+    resolve_run,
 )
 from cellbench.engine.schedule import effort
 from cellbench.engine.scoring import draw, score_test, write_result
-from cellbench.engine.training import keep_fit, run_training
+from cellbench.engine.training import finish_fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
 from cellbench.files.locks import hold_folder
@@ -49,7 +49,7 @@ def run(
     """
     started = time.monotonic() if started is None else started
     display = display or Display()
-    found = find_run(request, display.say)
+    found = resolve_run(request, display.say)
     return find_finished(found) or run_prepared(prepare(found), display, started)
 
 
@@ -92,7 +92,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         try:
             began = time.monotonic()
             if counter.fit(training.train, training.validation):
-                state = keep_fit(training, began)
+                state = finish_fit(training, began)
             else:
                 display.start(plan.iterations, effort(plan, counter.stages))
                 state = run_training(training, plan, show=display.step)

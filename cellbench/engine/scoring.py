@@ -15,7 +15,7 @@ from cellbench.data.stored_set import StoredSet
 from cellbench.engine import record
 from cellbench.engine.assembly import Prepared, starting_weights, whole_images
 from cellbench.engine.evaluation import Labelled, calibrate_counts, infer
-from cellbench.engine.released import TrainingCrops
+from cellbench.engine.released import ReleasedProtocolCrops
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Task, silent_task
 from cellbench.errors import UserError
@@ -77,7 +77,7 @@ def score_test(
     began = time.monotonic()
     images: Labelled
     if prepared.experiment.protocol == "released":
-        images = TrainingCrops(training.train)
+        images = ReleasedProtocolCrops(training.train)
     else:
         images = whole_images(prepared, prepared.split.test)
     with task("scoring", length_hint(images)) as advance:

@@ -220,7 +220,7 @@ class TrainingStep:
         self.captured, self._capture_next = None, self._captures
 
 
-def keep_fit(training: Training, started: float) -> TrainingState:
+def finish_fit(training: Training, started: float) -> TrainingState:
     """Validate and save a method that its `fit` has trained, and return the state of the run.
 
     Args:

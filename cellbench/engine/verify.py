@@ -22,7 +22,7 @@ from cellbench.engine.assembly import (
     start_counter,
 )
 from cellbench.engine.record import environment
-from cellbench.engine.request import FoundRun, Request
+from cellbench.engine.request import Request, ResolvedRun
 from cellbench.engine.run import run_prepared
 from cellbench.engine.schedule import StepTimings, keep_plan, make_plan
 from cellbench.engine.scoring import Scored, find_calibration, score_test
@@ -200,7 +200,7 @@ def prepare_recorded(
             "that revision with `cellbench data import --force`, or run the method anew."
         )
     protocol, split = record["protocol"], record["split"]
-    found = FoundRun(
+    found = ResolvedRun(
         request=Request(record["method"], device=device, store=str(store)),
         experiment=Experiment.of_record(record, config),
         stored=stored,

@@ -13,7 +13,7 @@ from cellbench.data.splits import FOLDS, HALF, make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
-from cellbench.errors import RunError, UserError, lacks_memory
+from cellbench.errors import RunError, UserError, is_out_of_memory
 from cellbench.recommending.candidates import Candidate
 from cellbench.recommending.evidence import absolute_errors
 
@@ -120,7 +120,7 @@ class FoldRunner:
             raced.out = str(error)
             return
         except (RuntimeError, MemoryError) as error:  # raised by PyTorch, and by Python
-            if not lacks_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raced.out = "The memory of this machine does not suffice for it."
             return

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import pytest
 
-from cellbench.annotations import fits, in_words
+from cellbench.annotations import describe, fits
 from cellbench.config.compose import resolve
 from cellbench.config.schema import SECTIONS, Count, Decay, Positive
 from cellbench.config.sources import find_config
@@ -91,7 +91,7 @@ def test_a_config_file_is_checked_as_an_override_is(tmp_path):
     ],
 )
 def test_an_annotation_in_words(annotation, words):
-    assert in_words(annotation) == words
+    assert describe(annotation) == words
 
 
 def test_what_fits_an_annotation_is_that_and_nothing_that_could_be_turned_into_it():

@@ -20,8 +20,8 @@ from cellbench.engine.assembly import (
     whole_images,
 )
 from cellbench.engine.devices import ALONE
-from cellbench.engine.released import TrainingCrops
-from cellbench.engine.request import Request, find_run
+from cellbench.engine.released import ReleasedProtocolCrops
+from cellbench.engine.request import Request, resolve_run
 from cellbench.errors import UserError
 from cellbench.models.weights import WeightsInfo
 from cellbench.structures import CellSample
@@ -34,13 +34,13 @@ ASKED = Request(
 
 @pytest.fixture
 def prepared(bench):
-    return lambda **changes: prepare(find_run(dataclasses.replace(ASKED, **changes), print))
+    return lambda **changes: prepare(resolve_run(dataclasses.replace(ASKED, **changes), print))
 
 
 def test_a_run_is_prepared_with_its_batch_norms_folded(prepared):
     found = prepared(device="cpu")
     assert (found.device, found.processes, found.fold) == (torch.device("cpu"), ALONE, True)
-    assert not prepare(find_run(ASKED, print), fold=False).fold
+    assert not prepare(resolve_run(ASKED, print), fold=False).fold
     assert found.images is found.stored
 
 
@@ -58,7 +58,7 @@ def test_validation_is_on_the_images_of_the_protocol(prepared, bench, protocol, 
     elif kind is None:
         assert made.validation is None
     else:
-        assert isinstance(made.validation, TrainingCrops)
+        assert isinstance(made.validation, ReleasedProtocolCrops)
     assert (made.seed, made.split, made.folder, made.fold) == (4, 0, bench, True)
 
 

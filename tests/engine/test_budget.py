@@ -71,11 +71,11 @@ def test_a_budget_of_too_few_steps_is_refused_with_one_that_suffices(bench, monk
 def test_only_the_first_of_several_processes_gives_the_reason(bench, monkeypatch):
     from cellbench.engine.assembly import make_training, prepare, start_counter
     from cellbench.engine.devices import Processes
-    from cellbench.engine.request import find_run
+    from cellbench.engine.request import resolve_run
 
     timings = StepTimings(3.0, 20.0, test_s=30.0, start_s=25.0, stage_s=(3.0,))
     monkeypatch.setattr(budget, "_measure", lambda *given: timings)
-    prepared = prepare(find_run(request(budget_s=60.0), print))
+    prepared = prepare(resolve_run(request(budget_s=60.0), print))
     training = make_training(prepared, start_counter(prepared, print), bench / "run")
     second = dataclasses.replace(prepared, processes=Processes(1, 2))
     with pytest.raises(SystemExit) as caught:
@@ -85,10 +85,10 @@ def test_only_the_first_of_several_processes_gives_the_reason(bench, monkeypatch
 
 def test_measuring_leaves_the_counter_as_it_is_and_shows_that_it_goes_on(bench, monkeypatch):
     from cellbench.engine.assembly import make_training, prepare, start_counter
-    from cellbench.engine.request import find_run
+    from cellbench.engine.request import resolve_run
 
     monkeypatch.setattr(budget, "FEWEST_STEPS", 1)
-    prepared = prepare(find_run(request(budget_s=600.0), print))
+    prepared = prepare(resolve_run(request(budget_s=600.0), print))
     counter = start_counter(prepared, print)
     before = {name: value.clone() for name, value in counter.state_dict().items()}
     learning = [p.requires_grad for p in counter.parameters()]

@@ -141,7 +141,9 @@ def test_inference_is_timed_on_as_many_images_as_there_is_time_for(
         precision="float32",
         config=SimpleNamespace(data=SimpleNamespace(radius_px=4.0)),
     )
-    rate = budget.pixel_s(training, [(batch, [1, 2])], limit(clock, left_s), lambda done: None)
+    rate = budget.time_inference(
+        training, [(batch, [1, 2])], limit(clock, left_s), lambda done: None
+    )
     assert len(seen) == looked_at
     assert rate is None if looked_at == 0 else rate == pytest.approx(1e-3)
 
@@ -169,7 +171,7 @@ def test_no_image_is_read_while_inference_is_timed(clock, monkeypatch):
         precision="float32",
         config=SimpleNamespace(data=SimpleNamespace(radius_px=4.0)),
     )
-    budget.pixel_s(given, images, limit(clock, 10.0), lambda done: None)
+    budget.time_inference(given, images, limit(clock, 10.0), lambda done: None)
     assert seen == [0, 0, 0]
 
 
@@ -214,7 +216,7 @@ def test_what_is_measured_is_spread_over_steps_looks_and_the_test_part(
     stages = (Stage("trunk", share=1.0), Stage("all", share=3.0))
     given = training(tmp_path, stages=stages, validation=validation)
     monkeypatch.setattr(budget, "time_steps", lambda *given: ((8.0, 4.0), 100.0))
-    monkeypatch.setattr(budget, "pixel_s", lambda *given: 0.5)
+    monkeypatch.setattr(budget, "time_inference", lambda *given: 0.5)
     began = clock.now
     clock.now += 11.0
     found = budget._measure(prepared(given), given, began, 60.0, Display())
@@ -233,7 +235,7 @@ def test_inference_that_was_not_timed_is_taken_to_be_half_a_step(
 ):
     given = training(tmp_path)
     monkeypatch.setattr(budget, "time_steps", lambda *given: ((8.0,), 100.0))
-    monkeypatch.setattr(budget, "pixel_s", lambda *given: None)
+    monkeypatch.setattr(budget, "time_inference", lambda *given: None)
     found = budget._measure(prepared(given), given, clock.now, 60.0, Display())
     assert found.validation_s == pytest.approx(0.5 * 8.0 / 100 * 64 * 4)
 

@@ -18,7 +18,7 @@ from cellbench.engine.record import (
     peak_memory_mb,
     plugins_of,
 )
-from cellbench.engine.request import Request, find_run
+from cellbench.engine.request import Request, resolve_run
 from cellbench.models.build import build_counter
 from cellbench.models.preprocess import Preprocessor
 
@@ -149,5 +149,5 @@ def test_the_peak_of_a_run_on_a_gpu_is_not_that_of_one_before(monkeypatch, simul
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
     monkeypatch.setattr(assembly, "choose_device", lambda wanted: gpu)
     request = Request("configs/dla_adi.py", dataset="adi-sim", protocol="smoke", device="cuda:1")
-    prepared = assembly.prepare(find_run(request, print))
+    prepared = assembly.prepare(resolve_run(request, print))
     assert (prepared.device, forgotten) == (gpu, ["left", gpu])

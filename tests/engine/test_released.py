@@ -2,7 +2,7 @@ import numpy as np
 
 from cellbench.data.contracts import Picture
 from cellbench.data.training_set import TrainingSet
-from cellbench.engine.released import TrainingCrops
+from cellbench.engine.released import ReleasedProtocolCrops
 from cellbench.structures import CellSample
 
 
@@ -33,7 +33,7 @@ def test_each_training_image_gives_one_crop_with_its_cells_in_original_px():
         Images(), ["a", "b"], transforms=[LeftHalf()], seed=0, split=0, crops_per_image=3,
         batch_size=3, input_scale=2.0,
     )  # fmt: skip
-    batches = list(TrainingCrops(train))
+    batches = list(ReleasedProtocolCrops(train))
     samples = [sample for _, batch in batches for sample in batch]
     assert [sample.image_id for sample in samples] == ["a", "b"]
     for sample in samples:
@@ -46,5 +46,5 @@ def test_looking_twice_sees_the_same_crops():
     train = TrainingSet(
         Images(), ["a", "b"], transforms=[], seed=0, split=0, crops_per_image=1, batch_size=1
     )
-    looks = [[data["image_ids"] for data, _ in TrainingCrops(train)] for _ in range(2)]
+    looks = [[data["image_ids"] for data, _ in ReleasedProtocolCrops(train)] for _ in range(2)]
     assert looks[0] == looks[1] == [["a"], ["b"]]

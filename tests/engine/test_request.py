@@ -10,8 +10,8 @@ from cellbench.engine.request import (
     Request,
     copy_record,
     find_finished,
-    find_run,
     finished_outcome,
+    resolve_run,
 )
 from cellbench.engine.run import run
 from cellbench.errors import UserError
@@ -22,7 +22,7 @@ ASKED = Request(CONFIG, dataset="adi-sim", protocol="smoke", epochs=1, overrides
 
 
 def test_a_request_is_of_the_first_split_and_seed_and_the_shared_protocol(bench):
-    found = find_run(Request(CONFIG, dataset="adi-sim"), print)
+    found = resolve_run(Request(CONFIG, dataset="adi-sim"), print)
     experiment = found.experiment
     assert (experiment.split, experiment.seed, experiment.protocol) == (0, 0, "v1")
     assert found.stored.name == experiment.config.data.set == "adi-sim"
@@ -32,30 +32,30 @@ def test_a_request_is_of_the_first_split_and_seed_and_the_shared_protocol(bench)
 
 
 def test_split_and_length_are_those_that_were_asked_for(bench):
-    first = find_run(Request(CONFIG, dataset="adi-sim"), print)
+    first = resolve_run(Request(CONFIG, dataset="adi-sim"), print)
     asked = Request(CONFIG, dataset="adi-sim", split=2, seed=7, epochs=3, store=str(bench / "s"))
-    found = find_run(asked, print)
+    found = resolve_run(asked, print)
     assert found.split.test != first.split.test
     assert (found.experiment.split, found.experiment.seed) == (2, 7)
     assert found.experiment.config.data.epochs == 3
     assert found.store == bench / "s"
     budget = dataclasses.replace(asked, epochs=None, budget_s=90.0)
-    assert find_run(budget, print).experiment.config.schedule.budget_s == 90.0
+    assert resolve_run(budget, print).experiment.config.schedule.budget_s == 90.0
 
 
 def test_a_mistyped_protocol_is_refused_before_a_set_is_fetched(bench, monkeypatch):
     monkeypatch.setattr(request_module, "resolve_set", lambda *a, **k: pytest.fail("fetched"))
     with pytest.raises(UserError, match="v2"):
-        find_run(Request(CONFIG, dataset="adi-sim", protocol="v2"), print)
+        resolve_run(Request(CONFIG, dataset="adi-sim", protocol="v2"), print)
 
 
 def test_a_set_that_is_not_here_has_a_stand_in_unless_it_is_refused(bench):
     said = []
-    found = find_run(Request(CONFIG, dataset="adi"), said.append)
+    found = resolve_run(Request(CONFIG, dataset="adi"), said.append)
     assert found.stored.name == found.experiment.config.data.set == "adi-sim"
     assert any("the simulator adi-sim stands in" in sentence for sentence in said)
     with pytest.raises(UserError):
-        find_run(Request(CONFIG, dataset="adi", strict=True), print)
+        resolve_run(Request(CONFIG, dataset="adi", strict=True), print)
 
 
 @pytest.fixture
@@ -64,13 +64,13 @@ def finished(bench):
 
 
 def test_a_finished_run_answers_its_own_request_alone(finished):
-    found = find_finished(find_run(ASKED, print))
+    found = find_finished(resolve_run(ASKED, print))
     assert (found.fresh, found.record, found.folder) == (False, finished.record, finished.folder)
     assert found.pictures == sorted(finished.pictures)
     assert found.validation_mae == finished.record["selection"]["validation_mae"]
     for changes in ({"seed": 1}, {"epochs": 2}, {"no_test": True}, {"overrides": OVERRIDES[:2]}):
         asked = dataclasses.replace(ASKED, **changes)
-        assert find_finished(find_run(asked, print)) is None
+        assert find_finished(resolve_run(asked, print)) is None
 
 
 def change(outcome, edit):
@@ -91,7 +91,7 @@ def change(outcome, edit):
 def test_a_run_from_weights_that_are_not_here_answers_nothing(finished, weights, known):
     """It must be started to know what it would begin with."""
     change(finished, lambda record: record.update(weights=weights))
-    assert (find_finished(find_run(ASKED, print)) is not None) == known
+    assert (find_finished(resolve_run(ASKED, print)) is not None) == known
 
 
 def test_a_run_of_a_budget_answers_where_its_steps_were_fixed(bench, monkeypatch):
@@ -99,11 +99,11 @@ def test_a_run_of_a_budget_answers_where_its_steps_were_fixed(bench, monkeypatch
         monkeypatch.setattr(f"cellbench.engine.budget.{name}", value)
     asked = dataclasses.replace(ASKED, epochs=None, budget_s=3.0)
     first = run(asked)
-    assert find_finished(find_run(asked, print)).record == first.record
+    assert find_finished(resolve_run(asked, print)).record == first.record
     again = dataclasses.replace(asked, resume=False)
-    assert find_finished(find_run(again, print)) is None
+    assert find_finished(resolve_run(again, print)) is None
     (first.folder / "plan.json").unlink()
-    assert find_finished(find_run(asked, print)) is None
+    assert find_finished(resolve_run(asked, print)) is None
 
 
 def test_a_record_is_copied_beside_its_own_weights_alone(finished):

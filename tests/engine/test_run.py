@@ -154,10 +154,10 @@ def test_a_torn_checkpoint_is_said_and_the_run_starts_over(finished, bench):
 
 
 def test_two_processes_never_share_a_run(bench):
-    from cellbench.engine.request import find_run
+    from cellbench.engine.request import resolve_run
     from cellbench.files.locks import hold_folder
 
-    found = find_run(request(), print)
+    found = resolve_run(request(), print)
     with (
         hold_folder(found.experiment.folder(found.store), elsewhere="--store", busy=""),
         pytest.raises(UserError, match="Another process is at this run"),

@@ -14,7 +14,7 @@ from cellbench.data.splits import make_split
 from cellbench.data.stored_set import open_set
 from cellbench.engine import run as run_module
 from cellbench.engine.devices import Processes
-from cellbench.engine.request import Request, find_finished, find_run
+from cellbench.engine.request import Request, find_finished, resolve_run
 from cellbench.engine.run import run
 from cellbench.engine.work_progress import Display
 from cellbench.errors import RunError, UserError
@@ -73,8 +73,8 @@ def test_a_finished_run_is_shown_and_its_record_lies_beside_its_weights(bench):
     assert (again.folder, again.pictures) == (first.folder, sorted(first.pictures))
     assert again.validation_mae == first.validation_mae
     assert copy.is_file()
-    assert find_finished(find_run(asked(no_test=True), print)) is None
-    assert find_finished(find_run(asked(seed=1), print)) is None
+    assert find_finished(resolve_run(asked(no_test=True), print)) is None
+    assert find_finished(resolve_run(asked(seed=1), print)) is None
 
 
 def test_timings_are_those_of_the_run(bench):
@@ -103,7 +103,7 @@ def test_a_run_that_is_started_over_gives_the_same_record(bench):
 
 
 def test_while_another_process_is_at_a_run_it_is_not_started(bench):
-    found = find_run(asked(), print)
+    found = resolve_run(asked(), print)
     folder = found.experiment.folder(found.store)
     with (
         hold_folder(folder, elsewhere="--store", busy=""),
@@ -119,7 +119,7 @@ def test_of_several_processes_the_second_writes_no_record_and_leaves_the_group(b
     monkeypatch.setattr(run_module, "wait_for_main", lambda: said.append("waited"))
     # what is trained together is a claim of test_training.py
     monkeypatch.setattr(run_module, "run_training", lambda training, plan, show: done)
-    prepared = run_module.prepare(find_run(asked(), print))
+    prepared = run_module.prepare(resolve_run(asked(), print))
     second = dataclasses.replace(prepared, processes=Processes(1, 2))
     outcome = run_module.run_prepared(second, Display(), 0.0)
     assert (outcome.record, outcome.validation_mae) == (None, 3.5)
@@ -164,7 +164,7 @@ def test_the_released_protocol_scores_crops_of_the_training_images(bench):
 
 
 def test_random_numbers_of_a_start_are_those_of_its_seed(bench):
-    prepared = run_module.prepare(find_run(asked(seed=5), print))
+    prepared = run_module.prepare(resolve_run(asked(seed=5), print))
     run_module.start_counter(prepared, print)
     expected = torch.rand(1, generator=torch.Generator().manual_seed(5))
     assert torch.equal(torch.rand(1), expected)

@@ -19,7 +19,7 @@ from cellbench.engine.devices import Processes
 from cellbench.engine.evaluation import validate
 from cellbench.engine.loss_watch import LossWatch
 from cellbench.engine.schedule import Plan
-from cellbench.engine.training import TrainingStep, keep_fit, run_training
+from cellbench.engine.training import TrainingStep, finish_fit, run_training
 from cellbench.errors import RunError
 
 PLAN = Plan(12, (5, 8, 12))
@@ -212,7 +212,7 @@ def test_a_second_process_trains_on_its_share_and_writes_nothing_but_its_log(tmp
     same(given.counter.state_dict(), weights[-1], rtol=1e-4, atol=1e-5)
     assert state.loss_sum == pytest.approx(sum(losses), rel=1e-4)
     assert [file.name for file in folder.iterdir()] == ["log-rank.txt"]
-    found = keep_fit(given, 0.0)
+    found = finish_fit(given, 0.0)
     assert found.best_mae is not None
     assert not (folder / "best.safetensors").exists()
 
@@ -284,7 +284,7 @@ def test_a_step_in_two_halves_as_it_is_captured_moves_the_weights_as_one_in_one_
 @pytest.mark.parametrize("validation", [True, False])
 def test_a_method_that_trained_itself_keeps_its_weights_and_its_error(tmp_path, validation):
     given = training(tmp_path, validation=validation)
-    state = keep_fit(given, loop.time.monotonic())
+    state = finish_fit(given, loop.time.monotonic())
     errors = [
         abs(found.count - sample.count)
         for data, samples in whole(*Pictures.ids[8:])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench_plugins._ops.optional import need
+from cellbench_plugins._ops.optional import import_optional
 
 # Rows times trees that are evaluated at once.
 _AT_ONCE = 1 << 21
@@ -108,7 +108,7 @@ def grow(
     if labels.all() or not labels.any():
         forest.share[:, 0] = float(labels.any())
         return forest
-    ensemble = need("sklearn.ensemble", package="scikit-learn", by=by)
+    ensemble = import_optional("sklearn.ensemble", package="scikit-learn", by=by)
     model = ensemble.ExtraTreesClassifier(
         trees, max_leaf_nodes=leaves, min_samples_leaf=least, random_state=seed
     ).fit(rows, labels)

@@ -6,7 +6,7 @@ from types import ModuleType
 from cellbench.errors import UserError
 
 
-def need(module: str, *, package: str, by: str) -> ModuleType:
+def import_optional(module: str, *, package: str, by: str) -> ModuleType:
     """Import a module, or raise an error that names the package to install.
 
     Args:

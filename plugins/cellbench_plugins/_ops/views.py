@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench_plugins._ops.optional import need
+from cellbench_plugins._ops.optional import import_optional
 
 VIEWS = ("luminance", "saturation", "haematoxylin")
 
@@ -23,7 +23,7 @@ def view(pixels: NDArray[np.floating], name: str, *, by: str) -> NDArray[np.floa
         (H, W) float32. The first two lie in [0, 1]; haematoxylin is an optical density, 0 without
         stain.
     """
-    color = need("skimage.color", package="scikit-image", by=by)
+    color = import_optional("skimage.color", package="scikit-image", by=by)
     clipped = np.clip(pixels, 0.0, 1.0).astype(np.float32)
     if name == "luminance":
         plane = color.rgb2gray(clipped)

@@ -42,7 +42,7 @@ class TopDown(Decoder):
         used = [index for index, own in enumerate(strides) if own >= stride]
         self.levels = sorted(used, key=lambda index: -strides[index])
         self.laterals = nn.ModuleList(  # initialised to keep the variance of their maps
-            started(nn.Conv2d(in_shapes[level].channels, channels, 1), gain=1.0)
+            init_conv_(nn.Conv2d(in_shapes[level].channels, channels, 1), gain=1.0)
             for level in self.levels
         )
         walked = [strides[level] for level in self.levels]
@@ -58,7 +58,7 @@ class TopDown(Decoder):
         return coarsest, finer
 
 
-def started(conv: nn.Conv2d, *, gain: float) -> nn.Conv2d:
+def init_conv_(conv: nn.Conv2d, *, gain: float) -> nn.Conv2d:
     """Draw the weights so that the output has `gain` times the input's deviation; zero the bias."""
     fan_in = conv.weight[0].numel()
     nn.init.normal_(conv.weight, std=gain / math.sqrt(fan_in))

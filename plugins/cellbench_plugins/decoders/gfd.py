@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cellbench.models.parts import ConvFactory, FeatureShape
 from cellbench.registry import DECODERS
 from cellbench_plugins._ops.gaussian import gaussian_imagewise
-from cellbench_plugins.decoders._levels import TopDown, started, upsample
+from cellbench_plugins.decoders._levels import TopDown, init_conv_, upsample
 
 
 @DECODERS.register_module()
@@ -81,7 +81,7 @@ class GatedFusion(nn.Module):
         hidden = max(8, channels // 8)
         self.fine = nn.Conv2d(channels, hidden, 1)
         self.coarse = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.gate = started(nn.Conv2d(hidden, channels, 1), gain=0.1)
+        self.gate = init_conv_(nn.Conv2d(hidden, channels, 1), gain=0.1)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Fuse two (B, C, H, W) maps into one."""
@@ -99,8 +99,8 @@ class Refine(nn.Module):
         """Build the layer for a number of channels."""
         super().__init__()
         depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.depthwise = started(depthwise, gain=1.0)
-        self.pointwise = started(nn.Conv2d(channels, channels, 1), gain=0.1)
+        self.depthwise = init_conv_(depthwise, gain=1.0)
+        self.pointwise = init_conv_(nn.Conv2d(channels, channels, 1), gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (B, C, H, W)."""
@@ -122,7 +122,7 @@ class GaussianAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         """Build the layer for a number of channels."""
         super().__init__()
-        self.evidence = started(nn.Conv2d(channels, 1, 1), gain=0.1)
+        self.evidence = init_conv_(nn.Conv2d(channels, 1, 1), gain=0.1)
         self.log_sigma = nn.Parameter(torch.tensor(self.SIGMA_PX).log())
         self.lift = nn.Parameter(torch.ones(()))
 

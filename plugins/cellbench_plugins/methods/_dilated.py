@@ -25,14 +25,14 @@ def back_end(
     layers: list[nn.Module] = []
     for width in widths:
         layers += [
-            started(nn.Conv2d(in_channels, width, 3, padding=dilation, dilation=dilation), std),
+            init_conv_(nn.Conv2d(in_channels, width, 3, padding=dilation, dilation=dilation), std),
             nn.ReLU(inplace=True),
         ]
         in_channels = width
     return nn.Sequential(*layers)
 
 
-def started(convolution: nn.Conv2d, std: float | None) -> nn.Conv2d:
+def init_conv_(convolution: nn.Conv2d, std: float | None) -> nn.Conv2d:
     """Draw the weights with deviation `std`, or by He initialisation if None; zero the bias."""
     if std is None:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
@@ -43,7 +43,7 @@ def started(convolution: nn.Conv2d, std: float | None) -> nn.Conv2d:
     return convolution
 
 
-def pick(part: str, in_shapes: Sequence[FeatureShape], stride: int | None) -> int:
+def index_of_stride(part: str, in_shapes: Sequence[FeatureShape], stride: int | None) -> int:
     """Return the index of the backbone's map of a stride; of its coarsest for None.
 
     Raises:

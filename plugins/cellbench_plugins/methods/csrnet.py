@@ -7,7 +7,7 @@ from torch import Tensor
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
 from cellbench.registry import COUNTERS, DECODERS
-from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
+from cellbench_plugins.methods._dilated import WIDTHS, back_end, index_of_stride
 
 
 @DECODERS.register_module()
@@ -47,7 +47,7 @@ class DilatedBackEnd(Decoder):
             PartError: the backbone has no map of this stride.
         """
         super().__init__()
-        self.level = pick("DilatedBackEnd", in_shapes, stride)
+        self.level = index_of_stride("DilatedBackEnd", in_shapes, stride)
         self.gain = gain
         inputs = in_shapes[self.level]
         self.layers = back_end(

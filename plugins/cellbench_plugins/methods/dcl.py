@@ -20,7 +20,7 @@ from cellbench.models.parts import (
     FeatureShape,
 )
 from cellbench.registry import COUNTERS, DECODERS, TARGETS, PartRegistry
-from cellbench_plugins.methods._dilated import pick, started
+from cellbench_plugins.methods._dilated import index_of_stride, init_conv_
 
 COUNTING, LOCALISING = "counter", "localiser"
 
@@ -61,10 +61,10 @@ class GlobalMessages(Decoder):
             PartError: the backbone has no map of this stride.
         """
         super().__init__()
-        self.level = pick("GlobalMessages", in_shapes, stride)
+        self.level = index_of_stride("GlobalMessages", in_shapes, stride)
         self.gain = gain
         inputs = in_shapes[self.level]
-        self.reduce = started(nn.Conv2d(inputs.channels, channels, 1), None)
+        self.reduce = init_conv_(nn.Conv2d(inputs.channels, channels, 1), None)
         self.query = nn.Conv2d(channels, channels // 2, 1)
         self.key = nn.Conv2d(channels, channels // 2, 1, bias=False)
         self.value = nn.Conv2d(channels, channels // 2, 1)
@@ -136,7 +136,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
-        layers += [started(convolution, None), nn.GroupNorm(outputs // 8, outputs), nn.ReLU()]
+        layers += [init_conv_(convolution, None), nn.GroupNorm(outputs // 8, outputs), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

@@ -20,7 +20,7 @@ from cellbench.models.parts import (
 from cellbench.registry import COUNTERS, DECODERS, LOSSES
 from cellbench_plugins._ops.lattice import lattice
 from cellbench_plugins._ops.sinkhorn import sinkhorn
-from cellbench_plugins.methods._dilated import pick, started
+from cellbench_plugins.methods._dilated import index_of_stride, init_conv_
 
 # As published, against a division by the sum of an empty map.
 TINY = 1e-6
@@ -62,7 +62,7 @@ class UpsampledConvs(Decoder):
             PartError: the backbone has no map of this stride, or it cannot be halved.
         """
         super().__init__()
-        self.level = pick("UpsampledConvs", in_shapes, stride)
+        self.level = index_of_stride("UpsampledConvs", in_shapes, stride)
         inputs = in_shapes[self.level]
         if inputs.stride % 2:
             raise PartError(
@@ -71,9 +71,9 @@ class UpsampledConvs(Decoder):
             )
         self.gain = gain
         self.layers = nn.Sequential(
-            started(nn.Conv2d(inputs.channels, hidden, 3, padding=1), None),
+            init_conv_(nn.Conv2d(inputs.channels, hidden, 3, padding=1), None),
             nn.ReLU(inplace=True),
-            started(nn.Conv2d(hidden, channels, 3, padding=1), None),
+            init_conv_(nn.Conv2d(hidden, channels, 3, padding=1), None),
             nn.ReLU(inplace=True),
         )
         self.shape = FeatureShape(channels, inputs.stride // 2)

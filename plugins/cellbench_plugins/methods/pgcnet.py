@@ -119,7 +119,7 @@ class PGCNetDecoder(Decoder):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Fuse the backbone's maps, finest first, into one (B, C, H/s, W/s)."""
         *finer, coarsest = (features[index] for index in self.used)
-        skips = [control(skip, by) for skip, by in zip(finer, self.gradient, strict=True)]
+        skips = [scale_gradient(skip, by) for skip, by in zip(finer, self.gradient, strict=True)]
         if skips:
             skips[0] = self.extra(skips[0])
         fused: Tensor = self.attention(coarsest)
@@ -166,7 +166,7 @@ class _Scaled(torch.autograd.Function):
         return gradients[0] * ctx.factor, None
 
 
-def control(features: Tensor, factor: float) -> Tensor:
+def scale_gradient(features: Tensor, factor: float) -> Tensor:
     """Return the features unchanged, with their gradient multiplied by `factor`."""
     controlled: Tensor = _Scaled.apply(features, factor)
     return controlled

@@ -11,7 +11,7 @@ from cellbench.models.batch import Batch
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import ConvFactory, Decoder, DensityLoss, DensityOutput, FeatureShape
 from cellbench.registry import COUNTERS, DECODERS, LOSSES
-from cellbench_plugins.methods._dilated import started
+from cellbench_plugins.methods._dilated import init_conv_
 
 # Channels of the decoder's maps, finest first.
 WIDTHS = (64, 64, 128, 256, 512)
@@ -145,9 +145,9 @@ class DensityHead(nn.Module):
 
 def _step(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        started(nn.Conv2d(inputs, hidden, 3, padding=1), None),
+        init_conv_(nn.Conv2d(inputs, hidden, 3, padding=1), None),
         nn.ReLU(inplace=True),
-        started(nn.Conv2d(hidden, outputs, 3, padding=1), None),
+        init_conv_(nn.Conv2d(hidden, outputs, 3, padding=1), None),
         nn.ReLU(inplace=True),
     )
 
@@ -155,7 +155,7 @@ def _step(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 def _normalised(inputs: int, outputs: int, size: int) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
     return [
-        started(convolution, None),
+        init_conv_(convolution, None),
         nn.BatchNorm2d(outputs, eps=1e-3),
         nn.ReLU(inplace=True),
     ]

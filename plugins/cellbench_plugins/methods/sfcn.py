@@ -10,7 +10,7 @@ from cellbench.errors import PartError
 from cellbench.models.density_counter import DensityCounter
 from cellbench.models.parts import ConvFactory, Decoder, FeatureShape
 from cellbench.registry import COUNTERS, DECODERS
-from cellbench_plugins.methods._dilated import WIDTHS, back_end, pick
+from cellbench_plugins.methods._dilated import WIDTHS, back_end, index_of_stride
 
 
 class MessagePassing(nn.Module):
@@ -85,7 +85,7 @@ class SpatialEncoder(Decoder):
         super().__init__()
         if reach < 1 or reach % 2 == 0:
             raise PartError(f"reach: SpatialEncoder wants an odd number of cells, not {reach}.")
-        self.level = pick("SpatialEncoder", in_shapes, stride)
+        self.level = index_of_stride("SpatialEncoder", in_shapes, stride)
         self.gain = gain
         inputs = in_shapes[self.level]
         self.layers = back_end(inputs.channels, (*WIDTHS[:-1], channels), std=std)

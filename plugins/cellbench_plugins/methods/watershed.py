@@ -12,7 +12,7 @@ from cellbench.errors import PartError
 from cellbench.models.peaks import local_maxima
 from cellbench.registry import COUNTERS
 from cellbench.structures import no_points
-from cellbench_plugins._ops.optional import need
+from cellbench_plugins._ops.optional import import_optional
 from cellbench_plugins._ops.views import VIEWS, view
 from cellbench_plugins.methods._classical import ClassicalCounter, Found
 
@@ -151,7 +151,7 @@ def foreground(plane: NDArray[np.float32], *, window: float) -> NDArray[np.bool_
         from scipy.ndimage import uniform_filter
 
         return plane > uniform_filter(plane, max(3, round(window)), mode="reflect")
-    filters = need("skimage.filters", package="scikit-image", by="Watershed")
+    filters = import_optional("skimage.filters", package="scikit-image", by="Watershed")
     return plane > filters.threshold_otsu(plane)
 
 
@@ -206,7 +206,7 @@ def centroids(depth: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np
         return np.zeros((0, 2))
     from scipy.ndimage import center_of_mass
 
-    segmentation = need("skimage.segmentation", package="scikit-image", by="Watershed")
+    segmentation = import_optional("skimage.segmentation", package="scikit-image", by="Watershed")
     markers = np.zeros(depth.shape, dtype=np.int32)
     numbers = np.arange(1, len(rows) + 1)
     markers[tuple(rows.T)] = numbers
