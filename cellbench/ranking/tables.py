@@ -19,8 +19,8 @@ from cellbench.ranking.short_names import short_names
 
 SIMULATED = "Simulated images: these numbers say nothing about real cells."
 SHARED = (
-    "These images cannot part rows that share a rank: neighbours must differ by about {least:.1f} "
-    "cells in MAE to be told apart (95 %, all pairs of the table)."
+    "Rows that share a rank do not differ significantly on these images: neighbours must differ by "
+    "about {least:.1f} cells in MAE (95 %, all pairs of the table)."
 )
 SHORTENED = "In brackets is what --set changed, without the keys of parts; the CSV has them whole."
 

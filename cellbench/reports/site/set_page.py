@@ -130,7 +130,7 @@ def smallest_difference(table: SetTable) -> str:
         return "not known: too few ranked methods or images"
     return (
         f"{least:.1f} cells in MAE, the median over rows that follow each other (95 %, all pairs "
-        "of the table). Rows that share a rank cannot be told apart by these images."
+        "of the table). Rows that share a rank do not differ significantly on these images."
     )
 
 
