@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,33 @@ class _Count:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _PendingPage:
+    """Page of an image that is not up to date.
+
+    Attributes:
+        path: path of the page below the site's folder.
+        image_id: id of the image.
+        truth: annotated cells.
+        place: rank of the image by mean error, 1 for the hardest.
+        of: number of images.
+        before: name of the page of the next harder image; empty for none.
+        after: name of the page of the next easier image; empty for none.
+        counts: counts of the experiments that scored the image.
+        rows: the counts as the rows of an HTML table.
+    """
+
+    path: str
+    image_id: str
+    truth: float
+    place: int
+    of: int
+    before: str
+    after: str
+    counts: Sequence[_Count]
+    rows: str
+
+
 def pictures_of(table: SetTable, *, with_images: bool) -> StoredSet | None:
     """Return the dataset on disk if its pictures and annotations may be shown.
 
@@ -80,66 +108,91 @@ def is_public(stored: StoredSet) -> bool:
 
 
 def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | None) -> None:
-    """Write a page for every image that a listed experiment scored.
+    """Write the pages of a dataset's images that are not up to date.
 
     Args:
         writer: page writer of the site.
         table: table of the dataset.
         stored: dataset whose pictures and annotations are shown; None for none.
     """
-    images = hardest_images(table)
-    known = {each["id"] for each in images}
-    images += [
-        {"id": image_id, "page": None, "truth": 0.0, "error": 0.0, "signed": 0.0}
-        for image_id in table.errors.image_ids
-        if image_id not in known
-    ]
-    columns = {image_id: index for index, image_id in enumerate(table.errors.image_ids)}
     drawn = [e for e in table.listed if e.runs[0].metrics.get("f1") is not None][:MOST_DRAWN]
-    stamps = _stamps_by_image(drawn)
-    digest = None if stored is None else stored.manifest_hash
-    pages = [each for each in images if each["page"]]
-    missing = []
-    for place, each in enumerate(pages):
-        around = [pages[i]["page"] if 0 <= i < len(pages) else "" for i in (place - 1, place + 1)]
-        path = f"{table.folder}/images/{each['page']}.html"
-        image_id, truth = each["id"], each["truth"]
-        column = columns[image_id]
-        signed, absolute = table.errors.signed[:, column], table.errors.absolute[:, column]
-        counts = [
-            _Count(e, truth + off, error)
-            for e, off, error in zip(table.listed, signed.tolist(), absolute.tolist(), strict=True)
-            if error == error
-        ]
-        lines = "\n".join(count.line(truth) for count in counts)
-        made_from = (image_id, truth, place, len(pages), around, lines)
-        if not writer.is_current(path, (made_from, stamps.get(image_id), digest)):
-            missing.append((path, place, each, around, counts, lines))
-    places = _places(drawn, [each["id"] for _, _, each, *_ in missing]) if missing else {}
+    pending = _pending_pages(writer, table, drawn, stored)
+    # The points are read once for all pages: a record has those of many images.
+    points = _places(drawn, [page.image_id for page in pending])
     clusters = dict(zip(table.errors.image_ids, table.errors.clusters, strict=True))
-    for path, place, each, around, counts, lines in missing:
-        data = _drawing(each["id"], drawn, places, counts, stored)
-        cluster = clusters[each["id"]]
+    for page in pending:
+        data = _drawing(page.image_id, drawn, points, page.counts, stored)
+        cluster = clusters[page.image_id]
         writer.write(
-            path,
+            page.path,
             "image.html",
             scripts=("tables.js", "svg.js", "image.js"),
             data=data,
-            id=each["id"],
+            id=page.image_id,
             table=table,
-            truth=each["truth"],
-            group=cluster if cluster != each["id"] else "",
+            truth=page.truth,
+            group=cluster if cluster != page.image_id else "",
             word=table.errors.word,
-            place=_ordinal(place + 1),
-            of=len(pages),
-            before=around[0],
-            after=around[1],
+            place=_ordinal(page.place),
+            of=page.of,
+            before=page.before,
+            after=page.after,
             private=stored is not None and not is_public(stored),
             has_truth=data["truth"] is not None,
             has_picture=data["picture"] is not None,
             size=data["size"],
-            counts=Markup(lines),
+            counts=Markup(page.rows),
         )
+
+
+def _pending_pages(
+    writer: PageWriter, table: SetTable, drawn: Sequence[Experiment], stored: StoredSet | None
+) -> list[_PendingPage]:
+    """List the pages that are not up to date, the hardest image first."""
+    images = [image for image in hardest_images(table) if image["page"]]
+    names = ["", *(image["page"] for image in images), ""]
+    columns = {image_id: index for index, image_id in enumerate(table.errors.image_ids)}
+    stamps = _stamps_by_image(drawn)
+    digest = None if stored is None else stored.manifest_hash
+    pending = []
+    for index, image in enumerate(images):
+        image_id, truth = image["id"], image["truth"]
+        path = f"{table.folder}/images/{image['page']}.html"
+        before, after = names[index], names[index + 2]
+        counts = _counts(table, columns[image_id], truth)
+        rows = "\n".join(count.line(truth) for count in counts)
+        shown = (image_id, truth, index, len(images), [before, after], rows)
+        if not writer.is_current(path, (shown, stamps.get(image_id), digest)):
+            pending.append(
+                _PendingPage(
+                    path=path,
+                    image_id=image_id,
+                    truth=truth,
+                    place=index + 1,
+                    of=len(images),
+                    before=before,
+                    after=after,
+                    counts=counts,
+                    rows=rows,
+                )
+            )
+    return pending
+
+
+def _counts(table: SetTable, column: int, truth: float) -> list[_Count]:
+    """Return the counts of the listed experiments that scored an image.
+
+    Args:
+        table: table of the dataset.
+        column: column of the image in `table.errors`.
+        truth: annotated cells.
+    """
+    signed, absolute = table.errors.signed[:, column], table.errors.absolute[:, column]
+    return [
+        _Count(e, truth + off, error)
+        for e, off, error in zip(table.listed, signed.tolist(), absolute.tolist(), strict=True)
+        if not math.isnan(error)
+    ]
 
 
 def _stamps_by_image(experiments: Sequence[Experiment]) -> dict[str, list[tuple[str, str]]]:
