@@ -22,6 +22,9 @@ OTHERS_S = 5.0
 # A hung run is restarted once: the method is seldom the cause, and it resumes where it stopped.
 _MAX_HANGS = 2
 
+# Reason of a failure for which the task gave none.
+_NO_RECORD = "its record cannot be read"
+
 TaskFor = Callable[[PlannedRun], Task]
 
 
@@ -172,42 +175,60 @@ class Sweep:
         return False
 
     def _handle_ending(self, key: str, ending: TaskResult, beat: Heartbeat) -> None:
-        active = self._active[key]
+        """Start a run again if that may help; else set its final state and release its claim."""
+        if self._retry(key, ending):
+            return
+        active = self._active.pop(key)
         run = active.run
+        match ending.end:
+            case TaskOutcome.DONE:
+                self._accept_record(run, ending)
+            case TaskOutcome.STOPPED:
+                self.view.say(f"{run.label}: {ending.reason}; the same command goes on with it.")
+            case TaskOutcome.FAILED | TaskOutcome.HUNG | TaskOutcome.LOST:
+                self._fail(run, ending, ending.reason or _NO_RECORD)
+        beat.drop(active.claim)
+        self.view.ended(run, ending.seconds)
+
+    def _retry(self, key: str, ending: TaskResult) -> bool:
+        """Start a run again that hung once, or that lacked memory if it can have more."""
+        active = self._active[key]
         if ending.end is TaskOutcome.HUNG:
             active.hangs += 1
             if active.hangs < _MAX_HANGS:
-                self.view.say(f"{run.label}: {ending.reason}; it is started once more.")
+                self.view.say(f"{active.run.label}: {ending.reason}; it is started once more.")
                 self._start_again(key)
-                return
+                return True
         if ending.out_of_memory:
             change = self.executor.after_out_of_memory(key)
             if change is not None:
-                self.view.say(f"{run.label} ran out of memory: {change}, and it starts again.")
+                self.view.say(
+                    f"{active.run.label} ran out of memory: {change}, and it starts again."
+                )
                 self._restarts.append(key)
-                return
-        del self._active[key]
-        if ending.end is TaskOutcome.DONE and ending.record is not None:
-            run.record = self.plan.finished.add(Path(ending.record))
-        reason = ending.reason or "its record cannot be read"
-        known = run.experiment.manifest_hash
-        if run.record is not None and known not in (None, run.record.manifest_hash):
-            run.record, reason = None, f"it saw another revision of {run.dataset} than is here"
-        if run.record is not None:
-            run.state = State.DONE
-        elif ending.end is TaskOutcome.STOPPED:
-            self.view.say(f"{run.label}: {ending.reason}; the same command goes on with it.")
+                return True
+        return False
+
+    def _accept_record(self, run: PlannedRun, ending: TaskResult) -> None:
+        """Mark a run as done if its record is usable and of the dataset here; else as failed."""
+        found = None if ending.record is None else self.plan.finished.add(Path(ending.record))
+        if found is None:
+            self._fail(run, ending, ending.reason or _NO_RECORD)
+        elif run.experiment.manifest_hash not in (None, found.manifest_hash):
+            self._fail(run, ending, f"it saw another revision of {run.dataset} than is here")
         else:
-            run.state = State.FAILED
-            run.failure = write_failure(
-                run.folder,
-                run=run.label,
-                reason=reason,
-                command=run.command,
-                seconds=ending.seconds,
-            )
-        beat.drop(active.claim)
-        self.view.ended(run, ending.seconds)
+            run.record, run.state = found, State.DONE
+
+    def _fail(self, run: PlannedRun, ending: TaskResult, reason: str) -> None:
+        """Mark a run as failed, and write the reason to its folder."""
+        run.state = State.FAILED
+        run.failure = write_failure(
+            run.folder,
+            run=run.label,
+            reason=reason,
+            command=run.command,
+            seconds=ending.seconds,
+        )
 
     def _check_others(self) -> None:
         """Update the runs that other sweeps held: done, failed, or waiting again."""
