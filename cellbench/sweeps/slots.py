@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 from cellbench.errors import UserError
 from cellbench.sweeps.gpus import Share
@@ -39,33 +40,38 @@ def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> lis
     if not shares:
         count = jobs or 1
         return [Slot(f"job {i + 1}", thread_variables(count)) for i in range(count)]
-    most = sum(share.runs for share in shares)
-    cuda_named = shares[0].gpu.name.startswith("cuda")  # a name of --device, not of the driver
-    if jobs is not None and jobs > most and not cuda_named:
-        each = max(share.runs for share in shares)
+    if shares[0].gpu.name.startswith("cuda"):
+        return _slots_of_device(shares, jobs)
+    return _slots_of_driver(shares, jobs)
+
+
+def _slots_of_device(shares: Sequence[Share], jobs: int | None) -> list[Slot]:
+    """Create slots on GPUs with a name of `--device`, which alone places a run on its GPU."""
+    names = [share.gpu.name for share in shares]
+    count = jobs or sum(share.runs for share in shares)
+    threads = thread_variables(count)
+    return [Slot(name, threads, gpu=name) for name in islice(cycle(names), count)]
+
+
+def _slots_of_driver(shares: Sequence[Share], jobs: int | None) -> list[Slot]:
+    """Create slots on GPUs with a name of the driver, which confines a run to its GPU."""
+    capacity = sum(share.runs for share in shares)
+    most = max(share.runs for share in shares)
+    if jobs is not None and jobs > capacity:
         raise UserError(
             f"--jobs {jobs} is more than {len(shares)} GPU{'s' * (len(shares) > 1)} take at "
-            f"{each} a GPU; raise --runs-per-gpu, or take --device cpu."
+            f"{most} a GPU; raise --runs-per-gpu, or take --device cpu."
         )
     # Every GPU gets one run before any gets a second.
-    turns = [
-        share.gpu.name
-        for turn in range(jobs if cuda_named and jobs else max(share.runs for share in shares))
-        for share in shares
-        if turn < share.runs or cuda_named
-    ]
-    chosen = turns[: jobs or most]
-    threads = thread_variables(len(chosen))
+    turns = [share.gpu.name for turn in range(most) for share in shares if turn < share.runs]
+    names = turns[: jobs or capacity]
+    threads = thread_variables(len(names))
     # Without names from the user, the names are nvidia-smi's numbers, which are in the order of the
     # bus; CUDA's own order begins with the fastest GPU.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [
-        Slot(
-            name if cuda_named else f"GPU {name}",
-            threads if cuda_named else {"CUDA_VISIBLE_DEVICES": name, **order, **threads},
-            gpu=name,
-        )
-        for name in chosen
+        Slot(f"GPU {name}", {"CUDA_VISIBLE_DEVICES": name, **order, **threads}, gpu=name)
+        for name in names
     ]
 
 
