@@ -16,30 +16,22 @@ from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
 from cellbench.files.writing import write_atomically
 from cellbench.recommending.candidates import candidates
-from cellbench.recommending.choice import RACE, Units, choose
+from cellbench.recommending.choice import Units, choose
 from cellbench.recommending.error_sheets import draw_errors
 from cellbench.recommending.evidence import (
     LEVEL,
     MeanError,
-    clearly_worse,
     learning_curve_exponent,
     mean_error,
     pictures_to_halve,
 )
 from cellbench.recommending.folds import CandidateResults, FoldRunner, Runner, exposures
 from cellbench.recommending.kept_counts import kept_models_for
+from cellbench.recommending.race import MIN_FOLDS, Budget, race_networks, run_all_folds
 from cellbench.records.expected_error import RECOMMENDATION
 
-# Share of the budget for the folds and the learning curve.
-_CURVE = 0.72
 # Share of the time left that the last training is planned to take.
 _TRUST = 0.6
-# Shortest time per fold in which a network can be trained at all.
-_LEAST_FOLD_S = 20.0
-# Time per fold that a network gets before the next one is tried.
-_WORTHWHILE_S = 80.0
-# Number of folds before a method may be given up.
-_BEFORE_GIVING_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +101,7 @@ def recommend_method(
         UserError: there is no such set, or it is too small.
         RunError: no method could be trained.
     """
-    started = time.monotonic()
+    budget = Budget(budget_s, began=time.monotonic())
     stored = open_set(name)
     own = stored.manifest.own
     gpu = choose_device(device).type == "cuda"
@@ -117,32 +109,31 @@ def recommend_method(
     trainer = FoldRunner(name, device, store, lambda text: None)
     units = {i: stored.group(i) or i for i in stored.ids}
     kept, runners = kept_models_for(stored, device, store, say)
-    quick = [CandidateResults(one) for one in baselines]
-    quick[1:1] = kept  # after MeanCount, which takes no time
-    raced = [*quick, *(CandidateResults(one) for one in networks)]
+    untrained = [CandidateResults(one) for one in baselines]
+    untrained[1:1] = kept  # after MeanCount, which takes no time
+    trained = [CandidateResults(one) for one in networks]
+    raced = [*untrained, *trained]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
         f"{len(raced)} methods in {duration_text(budget_s)}.")  # fmt: skip
-    timed = next((one for one in quick if not (one.out or one.candidate.control)), None)
-    for one in quick:
+    timed = next((one for one in untrained if not (one.out or one.candidate.control)), None)
+    for one in untrained:
         if not one.out:
             runner = runners.get(one.candidate.name, trainer)
             # The first fold of one method always runs, to estimate the budget that would suffice.
-            _all_folds(
-                runner, one, started + RACE * budget_s, say, first=one is timed, began=started
-            )
-    _race(trainer, raced, len(quick), units, started + RACE * budget_s, say)
+            run_all_folds(runner, one, budget, say, first=one is timed)
+    race_networks(trainer, trained, untrained, units, budget, say)
     chosen, finalists = choose(raced, units)
     of_model = runners.get(chosen.candidate.name)
     done = "is trained on" if of_model is None else "is corrected by"
     say(f"{chosen.candidate.name} {done} all {len(stored)} pictures.")
-    curve = _curve(of_model or trainer, chosen, started + _CURVE * budget_s)
+    curve = _curve(of_model or trainer, chosen, budget.curve_end)
     power = 0.0 if len(curve) < 2 else learning_curve_exponent(
         int(curve[0][0]), int(curve[1][0]), curve[0][1], curve[1][1]
     )  # fmt: skip
     if of_model is not None:
         folder = of_model.write(chosen)
     else:
-        left_s = max(started + budget_s - time.monotonic(), chosen.budget_s or 0.0)
+        left_s = max(budget.left_s(), chosen.budget_s or 0.0)
         folder = _train_on_all(chosen, name, left_s, device, store)
     counts = [entry.count for entry in stored.manifest.entries]
     found = Recommendation(
@@ -162,93 +153,6 @@ def recommend_method(
     return found
 
 
-def _all_folds(
-    runner: Runner,
-    one: CandidateResults,
-    deadline: float,
-    say: Callable[[str], None],
-    *,
-    began: float,
-    first: bool = False,
-) -> None:
-    """Run a baseline on every fold, unless they would exceed the deadline.
-
-    Args:
-        runner: runner of its folds.
-        one: the baseline.
-        deadline: monotonic time, as `began`.
-        say: function that takes progress messages.
-        began: start of the command, since `needs_s` includes the start and other methods.
-        first: whether its first fold runs in any case.
-    """
-    for split in SPLITS:
-        fold_s = float(np.mean(one.seconds)) if one.seconds else 0.0
-        ends = time.monotonic() + (len(SPLITS) - split) * fold_s
-        if ends > deadline and (split or not first):
-            one.needs_s = ends - began if one.seconds else 0.0
-            one.out = f"Its {len(SPLITS)} folds do not fit the time; give a longer --budget."
-            say(f"{one.candidate.name} is left out. {one.out}")
-            return
-        runner.run(one, split)
-        if one.out:
-            say(f"{one.candidate.name} is left out. {one.out}")
-            return
-    say(f"{one.candidate.name}: {one.mae:.2f} cells off on average.")
-
-
-def _race(
-    runner: Runner,
-    raced: Sequence[CandidateResults],
-    first: int,
-    units: Units,
-    deadline: float,
-    say: Callable[[str], None],
-) -> None:
-    """Train the networks, `raced[first:]`, fold by fold; drop those that are clearly worse."""
-    networks = list(raced[first:])
-    for split in SPLITS:
-        for place, one in enumerate(networks):
-            if one.out:
-                continue
-            left_s = deadline - time.monotonic()
-            if one.budget_s is None:
-                # Time is reserved for the further folds of the networks before it.
-                owed = sum((other.budget_s or 0) * (len(SPLITS) - 1)
-                           for other in networks[:place] if not other.out)  # fmt: skip
-                alone = (left_s - owed) / len(SPLITS)
-                # An equal share, or `_WORTHWHILE_S` if more: earlier networks have priority.
-                share = max(alone / (len(networks) - place), min(alone, _WORTHWHILE_S))
-                if share < _LEAST_FOLD_S:
-                    one.out = "There is no time left for it; give a longer --budget."
-                    continue
-                one.budget_s = float(round(share))
-            elif left_s < one.budget_s / 2:
-                one.out = "There was no time for its other folds; give a longer --budget."
-                continue
-            runner.run(one, split)
-            if one.out:
-                say(f"{one.candidate.name} is left out. {one.out}")
-                continue
-            say(f"{one.candidate.name}, fold {split + 1} of {len(SPLITS)}: {one.mae:.2f} cells off "
-                "on average so far.")  # fmt: skip
-            best = min((r for r in raced if not r.out), key=lambda r: _shared_mae(r, one))
-            if split + 1 >= _BEFORE_GIVING_UP and clearly_worse(
-                one.errors, best.errors, units, one.cells
-            ):
-                one.out = (
-                    f"Clearly worse than {best.candidate.name} after {split + 1} of "
-                    f"{len(SPLITS)} folds."
-                )
-                say(f"{one.candidate.name} is given up. {one.out}")
-
-
-def _shared_mae(one: CandidateResults, other: CandidateResults) -> float:
-    """Return a method's MAE on the tested pictures of another; infinite if it lacks one."""
-    mine, wanted = one.errors, other.errors
-    shared = [mine[i] for i in wanted if i in mine]
-    return float(np.mean(shared)) if len(shared) == len(wanted) else np.inf
-
-
 def _curve(runner: Runner, chosen: CandidateResults, deadline: float) -> list[tuple[float, float]]:
     """Measure the learning curve: MAE with half and with all training pictures of some folds.
 
@@ -259,9 +163,9 @@ def _curve(runner: Runner, chosen: CandidateResults, deadline: float) -> list[tu
     trial = replace(chosen, halved=[], half_sizes=[])
     cost = float(np.mean(chosen.seconds))
     for split in SPLITS:
-        if split >= _BEFORE_GIVING_UP and time.monotonic() + cost > deadline:
+        if split >= MIN_FOLDS and time.monotonic() + cost > deadline:
             break
-        if split == 0 and time.monotonic() + _BEFORE_GIVING_UP * cost > deadline:
+        if split == 0 and time.monotonic() + MIN_FOLDS * cost > deadline:
             return []
         runner.run(trial, split, half=True)
         if trial.out:

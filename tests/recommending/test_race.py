@@ -12,9 +12,9 @@ from cellbench.config.compose import resolve
 from cellbench.errors import RunError, UserError
 from cellbench.recommending import folds
 from cellbench.recommending.candidates import LIGHT, Candidate
-from cellbench.recommending.choice import choose
+from cellbench.recommending.choice import RACE, choose
 from cellbench.recommending.folds import CandidateResults, FoldRunner, exposures
-from cellbench.recommending.recommendation import _all_folds, _race
+from cellbench.recommending.race import Budget, race_networks, run_all_folds
 
 
 class MadeUp:
@@ -49,8 +49,13 @@ def methods(*names, control=()):
 UNITS = {f"{s}{p}": f"{s}{p}" for s in range(5) for p in range(4)}
 
 
-def race(raced, runner, seconds=1000.0):
-    _race(runner, raced, 0, UNITS, time.monotonic() + seconds, lambda text: None)
+def budget_of(began, folds_s):
+    return Budget(folds_s / RACE, began=began)
+
+
+def race(raced, runner, seconds=1000.0, untrained=()):
+    budget = budget_of(time.monotonic(), folds_s=seconds)
+    race_networks(runner, raced, untrained, UNITS, budget, lambda text: None)
 
 
 def test_what_is_clearly_worse_is_given_up_after_two_folds():
@@ -62,6 +67,14 @@ def test_what_is_clearly_worse_is_given_up_after_two_folds():
     chosen, finalists = choose(raced, UNITS)
     assert [one.candidate.name for one in finalists] == ["good"]
     assert chosen is raced[0]
+
+
+def test_a_network_that_is_clearly_worse_than_a_baseline_is_given_up():
+    (baseline,), raced = methods("baseline"), methods("network")
+    runner = MadeUp({"baseline": 1.0, "network": 6.0})
+    run_all_folds(runner, baseline, budget_of(time.monotonic(), 1000.0), lambda text: None)
+    race(raced, runner, untrained=[baseline])
+    assert "Clearly worse than baseline after 2 of 5 folds" in raced[0].out
 
 
 def test_every_fold_of_a_method_has_the_same_budget_and_all_fit_the_time(monkeypatch):
@@ -196,12 +209,12 @@ def test_no_method_at_all_is_one_sentence_with_the_reason():
 def test_a_baseline_whose_folds_do_not_fit_the_time_is_left_out_after_the_first():
     (one,), runner = methods("slow"), MadeUp({"slow": 1.0}, cost=50.0)
     now = time.monotonic()
-    _all_folds(runner, one, now + 100.0, lambda text: None, began=now)
+    run_all_folds(runner, one, budget_of(now, 100.0), lambda text: None)
     assert len(runner.calls) == 1
     assert "do not fit the time" in one.out
     (one,), runner = methods("fast"), MadeUp({"fast": 1.0}, cost=1.0)
     now = time.monotonic()
-    _all_folds(runner, one, now + 100.0, lambda text: None, began=now)
+    run_all_folds(runner, one, budget_of(now, 100.0), lambda text: None)
     assert len(runner.calls) == 5
     assert not one.out
 
@@ -209,8 +222,9 @@ def test_a_baseline_whose_folds_do_not_fit_the_time_is_left_out_after_the_first(
 def test_where_the_time_is_over_only_one_method_is_timed_and_says_what_would_do():
     raced, runner = methods("timed", "other"), MadeUp({"timed": 1.0, "other": 1.0}, cost=30.0)
     now = time.monotonic()
-    _all_folds(runner, raced[0], now - 1.0, lambda text: None, first=True, began=now - 50.0)
-    _all_folds(runner, raced[1], now - 1.0, lambda text: None, began=now - 50.0)
+    over = budget_of(now - 50.0, folds_s=49.0)
+    run_all_folds(runner, raced[0], over, lambda text: None, first=True)
+    run_all_folds(runner, raced[1], over, lambda text: None)
     assert [call[0] for call in runner.calls] == ["timed"]
     with pytest.raises(
         UserError, match="the folds of timed take about 170 s here; give --budget 6m or"
