@@ -1,14 +1,14 @@
 """Overview page: all rows of all datasets in one table with sorting and filters."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cellbench.ranking.people import people_rows
 from cellbench.ranking.published import Published
 from cellbench.ranking.rows import PROTOCOLS, Row, published_rows
 from cellbench.ranking.tables import COLUMNS, plain
 from cellbench.reports.site.page_writer import PageWriter
-from cellbench.reports.site.ranked_tables import Experiment, Results, SetTable, tables_of
+from cellbench.reports.site.ranked_tables import Results, SetTable, tables_of
 
 # Column titles and whether lower is better; rows are ranked by the first.
 METRICS = (
@@ -19,6 +19,40 @@ METRICS = (
     ("F1", False),
     ("GAME(3)", True),
 )
+
+
+class _ScriptRow(NamedTuple):
+    """Row for the page's script, which reads the fields by position.
+
+    Attributes:
+        whole: index of the row that includes the runs of this split; None for none.
+        split: split number; "" for a row of all compared splits, of people or of a paper.
+        status: status of the experiment; "people" or "published" for numbers of these.
+        note: why it is not ranked, or another remark.
+        texts: texts of all columns, as of `_texts`.
+        train_s: seconds per run; None if unknown.
+        parameters: number of parameters; None if unknown.
+        dataset: dataset name.
+        protocol: protocol name.
+        href: page of the experiment, relative to the site's folder; empty for none.
+        method: name of the method.
+    """
+
+    whole: int | None
+    split: str
+    status: str
+    note: str
+    texts: str
+    train_s: float | None
+    parameters: int | None
+    dataset: str
+    protocol: str
+    href: str
+    method: str
+
+    def fields(self) -> list[Any]:
+        """Return all fields, or those before `parameters`: the script takes the rest of `whole`."""
+        return list(self if self.whole is None else self[: self._fields.index("parameters")])
 
 
 def write_overview(
@@ -60,19 +94,22 @@ def overview_data(
 ) -> dict[str, Any]:
     """Return the data of the page's script; assets/overview.js describes the fields."""
     titles = [column.title for column in COLUMNS]
-    rows = [_row(e, table) for table in results.tables for e in table.experiments]
-    experiments = [e for table in results.tables for e in table.experiments]
-    row_of_run = {id(run): index for index, e in enumerate(experiments) for run in e.runs}
+    experiments = [(e, table) for table in results.tables for e in table.experiments]
+    rows = [
+        _row(e.row, e.status, href=f"{table.folder}/methods/{e.slug}.html")
+        for e, table in experiments
+    ]
+    row_of_run = {id(run): index for index, (e, _) in enumerate(experiments) for run in e.runs}
     for dataset, parts in by_split.items():
         for split, own in parts.items():
             for table in tables_of(own, [r for r in results.runs[dataset] if r.split == split]):
                 for e in table.experiments:
                     whole = row_of_run.get(id(e.runs[0])) if e.runs else None
-                    rows.append(_row(e, table, str(split), whole))
+                    rows.append(_row(e.row, e.status, split=str(split), whole=whole))
     sets = list(dict.fromkeys(table.dataset for table in results.tables))
     numbers = [number for number in published if number.dataset in sets]
-    rows += [_reference_row(row, "people") for row in people_rows(sets)]
-    rows += [_reference_row(row, "published") for row in published_rows(numbers)]
+    rows += [_row(row, "people") for row in people_rows(sets)]
+    rows += [_row(row, "published") for row in published_rows(numbers)]
     found = {table.protocol for table in results.tables}
     ordered = [*(p for p in PROTOCOLS if p in found), *sorted(found - {*PROTOCOLS})]
     splits = sorted({split for parts in by_split.values() for split in parts})
@@ -82,31 +119,27 @@ def overview_data(
         "sets": sets,
         "protocols": ordered or ["v1"],
         "splits": [str(split) for split in splits],
-        "rows": rows,
+        "rows": [row.fields() for row in rows],
     }
 
 
-def _row(e: Experiment, table: SetTable, split: str = "", whole: int | None = None) -> list[Any]:
-    """Return a row for the page's script.
-
-    Args:
-        e: experiment of the row.
-        table: table of its dataset, or of one split of it.
-        split: split number; "" for a row of all compared splits.
-        whole: index of the row that includes the runs of this split; None for none.
-    """
-    row = e.row
-    if whole is not None:
-        return [whole, split, e.status, plain(row.note), _texts(row), _rounded(row.train_s)]
-    href = "" if split else f"{table.folder}/methods/{e.slug}.html"
-    cost = [_rounded(row.train_s), row.parameters]
-    facts = [row.dataset, row.protocol, href, plain(row.method)]
-    return [None, split, e.status, plain(row.note), _texts(row), *cost, *facts]
-
-
-def _reference_row(row: Row, status: str) -> list[Any]:
-    facts = [row.dataset, row.protocol, "", plain(row.method)]
-    return [None, "", status, plain(row.note), _texts(row), None, None, *facts]
+def _row(
+    row: Row, status: str, *, whole: int | None = None, split: str = "", href: str = ""
+) -> _ScriptRow:
+    """Return a row for the page's script; see `_ScriptRow` for the arguments."""
+    return _ScriptRow(
+        whole=whole,
+        split=split,
+        status=status,
+        note=plain(row.note),
+        texts=_texts(row),
+        train_s=_rounded(row.train_s),
+        parameters=row.parameters,
+        dataset=row.dataset,
+        protocol=row.protocol,
+        href=href,
+        method=plain(row.method),
+    )
 
 
 def _texts(row: Row) -> str:
