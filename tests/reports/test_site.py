@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,20 @@ def test_every_link_of_every_page_leads_somewhere(store):
     for page in out.rglob("*.html"):
         for href in re.findall(r'<a [^>]*href="([^"#]+)', page.read_text()):
             assert (page.parent / html.unescape(href)).is_file(), f"{page}: {href}"
+
+
+def test_an_image_that_only_partial_trainings_scored_has_a_page(store):
+    truth, predictions = sample_images(9, seed=5)
+    images = [replace(one, image_id=f"other-{one.image_id}") for one in truth], predictions
+    config = {"method": {"name": "c"}, "data": {"set": "adi", "epochs": 40}}
+    partial = sample_record(method="c", images=images, config=config)
+    write_record(store, partial, points=sample_points(images))
+    (table,) = read_results([store]).tables
+    assert [(e.row.method, e.row.rank) for e in table.listed][-1] == ("c", None)
+    test_every_link_of_every_page_leads_somewhere(store)
+    folder = store / "site" / table.folder / "images"
+    assert "No ranked method scored it." in (folder / "other-img008.html").read_text()
+    assert "by the mean error of the ranked methods" in (folder / "img000.html").read_text()
 
 
 def test_every_record_is_on_a_page_with_the_command_that_verifies_it(store):

@@ -18,7 +18,7 @@ from cellbench.ranking.tables import plain
 from cellbench.records.point_lists import read_points
 from cellbench.reports.site.page_writer import PageWriter
 from cellbench.reports.site.ranked_tables import Experiment, SetTable, record_of
-from cellbench.reports.site.set_page import hardest_images
+from cellbench.reports.site.set_page import hardest_images, unranked_images
 from cellbench.reports.site.table_rows import count_row
 from cellbench.structures import Points
 
@@ -61,8 +61,9 @@ class _PendingPage:
         path: path of the page below the site's folder.
         image_id: id of the image.
         truth: annotated cells.
-        place: rank of the image by mean error, 1 for the hardest.
-        of: number of images.
+        place: rank of the image by the mean error of ranked methods, 1 for the hardest; None if
+            none of them scored it.
+        of: number of images that ranked methods scored.
         before: name of the page of the next harder image; empty for none.
         after: name of the page of the next easier image; empty for none.
         counts: counts of the experiments that scored the image.
@@ -72,7 +73,7 @@ class _PendingPage:
     path: str
     image_id: str
     truth: float
-    place: int
+    place: int | None
     of: int
     before: str
     after: str
@@ -133,7 +134,7 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
             truth=page.truth,
             group=cluster if cluster != page.image_id else "",
             word=table.errors.word,
-            place=_ordinal(page.place),
+            place=None if page.place is None else _ordinal(page.place),
             of=page.of,
             before=page.before,
             after=page.after,
@@ -148,8 +149,9 @@ def write_image_pages(writer: PageWriter, table: SetTable, stored: StoredSet | N
 def _pending_pages(
     writer: PageWriter, table: SetTable, drawn: Sequence[Experiment], stored: StoredSet | None
 ) -> list[_PendingPage]:
-    """List the pages that are not up to date, the hardest image first."""
-    images = [image for image in hardest_images(table) if image["page"]]
+    """List the pages that are not up to date, the hardest image first, those without rank last."""
+    ranked = hardest_images(table)
+    images = [*ranked, *unranked_images(table)]
     names = ["", *(image["page"] for image in images), ""]
     columns = {image_id: index for index, image_id in enumerate(table.errors.image_ids)}
     stamps = _stamps_by_image(drawn)
@@ -161,15 +163,16 @@ def _pending_pages(
         before, after = names[index], names[index + 2]
         counts = _counts(table, columns[image_id], truth)
         rows = "\n".join(count.line(truth) for count in counts)
-        shown = (image_id, truth, index, len(images), [before, after], rows)
+        place = index + 1 if index < len(ranked) else None
+        shown = (image_id, truth, place, len(ranked), [before, after], rows)
         if not writer.is_current(path, (shown, stamps.get(image_id), digest)):
             pending.append(
                 _PendingPage(
                     path=path,
                     image_id=image_id,
                     truth=truth,
-                    place=index + 1,
-                    of=len(images),
+                    place=place,
+                    of=len(ranked),
                     before=before,
                     after=after,
                     counts=counts,

@@ -10,6 +10,7 @@ from cellbench.data.splits import PROTOCOLS
 from cellbench.files.writing import safe_id
 from cellbench.ranking.errata import ALL_SETS
 from cellbench.ranking.people import people_rows
+from cellbench.ranking.statistics import ImageErrors
 from cellbench.ranking.tables import COLUMNS, SIMULATED, ranges
 from cellbench.reports.site.charts import Dot, scatter
 from cellbench.reports.site.page_writer import PageWriter
@@ -102,7 +103,16 @@ def hardest_images(table: SetTable) -> list[dict[str, Any]]:
     Returns:
         Per image its `id`, the name of its `page`, `truth`, `error` and `signed` error in cells.
     """
-    errors = table.ranked_errors if table.ranked else table.errors
+    return _hardest_first(table.ranked_errors if table.ranked else table.errors)
+
+
+def unranked_images(table: SetTable) -> list[dict[str, Any]]:
+    """List the images that only methods without a rank scored, as `hardest_images` does."""
+    ranked = {image["id"] for image in hardest_images(table)}
+    return [image for image in _hardest_first(table.errors) if image["id"] not in ranked]
+
+
+def _hardest_first(errors: ImageErrors) -> list[dict[str, Any]]:
     scored = np.isfinite(errors.absolute)
     times = np.maximum(scored.sum(axis=0), 1)
     absolute = np.where(scored, errors.absolute, 0).sum(axis=0) / times
