@@ -6,7 +6,7 @@ GPU waits for Python to launch them. A captured graph is one launch.
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import torch
@@ -81,38 +81,17 @@ class Captured:
             RuntimeError: an operation cannot be captured.
         """
         self._pixels = pixels.clone()
-        shared = [p for p in counter.parameters() if p.requires_grad]
-
-        def forward() -> tuple[Tensor, ...]:
-            # No autocast cache: a replay would not cast the cached weights again.
-            with autocast(pixels.device, precision, cache=False):
-                return counter.network(self._pixels)
-
-        def backward(outputs: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor | None]:
-            asked = [output for output in outputs if output.requires_grad]
-            return list(torch.autograd.grad(asked, shared, grads, allow_unused=True))
-
-        def grads_like(outputs: Sequence[Tensor]) -> list[Tensor]:
-            return [torch.zeros_like(output) for output in outputs if output.requires_grad]
-
+        passes = _Passes(counter, self._pixels, precision=precision)
         stream, pool = torch.cuda.Stream(pixels.device), torch.cuda.graph_pool_handle()
-        with _side_stream(stream):
-            for remaining in reversed(range(_WARM_UP)):
-                # An operation that waits for the GPU at every step raises in the last pass, before
-                # the capture: one that fails leaves PyTorch's state changed.
-                with nullcontext() if remaining else _refused_waiting():
-                    outputs = forward()
-                    found = backward(outputs, grads_like(outputs))
-        self.learning = [p for p, g in zip(shared, found, strict=True) if g is not None]
+        self.learning = passes.warm_up(stream)
         # In the memory layout of the weights, as fused optimisers need them.
         self.gradients = [torch.empty_like(p) for p in self.learning]
-        del outputs, found
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with _recorded(self._forward, pool, stream):
-            outputs = forward()
-        self._output_grads = grads_like(outputs)
+            outputs = passes.forward()
+        self._output_grads = _zero_grads(outputs)
         with _recorded(self._backward, pool, stream):
-            computed = backward(outputs, self._output_grads)
+            computed = passes.backward(outputs, self._output_grads)
             torch._foreach_copy_(self.gradients, [grad for grad in computed if grad is not None])
         # Without their autograd graph: its tensors belong to the stream of the capture, for which
         # the gradients of an eager step would have to wait.
@@ -134,8 +113,7 @@ class Captured:
 
     def backward(self, outputs: Sequence[Tensor]) -> None:
         """Set the `grad` of every parameter from those of the outputs of `forward`."""
-        asked = [output for output in outputs if output.requires_grad]
-        for held, output in zip(self._output_grads, asked, strict=True):
+        for held, output in zip(self._output_grads, _differentiable(outputs), strict=True):
             if output.grad is None:  # the loss does not use it
                 held.zero_()
             else:
@@ -143,6 +121,47 @@ class Captured:
         self._backward.replay()
         for parameter, gradient in zip(self.learning, self.gradients, strict=True):
             parameter.grad = gradient
+
+
+class _Passes:
+    """Forward and backward pass of a network on fixed input memory, as a graph needs it."""
+
+    def __init__(self, counter: CellCounter, pixels: Tensor, *, precision: str) -> None:
+        self.counter = counter
+        self.pixels = pixels
+        self.precision = precision
+        self.parameters = [p for p in counter.parameters() if p.requires_grad]
+
+    def warm_up(self, stream: torch.cuda.Stream) -> list[nn.Parameter]:
+        """Run both passes on a side stream and return the parameters that receive gradients.
+
+        Raises:
+            RuntimeError: an operation of the last pass waits for the GPU. It would at every step,
+                and a capture that fails for it leaves PyTorch's state changed.
+        """
+        with _side_stream(stream):
+            for _ in range(_WARM_UP - 1):
+                self._run()
+            with _refused_waiting():
+                found = self._run()
+        return [p for p, grad in zip(self.parameters, found, strict=True) if grad is not None]
+
+    def _run(self) -> list[Tensor | None]:
+        outputs = self.forward()
+        return self.backward(outputs, _zero_grads(outputs))
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """Compute the network's outputs, with their autograd graph."""
+        # No autocast cache: a replay would not cast the cached weights again.
+        with autocast(self.pixels.device, self.precision, cache=False):
+            return self.counter.network(self.pixels)
+
+    def backward(
+        self, outputs: Sequence[Tensor], output_grads: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """Compute the gradient of each parameter; None for those that no output depends on."""
+        asked = _differentiable(outputs)
+        return list(torch.autograd.grad(asked, self.parameters, output_grads, allow_unused=True))
 
 
 def capture(
@@ -182,6 +201,14 @@ def capture(
         return None
     log(f"steps are captured CUDA graphs, {apart:.1g} from an eager one")
     return captured
+
+
+def _differentiable(outputs: Sequence[Tensor]) -> list[Tensor]:
+    return [output for output in outputs if output.requires_grad]
+
+
+def _zero_grads(outputs: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(output) for output in _differentiable(outputs)]
 
 
 def _leaves(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
