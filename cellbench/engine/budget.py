@@ -5,7 +5,7 @@ import dataclasses
 import math
 import operator
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,11 @@ class Clock:
         """Return a clock of the same start with a share of the limit."""
         return dataclasses.replace(self, limit_s=share * self.limit_s)
 
+    def next_part(self, parts: int) -> "Clock":
+        """Return a clock of the same start that ends after one of equal parts of what is left."""
+        done = 1 - self.left_s() / self.limit_s
+        return self.part(done + (1 - done) / parts)
+
     def left_s(self) -> float:
         """Return the seconds left to the limit; negative beyond."""
         return self.began + self.limit_s - time.monotonic()
@@ -188,31 +193,33 @@ def time_steps(
         0, len(stages) * length, workers=training.workers,
         rank=training.processes.rank, world=training.processes.world,
     )  # fmt: skip
-    pixels = 1.0
     stage_s: list[float | None] = []
     try:
         for index, stage in enumerate(stages):
-            done = 1 - clock.left_s() / clock.limit_s
-            part = clock.part(done + (1 - done) / (len(stages) - index))
+            stage_clock = clock.next_part(len(stages) - index)
+            fewest = 1 if index == 0 else 0
             enter_stage(stage, learning)
             update.forget_capture()
             times: list[float] = []
-            while (index == 0 and not times) or part.go_on(_wanted(times)):
+            while len(times) < fewest or stage_clock.go_on(_wanted(times)):
                 started = time.monotonic()
                 data = next(batches)
                 training.counter.begin_step(stage.name, len(times) / length)
                 update(data, seed=len(times)).item()
                 times.append(time.monotonic() - started)
                 advance(times[-1])
-                pixels = float(sum(array.shape[0] * array.shape[1] for array in data["arrays"]))
-            timed = times[_WARM_UP:] or times[-1:]
-            stage_s.append(sum(timed) / len(timed) if timed else None)
+                pixels = float(sum(_image_pixels(data)))
+            stage_s.append(_mean_step(times))
     finally:
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
+        _close(batches)
     slowest = max(seconds for seconds in stage_s if seconds is not None)
     return tuple(slowest if seconds is None else seconds for seconds in stage_s), pixels
+
+
+def _mean_step(times: Sequence[float]) -> float | None:
+    """Compute the mean seconds of the timed steps, or of the last untimed one; None without any."""
+    timed = times[_WARM_UP:] or times[-1:]
+    return sum(timed) / len(timed) if timed else None
 
 
 def _wanted(times: Sequence[float]) -> bool:
@@ -237,7 +244,7 @@ def time_inference(
     """
     rate = None
     for part in _growing(images):
-        pixels = sum(array.shape[0] * array.shape[1] for array in part[0][0]["arrays"])
+        pixels = sum(_image_pixels(part[0][0]))
         if clock.left_s() <= (0 if rate is None else rate * pixels):
             break
         started = time.monotonic()
@@ -255,9 +262,7 @@ def _growing(images: Labelled) -> Iterator[list[tuple[dict[str, Any], Any]]]:
     """Yield the first image alone, as a warm-up too, then the whole first batch, twice."""
     batches = iter(images)
     data, samples = next(batches)
-    close = getattr(batches, "close", None)
-    if close is not None:
-        close()
+    _close(batches)
     one = dict(data, arrays=data["arrays"][:1], image_ids=data["image_ids"][:1])
     yield [(one, samples[:1])]
     yield [(data, samples)]
@@ -271,7 +276,18 @@ def count_pixels(images: Labelled) -> list[int]:
             math.prod(scaled_length(edge, images.input_scale) for edge in sample.size)
             for sample in images.samples.values()
         ]
-    return [array.shape[0] * array.shape[1] for data, _ in images for array in data["arrays"]]
+    return [pixels for data, _ in images for pixels in _image_pixels(data)]
+
+
+def _image_pixels(data: Mapping[str, Any]) -> list[int]:
+    return [array.shape[0] * array.shape[1] for array in data["arrays"]]
+
+
+def _close(batches: Iterator[Any]) -> None:
+    """Close a generator or loader; other iterators have nothing to close."""
+    close = getattr(batches, "close", None)
+    if close is not None:
+        close()
 
 
 def _copy_counter(prepared: Prepared, training: Training) -> CellCounter:
