@@ -45,17 +45,15 @@ def spans(stages: Sequence[Stage], iterations: int) -> tuple[Span, ...]:
         raise ValueError(f"a run has stages with positive shares, not {stages}")
     if len({stage.name for stage in stages}) < len(stages):
         raise ValueError(f"every stage has a name of its own, unlike in {stages}")
-    done = list(itertools.accumulate(stage.share for stage in stages))
-    ends: list[int] = []
-    for index, share in enumerate(done):
-        later = len(stages) - 1 - index  # each of these needs a step
-        least = ends[-1] + 1 if ends else 1
-        ends.append(
-            max(0, min(max(round(share / done[-1] * iterations), least), iterations - later))
-        )
+    shares = list(itertools.accumulate(stage.share for stage in stages))
+    stops = [0]
+    for number, share in enumerate(shares, start=1):
+        lowest = stops[-1] + 1  # this stage needs a step
+        highest = max(0, iterations - (len(stages) - number))  # and so does each later one
+        stops.append(min(max(round(share / shares[-1] * iterations), lowest), highest))
     return tuple(
         Span(stage, first, stop)
-        for stage, first, stop in zip(stages, [0, *ends], ends, strict=False)
+        for stage, (first, stop) in zip(stages, itertools.pairwise(stops), strict=True)
     )
 
 
