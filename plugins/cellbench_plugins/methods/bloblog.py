@@ -198,31 +198,41 @@ def blobs(
     """
     around = _highest_around(response)
     peaks = np.argwhere((response == around) & (response >= floor))
-    level, row, column = peaks.T
-    padded = np.pad(response, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    near = {
-        (down, right): padded[level, row + 1 + down, column + 1 + right]
-        for down in (-1, 0, 1)
-        for right in (-1, 0, 1)
-    }
-    here = near[0, 0]
-    unique = np.all([here > near[d, r] for d, r in near if (d, r) < (0, 0)], axis=0)
-    order = np.flatnonzero(unique)
-    order = order[np.argsort(-here[order], kind="stable")]
-    level, row, column, here = level[order], row[order], column[order], here[order]
-    shift = [
-        _top(near[0, -1][order], here, near[0, 1][order]),
-        _top(near[-1, 0][order], here, near[1, 0][order]),
-    ]
-    points = (np.stack([column, row], axis=1) + 0.5 + np.stack(shift, axis=1)) / scale
+    near = _neighbourhoods(response, peaks)
+    order = _strongest_first(near)
+    near = near[order]
+    level, row, column = peaks[order].T
+    points = (np.stack([column, row], axis=1) + 0.5 + _subpixel_shift(near)) / scale
+    scores = near[:, 1, 1]
     return Blobs(
-        points.astype(np.float32),
-        here,
-        level + first,
-        here > around[np.maximum(level - 1, 0), row, column],
-        here >= around[np.minimum(level + 1, len(response) - 1), row, column],
-        rivals(points, level, radii_px, overlap=overlap, apart=apart),
+        points=points.astype(np.float32),
+        scores=scores,
+        scale=level + first,
+        above_finer=scores > around[np.maximum(level - 1, 0), row, column],
+        above_coarser=scores >= around[np.minimum(level + 1, len(response) - 1), row, column],
+        rivals=rivals(points, level, radii_px, overlap=overlap, apart=apart),
     )
+
+
+def _neighbourhoods(response: NDArray[np.float32], peaks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the 3x3 responses around each (level, row, column), (N, 3, 3); -inf outside."""
+    padded = np.pad(response, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    level, row, column = peaks.T[:, :, None, None]  # (N, 1, 1) each
+    return padded[level, row + np.arange(3)[:, None], column + np.arange(3)]
+
+
+def _strongest_first(near: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Order peaks by response, without those that an equal one precedes in reading order."""
+    centre, earlier = near[:, 1, 1], near.reshape(-1, 9)[:, :4]
+    firsts = np.flatnonzero((centre[:, None] > earlier).all(axis=1))
+    return firsts[np.argsort(-centre[firsts], kind="stable")]
+
+
+def _subpixel_shift(near: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the offset (x, y) of each peak from the centre of its cell, (N, 2)."""
+    left, centre, right = near[:, 1].T
+    above, below = near[:, 0, 1], near[:, 2, 1]
+    return np.stack([_top(left, centre, right), _top(above, centre, below)], axis=1)
 
 
 def _highest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
