@@ -47,7 +47,6 @@ class PartRegistry(Registry):
                 f"{key!r} is a dotted name; a {self.name} is named as it is registered: "
                 f"{_listed(self.names())}."
             )
-        broken: list[str] = []
         entries = plugin_index.find(self.name, key)
         if len(entries) > 1:
             places = " and ".join(f"{e.module} ({e.distribution})" for e in entries)
@@ -55,26 +54,25 @@ class PartRegistry(Registry):
                 f"The {self.name} {key!r} is registered twice, by {places}; "
                 "uninstall one or rename it."
             )
+        if key in self._module_dict:
+            return self._module_dict[key]
+        broken: list[str] = []
+        if entries:
+            entry = entries[0]
+            try:
+                plugin_index.import_module(entry.module)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # it may fail in any way, and may call sys.exit
+                raise PartError(
+                    f"The plugin {entry.module} of {entry.distribution} does not import "
+                    f"({_error_text(error)}); mend or uninstall it."
+                ) from error
+        else:
+            broken = _import_unread_modules()
         if key not in self._module_dict:
-            # A plugin may register in ways that the index cannot read (a loop, a helper).
-            for module in entries or plugin_index.unread_modules():
-                try:
-                    plugin_index.import_module(module.module)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # it may fail in any way, and may call sys.exit
-                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                    if entries:
-                        raise PartError(
-                            f"The plugin {module.module} of {module.distribution} does not import "
-                            f"({reason}); mend or uninstall it."
-                        ) from error
-                    reason = getattr(module, "reason", "") or reason
-                    broken.append(f"{module.module} of {module.distribution}, {reason}")
-        found = self._module_dict.get(key)
-        if found is None:
             raise PartError(self._unknown(key, broken))
-        return found
+        return self._module_dict[key]
 
     def build(self, cfg: Mapping[str, Any], path: str = "", **given: Any) -> Any:
         """Build a part from its config.
@@ -162,6 +160,29 @@ def check_arguments(
     for name, parameter in allowed.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
             raise PartError(f"{where}{name}: {part.__name__} needs {name!r}; add it to the config.")
+
+
+def _import_unread_modules() -> list[str]:
+    """Import the plugins that may register a part in ways that the index cannot read.
+
+    Returns:
+        Name and error of each that fails.
+    """
+    broken: list[str] = []
+    for module in plugin_index.unread_modules():
+        try:
+            plugin_index.import_module(module.module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # it may fail in any way, and may call sys.exit
+            reason = module.reason or _error_text(error)
+            broken.append(f"{module.module} of {module.distribution}, {reason}")
+    return broken
+
+
+def _error_text(error: BaseException) -> str:
+    """Return the type and message of an error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _listed(names: list[str]) -> str:
