@@ -137,16 +137,17 @@ def find_finished(found: ResolvedRun) -> Outcome | None:
         return None
     file = records_folder(found.store) / run.dataset / run.file
     record = read_record(file)
-    weights = record["weights"]
-    if weights["sha256"] is None:
-        same_run = weights.get("wanted") is None
-    else:
-        same_run = weights["sha256"] in finished.weights_files.values()
-    folder = replace(found.experiment, weights=weights["sha256"]).folder(found.store)
+    sha256 = record["weights"]["sha256"]
+    if sha256 is None and record["weights"].get("wanted") is not None:
+        return None  # which file it would start from is known once the network is built
+    if sha256 is not None and sha256 not in finished.weights_files.values():
+        return None
+    folder = replace(found.experiment, weights=sha256).folder(found.store)
     if found.experiment.config.schedule.budget_s is not None:
         planned = request.resume and (folder / PLAN).is_file()
-        same_run = same_run and planned and weights_match_record(folder / WEIGHTS, record)
-    return finished_outcome(record, file, folder) if same_run else None
+        if not planned or not weights_match_record(folder / WEIGHTS, record):
+            return None
+    return finished_outcome(record, file, folder)
 
 
 def finished_outcome(record: dict[str, Any], file: Path, folder: Path) -> Outcome:
