@@ -26,13 +26,13 @@ def allowed(classes: Tensor, top: int) -> Tensor:
     """Select the actions that keep the class within 0..top; END always does.
 
     Args:
-        classes: (N,) int64.
+        classes: any shape, int64.
         top: largest class.
 
     Returns:
-        (N, ACTIONS) bool.
+        (..., ACTIONS) bool.
     """
-    after = classes[:, None] + added(torch.arange(ACTIONS, device=classes.device))
+    after = classes[..., None] + added(torch.arange(ACTIONS, device=classes.device))
     return (after >= 0) & (after <= top)
 
 
@@ -52,23 +52,23 @@ def rewards(classes: Tensor, actions: Tensor, goals: Tensor, *, top: int, last: 
         of all 27,189 triples of class, goal and allowed action earn something else.
 
     Args:
-        classes: (N,) int64, before the action.
-        actions: (N,) int64 in 0..END.
-        goals: (N,) int64, the true classes.
+        classes: any shape, int64, before the action.
+        actions: int64 in 0..END; the shapes broadcast.
+        goals: int64, the true classes.
         top: largest class.
-        last: (N,) bool, whether this is the last step.
+        last: bool, whether this is the last step.
 
     Returns:
-        (N,) float32.
+        float32 of the broadcast shape.
     """
     after = classes + added(actions)
     error = (after - goals).abs()
     falls = error < (classes - goals).abs()
     each = (
-        classes[:, None] + added(torch.arange(END, device=classes.device)) - goals[:, None]
+        classes[..., None] + added(torch.arange(END, device=classes.device)) - goals[..., None]
     ).abs()
-    each = each.masked_fill(~allowed(classes, top)[:, :END], 2 * top + WEIGHTS[-1])
-    best = falls & (error == each.amin(dim=1))
+    each = each.masked_fill(~allowed(classes, top)[..., :END], 2 * top + WEIGHTS[-1])
+    best = falls & (error == each.amin(dim=-1))
     near = after <= 1.5 * goals
     walk = torch.where(
         near,

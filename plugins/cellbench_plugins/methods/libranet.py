@@ -332,27 +332,41 @@ class LibraNet(CellCounter):
             () float32, the mean absolute difference over all actions that keep the class in
             range; 0 without transitions.
         """
-        states, device = len(goals), goals.device
-        number = torch.arange(self.steps, device=device)
+        number = torch.arange(self.steps, device=goals.device)
         before = torch.where(number < step[:, None], actions, -1)
-        classes = weighing.added(before).sum(dim=1)
-        can = weighing.allowed(classes, self.top)
-        with torch.no_grad():
-            # The outcome of every action is known, so all are learned from, not only the taken one.
-            each = torch.arange(weighing.ACTIONS, device=device).repeat(states)
-            own = torch.arange(states, device=device).repeat_interleave(weighing.ACTIONS)
-            last = (step == self.steps - 1)[own]
-            earned = weighing.rewards(classes[own], each, goals[own], top=self.top, last=last)
-            after = before[own].scatter(1, step[own, None], each[:, None])
-            promised = self._action_values(
-                features[:, None], after.view(states, weighing.ACTIONS, -1), target=True
-            ).flatten(0, 1)
-            within = weighing.allowed(classes[own] + weighing.added(each), self.top)
-            promised = promised.masked_fill(~within, float("-inf")).amax(dim=1)
-            over = last | (each == weighing.END)
-            wanted = earned + torch.where(over, 0.0, self.discount * promised)
+        can = weighing.allowed(weighing.added(before).sum(dim=1), self.top)
+        wanted = self._target_values(features, goals, before, step)
         values = self._action_values(features, before)
-        return (values - wanted.view_as(values)).abs()[can].sum() / max(1, int(can.sum()))
+        return (values - wanted).abs()[can].sum() / max(1, int(can.sum()))
+
+    @torch.no_grad()
+    def _target_values(
+        self, features: Tensor, goals: Tensor, before: Tensor, step: Tensor
+    ) -> Tensor:
+        """Compute the reward of each action plus the discounted best value after it.
+
+        The outcome of every action is known, so all are learned from, not only the taken one.
+
+        Args:
+            features: (T, C) float32.
+            goals: (T,) int64, true classes.
+            before: (T, steps) int64, the actions before `step`, -1 from there on.
+            step: (T,) int64.
+
+        Returns:
+            (T, ACTIONS) float32.
+        """
+        each = torch.arange(weighing.ACTIONS, device=goals.device)
+        classes = weighing.added(before).sum(dim=1, keepdim=True)  # (T, 1)
+        last = step[:, None] == self.steps - 1  # (T, 1)
+        earned = weighing.rewards(classes, each, goals[:, None], top=self.top, last=last)
+        now = torch.arange(self.steps, device=goals.device) == step[:, None]  # (T, steps)
+        after = torch.where(now[:, None], each[:, None], before[:, None])  # (T, ACTIONS, steps)
+        values = self._action_values(features[:, None], after, target=True)
+        within = weighing.allowed(classes + weighing.added(each), self.top)
+        best = values.masked_fill(~within, float("-inf")).amax(dim=2)
+        over = last | (each == weighing.END)
+        return earned + torch.where(over, 0.0, self.discount * best)
 
     @property
     def top(self) -> int:

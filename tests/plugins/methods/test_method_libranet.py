@@ -141,6 +141,13 @@ def test_a_td_error_is_the_bellman_equation_state_by_state():
     assert float(found.detach()) == pytest.approx(sum(errors) / len(errors), rel=1e-5)
 
 
+def test_without_stored_transitions_the_td_error_is_zero():
+    counter = tiny()
+    found = counter.temporal_difference(*counter.memory.draw(8))
+    assert found.tolist() == 0.0
+    found.backward()  # a step of a run goes on
+
+
 def test_the_copy_is_renewed_at_the_start_of_each_of_its_parts():
     counter = tiny(copies=4)
     renewed = []
