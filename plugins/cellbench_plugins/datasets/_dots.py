@@ -239,23 +239,32 @@ def _children(folder: Path) -> list[Path]:
 def _converted_part(
     folder: Path, part: str | None, group: Callable[[str], str | None]
 ) -> list[RawItem]:
+    """List the images of one part of a converted copy; empty without images or annotations."""
     images = by_key(pictures(folder / "images"), _key)
-    if not images:
+    annotations = _annotations(folder) if images else []
+    if not annotations:
         return []
+    prefix = f"{part}-" if part else ""
+    return pair(images, by_key(annotations, _key), part=part, group=group, prefix=prefix)
+
+
+def _annotations(folder: Path) -> list[Path]:
+    """List the point files or maps of the first folder with any, point files before maps."""
     places = [folder / name for name in _POINT_FOLDERS] + [folder / "images"]
     # GT/ may stand beside train/ and test/ instead of in them.
     places += [folder.parent / name / folder.name for name in _POINT_FOLDERS]
     maps = [folder / name for name in _MAP_FOLDERS]
     for place, suffixes in [(p, _TEXT) for p in places] + [(p, _MAPS) for p in maps]:
-        annotations = [
-            path
-            for path in (sorted(place.iterdir()) if place.is_dir() else ())
-            if path.suffix.lower() in suffixes and path.is_file()
-        ]
-        if annotations:
-            prefix = f"{part}-" if part else ""
-            return pair(images, by_key(annotations, _key), part=part, group=group, prefix=prefix)
+        found = _files(place, suffixes)
+        if found:
+            return found
     return []
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """List the files of a folder with some suffixes, sorted; empty where it does not exist."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def _key(path: Path) -> str:
