@@ -6,7 +6,7 @@ apart, with the reason.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cellbench.ranking.rows import (
     PROTOCOLS,
@@ -40,46 +40,73 @@ def rank_runs(runs: Iterable[Run], edited: Iterable[Run] = ()) -> list[Row]:
     return [row for key in sorted(tables) for row in _table(*tables[key])]
 
 
+@dataclass(slots=True)
+class _Candidate:
+    """Experiment that may be ranked in a table.
+
+    Attributes:
+        method: name of its method without the keys that `--set` changed.
+        runs: its runs, at least one; they differ only in split and seed.
+        reason: why it is not compared with the others; empty if it is.
+        share: trained share of its method's schedule, below 1; None for a whole training.
+    """
+
+    method: str
+    runs: Experiment
+    reason: str = ""
+    share: float | None = None
+
+    @property
+    def splits(self) -> set[int]:
+        """Splits that it has runs of."""
+        return {run.split for run in self.runs}
+
+
 def _table(runs: Sequence[Run], edited: Sequence[Run]) -> list[Row]:
     """Build the rows of one set under one protocol."""
-    experiments = _experiments(runs)
-    excluded = _excluded(experiments)
-    shares = _shares(experiments, excluded)
-    excluded = [
-        reason or ("" if share is None else f"partial: {share:.0%} of the steps of its schedule")
-        for reason, share in zip(excluded, shares, strict=True)
-    ]
-    compared = [e for e, reason in zip(experiments, excluded, strict=True) if not reason]
-    splits = _compared_splits(compared)
-    shown: list[Experiment] = []
-    notes: list[str] = []
-    partial: list[Row] = []
+    candidates = [_Candidate(base_method(e[0].method), e) for e in _experiments(runs)]
+    _exclude_unranked(candidates)
+    _exclude_revisions(_compared(candidates))
+    _exclude_partial(_compared(candidates))
+    splits = _compared_splits(_compared(candidates))
+    for each in _compared(candidates):
+        if missing := splits - each.splits:
+            each.reason = f"has no run of split {_listed(missing)}"
+    ranked = _ranked_rows(_compared(candidates), splits)
+    partial = [_partial_row(each) for each in candidates if each.share is not None]
     others = [
         replace(experiment_row([run], f"{run.file} {run.edited}"), run_ids=()) for run in edited
     ]
-    for experiment, reason, share in zip(experiments, excluded, shares, strict=True):
-        if share is not None:
-            (row,) = experiment_rows([experiment], [reason], partial=True)
-            partial.append(
-                replace(
-                    row, share=share,
-                    rank=None, rank_low=None, rank_high=None, least_difference=None,
-                )
-            )  # fmt: skip
-            continue
-        present = {run.split for run in experiment}
-        if not reason and not splits <= present:
-            reason = f"has no run of split {_listed(splits - present)}"
-        if reason:
-            others.append(experiment_row(experiment, reason))
-            continue
-        more = f"also ran on split {_listed(present - splits)}" if present - splits else ""
-        shown.append([run for run in experiment if run.split in splits])
-        notes.append(more)
-    ranked = sorted(experiment_rows(shown, notes), key=_by_rank)
+    others += [
+        experiment_row(each.runs, each.reason)
+        for each in candidates
+        if each.reason and each.share is None
+    ]
+    ranked.sort(key=_by_rank)
     partial.sort(key=_by_mae)
     others.sort(key=_by_name)
     return ranked + partial + others
+
+
+def _ranked_rows(candidates: Sequence[_Candidate], splits: set[int]) -> list[Row]:
+    """Build the rows of candidates on the splits that all of them have."""
+    shown = [[run for run in each.runs if run.split in splits] for each in candidates]
+    further = [each.splits - splits for each in candidates]
+    notes = [f"also ran on split {_listed(more)}" if more else "" for more in further]
+    return experiment_rows(shown, notes)
+
+
+def _partial_row(candidate: _Candidate) -> Row:
+    """Build the row of a partial training, which has an interval but no rank."""
+    (row,) = experiment_rows([candidate.runs], [candidate.reason], partial=True)
+    return replace(
+        row,
+        share=candidate.share,
+        rank=None,
+        rank_low=None,
+        rank_high=None,
+        least_difference=None,
+    )
 
 
 def _experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -101,35 +128,36 @@ def _experiments(runs: Sequence[Run]) -> list[Experiment]:
     return experiments
 
 
-def _excluded(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the reason why each experiment is not compared; empty for those that are."""
+def _compared(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Select the candidates that have no reason not to be compared."""
+    return [each for each in candidates if not each.reason]
+
+
+def _exclude_unranked(candidates: Sequence[_Candidate]) -> None:
+    """Exclude candidates under a protocol without ranks or of an earlier recipe of their method."""
     newest: dict[str, int] = {}
-    for experiment in experiments:
-        name, recipe = base_method(experiment[0].method), experiment[0].recipe
-        newest[name] = max(recipe, newest.get(name, recipe))
-    reasons = []
-    for experiment in experiments:
-        run = experiment[0]
-        current = newest[base_method(run.method)]
+    for each in candidates:
+        recipe = each.runs[0].recipe
+        newest[each.method] = max(recipe, newest.get(each.method, recipe))
+    for each in candidates:
+        run, current = each.runs[0], newest[each.method]
         if run.protocol in UNRANKED_PROTOCOLS or run.protocol not in PROTOCOLS:
-            reasons.append(f"protocol {run.protocol} is never ranked")
+            each.reason = f"protocol {run.protocol} is never ranked"
         elif run.recipe != current:
-            reasons.append(f"recipe {run.recipe}, current is {current}")
-        else:
-            reasons.append("")
-    revisions = Counter(
-        e[0].manifest_hash for e, reason in zip(experiments, reasons, strict=True) if not reason
-    )
-    if len(revisions) > 1:
-        most = min(revisions, key=lambda revision: (-revisions[revision], revision))
-        for index, experiment in enumerate(experiments):
-            if not reasons[index] and experiment[0].manifest_hash != most:
-                reasons[index] = "another revision of the data set"
-    return reasons
+            each.reason = f"recipe {run.recipe}, current is {current}"
 
 
-def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[float | None]:
-    """Compute the share of its schedule that each experiment was trained for; None for all of it.
+def _exclude_revisions(candidates: Sequence[_Candidate]) -> None:
+    """Exclude candidates on another revision of the set than most of them."""
+    count = Counter(each.runs[0].manifest_hash for each in candidates)
+    most = min(count, key=lambda revision: (-count[revision], revision), default=None)
+    for each in candidates:
+        if each.runs[0].manifest_hash != most:
+            each.reason = "another revision of the data set"
+
+
+def _exclude_partial(candidates: Sequence[_Candidate]) -> None:
+    """Exclude candidates that were not trained for the whole schedule of their method.
 
     The schedule of a method is the most frequent one among its experiments, the longest if several
     are as frequent, and never less than an experiment's own: fewer epochs, or a budget, make a
@@ -137,28 +165,29 @@ def _shares(experiments: Sequence[Experiment], excluded: Sequence[str]) -> list[
     schedule, hence the most frequent one.)
     """
     lengths: dict[str, Counter[float]] = {}
-    for experiment, reason in zip(experiments, excluded, strict=True):
-        epochs = experiment[0].schedule_epochs
-        if not reason and epochs is not None:
-            lengths.setdefault(base_method(experiment[0].method), Counter())[epochs] += 1
-    shares: list[float | None] = []
-    for experiment, reason in zip(experiments, excluded, strict=True):
-        usual = lengths.get(base_method(experiment[0].method))
-        share = 1.0
-        if not reason and usual:
-            schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
-            schedule = max(schedule, *(run.schedule_epochs or 0 for run in experiment))
-            share = min(run.epochs for run in experiment) / schedule
+    for each in candidates:
+        epochs = each.runs[0].schedule_epochs
+        if epochs is not None:
+            lengths.setdefault(each.method, Counter())[epochs] += 1
+    for each in candidates:
+        usual = lengths.get(each.method)
+        if usual is None:
+            continue
+        schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
+        schedule = max(schedule, *(run.schedule_epochs or 0 for run in each.runs))
+        share = min(run.epochs for run in each.runs) / schedule
         # A budget that ends within the last epoch is complete but for rounding.
-        shares.append(share if share < 0.995 else None)
-    return shares
+        if share < 0.995:
+            each.share = share
+            each.reason = f"partial: {share:.0%} of the steps of its schedule"
 
 
-def _compared_splits(experiments: Sequence[Experiment]) -> set[int]:
-    """Return the splits that all experiments have; if there is none, the one that most have."""
-    present = [{run.split for run in experiment} for experiment in experiments]
-    shared = set.intersection(*present) if present else set()
-    if shared or not present:
+def _compared_splits(candidates: Sequence[_Candidate]) -> set[int]:
+    """Return the splits that all candidates have; if there is none, the one that most have."""
+    if not candidates:
+        return set()
+    present = [each.splits for each in candidates]
+    if shared := set.intersection(*present):
         return shared
     count = Counter(split for splits in present for split in splits)
     return {min(count, key=lambda split: (-count[split], split))}
