@@ -5,7 +5,7 @@ by name, time and size of the file.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,48 +71,59 @@ def load_records(store: Path, dataset: str | None = None, *, others: Sequence[Pa
         found: list[Run] = []
         for place in stores:
             found += _read_folder(records_folder(place) / name, loaded.problems)
-        copies = _copies(run for run in found if not run.edited)
-        for run in found:
-            fault = copies.get((run.folder, run.file), run.edited)
-            if fault:
-                loaded.edited.append(replace(run, edited=fault))
-                loaded.problems.append(
-                    f"The record {run.path} {fault}; restore it from version control, or delete it "
-                    "and run again."
-                )
-            elif fault is not None:
+        for run in _mark_copies(found):
+            if not run.edited:
                 loaded.runs.append(run)
+                continue
+            loaded.edited.append(run)
+            loaded.problems.append(
+                f"The record {run.path} {run.edited}; restore it from version control, or delete "
+                "it and run again."
+            )
     return loaded
 
 
-def _copies(runs: Iterable[Run]) -> dict[tuple[Path | None, str], str | None]:
-    """Find runs that copy another, by folder and file, with the reason: a copy is no second seed.
+def _mark_copies(runs: Sequence[Run]) -> list[Run]:
+    """Mark runs that copy another as edited: a copy is no second seed.
 
-    The reason is None for the same record in another folder, which is dropped without a problem.
+    Args:
+        runs: runs of one set, from one folder or several.
+
+    Returns:
+        The runs in their order, without those that another folder holds too, which count once.
     """
     ids: dict[str, Run] = {}
     trainings: dict[tuple[Any, ...], Run] = {}
-    found: dict[tuple[Path | None, str], str | None] = {}
+    repeated: set[tuple[Path | None, str]] = set()
+    faults: dict[tuple[Path | None, str], str] = {}
     # A file that is named after its run comes first, as the original.
     for run in sorted(runs, key=lambda r: (not r.file.endswith(f"-{r.run_id[:16]}.json"), r.file)):
+        if run.edited:
+            continue
+        place = run.folder, run.file
         first = ids.setdefault(run.run_id, run)
-        if first is not run:
-            same = first == run and first.prediction.tobytes() == run.prediction.tobytes()
-            elsewhere = same and first.folder != run.folder
-            other = f"is another result of the run of {first.path}"
-            copy = f"is a copy of {first.file}" if first.folder == run.folder else other
-            found[run.folder, run.file] = None if elsewhere else copy
-            continue
-        if not run.training:
-            continue
-        key = (run.training, run.method, run.split, run.prediction.tobytes())
-        first = trainings.setdefault(key, run)
-        if first.seed != run.seed:
-            found[run.folder, run.file] = (
-                f"has the losses and predictions of {first.file} to the last digit, which another "
-                "seed never gives"
-            )
-    return found
+        if first is run:
+            key = (run.training, run.method, run.split, run.prediction.tobytes())
+            twin = trainings.setdefault(key, run) if run.training else run
+            if twin.seed != run.seed:
+                faults[place] = (
+                    f"has the losses and predictions of {twin.file} to the last digit, which "
+                    "another seed never gives"
+                )
+        elif first.folder == run.folder:
+            faults[place] = f"is a copy of {first.file}"
+        elif first == run and first.prediction.tobytes() == run.prediction.tobytes():
+            repeated.add(place)
+        else:
+            faults[place] = f"is another result of the run of {first.path}"
+    marked = []
+    for run in runs:
+        place = run.folder, run.file
+        if place in faults:
+            run = replace(run, edited=faults[place])
+        if place not in repeated:
+            marked.append(run)
+    return marked
 
 
 def _read_folder(folder: Path, problems: list[str]) -> list[Run]:
