@@ -139,31 +139,15 @@ def _print_tables(rows: Sequence["Row"]) -> None:
     from rich.console import Console
 
     from cellbench.ranking import tables
-    from cellbench.ranking.rows import BESIDE
+    from cellbench.ranking.leaderboards import pages
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
-    papers = [row for row in rows if row.protocol in BESIDE]
-    ours = [row for row in rows if row.protocol not in BESIDE]
-    pages = [list(page) for _, page in groupby(ours, key=lambda r: (r.dataset, r.protocol))]
-    paper_sets = {row.dataset for row in papers} - {page[0].dataset for page in pages}
-    paper_pages = [[next(r for r in papers if r.dataset == name)] for name in sorted(paper_sets)]
-    # If the requested set has no records, numbers from papers come before those of its simulator.
-    single = len(paper_pages) == len(paper_sets) == 1
-    pages = paper_pages + pages if single else pages + paper_pages
-    printed: set[str] = set()
-    for part in pages:
-        dataset, protocol = tables.plain(part[0].dataset), tables.plain(part[0].protocol)
-        beside = [] if dataset in printed else [r for r in papers if r.dataset == dataset]
-        part = [row for row in part if row.protocol not in BESIDE] + beside
-        if not part:
+    for title, page in pages(rows):
+        laid = tables.lay_out(page, width=console.width)
+        if len(page) > _MANY:
+            click.echo(_aligned(title, laid, simulated=page[0].simulated))
             continue
-        printed.add(dataset)
-        title = f"{dataset}, " + (protocol if protocol in BESIDE else f"protocol {protocol}")
-        laid = tables.lay_out(part, width=console.width)
-        if len(part) > _MANY:
-            click.echo(_aligned(title, laid, simulated=part[0].simulated))
-            continue
-        console.print(_rich_table(title, laid, part))
+        console.print(_rich_table(title, laid, page))
         for note in laid.notes:
             console.print(note, markup=False, soft_wrap=True)
 

@@ -1,14 +1,16 @@
-"""Selection of the rows that a leaderboard shows."""
+"""Selection of the rows that a leaderboard shows, and their division into tables."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.ranking.people import people_rows
 from cellbench.ranking.row_cache import ranked_rows
-from cellbench.ranking.rows import PROTOCOLS, Row
+from cellbench.ranking.rows import BESIDE, PROTOCOLS, Row
+from cellbench.ranking.tables import plain
 from cellbench.records.store import datasets_with_records
 
 
@@ -87,6 +89,33 @@ def find_leaderboard(
         every_row=tuple(rows),
         problems=tuple(problems),
     )
+
+
+def pages(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Divide rows into tables, one per set and protocol.
+
+    Args:
+        rows: rows of any sets and protocols, sorted by these but for those of people and papers.
+
+    Returns:
+        Title and rows of each table, in the order of the rows; empty without rows. Rows of people
+        and papers are at the end of the first table of their set. Where a set has no other rows,
+        they are a table of their own after the others; before them if there is one such set, as
+        the others are then of its simulator.
+    """
+    ours: list[Row] = []
+    below: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.protocol in BESIDE:
+            below.setdefault(row.dataset, []).append(row)
+        else:
+            ours.append(row)
+    tables = []
+    for (dataset, protocol), group in groupby(ours, key=lambda row: (row.dataset, row.protocol)):
+        title = f"{plain(dataset)}, protocol {plain(protocol)}"
+        tables.append((title, [*group, *below.pop(dataset, [])]))
+    alone = [(f"{plain(name)}, {below[name][0].protocol}", below[name]) for name in sorted(below)]
+    return alone + tables if len(alone) == 1 else tables + alone
 
 
 def _paper_rows(store: Path, sets: Collection[str]) -> list[Row]:
