@@ -1,6 +1,6 @@
 """All metrics of one method on one part of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def score(
         "cells": sum(sample.count for sample in truth),
         "radius_px": float(radius_px),
     }
-    metrics |= _counting(rows)
+    metrics |= count_metrics(rows)
     if raw is not None:
         rows = [row | {"raw": float(count)} for row, count in zip(rows, raw, strict=True)]
         wanted = [sample.count for sample in truth]
@@ -115,11 +115,21 @@ def _row(sample: CellSample, prediction: Prediction, radius_px: float) -> dict[s
     return row
 
 
-def _counting(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    g = [row["truth"] for row in rows]
-    p = [row["prediction"] for row in rows]
+def count_metrics(images: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Compute the metrics that follow from the counts of the images, and the mean of every GAME.
+
+    Args:
+        images: per image `truth`, `prediction` and `game1` to `game3`, see `Scores`.
+
+    Returns:
+        `mae`, `rmse`, `bias`, `r2`, `agreement_low`, `agreement_high`, `mape`, `empty_images`,
+        `empty_mae`, and `game1` to `game3`, null where an image has none. Without images all are
+        null, but for 0 empty ones.
+    """
+    g = [image["truth"] for image in images]
+    p = [image["prediction"] for image in images]
     agreement = counting.bland_altman(g, p)
-    metrics: dict[str, Any] = {
+    metrics: dict[str, float | None] = {
         "mae": counting.mae(g, p),
         "rmse": counting.rmse(g, p),
         "bias": counting.bias(g, p),
@@ -134,7 +144,7 @@ def _counting(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "empty_mae": relative.empty_mae,
     }
     for level in GAME_LEVELS:
-        values = [row[f"game{level}"] for row in rows]
+        values = [image[f"game{level}"] for image in images]
         known = bool(values) and None not in values
         metrics[f"game{level}"] = float(np.mean(values)) if known else None
     return metrics

@@ -20,14 +20,16 @@ from cellbench.hashes import config_hash, is_intact, run_id_of
 from cellbench.metrics import counting
 from cellbench.metrics.calibration import CountCalibration
 from cellbench.metrics.localisation import Detection, detect_over_radii, pool
+from cellbench.metrics.scores import count_metrics
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
 from cellbench.ranking.tables import csv_cell
-from cellbench.records.model import Record
+from cellbench.records.model import Image, Record
 from cellbench.records.point_lists import STEP_PX, read_points
 from cellbench.records.record_file import parse_record, records_folder
 from cellbench.records.store import check_place, record_stamps
 from cellbench.records.summaries import Run, summarise
+from cellbench.structures import Points
 
 # Columns that follow from the records of a row alone, and those that change with other rows. Ends
 # of intervals are not compared: they lie between two resamples, and their last digit depends on
@@ -37,6 +39,13 @@ _OF_RECORDS = (
     "game3", "iterations",
 )  # fmt: skip
 _OF_TABLE = ("rank", "share")
+
+# Metrics that follow from the images of a record, in the order in which faults name them.
+_METRICS = (
+    "images", "cells", "mae", "rmse", "bias", "r2", "mape", "empty_images", "empty_mae",
+    "agreement_low", "agreement_high", "game1", "game2", "game3", "precision", "recall", "f1",
+    "raw_mae", "raw_bias",
+)  # fmt: skip
 
 # Tolerance: sums in another order differ in their last digits.
 _RELATIVE = 1e-9
@@ -184,82 +193,95 @@ def _identity(record: Record, path: Path) -> Iterator[str]:
 
 
 def _metrics(record: Record) -> Iterator[str]:
-    """Recompute metrics from the values of the images, and yield faults."""
+    """Compare the metrics with those that follow from the images."""
     images = record.images
-    truth = [image.truth for image in images]
-    prediction = [image.prediction for image in images]
-    relative = counting.mape(truth, prediction)
-    agreement = counting.bland_altman(truth, prediction)
-    expected: dict[str, float | None] = {
-        "images": len(images),
-        "cells": sum(truth),
-        "mae": counting.mae(truth, prediction),
-        "rmse": counting.rmse(truth, prediction),
-        "bias": counting.bias(truth, prediction),
-        "r2": counting.r2(truth, prediction),
-        "mape": relative.percent,
-        "empty_images": relative.empty_images,
-        "empty_mae": relative.empty_mae,
-        "agreement_low": agreement.low if agreement else None,
-        "agreement_high": agreement.high if agreement else None,
-    }
-    for key in ("game1", "game2", "game3"):
-        values = [getattr(image, key) for image in images]
-        known = bool(values) and None not in values
-        expected[key] = math.fsum(values) / len(values) if known else None
-    pairs = [(image.tp, image.fp, image.fn) for image in images]
-    if pairs and not any(None in pair for pair in pairs):
-        found = pool(Detection(*pair) for pair in pairs)  # type: ignore[arg-type]
-        expected |= {"precision": found.precision, "recall": found.recall, "f1": found.f1}
-        off = [i.id for i in images if (i.tp or 0) + (i.fn or 0) != i.truth]
+    detections = _detections(images)
+    if detections:
+        pairs = zip(images, detections, strict=True)
+        off = [image.id for image, found in pairs if found.tp + found.fn != image.truth]
         if off:
             yield f"found and missed cells of {_some(off)} do not add up to the annotated ones"
-    else:
-        expected |= dict.fromkeys(("precision", "recall", "f1"))
-    if record.calibration is not None:
-        counted = [image.raw for image in images if image.raw is not None]
-        if len(counted) < len(images):
-            yield "it lacks counts before their correction"
-            return
-        raw = {"mae": counting.mae(truth, counted), "bias": counting.bias(truth, counted)}
-        expected |= {f"raw_{key}": value for key, value in raw.items()}
-    given = record.raw["metrics"]
-    wrong = [key for key, value in expected.items() if not _close(given[key], value)]
+    if record.calibration is not None and any(image.raw is None for image in images):
+        yield "it lacks counts before their correction"
+        return
+    given, expected = record.raw["metrics"], _expected_metrics(record, detections)
+    wrong = [key for key in _METRICS if key in expected and not _close(given[key], expected[key])]
     if wrong:
         yield f"{', '.join(wrong)} do not follow from its images"
 
 
+def _detections(images: Sequence[Image]) -> list[Detection]:
+    """Return the detections of the images; empty if any image has none."""
+    found = [(image.tp, image.fp, image.fn) for image in images]
+    if any(None in numbers for numbers in found):
+        return []
+    return [Detection(*numbers) for numbers in found]  # type: ignore[arg-type]
+
+
+def _expected_metrics(record: Record, detections: Sequence[Detection]) -> dict[str, float | None]:
+    """Compute the metrics of a record from its images; the raw ones only if it is calibrated."""
+    images = record.images
+    truth = [image.truth for image in images]
+    pooled = pool(detections)
+    expected = {
+        "images": len(images),
+        "cells": sum(truth),
+        **count_metrics([dict(image) for image in images]),
+        "precision": pooled.precision,
+        "recall": pooled.recall,
+        "f1": pooled.f1,
+    }
+    if record.calibration is not None:
+        raw = [image.raw for image in images if image.raw is not None]
+        expected |= {"raw_mae": counting.mae(truth, raw), "raw_bias": counting.bias(truth, raw)}
+    return expected
+
+
 def _sidecar(record: Record, path: Path, stored: StoredSet | None) -> Iterator[str]:
     """Compare the points file with the record and, for a set on disk, the annotations."""
-    lists = read_points(path, record.raw)
-    if not lists:
+    points = {image_id: xy for image_id, (xy, _) in read_points(path, record.raw).items()}
+    if not points:
         return
-    if list(lists) != [image.id for image in record.images]:
+    if list(points) != [image.id for image in record.images]:
         yield "its points are of other images"
         return
     found = {image.id: (image.tp or 0) + (image.fp or 0) for image in record.images}
-    off = [image_id for image_id, (xy, _) in lists.items() if len(xy) != found[image_id]]
+    off = [image_id for image_id, xy in points.items() if len(xy) != found[image_id]]
     if off:
         yield f"it has more or fewer points than it counts for {_some(off)}"
-    held_out = holds_out(record.protocol)
-    if stored is None or stored.manifest_hash != record.manifest_hash or not held_out:
+    if stored is None or stored.manifest_hash != record.manifest_hash:
         return
+    if holds_out(record.protocol) and not _f1_fits(record, points, stored):
+        yield "its F1 does not follow from its points and the annotations"
+
+
+def _f1_fits(record: Record, points: Mapping[str, Points], stored: StoredSet) -> bool:
+    """Check the F1 at the match radius, in the metrics and in the F1 by radius."""
     # Wider radii cost seconds each; the match radius suffices to link points and metrics.
-    radius, f1 = record.raw["metrics"]["radius_px"], record.raw["metrics"]["f1"]
-    truth = [stored.sample(image_id).points for image_id in lists]
-    # Stored points are off by up to half a step in x and y: a wider radius never has fewer pairs.
+    radius_px, f1 = record.raw["metrics"]["radius_px"], record.raw["metrics"]["f1"]
+    # Stored points are off by up to half a step in x and y.
     off_px = 0.0 if record.schema_version < 2 else STEP_PX / 2**0.5
-    radii = [max(0.0, radius - off_px), radius + off_px]
-    low, high = (d.f1 for d in detect_over_radii([xy for xy, _ in lists.values()], truth, radii))
-    same = [row.f1 for row in record.metrics.f1_by_radius or [] if row.radius_px == radius]
-    for value in (f1, *same):
-        if value is None or low is None or high is None:
-            wrong = value is not low
-        else:
-            wrong = not low - _RELATIVE <= value <= high + _RELATIVE
-        if wrong:
-            yield "its F1 does not follow from its points and the annotations"
-            return
+    low, high = _f1_bounds(points, stored, radius_px, off_px)
+    curve = record.metrics.f1_by_radius or []
+    values = [f1, *(row.f1 for row in curve if row.radius_px == radius_px)]
+    if low is None or high is None:
+        return all(value is None for value in values)
+    return all(
+        value is not None and low - _RELATIVE <= value <= high + _RELATIVE for value in values
+    )
+
+
+def _f1_bounds(
+    points: Mapping[str, Points], stored: StoredSet, radius_px: float, off_px: float
+) -> tuple[float | None, float | None]:
+    """Compute the lowest and highest F1 of points that are off by up to `off_px`.
+
+    A wider radius never has fewer pairs. None with neither points nor cells.
+    """
+    truth = [stored.sample(image_id).points for image_id in points]
+    radii = [max(0.0, radius_px - off_px), radius_px + off_px]
+    low, high = detect_over_radii(list(points.values()), truth, radii)
+    return low.f1, high.f1
 
 
 def _data(record: Record, stored: StoredSet) -> Iterator[str]:
