@@ -5,6 +5,7 @@ an object of several pixels is one cell, whatever its size. Marks or objects tha
 and such an image is rejected.
 """
 
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ MARKS = "Each mark of {pixels} pixels is one cell."
 OBJECTS = "Each object is one cell; two that touch would be one."
 LABELS = "Each label of the mask is one cell."
 
+# A picture is of dots or marks if at least this share of its pieces have one size.
+_USUAL = 0.5
+# Greatest number of pieces for each number of a mask, and how many more stray pieces may be there.
+_PIECES_PER_NUMBER, _STRAY_PIECES = 1.5, 5
+# Least share of single pixels, and greatest spot in pixels, of dots that JPEG has not blurred.
+_SHARP, _LARGEST_SPOT = 0.8, 4
 # Objects that touch are larger than the median by this factor, and less solid than this.
 _MUCH_LARGER = 1.4
 _SOLID = 0.9
@@ -36,6 +43,16 @@ _SOLID = 0.9
 _MOST_JOINED = 0.02
 # Greatest share of the pixels that dots of one pixel may cover.
 _MOST_MARKED = 0.2
+
+
+class Kind(Enum):
+    """What one cell is in an annotation picture."""
+
+    DOT = "one marked pixel"
+    NUMBER = "all pixels of one number"
+    MARK = "a piece of the few pixels that most pieces have"
+    OBJECT = "a piece of any size"
+    UNKNOWN = "none of these, as in a photograph"
 
 
 def read_annotation_picture(path: Path) -> list[FileAnnotation]:
@@ -49,32 +66,62 @@ def read_annotation_picture(path: Path) -> list[FileAnnotation]:
     size = (labels.shape[1], labels.shape[0])
     if not labels.any():
         return [FileAnnotation(no_points(), size=size)]
-    values = np.unique(labels)
-    numbered = len(values) > 2
+    numbers = len(np.unique(labels)) - 1
     pieces, many = _pieces(labels)
     if many > MOST_CELLS:
         raise UserError(f"{path} has {many} marks, more than {MOST_CELLS}; see what it shows.")
     areas = np.bincount(pieces.ravel())[1:]
-    single = bool(np.median(areas) == 1) and bool((areas == 1).mean() > 0.5)
-    if format_ == "JPEG" and ((areas == 1).mean() < 0.8 or areas.max() > 4):
+    if format_ == "JPEG" and ((areas == 1).mean() < _SHARP or areas.max() > _LARGEST_SPOT):
         raise UserError(
             f"{path} is a JPEG, which has blurred its dots into spots of up to {areas.max()} "
             "pixels; save it as PNG from where it was made."
         )
-    dense = bool((labels != 0).mean() > _MOST_MARKED)
-    if single and not dense and not (numbered and many <= 1.5 * (len(values) - 1)):
+    kind = _kind(labels, numbers, areas)
+    if kind is Kind.UNKNOWN:
+        raise UserError(
+            f"{path} has {numbers} values in {many} pieces, and is neither a dot "
+            "picture nor a mask with a number for each object; see what it shows."
+        )
+    if kind is Kind.DOT:
         rows, columns = np.nonzero(labels)
         points = np.stack([columns, rows], axis=1) + MASK_PIXELS.shift_px
         return [FileAnnotation(points.astype(np.float32), size=size, notes=(DOTS,))]
-    if numbered or (single and dense):
-        if (dense and single) or many > 1.5 * (len(values) - 1) + 5:
-            raise UserError(
-                f"{path} has {len(values) - 1} values in {many} pieces, and is neither a dot "
-                "picture nor a mask with a number for each object; see what it shows."
-            )
+    if kind is Kind.NUMBER:
         return [FileAnnotation(label_points(labels), size=size, notes=(LABELS,))]
-    note = _mark_or_object(pieces, areas, path)
+    if kind is Kind.MARK:
+        _check_marks(areas, path)
+        note = MARKS.format(pixels=_usual_area(areas))
+    else:
+        _check_objects(pieces, areas, path)
+        note = OBJECTS
     return [FileAnnotation(label_points(pieces), size=size, notes=(note,))]
+
+
+def _kind(labels: NDArray[np.int64], numbers: int, areas: NDArray[np.int64]) -> Kind:
+    """Return what one cell is in an annotation picture.
+
+    Args:
+        labels: (H, W), 0 for the background.
+        numbers: how many different labels there are.
+        areas: pixels of every piece.
+    """
+    if (areas == 1).mean() > _USUAL:
+        if (labels != 0).mean() > _MOST_MARKED:
+            return Kind.UNKNOWN
+        if numbers <= 1 or len(areas) > _PIECES_PER_NUMBER * numbers:
+            return Kind.DOT
+    if numbers > 1:
+        few = len(areas) <= _PIECES_PER_NUMBER * numbers + _STRAY_PIECES
+        return Kind.NUMBER if few else Kind.UNKNOWN
+    usual = _usual_area(areas)
+    same = (areas == usual).mean() >= _USUAL
+    return Kind.MARK if usual <= LARGEST_MARK and same else Kind.OBJECT
+
+
+def _usual_area(areas: NDArray[np.int64]) -> int:
+    """Return the most frequent area; of several, the smallest."""
+    sizes, counts = np.unique(areas, return_counts=True)
+    return int(sizes[counts.argmax()])
 
 
 def _labels(pixels: NDArray[np.generic], path: Path) -> NDArray[np.int64]:
@@ -143,29 +190,33 @@ def _pieces(labels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     return pieces, many
 
 
-def _mark_or_object(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: Path) -> str:
-    """Return the note that states whether pieces of one value are marks or objects.
+def _check_marks(areas: NDArray[np.int64], path: Path) -> None:
+    """Validate that no mark is larger than most.
 
     Raises:
-        UserError: some of them touch.
+        UserError: some are, as marks that touch.
     """
-    sizes, counts = np.unique(areas, return_counts=True)
-    common = int(sizes[counts.argmax()])
-    if common <= LARGEST_MARK and counts.max() >= 0.5 * len(areas):
-        joined = int((areas > common).sum())
-        if joined:
-            raise UserError(
-                f"{path} has {len(areas)} marks, most of {common} pixels, and {joined} of them are "
-                "larger: marks that touch cannot be told apart; draw one pixel for each cell."
-            )
-        return MARKS.format(pixels=common)
+    usual = _usual_area(areas)
+    joined = int((areas > usual).sum())
+    if joined:
+        raise UserError(
+            f"{path} has {len(areas)} marks, most of {usual} pixels, and {joined} of them are "
+            "larger: marks that touch cannot be told apart; draw one pixel for each cell."
+        )
+
+
+def _check_objects(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: Path) -> None:
+    """Validate that hardly any object has the shape of several that touch.
+
+    Raises:
+        UserError: too many have it.
+    """
     joined = _joined(pieces, areas)
     if joined > max(1, _MOST_JOINED * len(areas)):
         raise UserError(
             f"{path} has {len(areas)} objects, and {joined} of them look like several that touch; "
             "save a mask with a number for each object, or a dot for each cell."
         )
-    return OBJECTS
 
 
 def _joined(pieces: NDArray[np.int32], areas: NDArray[np.int64]) -> int:
