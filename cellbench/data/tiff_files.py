@@ -64,30 +64,20 @@ class TiffRaster(Raster):
         self._series, self.pictures = main_series(self._file, name, series, self.notes)
         self.page: Any = self._series.keyframe
         self._check_kind()
-        axes, shape = self._series.axes, self._series.shape
-        page_axes = self.page.axes
-        self._by_plane = (
-            axes.endswith(page_axes)
-            and tuple(shape[len(axes) - len(page_axes) :]) == tuple(self.page.shape)
-            and set("YX") <= set(page_axes)
-        )
-        if not set("YX") <= set(axes):
-            raise CannotDecodeError(f"axes {axes}")
-        within = set("YXS") if self._samples_are_colour() else set("YX")
-        if self._by_plane:
-            within |= set(page_axes) - {"S"}
-            if set(page_axes) - set("YXS"):
-                self._by_plane = False
-                within = set("YXS") if self._samples_are_colour() else set("YX")
-        self._order, self._page_axes = axes, page_axes
-        lengths = dict(zip(axes, shape, strict=True))
+        lengths = dict(zip(self._series.axes, self._series.shape, strict=True))
+        if not set("YX") <= set(lengths):
+            raise CannotDecodeError(f"axes {self._series.axes}")
+        samples_are_colour = self._samples_are_colour()
+        # Axes within a plane, in the order of its decoded numbers.
+        self._within = "YXS" if samples_are_colour else "YX"
+        self._pages_are_planes = _pages_are_planes(self._series, self.page)
         self.axes = {
             ("C" if letter == "S" else letter): length
             for letter, length in lengths.items()
-            if letter not in within
+            if letter not in self._within
         }
         self.size = (int(lengths["X"]), int(lengths["Y"]))
-        self.colour = self._samples_are_colour() and self._base in (3, 4)
+        self.colour = samples_are_colour and self._base in (3, 4)
         self.colour |= self.page.photometric.name == "PALETTE"
         self.channel_names = channel_names(self._file, self._series)
         self.pixel_size_um = tiff_pixel_size(self._file, self._series)
@@ -103,25 +93,18 @@ class TiffRaster(Raster):
             UserError: the plane is not in the file, or would take too much memory.
             CannotDecodeError: this reader cannot decode it.
         """
-        samples = "S" in self._order and self._samples_are_colour()
-        if self._by_plane:
-            values = self._decode_page(self._flat_index(index))
-            order = self.page.axes
+        if self._pages_are_planes:
+            values, order = self._decode_page(self._flat_index(index)), self.page.axes
         else:
             self._refuse_large(int(np.prod(self._series.shape, dtype=np.int64)))
-            values = self._series.asarray(maxworkers=1)
-            order = self._order
-        for axis in range(len(order) - 1, -1, -1):
-            letter = order[axis]
-            if letter in "YX" or (letter == "S" and samples):
-                continue
-            if letter not in self.axes and values.shape[axis] != 1 and letter != "S":
-                continue
-            key = "C" if letter == "S" else letter
-            values = np.take(values, index.get(key, 0), axis=axis)
-            order = order[:axis] + order[axis + 1 :]
-        wanted = "YXS" if "S" in order else "YX"
-        values = np.transpose(values, [order.index(letter) for letter in wanted])
+            values, order = self._series.asarray(maxworkers=1), self._series.axes
+        for axis in reversed(range(len(order))):
+            if order[axis] not in self._within:
+                letter = "C" if order[axis] == "S" else order[axis]
+                values = np.take(values, index.get(letter, 0), axis=axis)
+        left = [letter for letter in order if letter in self._within]
+        wanted = [letter for letter in self._within if letter in left]
+        values = np.transpose(values, [left.index(letter) for letter in wanted])
         return self.interpreted(np.ascontiguousarray(values))
 
     def page_of(self, index: Mapping[str, int]) -> Any:
@@ -131,7 +114,7 @@ class TiffRaster(Raster):
             CannotDecodeError: planes are not pages of this file.
         """
         flat = self._flat_index(index)
-        if not self._by_plane or (flat and len(self._series.pages) == 1):
+        if not self._pages_are_planes or (flat and len(self._series.pages) == 1):
             raise CannotDecodeError("its planes are no pages")
         page = self._series[flat]
         if page is None:
@@ -151,8 +134,8 @@ class TiffRaster(Raster):
         """Return the number of a plane in the series."""
         outer = [
             letter
-            for letter in self._order
-            if letter in self.axes and letter not in self._page_axes
+            for letter in self._series.axes
+            if letter in self.axes and letter not in self.page.axes
         ]
         lengths = [self.axes[letter] for letter in outer]
         place = [index.get(letter, 0) for letter in outer]
@@ -270,6 +253,16 @@ class TiffRaster(Raster):
             values = from_cmyk(values, greatest(values.dtype, bits))
         premultiplied = alpha is not None and self._alpha_kind() == 1
         return Decoded(values, alpha, premultiplied, tuple(notes))
+
+
+def _pages_are_planes(series: Any, page: Any) -> bool:
+    """Return whether each page of a series is one plane, with all samples of its pixels."""
+    inner = len(series.axes) - len(page.axes)
+    return (
+        set("YX") <= set(page.axes) <= set("YXS")
+        and series.axes.endswith(page.axes)
+        and tuple(series.shape[inner:]) == tuple(page.shape)
+    )
 
 
 class _UnnamedStream:
