@@ -35,6 +35,10 @@ _WINDOWS = 3
 _DIM_8, _DIM_MORE = 1 / 16, 1 / 4
 _STRETCHED = 0.8
 _NOISE, _BLANK_NOISE = 2 / 255, 1 / 255
+# Standard deviation of the error of rounding to whole numbers: sqrt(1/12).
+_ROUNDING = 0.29
+# Level of the background of a stretched image, which leaves room for values on both sides.
+_DARK_GROUND, _BRIGHT_GROUND = 0.1, 0.9
 _BLANK_BLOBS = 3
 # Share of the pixels at either end that is not part of the range.
 _TAIL = 0.05
@@ -56,6 +60,30 @@ class IntensityRange:
     low: float
     high: float
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Levels of an image, in multiples of its step.
+
+    Attributes:
+        low: least value in use.
+        high: greatest value in use.
+        noise: standard deviation of the noise.
+        ground: value of the background.
+        blank: whether nothing stands out of the noise.
+    """
+
+    low: float
+    high: float
+    noise: float
+    ground: float
+    blank: bool
+
+    @property
+    def span(self) -> float:
+        """Width of the range in use."""
+        return self.high - self.low
 
 
 def choose_range(values: NDArray[Any]) -> IntensityRange:
@@ -83,32 +111,43 @@ def choose_sampled_range(
     if sample.dtype == np.uint8 and _is_plain(sample):
         return IntensityRange(0.0, 255.0)
     planes = [_canonical(window, shift, step) for window in windows()]
-    low, high, noise, ground, blank = _measure(planes, _canonical(sample, shift, step))
+    levels = _measure(planes, _canonical(sample, shift, step))
     whole = _are_whole(sample)
-    offset = 0.0
-    if low < -0.1 * (high - low):  # clearly negative floats; noise about zero is not shifted
-        offset = low
-    white = _white(high - offset, whole)
-    gain, note = 1.0 / white, ""
+    # Clearly negative floats are shifted to start at 0; noise about zero is not.
+    start = levels.low if levels.low < -0.1 * levels.span else 0.0
+    white = _white(levels.high - start, whole)
     dim = _DIM_8 if white == 255 else _DIM_MORE
-    span = high - low
-    if blank:
-        if noise * gain > _BLANK_NOISE:
-            gain = _BLANK_NOISE / noise
-        note = "nothing stands out of the noise"
-    elif 0 < span * gain < dim:
-        floor = max(noise, 0.29 if whole else 0.0, span / 1000)
-        gain = max(gain, min(_STRETCHED / span, _NOISE / floor))
-        # The background is placed at 0.1 or 0.9, which leaves room for values on both sides.
-        bright = high - ground >= ground - low
-        anchor = 0.1 if bright else 0.9
-        offset = ground - anchor / gain
-        note = "dim, its range was stretched"
-    low_at, high_at = offset, offset + 1.0 / gain
-    if blank and gain < 1.0 / white:  # scale about the background, which keeps its level
-        offset = ground - ground / white / gain
-        low_at, high_at = offset, offset + 1.0 / gain
-    return IntensityRange(low_at * step - shift, high_at * step - shift, note)
+    if levels.blank:
+        chosen = _blank_range(levels, start, white)
+    elif 0 < levels.span * (1.0 / white) < dim:
+        chosen = _dim_range(levels, white, _ROUNDING if whole else 0.0)
+    else:
+        chosen = _range_from(start, 1.0 / white)
+    return IntensityRange(chosen.low * step - shift, chosen.high * step - shift, chosen.note)
+
+
+def _range_from(low: float, gain: float, note: str = "") -> IntensityRange:
+    """Return the range that starts at `low` and whose values are multiplied by `gain`."""
+    return IntensityRange(low, low + 1.0 / gain, note)
+
+
+def _blank_range(levels: _Levels, start: float, white: float) -> IntensityRange:
+    """Return the range of a blank image, widened where its noise would exceed 1 of 255."""
+    note, gain = "nothing stands out of the noise", 1.0 / white
+    if levels.noise * gain > _BLANK_NOISE:
+        gain = _BLANK_NOISE / levels.noise
+    if gain < 1.0 / white:  # scale about the background, which keeps its level
+        start = levels.ground - levels.ground / white / gain
+    return _range_from(start, gain, note)
+
+
+def _dim_range(levels: _Levels, white: float, rounding: float) -> IntensityRange:
+    """Return the range of an image that uses little of its depth, narrowed to stretch it."""
+    noise = max(levels.noise, rounding, levels.span / 1000)
+    gain = max(1.0 / white, min(_STRETCHED / levels.span, _NOISE / noise))
+    bright = levels.high - levels.ground >= levels.ground - levels.low
+    level = _DARK_GROUND if bright else _BRIGHT_GROUND
+    return _range_from(levels.ground - level / gain, gain, "dim, its range was stretched")
 
 
 def to_unit_bytes(
@@ -162,10 +201,13 @@ def _is_plain(sample: NDArray[np.uint8]) -> bool:
     return False
 
 
-def _measure(
-    planes: list[NDArray[np.float64]], sample: NDArray[np.float64]
-) -> tuple[float, float, float, float, bool]:
-    """Measure least and greatest value in use, noise and background, and whether it is blank."""
+def _measure(planes: list[NDArray[np.float64]], sample: NDArray[np.float64]) -> _Levels:
+    """Measure the levels of an image.
+
+    Args:
+        planes: contiguous parts of it, in which noise and blobs are found.
+        sample: pixels from all over it.
+    """
     colours = sample.reshape(-1, sample.shape[-1] if planes[0].ndim == 3 else 1)
     lows, highs = np.quantile(colours, [_TAIL, 1 - _TAIL], axis=0)
     low, high, ground = float(lows.min()), float(highs.max()), float(np.median(colours))
@@ -183,7 +225,7 @@ def _measure(
                 reach = middle + sign * float(np.quantile(typical.contrast, 0.9))
                 low, high = min(low, max(reach, 0.0)), max(high, reach)
         noise = max(noise, deviation)
-    return low, high, noise, ground, significant < _BLANK_BLOBS
+    return _Levels(low, high, noise, ground, blank=significant < _BLANK_BLOBS)
 
 
 def _merge(found: list[Blobs]) -> Blobs:

@@ -256,7 +256,7 @@ class TiffRaster(Raster):
 
 
 def _pages_are_planes(series: Any, page: Any) -> bool:
-    """Return whether each page of a series is one plane, with all samples of its pixels."""
+    """Return whether the pages of a series hold its axes Y, X and, if any, S, and no other."""
     inner = len(series.axes) - len(page.axes)
     return (
         set("YX") <= set(page.axes) <= set("YXS")
