@@ -23,8 +23,13 @@ def background_value(values: NDArray[np.int64], path: Path) -> int:
     """Return the background value of a mask.
 
     It is the more frequent value (0 in most masks, the paper of marks on white), unless the other
-    one forms large pieces: then both are tested as cells, for cells may cover most of a mask.
-    Cells are solid, and none of them spans the whole mask.
+    one forms large pieces: then both may be cells, for cells may cover most of a mask. Cells are
+    solid, and none of them spans the whole mask. Of two such values the background is
+
+    - 0 if it is the more frequent one, unless it has the shape of cells and the other one spans
+      the mask, as walls between them do;
+    - 0 if it is the rarer one, and it alone spans the mask;
+    - else the only one that has not the shape of cells.
 
     Args:
         values: (H, W), with two distinct values.
@@ -39,15 +44,13 @@ def background_value(values: NDArray[np.int64], path: Path) -> int:
     areas = np.bincount(pieces.ravel())[1:]
     if areas[areas > LARGEST_MARK].sum() <= areas.sum() / 2:
         return often  # dots and marks
-    if often == 0 and not _any_spans_mask(pieces):
-        return often
     others, many_others = label(values == often, structure=EIGHT)
-    if rare == 0 and _any_spans_mask(pieces) and not _any_spans_mask(others):
-        return rare  # 0 as nearly always, and it surrounds the pieces of the other value
-    rare_are_cells, often_are_cells = _are_cells(pieces), _are_cells(others)
-    if often == 0 and not often_are_cells:
-        return often
-    if often != 0 and rare_are_cells != often_are_cells:
+    if often == 0:
+        if not (_any_spans_mask(pieces) and _are_cells(others)):
+            return 0
+    elif rare == 0 and _any_spans_mask(pieces) and not _any_spans_mask(others):
+        return 0
+    elif (rare_are_cells := _are_cells(pieces)) != _are_cells(others):
         return often if rare_are_cells else rare
     raise UserError(
         f"{path} has {many} pieces of {_as_text(rare)} and {many_others} of {_as_text(often)}, and "
