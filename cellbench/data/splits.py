@@ -172,28 +172,32 @@ def make_split(
 
 
 def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
-    pool, own_test = _parts(stored, dataset)
-    sizes = dataset.parts
-    if sizes is not None and (
-        len(pool) != sum(size or 0 for size in sizes) or len(stored) != dataset.images
-    ):
+    """Cut at random by published sizes or by shares of the images; or take one of five folds."""
+    pool, own_test = _pool(stored, dataset)
+    if dataset.parts is not None:
+        _check_whole(stored, dataset, pool)
+    elif not own_test and len(stored) < dataset.folds_below and len(pool) >= len(SPLITS):
+        return _fold(pool, split)
+    order = _permuted(pool, rng)
+    train, val, test = dataset.parts or part_sizes(
+        stored.name, [len(pool[unit]) for unit in order], bool(own_test)
+    )
+    return Split(
+        train=_images(pool, order[:train]),
+        val=_images(pool, order[train : train + val]),
+        test=own_test or _images(pool, order[train + val : train + val + (test or 0)]),
+    )
+
+
+def _check_whole(stored: StoredSet, dataset: DataSet, pool: Mapping[Unit, list[str]]) -> None:
+    """Validate that a set with published sizes of its parts has all its images and no others."""
+    published = sum(size or 0 for size in dataset.parts or ())
+    if len(pool) != published or len(stored) != dataset.images:
         raise UserError(
             f"{stored.name} has {len(stored)} images on disk and protocol v1 parts the "
             f"{dataset.images} of {dataset.title} as distributed; import the whole set, or use "
             "--protocol smoke."
         )
-    whole = sizes is None and not own_test
-    if whole and len(stored) < dataset.folds_below and len(pool) >= len(SPLITS):
-        return _fold(pool, split)
-    order = _permuted(pool, rng)
-    first, second, third = sizes or part_sizes(
-        stored.name, [len(pool[unit]) for unit in order], bool(own_test)
-    )
-    return Split(
-        train=_images(pool, order[:first]),
-        val=_images(pool, order[first : first + second]),
-        test=own_test or _images(pool, order[first + second : first + second + (third or 0)]),
-    )
 
 
 def _fold(pool: Mapping[Unit, list[str]], split: int) -> Split:
@@ -229,10 +233,9 @@ def _folds(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split:
 def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     """Split as `folds`, with every second unit of its training part, in order."""
     parts = _folds(stored, dataset, rng, split)
-    groups = dataset.by_group or dataset.parts is None
     kept: dict[str, list[str]] = {}
     for image_id in parts.train:
-        unit = (stored.group(image_id) if groups else None) or image_id
+        _, unit = _unit_of(image_id, stored, dataset)
         kept.setdefault(unit, []).append(image_id)
     return Split([i for unit in list(kept)[::2] for i in kept[unit]], parts.val, parts.test)
 
@@ -246,7 +249,7 @@ def _smoke(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split:
         parts = _v1(stored, dataset, rng, split)
         order = [[image_id] for image_id in parts.train + parts.val]
     else:
-        pool, _ = _parts(stored, dataset)
+        pool, _ = _pool(stored, dataset)
         order = [pool[unit] for unit in _permuted(pool, rng)]
     if len(order) < sum(_SMOKE):
         what = "groups of images" if dataset.by_group else "images"
@@ -304,19 +307,15 @@ def _images(pool: Mapping[Unit, list[str]], units: list[Unit]) -> list[str]:
     return [image_id for unit in units for image_id in pool[unit]]
 
 
-def _parts(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], list[str]]:
+def _pool(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], list[str]]:
     """Collect the units that are split, and the set's own test part.
 
     Returns:
-        The image ids of each unit (an image, or a group that no split divides), sorted by unit;
-        the sorted ids of the set's own test part, empty where it has none.
+        The image ids of each unit, sorted by unit; the sorted ids of the set's own test part, empty
+        where it has none.
     """
     ids, own_test = stored.ids, []
-    if dataset.parts is None:
-        in_parts = any(stored.part(image_id) == "test" for image_id in ids)
-    else:
-        in_parts = dataset.parts[2] is None
-    if in_parts:
+    if _has_own_test(stored, dataset):
         unknown = [i for i in ids if stored.part(i) not in ("train", "test")]
         if unknown:
             raise UserError(
@@ -327,6 +326,19 @@ def _parts(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], 
         ids = [i for i in ids if stored.part(i) == "train"]
     pool: dict[Unit, list[str]] = {}
     for image_id in ids:
-        group = stored.group(image_id) if dataset.by_group or dataset.parts is None else None
-        pool.setdefault((group is None, group or image_id), []).append(image_id)
+        pool.setdefault(_unit_of(image_id, stored, dataset), []).append(image_id)
     return {unit: pool[unit] for unit in sorted(pool)}, own_test
+
+
+def _has_own_test(stored: StoredSet, dataset: DataSet) -> bool:
+    """Return whether a set is distributed with a test part: by its sizes, or by its images."""
+    if dataset.parts is not None:
+        return dataset.parts[2] is None
+    return any(stored.part(image_id) == "test" for image_id in stored.ids)
+
+
+def _unit_of(image_id: str, stored: StoredSet, dataset: DataSet) -> Unit:
+    """Return the unit of an image: its group, where no split divides groups, else itself."""
+    grouped = dataset.by_group or dataset.parts is None
+    group = stored.group(image_id) if grouped else None
+    return group is None, group or image_id
