@@ -233,9 +233,10 @@ def _folds(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split:
 def _half(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: int) -> Split:
     """Split as `folds`, with every second unit of its training part, in order."""
     parts = _folds(stored, dataset, rng, split)
+    groups = dataset.by_group or dataset.parts is None
     kept: dict[str, list[str]] = {}
     for image_id in parts.train:
-        _, unit = _unit_of(image_id, stored, dataset)
+        unit = (stored.group(image_id) if groups else None) or image_id
         kept.setdefault(unit, []).append(image_id)
     return Split([i for unit in list(kept)[::2] for i in kept[unit]], parts.val, parts.test)
 
@@ -311,11 +312,17 @@ def _pool(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], l
     """Collect the units that are split, and the set's own test part.
 
     Returns:
-        The image ids of each unit, sorted by unit; the sorted ids of the set's own test part, empty
-        where it has none.
+        The image ids of each unit (an image, or a group that no split divides), sorted by unit;
+        the sorted ids of the set's own test part, empty where it has none.
     """
     ids, own_test = stored.ids, []
-    if _has_own_test(stored, dataset):
+    published = dataset.parts
+    has_own_test = (
+        any(stored.part(image_id) == "test" for image_id in ids)
+        if published is None
+        else published[2] is None
+    )
+    if has_own_test:
         unknown = [i for i in ids if stored.part(i) not in ("train", "test")]
         if unknown:
             raise UserError(
@@ -326,19 +333,6 @@ def _pool(stored: StoredSet, dataset: DataSet) -> tuple[dict[Unit, list[str]], l
         ids = [i for i in ids if stored.part(i) == "train"]
     pool: dict[Unit, list[str]] = {}
     for image_id in ids:
-        pool.setdefault(_unit_of(image_id, stored, dataset), []).append(image_id)
+        group = stored.group(image_id) if dataset.by_group or published is None else None
+        pool.setdefault((group is None, group or image_id), []).append(image_id)
     return {unit: pool[unit] for unit in sorted(pool)}, own_test
-
-
-def _has_own_test(stored: StoredSet, dataset: DataSet) -> bool:
-    """Return whether a set is distributed with a test part: by its sizes, or by its images."""
-    if dataset.parts is not None:
-        return dataset.parts[2] is None
-    return any(stored.part(image_id) == "test" for image_id in stored.ids)
-
-
-def _unit_of(image_id: str, stored: StoredSet, dataset: DataSet) -> Unit:
-    """Return the unit of an image: its group, where no split divides groups, else itself."""
-    grouped = dataset.by_group or dataset.parts is None
-    group = stored.group(image_id) if grouped else None
-    return group is None, group or image_id
