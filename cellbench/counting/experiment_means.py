@@ -112,7 +112,8 @@ def annotated_paths(
     if pattern is None:
         return {}
     groups_by_pattern(pattern, ())
-    counted = {image_id: below[name] for name, image_id in among.items()}
+    # Pictures that cannot be counted have no path there.
+    counted = {image_id: below[name] for name, image_id in among.items() if name in below}
     wanted = re.compile(pattern)
     found = {}
     for image_id in ids:

@@ -106,5 +106,7 @@ def test_an_annotated_picture_has_the_group_of_its_path():
     found = annotated_paths("(drug|control)/", ["a-1", "control-b"], among, below)
     assert found == {"a-1": "drug/a.png", "control-b": "control/b"}
     assert annotated_paths("(control)-", ["control-b"], {}, {}) == {"control-b": "control-b"}
+    refused = annotated_paths("(control)-", ["control-b"], {"refused.tif": "control-b"}, {})
+    assert refused == {"control-b": "control-b"}
     with pytest.raises(UserError, match=r"Of the annotated pictures: .* does not fit a-1"):
         annotated_paths("(drug)/", ["a-1"], {}, {})
