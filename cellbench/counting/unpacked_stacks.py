@@ -7,6 +7,7 @@ viewer, corrections and imports treat them like any other picture.
 import io
 import json
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.data.decoded import Raster
-from cellbench.data.planes import PlaneChoice, single_planes
+from cellbench.data.pixel_sizes import plausible
+from cellbench.data.planes import PlaneChoice, check_number_of_planes, single_planes
 from cellbench.data.reader import opened_raster, plane_numbers
 from cellbench.data.slides import needs_openslide
+from cellbench.data.tiff_files import open_tiff
 from cellbench.engine.work_progress import Advance
+from cellbench.files.limits import FILE
+from cellbench.files.reading import open_file
 from cellbench.files.writing import sha256, write_atomically
 
 PLANES = "planes"
@@ -66,46 +71,51 @@ def unpack_stack(
     # Any picture of a file with several gives their number.
     with opened_raster(path, PlaneChoice(page="1")) as raster:
         pictures = getattr(raster, "pictures", 1)
-        planes = single_planes(raster.axes, choice, name=str(path))
-        if pictures == 1 and planes == [("", PlaneChoice())]:
-            return []
         if pictures == 1:
-            return [
-                _unpacked(raster, path, stack_sha256, label, one, folder, advance, len(planes))
-                for label, one in planes
-            ]
-    found = []
+            planes = single_planes(raster.axes, choice, name=str(path))
+            if planes == [("", PlaneChoice())]:
+                return []
+            return _planes(raster, path, stack_sha256, planes, folder, advance)
+    check_number_of_planes(pictures, name=str(path))
+    found: list[UnpackedPlane] = []
     for number in range(1, pictures + 1):
-        one = PlaneChoice(channel=choice.channel, page=str(number))
-        label = f"P{number:0{len(str(pictures))}d}"
-        with opened_raster(path, one) as raster:
-            found.append(
-                _unpacked(raster, path, stack_sha256, label, one, folder, advance, pictures)
-            )
+        alone = PlaneChoice(channel=choice.channel, page=str(number))
+        with opened_raster(path, alone) as raster:
+            planes = single_planes(raster.axes, choice, name=f"Picture {number} of {path}")
+            check_number_of_planes(len(found) + len(planes), name=str(path))
+            picture = f"P{number:0{len(str(pictures))}d}"
+            planes = [
+                (f"{picture}_{label}", one) if label else (picture, alone) for label, one in planes
+            ]
+            share = 1 / pictures
+            found += _planes(raster, path, stack_sha256, planes, folder, advance, share)
     return found
 
 
-def _unpacked(
+def _planes(
     raster: Raster,
     path: Path,
     stack_sha256: str,
-    label: str,
-    choice: PlaneChoice,
+    planes: list[tuple[str, PlaneChoice]],
     folder: Path,
     advance: Advance,
-    planes: int,
-) -> UnpackedPlane:
-    digest = sha256(f"{stack_sha256} {choice}".encode())[:8]
+    share: float = 1.0,
+) -> list[UnpackedPlane]:
+    """Write the planes of one picture of a file, whose fraction of the file is `share`."""
     # Disks take names of 255 bytes.
     stem = os.fsencode(path.stem)[:200].decode("utf-8", "ignore")
-    file = folder / f"{'_'.join(filter(None, (stem, label)))}-{digest}.tif"
-    known = _facts(file)
-    if known is None:
-        values, notes, size_um = plane_numbers(raster, choice)
-        write_atomically(file, _tiff(values, notes, size_um), elsewhere="--out")
-        known = notes, size_um
-    advance(1 / planes)
-    return UnpackedPlane(file, label, *known)
+    found = []
+    for label, choice in planes:
+        digest = sha256(f"{stack_sha256} {choice}".encode())[:8]
+        file = folder / f"{'_'.join(filter(None, (stem, label)))}-{digest}.tif"
+        known = _facts(file)
+        if known is None:
+            values, notes, size_um = plane_numbers(raster, choice)
+            write_atomically(file, _tiff(values, notes, size_um), elsewhere="--out")
+            known = notes, size_um
+        advance(share / len(planes))
+        found.append(UnpackedPlane(file, label, *known))
+    return found
 
 
 def _tiff(
@@ -137,15 +147,17 @@ def _tiff(
 
 def _facts(file: Path) -> tuple[tuple[str, ...], tuple[float, float] | None] | None:
     """Read the notes and the pixel size of a plane file; None if there is no valid one."""
-    import tifffile
-
-    if not file.is_file():  # opening a pipe would block
+    if file.is_symlink():  # it may lead to a file of another folder
         return None
     try:
-        with tifffile.TiffFile(file) as tiff:
-            document = json.loads(tiff.pages.first.description)
+        with open_file(file, most=FILE.size) as stream, closing(open_tiff(stream)) as tiff:
+            page, pages = tiff.pages.first, len(tiff.pages)
+            ends = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)))
+            document = json.loads(page.description)
+            size = stream.seek(0, os.SEEK_END)
         notes, size_um = document["notes"], document["um_per_px"]
-        edges = None if size_um is None else (float(size_um[0]), float(size_um[1]))
-        return tuple(str(note) for note in notes), edges
+        edges = plausible(size_um)
+        is_valid = pages == 1 and ends <= size and (edges is None) == (size_um is None)
+        return (tuple(str(note) for note in notes), edges) if is_valid else None
     except Exception:  # a changed or damaged file is written again
         return None

@@ -123,12 +123,10 @@ def single_planes(
             f"{name} has {_lengths(several)} and --page is {(choice.page or '')[:40]!r}; it takes "
             f"{_EVERY}, {ways}."
         )
+    if fixed:  # an error quotes what the user gave, not the page of a single plane
+        _parse_pages(several, replace(choice, page=",".join(fixed)), name)
     numbers = [range(1, several[letter] + 1) for letter in every]
-    if (planes := prod(map(len, numbers))) > _MOST_PLANES:
-        raise UserError(
-            f"{name} has {planes} planes and at most {_MOST_PLANES} are counted; cut it into "
-            "shorter stacks."
-        )
+    check_number_of_planes(prod(map(len, numbers)), name=name)
     found = []
     for index in product(*numbers):
         places = list(zip(every, index, strict=True))
@@ -139,6 +137,19 @@ def single_planes(
         )
         found.append((label, replace(choice, page=page)))
     return found
+
+
+def check_number_of_planes(planes: int, *, name: str) -> None:
+    """Check the number of planes that are counted of a file.
+
+    Raises:
+        UserError: there are more than 4,096.
+    """
+    if planes > _MOST_PLANES:
+        raise UserError(
+            f"{name} has {planes} planes and at most {_MOST_PLANES} are counted; cut it into "
+            "shorter stacks."
+        )
 
 
 FIRST_PLANE = StackPlane()

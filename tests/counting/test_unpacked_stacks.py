@@ -1,6 +1,7 @@
 """Claims about the planes of stacks that are counted each."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -90,6 +91,23 @@ def test_pictures_of_several_sizes_in_one_file_are_pictures_each(tmp_path):
         np.testing.assert_array_equal(tifffile.imread(one.file), wanted)
 
 
+def test_stacks_of_several_in_one_file_give_every_plane(tmp_path):
+    rng = np.random.default_rng(7)
+    stacks = [rng.integers(0, 99, (3, 8, 9), np.uint8), rng.integers(0, 99, (2, 7, 6), np.uint8)]
+    path = tmp_path / "positions.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for stack in stacks:
+            writer.write(stack, metadata={"axes": "TYX"})
+    for page in ("all", "T=all"):
+        found = unpack(path, tmp_path / "planes", page)
+        assert [one.label for one in found] == ["P1_T1", "P1_T2", "P1_T3", "P2_T1", "P2_T2"]
+        for plane, one in zip([*stacks[0], *stacks[1]], found, strict=True):
+            np.testing.assert_array_equal(tifffile.imread(one.file), plane)
+        assert found[-1].notes == ("picture 2 of 2", "time point 2 of 2")
+    with pytest.raises(UserError, match=r"Picture 1 of .* has 3 time points and --page is 'Z=all'"):
+        unpack(path, tmp_path / "none", "Z=all")
+
+
 @pytest.mark.parametrize("kind", ["float64", "float16", "uint8", "bool"])
 def test_numbers_of_every_type_stay_as_they_are(tmp_path, kind):
     planes = (np.random.default_rng(2).random((2, 6, 5)) * 3).astype(kind)
@@ -127,6 +145,35 @@ def test_planes_are_written_once_and_always_the_same(stack, tmp_path):
     assert not {one.file for one in other} & set(before)
 
 
+def _described(file, description, planes=1):
+    values = np.zeros((planes, 6, 5), np.uint8)
+    options = {"photometric": "minisblack", "metadata": None, "software": False}
+    tifffile.imwrite(file, values, description=description, **options)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:-9]),
+        lambda file: _described(file, '{"notes": [], "um_per_px": [0, 0]}'),
+        lambda file: _described(file, '{"notes": [], "um_per_px": [NaN, -1]}'),
+        lambda file: _described(file, '{"notes": [], "um_per_px": null}', planes=2),
+        lambda file: os.truncate(file, 3_000_000_000),
+        lambda file: file.symlink_to(file.rename(file.with_name("x"))),
+    ],
+    ids=["cut short", "no edges", "no numbers", "two planes", "3 GB", "link"],
+)
+def test_planes_that_this_count_did_not_write_are_written_again(stack, tmp_path, spoil):
+    path, _ = stack
+    file = unpack(path, tmp_path / "planes", "Z=1,T=all", channel="1")[0].file
+    data = file.read_bytes()
+    spoil(file)
+    first = unpack(path, tmp_path / "planes", "Z=1,T=all", channel="1")[0]
+    assert first.pixel_size_um == (0.325, 0.5)
+    assert not file.is_symlink()
+    assert file.read_bytes() == data
+
+
 def test_files_of_planes_are_known_as_written(stack, tmp_path):
     for one in unpack(stack[0], tmp_path / "planes", channel="1"):
         assert is_export(one.file, one.file.parent)
@@ -142,7 +189,7 @@ def test_files_of_planes_are_known_as_written(stack, tmp_path):
         ({"channel": "1", "page": "T=all,T=all"}, "it takes all, T=all, Z=all"),
         ({"channel": "1", "page": "T=all"}, "has 2 z slices; name what is counted"),
         ({"channel": "1", "page": "all,all"}, "it takes all, T=all, Z=all"),
-        ({"channel": "1", "page": "T=all,Z=9"}, "and --page is"),
+        ({"channel": "1", "page": "T=all,Z=9"}, "and --page is 'Z=9'; it takes"),
     ],
 )
 def test_what_cannot_be_parted_is_one_sentence(stack, tmp_path, choice, words):
