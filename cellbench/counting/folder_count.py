@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ from cellbench.data.appearance import Appearance, measure_appearance
 from cellbench.data.large import LargePicture, OpenedPicture, Pixels, full_size, open_picture
 from cellbench.data.own_sets.groups import groups_by_pattern
 from cellbench.data.pipeline import prefetch
-from cellbench.data.planes import SeveralPlanesError
-from cellbench.data.reader import INTENSITY_RULE
+from cellbench.data.planes import PlaneChoice, SeveralPlanesError, selects_every_plane
+from cellbench.data.reader import INTENSITY_RULE, ReadOptions
 from cellbench.data.stored_set import StoredSet, open_set
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
@@ -124,16 +124,24 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
     if regions is not None and not regions.exists():
         raise UserError(f"There are no regions {str(regions)!r}; name a file or folder with --roi.")
     run = find_trained(DEFAULT if request.run is None else request.run, request.store)
-    given = unpacked(given, out, display)
-    # Arguments that the estimates cannot use are refused before anything is counted.
-    experiment = _experiment(request, given, run)
     # Loaded before new tables are created, since a run may be refused; else only when needed.
     load = functools.cache(lambda: _load(run, request, display))
+    busy = f"Another process is counting into {out}; wait for it, or name another --out."
+    if selects_every_plane(given.reading.planes):
+        if given.hashes and not (out / COUNTS).exists():
+            load()
+        with hold_folder(out, elsewhere="--out", busy=busy):
+            # Other settings are refused before stacks are unpacked. A folder with tables is known
+            # as that of a count, also if this process is killed before anything is counted.
+            reading = replace(given.reading, planes=PlaneChoice())
+            CountTables(out, _settings(request, reading, run), {})
+            given = unpacked(given, reading, out, display)
+    # Arguments that the estimates cannot use are refused before anything is counted.
+    experiment = _experiment(request, given, run)
     if given.hashes and not (out / COUNTS).exists():
         load()
-    busy = f"Another process is counting into {out}; wait for it, or name another --out."
     with hold_folder(out, elsewhere="--out", busy=busy):
-        tables = CountTables(out, _settings(request, given, run), given.hashes)
+        tables = CountTables(out, _settings(request, given.reading, run), given.hashes)
         appearances = _count_new(request, given, tables, run, load, display)
         counted = tuple(tables.done[name] for name in given.files if name in tables.done)
         skipped = [*given.refused.items()]
@@ -190,20 +198,20 @@ def _experiment(request: CountRequest, given: GivenPictures, run: TrainedRun) ->
     return _Experiment(people, among, judged, left_out, below)
 
 
-def _settings(request: CountRequest, given: GivenPictures, run: TrainedRun) -> dict[str, Any]:
+def _settings(request: CountRequest, reading: ReadOptions, run: TrainedRun) -> dict[str, Any]:
     """Return the method and settings for `method.json`; all counts of a folder share them."""
     settings = {key: run.record[key] for key in _RECORD_KEYS}
     if "calibration" in run.record:
         settings["calibration"] = run.record["calibration"]
     if request.trust_weights and (digest := sha256_file(run.weights)) != run.weights_sha256:
         settings["trusted_weights"] = digest
-    if given.reading != request.reading:
+    if reading != request.reading:
         settings["stacks"] = asdict(request.reading.planes)
     return settings | {
         "mae": run.record["metrics"]["mae"],
         "scale": request.scale,
         "um_per_px": request.um_per_px,
-        "reading": {"rule": INTENSITY_RULE, **asdict(given.reading)},
+        "reading": {"rule": INTENSITY_RULE, **asdict(reading)},
     }
 
 

@@ -10,7 +10,6 @@ from cellbench.counting.count_rows import shown_name
 from cellbench.counting.picture_list import Skipped, list_pictures
 from cellbench.counting.unpacked_stacks import PLANES, UnpackedPlane, unpack_stack
 from cellbench.data.large import OpenedPicture
-from cellbench.data.planes import PlaneChoice, selects_every_plane
 from cellbench.data.reader import ReadOptions
 from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
@@ -77,22 +76,24 @@ def given_pictures(request: CountRequest) -> GivenPictures:
     return given
 
 
-def unpacked(given: GivenPictures, out: Path, display: Display) -> GivenPictures:
+def unpacked(
+    given: GivenPictures, reading: ReadOptions, out: Path, display: Display
+) -> GivenPictures:
     """Replace stacks by their planes, if each plane is to be counted (`--page all`).
 
     Args:
-        given: result of `given_pictures`.
+        given: result of `given_pictures`; `selects_every_plane` is true of its choice of planes.
+        reading: options with which the planes are read.
         out: folder of the tables.
         display: receives progress.
 
-    Raises:
-        UserError: the disk cannot be written. A stack that cannot be read is added to `refused`.
+    Returns:
+        The planes and other pictures. A stack that cannot be read, or whose planes cannot be
+        written, is in `refused`; a copy of another stack, of the same name, is in `skipped`.
     """
     choice = given.reading.planes
-    if not selects_every_plane(choice):
-        return given
-    reading = replace(given.reading, planes=PlaneChoice())
-    found = GivenPictures({}, {}, {}, given.skipped, given.refused, reading, {}, {})
+    skipped = [*given.skipped]
+    found = GivenPictures({}, {}, {}, skipped, given.refused, reading, {}, {})
     with display.task("unpacking stacks", len(given.hashes)) as advance:
         for name, path in given.files.items():
             if name not in given.hashes:
@@ -109,6 +110,10 @@ def unpacked(given: GivenPictures, out: Path, display: Display) -> GivenPictures
                 found.files[name] = path
                 found.below[name] = given.below[name]
                 found.hashes[name] = given.hashes[name]
+            if planes and (first := found.stacks.get(shown_name(planes[0].file))):
+                same = f"it is a copy of {first}, whose planes are counted"
+                skipped.append(Skipped(path, same, picture=False))
+                continue
             for plane in planes:
                 own = shown_name(plane.file)
                 stack = PurePosixPath(given.below[name])

@@ -391,3 +391,34 @@ def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path):
     assert "--page was all and is 2" in " ".join(other.stderr.split())
     below = count(".", "--recursive", "--page", "1", "--out", "third")
     assert "planes" not in (tmp_path / "third" / "counts.csv").read_text(), below.stderr
+
+
+def test_a_copy_of_a_stack_is_named_and_other_settings_are_refused_before_unpacking(
+    count, photos, tmp_path
+):
+    frames = np.random.default_rng(5).integers(0, 255, (2, 40, 40), dtype=np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / "films" / name).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / "films" / name / "film.tif", frames, photometric="minisblack")
+    films = ("films", "--recursive", "--page", "all", "--no-pictures")
+    assert count("photos/a.png", "--no-pictures").returncode == 0
+    assert count(*films).returncode == 2
+    assert not (tmp_path / "counts" / "planes").exists()
+    done = count(*films, "--out", "other")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "other" / "counts.csv")) == 2
+    (copy,) = rows(tmp_path / "other" / "skipped.csv")
+    assert copy["image"] == str(Path("films/b/film.tif"))
+    reason = f"it is a copy of {Path('films/a/film.tif')}, whose planes are counted"
+    assert copy["reason"] == reason
+
+
+def test_planes_of_a_count_that_was_killed_are_no_pictures(count, tmp_path):
+    frames = np.random.default_rng(6).integers(0, 255, (2, 40, 40), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "film.tif", frames, photometric="minisblack")
+    stopped = count(".", "--recursive", "--page", "all", "--group", "(other)", "--no-pictures")
+    assert stopped.returncode == 2, "ends after stacks were unpacked"
+    assert len(list((tmp_path / "counts" / "planes").iterdir())) == 2
+    done = count(".", "--recursive", "--page", "1", "--no-pictures", "--out", "other")
+    assert done.returncode == 0, done.stderr
+    assert [row["image"] for row in rows(tmp_path / "other" / "counts.csv")] == ["film.tif"]
