@@ -40,7 +40,7 @@ def import_own(
         annotations: folder or file of the annotations, where they are not in the same folder.
         group: what pictures share that no split divides, such as a donor: a pattern of their names
             with parentheses around it, such as '(mouse[0-9]+)_', a column of a table with a line a
-            picture, or `folder`.
+            picture, or `folder`. Corrected planes of a stack share their stack by default.
         um_per_px: edge of a pixel, micrometres; what all files state by default.
         channel: channel of files with several: its number from 1 or its name.
         page: page of files with several: its number from 1, or such as Z=3,T=1.
@@ -61,7 +61,12 @@ def import_own(
     from tempfile import TemporaryDirectory
 
     from cellbench import paths
-    from cellbench.counting.corrected_set import annotator_counts, is_corrected, write_corrected
+    from cellbench.counting.corrected_set import (
+        annotator_counts,
+        group_of_planes,
+        is_corrected,
+        write_corrected,
+    )
     from cellbench.counting.counted_folder import read_counted
     from cellbench.data.own_sets.own_import import plan_import, write_planned_set
     from cellbench.data.planes import PlaneChoice
@@ -78,6 +83,7 @@ def import_own(
             place, cells = work / "pictures" / place.resolve().name, work / "cells"
             write_corrected(counted, place, cells)
             annotations = cells
+            group = group if group is not None else group_of_planes(counted)
             edges = {picture.um_per_px for picture in counted.pictures}
             um_per_px = edges.pop() if um_per_px is None and len(edges) == 1 else um_per_px
         folder = plan_import(

@@ -12,9 +12,13 @@ import numpy as np
 from cellbench.counting.corrections import CorrectionLog, annotators_of, apply_changes
 from cellbench.counting.count_tables import COUNTS
 from cellbench.counting.counted_folder import CountedFolder, CountedPicture
+from cellbench.counting.unpacked_stacks import PLANES
 from cellbench.data.points import format_points
 from cellbench.errors import UserError
 from cellbench.files.writing import explained_writing, safe_id, sha256_file
+
+# The stack in the name of an imported plane, such as movie in movie_T03-1a2b3c4d-5e6f7a8b.tif.
+_STACK_OF_NAME = r"^(.*?)(?:_[A-Z]\d+)*(?:-[0-9a-f]{8})+(?:\.[^./]*)?$"
 
 
 def is_corrected(folder: Path) -> bool:
@@ -97,6 +101,15 @@ def _target_path(picture: CountedPicture, root: Path) -> Path:
     # The import passes over folders whose names start with a dot or two underscores.
     seen = [part.lstrip("._") or "folder" for part in below.parts]
     return Path(*seen, safe_id(f"{file.stem}-{picture.sha256[:8]}"))
+
+
+def group_of_planes(counted: CountedFolder) -> str | None:
+    """Return the pattern that groups the imported planes of a stack; None if no stack was counted.
+
+    Frames of a time series are nearly equal, so that no split may divide them.
+    """
+    stacks = any(Path(picture.name).parent.name == PLANES for picture in counted.pictures)
+    return _STACK_OF_NAME if stacks else None
 
 
 def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:

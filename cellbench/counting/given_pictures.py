@@ -47,7 +47,7 @@ class GivenPictures:
         plane = self.planes.get(name)
         if plane is None:
             return picture
-        notes = (*plane.notes, *picture.notes)
+        notes = (f"plane of {shown_name(self.stacks[name])}", *plane.notes, *picture.notes)
         return replace(picture, notes=notes, pixel_size_um=plane.pixel_size_um)
 
 

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from cellbench.api.own_folders import import_own
 from cellbench.counting.counted_folder import read_counted
 from cellbench.counting.view_session import ViewSession
 from cellbench.data.stored_set import open_set
@@ -358,7 +359,9 @@ def test_pictures_that_are_counted_later_are_in_the_corrected_table_too(count, p
     assert rows(counts / "counts-corrected-anna.csv") == after
 
 
-def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path):
+@pytest.mark.usefixtures("home")
+def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(4)
     frames = rng.integers(0, 255, (3, 60, 80), dtype=np.uint8)
     (tmp_path / "films").mkdir()
@@ -370,27 +373,43 @@ def test_every_time_point_is_counted_as_if_it_were_a_picture(count, tmp_path):
     done = count("films/a.tif", "--page", "all", "--group", r"_T(\d)")
     assert done.returncode == 0, done.stderr
     every = rows(tmp_path / "counts" / "counts.csv")
-    assert [row["notes"].split(";")[0] for row in every] == [
-        f"time point {number} of 3" for number in (1, 2, 3)
+    assert [row["notes"].split("; ")[:2] for row in every] == [
+        ["plane of films/a.tif", f"time point {number} of 3"] for number in (1, 2, 3)
     ]
     assert len(list((tmp_path / "counts" / "pictures").glob("a_T*.png"))) == 3
     groups = rows(tmp_path / "counts" / "estimates.csv")
     assert {row["group"] for row in groups} >= {"1", "2", "3"}
+    counts = tmp_path / "counts"
+    session = ViewSession(read_counted(counts))
+    for index in range(3):
+        session.change(index, [["added", 3, 4]])
+    # Also beside a picture that is no plane, and after a count of another stack.
+    tifffile.imwrite(tmp_path / "c d.tif", frames[:2], imagej=True, metadata=axes)
+    assert count("c d.tif", "films", "--page", "all", "--no-pictures").returncode == 0
+    session = ViewSession(read_counted(counts))
+    for index in range(3, 6):
+        session.change(index, [["added", 3, 4]])
+    stored = import_own("planes-of-films", counts)
+    groups = {stored.group(image_id) for image_id in stored.ids}
+    assert len(stored) == 6
+    assert len(groups) == 3, groups
     for number, row in enumerate(every, start=1):
         assert row["image"].startswith(f"counts/planes/a_T{number}-")
         assert count("films/a.tif", "--page", str(number), "--out", f"o{number}").returncode == 0
         (alone,) = rows(tmp_path / f"o{number}" / "counts.csv")
-        for column in ("count", "points", "width_px", "height_px", "black", "white", "notes"):
+        for column in ("count", "points", "width_px", "height_px", "black", "white"):
             assert row[column] == alone[column]
+        assert row["notes"] == f"plane of films/a.tif; {alone['notes']}"
     first = (tmp_path / "counts" / "counts.csv").read_bytes()
-    assert count("films", "--page", "all").returncode == 0
-    assert (tmp_path / "counts" / "counts.csv").read_bytes().startswith(first)
-    assert len(rows(tmp_path / "counts" / "counts.csv")) == 4
+    assert count("films", "c d.tif", "--page", "all").returncode == 0
+    assert (tmp_path / "counts" / "counts.csv").read_bytes() == first
     other = count("films", "--page", "2")
     assert other.returncode == 2
     assert "--page was all and is 2" in " ".join(other.stderr.split())
     below = count(".", "--recursive", "--page", "1", "--out", "third")
-    assert "planes" not in (tmp_path / "third" / "counts.csv").read_text(), below.stderr
+    seen = [row["image"] for row in rows(tmp_path / "third" / "counts.csv")]
+    assert "films/a.tif" in seen, below.stderr
+    assert not [name for name in seen if name.startswith("counts/")]
 
 
 def test_a_copy_of_a_stack_is_named_and_other_settings_are_refused_before_unpacking(
