@@ -12,7 +12,7 @@ from cellbench.data.decoded import CannotDecodeError, Decoded, Raster
 from cellbench.data.images import TooLarge
 from cellbench.data.photometric import coloured, from_cmyk, greatest, inverted
 from cellbench.data.pixel_sizes import tiff_pixel_size
-from cellbench.data.tiff_series import channel_names, main_series
+from cellbench.data.tiff_series import channel_names, main_series, missing_planes_note
 from cellbench.errors import UserError
 from cellbench.files.limits import PICTURE
 
@@ -62,6 +62,7 @@ class TiffRaster(Raster):
                 raise UserError(f"{name} has more than {_MOST_PAGES} pages; cut it into pieces.")
         self.notes: list[str] = []
         self._series, self.pictures = main_series(self._file, name, series, self.notes)
+        self.notes += filter(None, [missing_planes_note(self._file, self._series)])
         self.page: Any = self._series.keyframe
         self._check_kind()
         lengths = dict(zip(self._series.axes, self._series.shape, strict=True))

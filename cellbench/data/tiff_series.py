@@ -1,6 +1,7 @@
 """Selection of the main series of a TIFF file, and its metadata in OME-XML."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from cellbench.data.decoded import CannotDecodeError
@@ -58,6 +59,23 @@ def main_series(file: Any, name: str, wanted: int | None, notes: list[str]) -> t
         raise UserError(f"{name} has {len(whole)} pictures and --page is {wanted + 1}.")
     notes.append(f"picture {wanted + 1} of {len(whole)}")
     return whole[wanted], len(whole)
+
+
+def missing_planes_note(file: Any, series: Any) -> str:
+    """Return a note on planes that ImageJ's description declares and the file lacks; "" for none.
+
+    A stack whose end was cut off may still have its first page. So has a page that was cut out of a
+    stack with its description, which is why the file is read.
+    """
+    try:
+        declared = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
+    except Exception:  # metadata of any shape
+        return ""
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    held = prod(length for letter, length in lengths.items() if letter not in "YXS")
+    if declared <= held:
+        return ""
+    return f"its description declares {declared} planes and the file holds {held}"
 
 
 def _area(series: Any) -> int:

@@ -309,6 +309,20 @@ def test_three_channels_become_colours(tmp_path):
     np.testing.assert_array_equal(read.pixels, np.moveaxis(stack[[3, 0, 1]], 0, 2))
 
 
+def test_a_stack_whose_end_is_cut_off_is_no_silent_picture(tmp_path):
+    stack = np.random.default_rng(1).integers(0, 256, (6, 32, 40), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
+    whole = path.read_bytes()
+    with pytest.raises(UserError, match="has 6 time points"):
+        read_whole(path)
+    assert read_whole(path, ReadOptions(PlaneChoice(page="6"))).notes == ("time point 6 of 6",)
+    path.write_bytes(whole[: -stack[1:].nbytes])
+    read = read_whole(path)
+    np.testing.assert_array_equal(read.pixels[:, :, 0], stack[0])
+    assert read.notes == ("its description declares 6 planes and the file holds 1",)
+
+
 @pytest.mark.parametrize(
     ("project", "function"),
     [("max", np.max), ("min", np.min), ("mean", np.mean), ("median", np.median)],
