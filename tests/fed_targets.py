@@ -196,7 +196,7 @@ def feed(counter: CellCounter, batch: Batch) -> None:
         counter.draw = lambda images: answer
     elif isinstance(counter, LibraNet):
         features = torch.zeros(1, 1, height // 32, width // 32)
-        wanted, _ = counter._wanted(batch, features)
+        wanted, _ = counter._true_counts(batch, features)
         counter._features = lambda images: features
         counter.weigh = lambda vectors: (class_of(wanted.flatten(), counter.bounds), None)
     else:

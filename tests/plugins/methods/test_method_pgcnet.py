@@ -14,7 +14,7 @@ from cellbench_plugins.methods.pgcnet import (
     PGCNetDecoder,
     PGCNetEncoder,
     attend_channels,
-    control,
+    scale_gradient,
 )
 
 
@@ -41,7 +41,7 @@ def test_it_has_as_many_parameters_as_its_layers():
 
 def test_going_forward_nothing_changes_going_back_the_gradient_is_multiplied():
     features = torch.randn(2, 3, requires_grad=True)
-    out = control(features, 0.4)
+    out = scale_gradient(features, 0.4)
     assert out.equal(features)
     out.square().sum().backward()
     torch.testing.assert_close(features.grad, 0.4 * 2 * features.detach())
