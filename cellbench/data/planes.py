@@ -101,8 +101,8 @@ def single_planes(
         file with one plane an empty label and the choice without its page.
 
     Raises:
-        UserError: the file lacks an axis of `page`; "all" is combined with a projection; or more
-            than 4,096 planes would be counted.
+        UserError: the file lacks an axis of `page`, or `page` has one twice; "all" alone is
+            combined with a projection; or more than 4,096 planes would be counted.
     """
     several = {letter: n for letter, n in axes.items() if n > 1 and letter != "C"}
     if not several:
@@ -117,7 +117,9 @@ def single_planes(
                 f"--page {_EVERY} leaves no planes of {name} to project; name the axis whose "
                 f"planes are counted, such as --page {every[-1]}={_EVERY}, or leave --project out."
             )
-    if not set(every) <= set(several) or len(set(every)) < len(every):
+    # A number without a letter is of the only axis.
+    taken = {part.rpartition("=")[0].strip().upper() or next(iter(several)) for part in fixed}
+    if not set(every) <= set(several) - taken or len(set(every)) < len(every):
         ways = ", ".join(f"{letter}={_EVERY}" for letter in several)
         raise UserError(
             f"{name} has {_lengths(several)} and --page is {(choice.page or '')[:40]!r}; it takes "

@@ -187,6 +187,7 @@ def test_files_of_planes_are_known_as_written(stack, tmp_path):
         ({"channel": "1", "project": "max"}, "leaves no planes of"),
         ({"channel": "1", "page": "S=all"}, "it takes all, T=all, Z=all"),
         ({"channel": "1", "page": "T=all,T=all"}, "it takes all, T=all, Z=all"),
+        ({"channel": "1", "page": "T=1,T=all"}, "is 'T=1,T=all'; it takes all, T=all, Z=all"),
         ({"channel": "1", "page": "T=all"}, "has 2 z slices; name what is counted"),
         ({"channel": "1", "page": "all,all"}, "it takes all, T=all, Z=all"),
         ({"channel": "1", "page": "T=all,Z=9"}, "and --page is 'Z=9'; it takes"),
@@ -197,6 +198,11 @@ def test_what_cannot_be_parted_is_one_sentence(stack, tmp_path, choice, words):
         unpack(stack[0], tmp_path / "planes", **choice)
     assert words in str(error.value)
     assert not list((tmp_path / "planes").glob("*"))
+
+
+def test_a_page_and_every_page_of_the_only_axis_are_refused_as_they_were_given():
+    with pytest.raises(UserError, match="is '1,T=all'; it takes all, T=all"):
+        single_planes({"T": 3}, PlaneChoice(page="1,T=all"), name="movie.tif")
 
 
 def test_an_endless_stack_is_refused():
