@@ -68,8 +68,8 @@ def agreement(counted: CountedFolder, logs: Mapping[str, CorrectionLog]) -> Agre
 
     Args:
         counted: the method's counts.
-        logs: correction logs by annotator. An annotator has counted a picture if its log holds a
-            change of it, or marks it as checked.
+        logs: correction logs by annotator. An annotator has counted a picture if the log
+            holds a change of it, or marks it as checked.
     """
     counts: dict[str, tuple[float | None, ...]] = {}
     for picture in counted.pictures:

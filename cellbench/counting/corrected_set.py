@@ -49,7 +49,8 @@ def annotator_counts(counted: CountedFolder, names: Mapping[str, str]) -> bytes 
             without suffix.
 
     Returns:
-        JSON with `people` and, by image id, their counts; None for fewer than two annotators.
+        JSON: `people`, their names, and `pictures`, by image id a count for each of them, null
+        where they have none. None for fewer than two annotators.
     """
     logs = annotator_logs(counted)
     if not logs:
@@ -68,7 +69,7 @@ def annotator_counts(counted: CountedFolder, names: Mapping[str, str]) -> bytes 
 def _count_of(log: CorrectionLog, picture: CountedPicture) -> int | None:
     """Return an annotator's count of a picture; None if they did not count it.
 
-    Of a method without places, an unchanged count is the method's and not the annotator's.
+    For a method without points, an unchanged count is the method's and not the annotator's.
     """
     changes = log.of(picture.name, picture.sha256)
     done = apply_changes(picture.places, changes)
@@ -138,7 +139,7 @@ def write_corrected(counted: CountedFolder, target: Path, cells: Path) -> int:
     for picture in counted.pictures:
         changes = log.of(picture.name, picture.sha256)
         done = apply_changes(picture.places, changes)
-        # A method's count without places gives no annotation, unless it is 0 or cells were added.
+        # A method's count without points gives no annotation, unless it is 0 or cells were added.
         if not changes or (picture.points is None and not len(done.added) and picture.count):
             continue
         path = picture_file(picture)

@@ -3,7 +3,7 @@
 One row per change: the picture, the place, whether a cell was added or removed there, the time, and
 the SHA-256 of the picture's file, so that the change is not applied to another picture of the same
 name. The method's tables are not modified. Rows with the same time are one action; undo removes the
-last action. The corrected count is the method's points with all changes applied. The whole file is
+last action. The corrected cells are the method's points with all changes applied. The whole file is
 written before a change is shown, so that a crash loses nothing that was on the screen.
 """
 

@@ -111,7 +111,7 @@ def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def text_of(path: Path) -> str:
-    """Read a text file; empty if it is missing or not UTF-8."""
+    """Read a text file; empty if it cannot be read or is not UTF-8."""
     try:
         return read_file(path, most=FILE.size).decode("utf-8")
     except (OSError, UnicodeDecodeError):

@@ -57,7 +57,7 @@ class CountedPicture:
     def corrected_count(self, done: CorrectedPicture) -> float:
         """Return the count after corrections; the method's count if the picture is unchecked.
 
-        Of a method without points, the method's count stays until cells are added.
+        For a method without points, its count stays until cells are added.
         """
         use_corrected = done.checked and (self.points is not None or len(done.added))
         return float(done.count) if use_corrected else self.count

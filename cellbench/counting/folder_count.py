@@ -131,8 +131,8 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         if given.hashes and not (out / COUNTS).exists():
             load()
         with hold_folder(out, elsewhere="--out", busy=busy):
-            # Other settings are refused before stacks are unpacked. A folder with tables is known
-            # as that of a count, also if this process is killed before anything is counted.
+            # Other settings are refused before stacks are unpacked. The tables mark the folder as
+            # that of a count, even if this process is killed before anything is counted.
             reading = replace(given.reading, planes=PlaneChoice())
             CountTables(out, _settings(request, reading, run), {})
             given = unpacked(given, reading, out, display)

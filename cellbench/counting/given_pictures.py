@@ -79,13 +79,13 @@ def given_pictures(request: CountRequest) -> GivenPictures:
 def unpacked(
     given: GivenPictures, reading: ReadOptions, out: Path, display: Display
 ) -> GivenPictures:
-    """Replace stacks by their planes, if each plane is to be counted (`--page all`).
+    """Replace stacks by their planes, which are written to `planes/` in `out` (`--page all`).
 
     Args:
         given: result of `given_pictures`; `selects_every_plane` is true of its choice of planes.
         reading: options with which the planes are read.
         out: folder of the tables.
-        display: receives progress.
+        display: where progress is shown.
 
     Returns:
         The planes and other pictures. A stack that cannot be read, or whose planes cannot be

@@ -10,14 +10,14 @@ Known = tuple[str, str]
 def moved_names(
     gone: Iterable[Known], new: Iterable[Known], *, stayed: Callable[[str], bool]
 ) -> dict[Known, str]:
-    """Match pictures that are missing under their old names with new names.
+    """Match pictures that are not given under their old names with new names.
 
     Several pictures may have the same content (copies, blank fields). Of these, the same file (a
     link or another spelling of its path) is preferred, then one with the same file name, then any.
 
     Args:
-        gone: pictures that are missing under their old names.
-        new: pictures with names that were not there before.
+        gone: pictures that are not given under their old names, each as (name, SHA-256).
+        new: given pictures with names that were not known before.
         stayed: whether a picture still exists under its old name. Others of the same content are
             then copies, unless they are the same file.
 

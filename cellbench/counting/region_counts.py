@@ -56,7 +56,7 @@ def count_regions(
     Args:
         counted: the pictures.
         found: their cells, by name.
-        files: paths of the pictures, by name.
+        files: paths of the pictures, by name; of an unpacked plane, the path of its stack.
         regions: a file for all pictures, or a folder with one file per picture that has its name,
             optionally with _roi, _rois, _mask or _regions appended.
 

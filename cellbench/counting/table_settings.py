@@ -49,7 +49,7 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
 
 
 def _as_named(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings with the planes that the user named where stacks were unpacked (`--page all`)."""
+    """Return settings with the planes as the user gave them, if stacks were unpacked."""
     reading, stacks = settings.get("reading"), settings.get("stacks")
     if not isinstance(reading, Mapping) or stacks is None:
         return settings

@@ -14,7 +14,7 @@ from cellbench.records.result_cache import read_results, write_results
 
 TOO_NARROW = "The intervals are of pictures like those of the training, and too narrow for others."
 
-# Kind of the cached summaries, and their version.
+# Kind of the cached summaries, and their version, to be raised when they are computed otherwise.
 _KIND, _SUMMARY = "appearance", 1
 
 # Widths with a smaller ratio are equal within the accuracy of their measurement.

@@ -32,7 +32,7 @@ _UM_PER_CM = 1e4
 
 @dataclass(frozen=True, slots=True)
 class UnpackedPlane:
-    """Plane of a stack in a file of its own.
+    """File of one plane of a stack.
 
     Attributes:
         file: path of the plane.
@@ -53,11 +53,11 @@ def unpack_stack(
     """Write the planes of a stack as files, except those that exist.
 
     Args:
-        path: of the stack.
+        path: path of the stack.
         stack_sha256: hash of its file; planes of another stack of the same name get other names.
         choice: planes to write; `selects_every_plane` is true of it.
-        folder: of the planes.
-        advance: called with the fraction of the stack that is done.
+        folder: folder of the planes.
+        advance: called with the fraction of the stack that was processed since the last call.
 
     Returns:
         Planes in order; empty for a file with a single plane that needs no choice of channel.
@@ -68,7 +68,7 @@ def unpack_stack(
     """
     if needs_openslide(path):
         return []
-    # Any picture of a file with several gives their number.
+    # The raster of any picture of a file states how many pictures the file has.
     with opened_raster(path, PlaneChoice(page="1")) as raster:
         pictures = getattr(raster, "pictures", 1)
         if pictures == 1:
@@ -101,8 +101,8 @@ def _planes(
     advance: Advance,
     share: float = 1.0,
 ) -> list[UnpackedPlane]:
-    """Write the planes of one picture of a file, whose fraction of the file is `share`."""
-    # Disks take names of 255 bytes.
+    """Write the planes of one picture, which is the fraction `share` of its file."""
+    # File systems limit names to 255 bytes.
     stem = os.fsencode(path.stem)[:200].decode("utf-8", "ignore")
     found = []
     for label, choice in planes:

@@ -35,7 +35,7 @@ def is_table(path: Path) -> bool:
 
 
 def is_export(path: Path, folder: Path) -> bool:
-    """Return whether a file in a subfolder of a counted folder has the name of an export.
+    """Return whether a file in a subfolder has the name of an export or an unpacked plane.
 
     Args:
         path: path of the file.

@@ -65,7 +65,8 @@ def find_duplicates(
         progress: called after every image that was read.
 
     Returns:
-        One `DuplicatePair` per pair, in the order of the sets and their ids.
+        One `DuplicatePair` per pair, in the order of the sets and their ids; empty for fewer than
+        two images.
 
     Raises:
         UserError: an image cannot be read or has changed.

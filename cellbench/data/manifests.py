@@ -44,8 +44,9 @@ class Entry:
         count: number of cells.
         image_sha256: hash of the image file.
         points_sha256: hash of the point file.
-        pixels_sha256: hash of the decoded pixels; only for simulated images, since two versions of
-            a PNG encoder write the same pixels as different bytes.
+        pixels_sha256: hash of the decoded pixels, since two versions of a PNG encoder write the
+            same pixels as different bytes; only for images that cellbench encoded: simulated ones
+            and those converted at import.
         part: "train" or "test" where the set is distributed in parts.
         group: donor or slide, where it is known.
     """

@@ -190,7 +190,11 @@ def _v1(stored: StoredSet, dataset: DataSet, rng: np.random.Generator, split: in
 
 
 def _check_whole(stored: StoredSet, dataset: DataSet, pool: Mapping[Unit, list[str]]) -> None:
-    """Validate that a set with published sizes of its parts has all its images and no others."""
+    """Validate that a set with published sizes of its parts has all its images and no others.
+
+    Raises:
+        UserError: it has not.
+    """
     published = sum(size or 0 for size in dataset.parts or ())
     if len(pool) != published or len(stored) != dataset.images:
         raise UserError(

@@ -64,12 +64,12 @@ def main_series(file: Any, name: str, wanted: int | None, notes: list[str]) -> t
 def missing_planes_note(file: Any, series: Any) -> str:
     """Return a note on planes that ImageJ's description declares and the file lacks; "" for none.
 
-    A stack whose end was cut off may still have its first page. So has a page that was cut out of a
-    stack with its description, which is why the file is read.
+    A file cut off within a stack may still hold the first page; so does a page that was saved alone
+    with the description of its stack. The two look alike, so the file is read with this note.
     """
     try:
         declared = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
-    except Exception:  # metadata of any shape
+    except Exception:  # metadata may be malformed in any way
         return ""
     lengths = dict(zip(series.axes, series.shape, strict=True))
     held = prod(length for letter, length in lengths.items() if letter not in "YXS")

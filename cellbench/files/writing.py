@@ -58,7 +58,7 @@ def explained_writing(place: Path, *, elsewhere: str | None = None) -> Iterator[
             the folder that contains `place`.
 
     Raises:
-        UserError: the disk is full, read-only, not permitted, or fails.
+        UserError: the disk is full, read-only or fails, or writing is not permitted.
     """
     try:
         yield

@@ -195,7 +195,7 @@ def test_a_part_without_images_or_with_strangers_is_refused(loader, ids, words):
         loader(InMemory([(8, 8)]), ids, **options)
 
 
-def test_look_ahead_keeps_the_order_and_raises_where_the_error_belongs():
+def test_prefetch_keeps_the_order_and_raises_where_the_error_belongs():
     def double(item):
         if item == 3:
             raise UserError("no three")
@@ -222,7 +222,7 @@ def test_the_next_is_computed_while_one_is_used():
     assert found == ["A", "B", "C"]
 
 
-def test_look_ahead_stops_its_thread_when_it_is_left():
+def test_prefetch_stops_its_thread_when_it_is_left():
     before = threading.active_count()
     results = prefetch(abs, iter(int, 1))  # without end
     next(results)

@@ -30,7 +30,8 @@ MARKS = "Each mark of {pixels} pixels is one cell."
 OBJECTS = "Each object is one cell; two that touch would be one."
 LABELS = "Each label of the mask is one cell."
 
-# A picture is of dots or marks if at least this share of its pieces have one size.
+# Share of the pieces that have one size: more are single pixels in an image of dots, at least this
+# share has the size of a mark in one of marks.
 _USUAL = 0.5
 # Greatest number of pieces for each number of a mask, and how many more stray pieces may be there.
 _PIECES_PER_NUMBER, _STRAY_PIECES = 1.5, 5
@@ -46,7 +47,7 @@ _MOST_MARKED = 0.2
 
 
 class Kind(Enum):
-    """What one cell is in an annotation picture."""
+    """Kind of an annotation image: what one cell is in it."""
 
     DOT = "one marked pixel"
     NUMBER = "all pixels of one number"
@@ -98,11 +99,11 @@ def read_annotation_picture(path: Path) -> list[FileAnnotation]:
 
 
 def _kind(labels: NDArray[np.int64], numbers: int, areas: NDArray[np.int64]) -> Kind:
-    """Return what one cell is in an annotation picture.
+    """Return the kind of an annotation image.
 
     Args:
         labels: (H, W), 0 for the background.
-        numbers: how many different labels there are.
+        numbers: number of different labels, without the background.
         areas: pixels of every piece.
     """
     if (areas == 1).mean() > _USUAL:
@@ -194,7 +195,7 @@ def _check_marks(areas: NDArray[np.int64], path: Path) -> None:
     """Validate that no mark is larger than most.
 
     Raises:
-        UserError: some are, as marks that touch.
+        UserError: some are larger, which marks that touch would be.
     """
     usual = _usual_area(areas)
     joined = int((areas > usual).sum())
@@ -209,7 +210,7 @@ def _check_objects(pieces: NDArray[np.int32], areas: NDArray[np.int64], path: Pa
     """Validate that hardly any object has the shape of several that touch.
 
     Raises:
-        UserError: too many have it.
+        UserError: more than 2 % of them have it, and more than one.
     """
     joined = _joined(pieces, areas)
     if joined > max(1, _MOST_JOINED * len(areas)):

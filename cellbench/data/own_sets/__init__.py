@@ -1,1 +1,1 @@
-"""A set of one's own: a folder of pictures with annotations that people have, without Python."""
+"""Import of a user's own folder of images and annotations as a data set, without Python code."""

@@ -1,4 +1,4 @@
-"""A picture of some of a set's pictures with their cells marked."""
+"""Contact sheet of some of a set's images with their cells marked."""
 
 import io
 import math
@@ -14,7 +14,10 @@ _TILE_PX = 520
 
 
 def sheet_png(folder: ImportPlan) -> bytes:
-    """A PNG of at most twelve pictures: those with the fewest and most cells, and between."""
+    """Draw the contact sheet of an import plan as PNG.
+
+    It shows at most twelve images, evenly spaced from the fewest to the most cells.
+    """
     by_count = sorted(folder.pictures, key=lambda picture: (picture.count, picture.image_id))
     step = max(1.0, (len(by_count) - 1) / (_TILES - 1))
     places = sorted({round(step * index) for index in range(min(_TILES, len(by_count)))})

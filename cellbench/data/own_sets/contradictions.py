@@ -1,4 +1,4 @@
-"""Annotations that contradict their picture, each other, or what cells can be."""
+"""Checks of annotations against their images, each other and plausible positions of cells."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +12,22 @@ from cellbench.structures import Points
 
 Size = tuple[int, int]
 
-# A mark at the very edge may lie on it: programs draw from the corner to the last corner.
+# Greatest distance outside an image, px: marks at its very edge may be drawn just outside.
 _EDGE_PX = 1.0
-# Cells enough for chance not to put them all into one quarter of every picture.
+# Least number of cells that are not all in one corner of every image by chance.
 _ENOUGH = 20
 _CORNER = 0.55
-# Cells whose neighbour is the next pixel are one dot of several pixels.
+# Points whose neighbour is the next pixel are one dot of several pixels.
 _TOUCHING_PX = 1.5
-# Two annotations of a cell by hand differ by a few px.
+# Positions of one cell in two annotations by hand differ by a few px.
 _SAME_PX = 4.0
 
 
 def check_sizes(found: FoundAnnotation, picture: Path, size: Size) -> None:
-    """Refuse an annotation of a picture of another size.
+    """Check that an annotation states the size of its image, or none.
 
     Raises:
-        UserError: it states another size than its picture has.
+        UserError: it states another size.
     """
     stated = found.read.size
     if stated is not None and stated != size:
@@ -38,10 +38,10 @@ def check_sizes(found: FoundAnnotation, picture: Path, size: Size) -> None:
 
 
 def inside(points: Points, size: Size, file: Path) -> tuple[Points, int]:
-    """Points within a picture; those less than a pixel outside are moved onto its edge.
+    """Move points that are at most a pixel outside their image onto its edge.
 
     Returns:
-        (N, 2) float32; how many were moved.
+        (N, 2) float32, all inside the image; the number of moved points.
 
     Raises:
         UserError: a point is farther outside.
@@ -60,10 +60,10 @@ def inside(points: Points, size: Size, file: Path) -> tuple[Points, int]:
 
 
 def check_dots(points: Points, file: Path) -> None:
-    """Refuse points that are the pixels of larger dots.
+    """Check that points are not the pixels of larger dots; fewer than 20 pass.
 
     Raises:
-        UserError: the nearest neighbour of most is the next pixel.
+        UserError: the nearest neighbour of most points is the next pixel.
     """
     if len(points) < _ENOUGH:
         return
@@ -76,10 +76,12 @@ def check_dots(points: Points, file: Path) -> None:
 
 
 def check_agreement(one: FoundAnnotation, other: FoundAnnotation, picture: Path) -> None:
-    """Refuse two annotations of a picture that disagree.
+    """Check that two annotations of an image agree.
+
+    Positions may differ by 4 px, or by half the median spacing of the cells if that is more.
 
     Raises:
-        UserError: they have other numbers of cells, or cells at other places.
+        UserError: they differ in the number of cells or in their positions.
     """
     first, second = one.read, other.read
     if first.cells != second.cells:
@@ -101,15 +103,15 @@ def check_agreement(one: FoundAnnotation, other: FoundAnnotation, picture: Path)
 
 
 def check_corner(points: Sequence[Points], sizes: Sequence[Size], *, calibrated: bool) -> None:
-    """Refuse points that are all in one corner of their pictures.
+    """Check that points are not all in the same corner of their images; fewer than 20 pass.
 
     Args:
-        points: (N, 2) of each picture.
-        sizes: of each picture.
-        calibrated: whether they may be in micrometres.
+        points: (N, 2) px of each image.
+        sizes: (width, height) px of each image.
+        calibrated: whether the points may be in micrometres, for the advice.
 
     Raises:
-        UserError: they are.
+        UserError: they are all in one corner.
     """
     cells = sum(map(len, points))
     if cells < _ENOUGH:

@@ -1,4 +1,4 @@
-"""The pictures of a folder, the files that may annotate them, and what is neither."""
+"""Files of a folder, divided into images, possible annotations and others."""
 
 import os
 import re
@@ -10,16 +10,16 @@ from cellbench.data.annotation_formats.known_formats import is_named_as_annotati
 from cellbench.data.images import is_named_as_picture
 from cellbench.errors import UserError
 
-# As `count` looks into folders.
+# Greatest depth of subfolders, as for `count`.
 _DEPTH = 12
 _MOST_FILES = 200_000
-# What people call the folders of the one and the other, in lower case.
+# Common names of folders of images and of annotations, in lower case.
 _PICTURE_FOLDERS = {"images", "image", "imgs", "img", "pictures", "raw", "photos"}
 _ANNOTATION_FOLDERS = {
     "annotations", "annotation", "labels", "label", "gt", "ground_truth", "groundtruth", "points",
     "dots", "masks", "mask", "rois", "roi", "segmentations",
 }  # fmt: skip
-# What they add to the name of a picture.
+# Common additions to an image's name in the names of its annotations.
 _BEFORE = re.compile(r"^(cellcounter|counter window|results?|roiset|dots|masks?|labels?)[ _-]+")
 _ANNOTATED = (
     "(dots?|(cp_)?masks?|labels?|seg|points?|annotations?|annotated|roiset|rois?|results?"
@@ -32,12 +32,12 @@ _AFTER_ANNOTATED = re.compile(rf"[ _.-]*{_ANNOTATED}$")
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files of a set before they are read.
+    """Files of a folder by kind, before they are read.
 
     Attributes:
-        root: folder of the pictures.
-        pictures: sorted by name.
-        annotations: files that are called what annotations are called, sorted by name.
+        root: folder of the images.
+        pictures: images, by folder and name.
+        annotations: files named like annotations, by folder and name.
         others: files that are neither; hidden ones are in no list.
     """
 
@@ -48,15 +48,16 @@ class FolderFiles:
 
 
 def find_files(source: Path, annotations: Path | None) -> FolderFiles:
-    """Find pictures and annotations.
+    """Find the images and annotations of a folder and its subfolders.
 
     Args:
-        source: folder of pictures; those in folders of it are taken too.
-        annotations: folder or file of their annotations; None where they are in `source`: in a
-            folder called labels, points, masks and so on, or beside the pictures.
+        source: folder of the images.
+        annotations: folder or file of the annotations; None if they are in `source`: in a folder
+            called labels, points, masks or the like, or beside the images.
 
     Raises:
-        UserError: there is no such folder or no picture in it, or a link leads out of it.
+        UserError: there is no such folder or no image in it, it cannot be read or holds too many
+            files, or a link leads out of it.
     """
     for place in filter(None, (source, annotations)):
         if not place.exists():
@@ -93,19 +94,19 @@ def find_files(source: Path, annotations: Path | None) -> FolderFiles:
 
 
 def path_key(path: Path, root: Path) -> tuple[str, ...]:
-    """The key that a picture and its annotation share: folders and name, without suffixes."""
+    """Return the key that an image and its annotation share: folders and `shared_stem`."""
     *folders, _ = _relative(path, root)
     return (*folders, shared_stem(path.name))
 
 
 def exact_key(path: Path, root: Path) -> tuple[str, ...]:
-    """Folders and name without its suffix, in lower case."""
+    """Return folders and name without its suffix, in lower case."""
     *folders, _ = _relative(path, root)
     return (*folders, path.stem.casefold())
 
 
 def shared_stem(name: str) -> str:
-    """The name of a file without suffixes and without what people add to it, in lower case.
+    """Return a file's name without suffixes and common additions, in lower case.
 
     >>> shared_stem("001cell.png"), shared_stem("001dots.png"), shared_stem("a.tif_mask.PNG")
     ('001', '001', 'a')
@@ -122,7 +123,10 @@ def shared_stem(name: str) -> str:
 
 
 def image_name(path: Path, root: Path) -> str:
-    """The id of a picture: its path below the folder, without suffix."""
+    """Return the id of an image: its path below `root` without suffix, joined by dashes.
+
+    Folders with common names, such as images, are left out.
+    """
     parts = [*path.relative_to(root).parts[:-1], path.stem]
     return "-".join(part for part in parts if part.casefold() not in _PICTURE_FOLDERS)
 
@@ -142,7 +146,7 @@ def _in_folder(path: Path, root: Path, names: set[str]) -> bool:
 
 
 def _is_annotated(path: Path, root: Path) -> bool:
-    """Whether a picture is called what annotations of a picture are called."""
+    """Return whether an image file is named, or in a folder named, like annotations."""
     stem = path.stem.casefold()
     added = (_BEFORE, _WITHIN, _AFTER_ANNOTATED)
     return any(pattern.search(stem) for pattern in added) or _in_folder(
@@ -151,7 +155,7 @@ def _is_annotated(path: Path, root: Path) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder, sorted by path; hidden files and folders are passed over."""
+    """Yield the files below a folder, sorted by name within each; hidden ones are skipped."""
     root, seen = folder.resolve(), 0
     for place, folders, files in os.walk(folder, onerror=_refuse):
         deep = len(Path(place).relative_to(folder).parts)

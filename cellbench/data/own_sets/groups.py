@@ -1,4 +1,4 @@
-"""Groups of pictures that no split divides: by a pattern of their names, or a column of a table."""
+"""Groups of images that no split divides, from their folders, their names or a table's column."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,21 @@ FOLDER = "folder"
 def group_pictures(
     group: str, pictures: Sequence[Path], tables: Sequence[Path], root: Path
 ) -> tuple[dict[Path, str], Path | None]:
-    """The group of each picture.
+    """Assign each image to a group.
 
     Args:
-        group: "folder"; a regular expression with parentheses around the group, looked for in the
-            picture's path below the folder; or the name of a column of a table.
-        pictures: of the set.
-        tables: CSV files in which the column may be.
-        root: folder of the pictures.
+        group: "folder"; a regular expression with parentheses around the group's name, searched in
+            the image's path below the folder; or the name of a column of a table.
+        pictures: images of the set.
+        tables: CSV files that may have the column.
+        root: folder of the images.
 
     Returns:
-        The groups; the table that has them.
+        Group names by path; the table that they come from, None for a folder or a pattern.
 
     Raises:
-        UserError: the pattern is none or does not fit a picture, or no table has such a column.
+        UserError: the pattern is invalid or does not match an image; no table has the column; or
+            the table gives an image no group or several.
     """
     names = {path: path.relative_to(root).as_posix() for path in pictures}
     if group == FOLDER:
@@ -49,14 +50,17 @@ def group_pictures(
 
 
 def groups_by_pattern(group: str, names: Iterable[str]) -> dict[str, str]:
-    """The group of every picture, by a pattern of its name.
+    """Assign each image to a group by a pattern of its name.
 
     Args:
-        group: a regular expression with parentheses around what names the group.
-        names: of the pictures.
+        group: regular expression with one pair of parentheses, around the group's name.
+        names: names of the images.
+
+    Returns:
+        Group names by image name.
 
     Raises:
-        UserError: the pattern is none, or does not fit a picture.
+        UserError: the pattern is invalid, or does not match a name.
     """
     try:
         pattern = re.compile(group)
@@ -75,13 +79,13 @@ def groups_by_pattern(group: str, names: Iterable[str]) -> dict[str, str]:
 
 
 class _Line:
-    """A line of a table of groups: the folders and name of a picture, and its value."""
+    """Line of a table of groups: folders and name of an image, and its group."""
 
     def __init__(self, picture: str, value: str) -> None:
         self.parts, self.value = _parts(picture), value
 
     def is_below(self, parts: tuple[str, ...]) -> bool:
-        """Whether its path, with a folder at least, ends as another one does, or that as it."""
+        """Return whether one path is the end of the other, with at least one folder in common."""
         shared = min(len(self.parts), len(parts))
         return shared > 1 and self.parts[-shared:] == parts[-shared:]
 
@@ -93,7 +97,7 @@ def _parts(name: str) -> tuple[str, ...]:
 def _by_column(
     rows: Iterable[tuple[str, str]], names: dict[Path, str], table: Path, column: str
 ) -> dict[Path, str]:
-    """The group of each picture: of the line with its path, else of that with its name alone."""
+    """Look up the group of each image, by the line with its path, else by that with its name."""
     lines: dict[str, list[_Line]] = {}
     for line in (_Line(*row) for row in rows):
         lines.setdefault(shared_stem(line.parts[-1] if line.parts else ""), []).append(line)
@@ -102,7 +106,7 @@ def _by_column(
         parts, alike = _parts(name), lines.get(shared_stem(path.name), [])
         whole = [line for line in alike if line.parts == parts]
         by_path[path] = whole or [line for line in alike if line.is_below(parts)]
-    # A line with folders that is of one picture is of no other one of the same name.
+    # A line with folders that matches one image is not used for others of the same name.
     taken = {id(line) for own in by_path.values() for line in own if len(line.parts) > 1}
     found = {}
     for path, name in names.items():

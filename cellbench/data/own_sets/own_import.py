@@ -264,9 +264,9 @@ def write_planned_set(
     force: bool = False,
     beside: Mapping[str, bytes] | None = None,
 ) -> StoredSet:
-    """Write a folder that was read as a set in `$CELLBENCH_HOME`, with its config.
+    """Write the set of an import plan to `$CELLBENCH_HOME`, with its config.
 
-    `keep_picture` converts the images.
+    Images are stored in the form that `keep_picture` returns.
 
     Raises:
         UserError: a set of this name exists; an image is gone; the disk is full.

@@ -10,8 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from cellbench.structures import Points
 
-# Thresholds of the sum of z-scores over the root of the number of points: least for a transformed
-# fit, and greatest for the points as they are, or this many times less than the transformed fit.
+# Thresholds of the sum of z-scores over the root of the number of points: a transformed fit must
+# exceed _CLEAR, and the points as they are must stay below _UNCLEAR or below the transformed fit
+# divided by _TIMES.
 _CLEAR, _UNCLEAR, _TIMES = 10.0, 4.0, 3.0
 _SMOOTH_PX = 2.0
 _MOST_PICTURES = 60
