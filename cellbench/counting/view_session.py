@@ -81,7 +81,10 @@ class ViewSession:
         self._tiles: OrderedDict[int, PictureTiles] = OrderedDict()
 
     def overview(self) -> dict[str, Any]:
-        """Return all pictures with their counts, the totals, and the method's error (MAE, bias)."""
+        """Return all pictures with their counts, the totals, and the method's error.
+
+        MAE and bias (method minus annotator) are of the checked pictures; None if none is checked.
+        """
         with self._lock:
             pictures = [self._counts(picture) for picture in self.counted.pictures]
         seen = [each for each in pictures if each["checked"]]
