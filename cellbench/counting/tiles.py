@@ -87,7 +87,7 @@ def integrate_core(density: NDArray[np.floating], x: Tile, y: Tile) -> float:
 
 
 def release_freed_memory() -> None:
-    """Return memory that a tile freed to the system.
+    """Give the memory that a tile has freed back to the system.
 
     glibc keeps it otherwise: each of a slide's hundreds of tiles then adds some 8 MB.
     """

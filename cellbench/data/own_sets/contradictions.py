@@ -12,7 +12,8 @@ from cellbench.structures import Points
 
 Size = tuple[int, int]
 
-# Greatest distance outside an image, px: marks at its very edge may be drawn just outside.
+# Greatest distance outside an image, px: programs draw up to its last corner, so that a mark at the
+# very edge may lie just outside.
 _EDGE_PX = 1.0
 # Least number of cells that are not all in one corner of every image by chance.
 _ENOUGH = 20
