@@ -124,7 +124,7 @@ def import_command(
     """Take a data set from a raw copy, as its authors distribute it, or make one of your own.
 
     With --own a folder of pictures and its annotations become a set that every command takes by
-    its name. It is shown what was understood before anything is kept.
+    its name. What was read is shown before anything is stored.
     """
     if own:
         from cellbench.cli.data_own import import_folder
@@ -197,18 +197,18 @@ def verify_command(name: str | None) -> None:
     if damaged:
         console.print("Import or fetch a damaged set again with --force.")
     with _bar("looking for pictures that are there twice") as progress:
-        twins = find_duplicates(whole, progress)
-    for twin in twins:
-        (set_1, image_1), (set_2, image_2) = twin.first, twin.second
-        leak = ", ".join(map(str, twin.splits))
+        pairs = find_duplicates(whole, progress)
+    for pair in pairs:
+        (set_1, image_1), (set_2, image_2) = pair.first, pair.second
+        leak = ", ".join(map(str, pair.splits))
         console.print(
             f"{set_1} {image_1} and {set_2} {image_2} show the same picture"
             + (f"; in split {leak} only one of them is in the test part." if leak else "."),
             soft_wrap=True, highlight=False, markup=False,
         )  # fmt: skip
-    if whole and not twins:
+    if whole and not pairs:
         console.print("No picture is there twice.")
-    if damaged or any(twin.splits for twin in twins):
+    if damaged or any(pair.splits for pair in pairs):
         sys.exit(1)
 
 

@@ -335,7 +335,7 @@ def refresh_corrected_tables(folder: Path) -> list[str]:
         try:
             session = ViewSession(read_counted(folder), annotator=name)
         except UserError as error:
-            unwritten.append(f"The corrected counts are of before. {error}")
+            unwritten.append(f"The corrected tables are out of date. {error}")
             continue
         session.write_tables()
         unwritten += filter(None, [session.unwritten])

@@ -81,7 +81,7 @@ def find_duplicates(
         if progress is not None:
             progress(index + 1, len(names))
     crossing = {stored.name: _test_parts(stored) for stored in sets}
-    twins = []
+    pairs = []
     for i, j in _candidates(coarse):
         correlation = _correlation(fine[i], fine[j])
         if correlation >= ALIKE:
@@ -90,8 +90,8 @@ def find_duplicates(
             splits = tuple(
                 split for split, test in parts.items() if (first[1] in test) != (second[1] in test)
             )
-            twins.append(DuplicatePair(first, second, correlation, splits))
-    return twins
+            pairs.append(DuplicatePair(first, second, correlation, splits))
+    return pairs
 
 
 def find_copies(stored: StoredSet, other: StoredSet, ids: Sequence[str]) -> list[str]:
