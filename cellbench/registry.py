@@ -136,7 +136,7 @@ def check_arguments(
         options: from the config, without `type`.
         given: names of arguments that the caller supplies and a config must not.
         path: dotted key of the part in the config, for the message.
-        parameters: allowed by name, where these are not those of the part's signature.
+        parameters: allowed arguments by name; None for those of the part's signature.
 
     Raises:
         PartError: an argument is unknown, missing or of the wrong type.

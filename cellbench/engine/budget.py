@@ -36,8 +36,8 @@ from cellbench.models.counter import CellCounter
 # Share of the measuring time for training steps; the rest is for inference.
 _STEPS_SHARE = 0.75
 
-# A budget must leave so many steps, or all those of the epochs if they are fewer: with less no
-# method learns anything.
+# Fewest steps that a budget must allow, or all those of the epochs if they are fewer: no method
+# learns anything from less.
 FEWEST_STEPS = 50
 
 # Untimed steps warm up caches, kernels and captures; then at least _TIMED steps are timed, and up
@@ -294,7 +294,7 @@ def _copy_counter(prepared: Prepared, training: Training) -> CellCounter:
     """Return a counter of the same weights, for trial steps."""
     try:
         return copy.deepcopy(training.counter)
-    except (TypeError, RuntimeError):  # foreign parts may hold objects that cannot be copied
+    except (TypeError, RuntimeError):  # parts from outside may not be copyable
         return start_counter(prepared, lambda text: None)
 
 

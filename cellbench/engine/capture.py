@@ -37,7 +37,7 @@ class Halves(Protocol):
 
 
 class EagerHalves:
-    """Forward and backward pass without a capture, on any device: the reference of a capture."""
+    """Eager forward and backward pass on any device, with which a captured one is compared."""
 
     def __init__(self, counter: CellCounter, *, precision: str) -> None:
         self.counter = counter

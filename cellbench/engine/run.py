@@ -117,7 +117,10 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
 
 
 def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:
-    """Choose thresholds and correction on whole training images, and save them with the weights."""
+    """Choose thresholds and correction on whole training images, where there is no validation part.
+
+    They are saved with the weights.
+    """
     found = validate(
         training.counter,
         whole_images(prepared, prepared.split.train),

@@ -279,7 +279,10 @@ def score_kept(
 
 
 def _moved(old: Any, new: Any) -> str:
-    """Describe how an image's points differ from the recorded ones; empty within `_PX`."""
+    """Describe how an image's points differ from the recorded ones.
+
+    Empty within `_PX`, and where either side has no points stored.
+    """
     if old is None or new is None:
         return ""
     before = np.asarray(old[0], dtype=np.float64).reshape(-1, 2)

@@ -190,11 +190,11 @@ class CellCounter(BaseModel):
     def begin_step(self, stage: str, progress: float) -> None:
         """Prepare for the next step of a stage; called before every step, also after a resumption.
 
+        Stage and progress depend on the number of the step alone.
+
         Args:
             stage: name of one of `stages`.
             progress: share of the stage's steps that are done, in [0, 1).
-
-        Both depend on the number of the step alone.
         """
         return
 

@@ -52,7 +52,7 @@ def load_kept(
     """Build a method and load the weights that its run kept.
 
     Args:
-        model: the `model` part of a config, checked as a foreign one.
+        model: the `model` part of a config that `check_untrusted_parts` has checked.
         file: presumably written by `save_weights` of a run with this config.
         sha256: of the file, from the record; None if the record has none.
         trust: accept a file of another hash. One that does not fit, or is not finite, is refused

@@ -60,7 +60,7 @@ def check_strides(backbone: Backbone, size_multiple: int) -> None:
     """Check that `size_multiple` is a multiple of every stride of the backbone.
 
     Raises:
-        PartError: it is not; the message suggests one that may be.
+        PartError: it is not; the message suggests the largest stride.
     """
     strides = [shape.stride for shape in backbone.shapes]
     if any(size_multiple % stride for stride in strides):

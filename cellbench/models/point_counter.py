@@ -33,7 +33,7 @@ Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @COUNTERS.register_module()
 class PointCounter(ScoredCounter):
-    """Counter of proposals above a score threshold: backbone, decoder, head, matcher, loss.
+    """Counter of proposals that reach a score threshold: backbone, decoder, head, matcher, loss.
 
     In a config each part is a dict with its `type`; the decoder's `conv` names the convolution on
     its path.

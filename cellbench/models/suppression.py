@@ -16,7 +16,7 @@ def best_of_neighbours(
     Args:
         points: (N, 2) px.
         scores: (N,); of equal ones the first is the better.
-        radius_px: candidates at most so far apart are near.
+        radius_px: candidates at most this far apart are near.
 
     Returns:
         (N,) bool, True for those kept.
@@ -51,7 +51,7 @@ def merge_neighbours(
     Args:
         points: (N, 2) px.
         scores: (N,) in [0, 1]; of equal ones the first is the better.
-        radius_px: candidates at most so far apart are near.
+        radius_px: candidates at most this far apart are near.
 
     Returns:
         (K, 2) means of the points, weighted by their scores, and (K,) sums of the scores, at

@@ -1,4 +1,4 @@
-"""P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, 4 points per cell of 8 px.
+"""P2PNet, the baseline: Hungarian matching, FPN, standard convolutions, 4 points per 8x8 px.
 
 It has the intended loss, with the point term that the released code never trains. Differs: offsets
 in units of 8 px instead of 100, scores that start low, and DLA's optimiser, schedule and frozen

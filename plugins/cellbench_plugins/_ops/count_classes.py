@@ -30,7 +30,8 @@ def class_bounds(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -
 def class_values(classes: int = 57, *, start: float = -2.0, step: float = 0.1) -> Tensor:
     """Compute the count of each class: the middle of its interval; 0 for class 0.
 
-    The last class, which has no upper bound, is treated as if it ended at the next one.
+    The last class, which has no upper bound, is treated as if it ended at the bound that would be
+    next.
 
     Args:
         classes: as for `class_bounds`.

@@ -41,7 +41,7 @@ def cell_radii(points: Tensor, *, share: float, least_px: float, most_px: float)
     Args:
         points: (N, 2) float, (x, y) px.
         share: radius as a share of the distance to the nearest neighbour.
-        least_px: minimum radius.
+        least_px: smallest radius.
         most_px: largest radius, also that of a lone cell.
 
     Returns:

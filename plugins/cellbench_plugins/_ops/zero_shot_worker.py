@@ -26,7 +26,8 @@ import numpy as np
 Find = Callable[[Any], Any]
 
 
-# The models that each tool's authors publish under a name. Records state these names only, no file.
+# The models that each tool's authors publish under a name. The config of a record may name only
+# these, and no file: it is not trusted with a path of the user's machine.
 MODELS = {
     "cellpose": (
         "cpsam",

@@ -85,7 +85,7 @@ class Cellpose(ScoredCounter):
         Args:
             widths: channels of the levels, finest first.
             radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
-            least_radius_px: minimum radius, px of the original image.
+            least_radius_px: smallest radius, px of the original image.
             most_radius_px: largest radius, px of the original image.
             pixel_floor: minimum probability of a pixel that follows the flow, in (0, 1).
             steps: maximum number of steps that pixels follow the flow.
@@ -167,7 +167,7 @@ class Cellpose(ScoredCounter):
 
     @torch.no_grad()
     def infer(self, images: Images) -> list[Prediction]:
-        """Predict the points and scores of all masks of each image, lowest seed first."""
+        """Predict points and scores of all masks per image, in the order of `masks_from_ends`."""
         output = self.net(images.pixels, images.sizes)
         with full_precision(output.device):
             logits = output[:, 2].float()

@@ -180,7 +180,7 @@ class DCL(DensityCounter):
         localiser_share: float = 0.4,
         **options: Any,
     ) -> None:
-        """Make the counter, then the localiser.
+        """Build the counter, then the localiser.
 
         Args:
             fine_target: target of the localiser, at stride 1.

@@ -91,7 +91,7 @@ class FasterRCNN(ScoredCounter):
             anchors_px: per level of the trunk, finest first, the sides of its anchors in px of
                 the original image.
             box_share: side of a pseudo-box per distance to the nearest neighbour.
-            least_box_px: minimum side, px of the original image.
+            least_box_px: smallest side, px of the original image.
             most_box_px: largest side, px of the original image.
             anchor_overlap: intersection over union from which an anchor or a proposal is positive.
             overlap: intersection over union above which the weaker of two detections is dropped.

@@ -106,12 +106,12 @@ class SAUNet(DensityCounter):
         instead of a ReLU, which may die where targets are mostly zero; AdamW with one cosine
         instead of restarts; the default for `pair_dropout` is that of the paper's code, 0.5. Pixels
         have ImageNet's mean and deviation and not the training images', maps are trained at the
-        config's scale on every set
-        (theirs: 1000 on MBM, 500 on DCC, 100 on ADI and VGG), and batch-norm's epsilon is
-        PyTorch's, 1e-5, not TensorFlow's, 1e-3. Kernels are drawn as He et al. do, not Glorot, and
-        the last convolution starts at a prior. PyTorch's AdamW multiplies the decay of 1e-3 by
-        the learning rate and spares biases and norms here; theirs takes 1e-3 of everything at
-        each step, at the cosine's height, 500 times as much (`saunet_published` has it so).
+        config's scale on every set (theirs: 1000 on MBM, 500 on DCC, 100 on ADI and VGG), and
+        batch-norm's epsilon is PyTorch's, 1e-5, not TensorFlow's, 1e-3. Kernels are drawn as He et
+        al. do, not Glorot, and the last convolution starts at a prior. PyTorch's AdamW multiplies
+        the decay of 1e-3 by the learning rate and spares biases and norms here; theirs takes 1e-3
+        of everything at each step, at the cosine's height, 500 times as much (`saunet_published`
+        has it so).
     """
 
     def __init__(self, *, whole_image_statistics: bool = False, **options: Any) -> None:

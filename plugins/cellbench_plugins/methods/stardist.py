@@ -90,7 +90,7 @@ class StarDist(ScoredCounter):
             rays: number of distances.
             norm: normalisation after each hidden convolution.
             radius_share: radius of a pseudo-disc per distance to the nearest neighbour.
-            least_radius_px: minimum radius, px of the original image.
+            least_radius_px: smallest radius, px of the original image.
             most_radius_px: largest radius, px of the original image.
             distance_weight: weight of the distances in the loss.
             overlap: overlap, as a share of the smaller polygon, above which the worse one is

@@ -248,7 +248,7 @@ def _rasterise(
 
 
 def _centres(owner: Labels, kept: NDArray[np.intp]) -> Points:
-    """Compute the centroid of each kept cell; its nearest own pixel if the cell is not convex.
+    """Compute the centroid of each kept cell, or its pixel nearest to a centroid outside it.
 
     Returns:
         (N, 2) float32; cells of fewer than 4 px are left out.

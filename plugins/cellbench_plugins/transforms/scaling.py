@@ -48,7 +48,7 @@ class RandomScale(Transform):
         """Set the range.
 
         Args:
-            low: minimum factor.
+            low: smallest factor.
             high: largest factor; drawn log-uniformly.
 
         Raises:
