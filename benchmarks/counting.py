@@ -6,7 +6,7 @@
 The network alone counts arrays in memory. `count` reads the files, compares them with the training
 pictures, and writes tables and marked pictures. Both are timed alternately in one process. Printed
 is the ratio of the fastest times, of wall time and of CPU time (the better one on a shared
-machine), with the load of the machine. `--points` times the tables of one picture with so many
+machine), with the load of the machine. `--points` times the tables of one picture with this many
 cells instead.
 """
 

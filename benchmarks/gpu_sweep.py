@@ -6,9 +6,9 @@
     python benchmarks/gpu_sweep.py --new-interpreters        # without the process to fork from
 
 For each number of runs at a time the executor of `cellbench compare` does the same short trainings,
-one a seed, into an empty store. The start time of a run is from its request to its first batch; its
-duration includes scoring, record and pictures. The process that runs are forked from imports before
-the clock starts, as it does while a sweep prints its plan.
+one per seed, into an empty store. The start time of a run is from its request to its first batch;
+its duration includes scoring, record and pictures. The process that runs are forked from imports
+before the clock starts, as it does while a sweep prints its plan.
 """
 
 import argparse

@@ -20,7 +20,7 @@ Labelled = Iterable[tuple[dict[str, Any], list[CellSample]]]
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Result of one validation.
+    """Error, thresholds and correction of counts of one validation.
 
     Attributes:
         mae: mean absolute error of the counts with the chosen thresholds; with a correction of

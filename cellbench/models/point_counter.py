@@ -48,7 +48,7 @@ class PointCounter(ScoredCounter):
     Source: P2PNet, arXiv:2107.12746; DLA-Count, section 2.1.
 
     Differs: P2PNet counts scores above 0.5, also of proposals in padding. Neither paper merges
-    proposals (`apart_px`) or sees an image in several `views`.
+    proposals (`apart_px`) or pools several `views` of an image.
     """
 
     parts: ClassVar[Mapping[str, PartRegistry]] = {

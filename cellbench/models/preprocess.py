@@ -38,7 +38,7 @@ class Preprocessor(BaseDataPreprocessor):
     def images(
         self, arrays: Sequence[NDArray[np.generic]], *, scale: float, image_ids: Sequence[str]
     ) -> "Images":
-        """Build a network input.
+        """Stack, pad and normalise arrays to a network input on the device.
 
         Args:
             arrays: per image (H_i, W_i, 3), uint8 in 0..255 or float32 in 0..1.

@@ -23,7 +23,7 @@ class PixelKernels(Protocol):
     def forward(
         self, rows: Tensor, parameters: Tensor, radii: tuple[int, ...], unit: bool
     ) -> tuple[Tensor, Tensor]:
-        """Convolve."""
+        """Convolve; return the result and what `backward` needs as `factors`."""
 
     def backward(
         self,

@@ -26,7 +26,7 @@ class PointLoss(ProposalLoss):
 
     Differs: P2PNet squares distances in px and weights them by 2e-4; with its spacing of 4 px
         that is norm="l2" and point_weight=2e-4 * 4**2 = 0.0032. Its released code, and that of
-        DLA-Count, look the point term up under another name and so never train it: that is
+        DLA-Count, read the point term under a wrong name and so never train it: that is
         point_weight=0. The cross-entropy of a softmax over two logits is the binary one of their
         difference, and its divisor that of their code, which trains proposals in padding too.
     """
