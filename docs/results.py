@@ -44,7 +44,7 @@ def with_results(text: str, runs: Sequence[Run]) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Format the table of methods by sets: test MAE, 95 % interval, minutes of training.
 
-    Methods without changed parts, under `v1`, in the order of the set with most methods. Bold is
+    Methods without changed parts, under `v1`, by their MAE on the set with most methods. Bold is
     the first rank of a set; a percentage is the share of the schedule of a partial training. Of a
     method trained several times the run with the largest share of its schedule is shown, then the
     longest, whatever its error; the leaderboards have all. The last line states how far the errors

@@ -129,7 +129,7 @@ def compare(
         stops no others.
 
     Raises:
-        UserError: the grid or an argument is invalid, or none of its sets is on disk.
+        UserError: the grid or an argument is invalid, or none of its sets can be used.
     """
     if epochs is not None and budget is not None:
         raise UserError("--epochs and --budget both fix the length of the run; give one of them.")

@@ -47,8 +47,7 @@ def import_own(
         project: make one picture of several planes: max, mean, min or median.
         skip_bare: leave pictures without annotation out.
         force: replace the set if it is there already.
-        confirm: called with the plan of the import; nothing is stored if it returns
-            False.
+        confirm: called with the plan of the import; nothing is stored if it returns False.
         progress: called after every picture.
 
     Returns:

@@ -67,6 +67,6 @@ def count_intervals(
 
 
 def spread(counts: Values) -> Values:
-    """Compute the expected counting noise in cells: the root of the count plus one."""
+    """Compute the expected counting noise in cells, sqrt(count + 1), at least one cell."""
     scale: Values = np.sqrt(np.maximum(counts, 0.0) + 1.0)
     return scale

@@ -124,7 +124,7 @@ def count_metrics(images: Sequence[Mapping[str, Any]]) -> dict[str, float | None
     Returns:
         `mae`, `rmse`, `bias`, `r2`, `agreement_low`, `agreement_high`, `mape`, `empty_images`,
         `empty_mae`, and `game1` to `game3`, null where an image has none. Without images all are
-        null, but for 0 empty ones.
+        null, except `empty_images`, which is 0.
     """
     g = [image["truth"] for image in images]
     p = [image["prediction"] for image in images]

@@ -38,7 +38,7 @@ class Column:
         kind: format of numbers: plain, "span", "large" or "seconds"; of lists: plain or "counted".
         left: whether it is text, not a number.
         level: 0 is always shown, 1 in wide tables, 2 in the widest.
-        trained: whether it is empty for methods without parameters that are trained by steps.
+        trained: whether it is empty for methods without gradient steps or without parameters.
     """
 
     title: str

@@ -12,7 +12,7 @@ from cellbench.recommending.evidence import clearly_worse
 from cellbench.recommending.folds import CandidateResults, Runner
 
 MIN_FOLDS = 2
-"""Number of folds before a method may be given up, and of a learning curve at least."""
+"""Fewest folds before a method is dropped for its error, and fewest of a learning curve."""
 
 # Share of the budget for the folds and the learning curve.
 _CURVE = 0.72
@@ -88,7 +88,7 @@ def race_networks(
     budget: Budget,
     say: Callable[[str], None],
 ) -> None:
-    """Train networks fold by fold; drop those that are clearly worse than any method.
+    """Train networks fold by fold; drop those that are clearly worse than the best method so far.
 
     Args:
         runner: runner of the folds.

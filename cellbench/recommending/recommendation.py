@@ -98,7 +98,8 @@ def recommend_method(
         say: function that takes progress messages, one sentence each.
 
     Raises:
-        UserError: there is no such set, or it is too small.
+        UserError: there is no such set, it is too small, or the folds of no method fit in the
+            budget.
         RunError: no method could be trained.
     """
     budget = Budget(budget_s, began=time.monotonic())

@@ -125,7 +125,7 @@ class RadiusScores(_Part):
 
 
 class Metrics(_Part):
-    """Scores over all test images, including those of later versions."""
+    """Scores over all test images; later versions may add more."""
 
     mae: Number | None
     f1_by_radius: Annotated[list[RadiusScores], Field(max_length=10_000)] | None = None

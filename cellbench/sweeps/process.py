@@ -53,7 +53,8 @@ class TaskResult:
         seconds: duration.
         reason: half a sentence if it is not done.
         record: file of the record if it is done.
-        files: content by name of the files to send to a head node that does not see the store.
+        files: for a head that cannot see the store, the content by name of the record's files, or
+            of the log's end if there is no record.
         out_of_memory: whether it failed for lack of memory.
     """
 
@@ -98,7 +99,7 @@ def supervise(
         server: forks the process; if it is None or gone, a new interpreter is started.
 
     Returns:
-        The ending; errors of the task are part of it and are not raised.
+        Its result; errors of the task are part of it and are not raised.
     """
     began = time.monotonic()
     folder = Path(task.folder)

@@ -38,7 +38,7 @@ class CounterCase:
         return build_counter(self.model, load_weights=False)
 
     def build_trained(self) -> tuple[CellCounter, bool]:
-        """Build the counter, trained if it trains itself; returns too if it is trained by steps."""
+        """Return the counter, trained if it trains itself, and whether it is trained by steps."""
         torch.manual_seed(0)
         counter = self.build()
         if type(counter).fit is CellCounter.fit:

@@ -188,6 +188,18 @@ def test_an_image_that_only_partial_trainings_scored_has_a_page(store):
     assert "by the mean error of the ranked methods" in (folder / "img000.html").read_text()
 
 
+def test_the_images_of_a_set_without_ranked_methods_are_in_the_order_of_all_methods(tmp_path):
+    images = sample_images(9, seed=5)
+    write_record(
+        tmp_path, sample_record(images=images, protocol="smoke"), points=sample_points(images)
+    )
+    (table,) = read_results([tmp_path]).tables
+    assert not table.ranked
+    build_site([tmp_path], tmp_path / "site")
+    page = (tmp_path / "site" / table.folder / "images/img000.html").read_text()
+    assert "of 9 images by the mean error of the methods." in page
+
+
 def test_every_record_is_on_a_page_with_the_command_that_verifies_it(store):
     out = store / "site"
     build_site([store], out)

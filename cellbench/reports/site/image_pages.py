@@ -61,9 +61,9 @@ class _PendingPage:
         path: path of the page below the site's folder.
         image_id: id of the image.
         truth: annotated cells.
-        place: rank of the image by the mean error of ranked methods, 1 for the hardest; None if
-            none of them scored it.
-        of: number of images that ranked methods scored.
+        place: rank of the image by the mean error of ranked methods (of all listed ones if none is
+            ranked), 1 for the hardest; None if none of them scored it.
+        of: number of images that these methods scored.
         before: name of the page of the next harder image; empty for none.
         after: name of the page of the next easier image; empty for none.
         counts: counts of the experiments that scored the image.

@@ -51,7 +51,11 @@ class _ScriptRow(NamedTuple):
     method: str
 
     def fields(self) -> list[Any]:
-        """Return all fields, or those before `parameters`: the script takes the rest of `whole`."""
+        """Return the fields that the script needs.
+
+        These are all, or for a row of one split the six before `parameters`: the script takes the
+        others from the row at index `whole`.
+        """
         return list(self if self.whole is None else self[: self._fields.index("parameters")])
 
 
