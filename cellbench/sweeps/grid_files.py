@@ -60,7 +60,7 @@ def load_grid(name: str) -> Grid:
     """Read a grid file and validate what does not depend on a dataset.
 
     Raises:
-        UserError: the file is missing or invalid.
+        UserError: the file is missing or invalid; names the file, and the axis if one is at fault.
     """
     return _load(name, ())
 
