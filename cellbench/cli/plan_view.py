@@ -80,7 +80,7 @@ def _summary(plan: Plan, jobs: int) -> str:
         left = sum(known) / len(known) * len(missing) / jobs
         source = "by their budget" if plan.budgeted else "by the finished ones"
         guess = "" if len(known) == len(missing) else f" ({len(known)} of them known, the rest so)"
-        length = f"{duration_text(left)}{guess}"
+        length = f"{rough_duration(left)}{guess}"
         text += f" The missing ones take about {length} with --jobs {jobs}, {source}."
     return text
 
@@ -133,7 +133,7 @@ def number_text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def duration_text(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Format a duration, such as "5 min 03 s"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
