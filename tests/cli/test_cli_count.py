@@ -355,7 +355,7 @@ def test_pictures_that_are_counted_later_are_in_the_corrected_table_too(count, p
     (counts / "corrected-anna.csv").write_text("damaged")
     again = count("photos", "--no-pictures")
     assert again.returncode == 0, again.stderr
-    assert "The corrected counts are of before" in again.stderr + again.stdout
+    assert "The corrected tables are out of date" in again.stderr + again.stdout
     assert rows(counts / "counts-corrected-anna.csv") == after
 
 
