@@ -70,7 +70,7 @@ def unpack_stack(
         return []
     # The raster of any picture of a file states how many pictures the file has.
     with opened_raster(path, PlaneChoice(page="1")) as raster:
-        pictures = getattr(raster, "pictures", 1)
+        pictures = raster.pictures
         if pictures == 1:
             planes = single_planes(raster.axes, choice, name=str(path))
             if planes == [("", PlaneChoice())]:

@@ -330,10 +330,11 @@ def refresh_corrected_tables(folder: Path) -> list[str]:
         One sentence per table that could not be written.
     """
     names = annotators_of(folder) or ([""] if (folder / REGIONS).exists() else [])
-    unwritten = []
+    counted, unwritten = None, []
     for name in names:
         try:
-            session = ViewSession(read_counted(folder), annotator=name)
+            counted = counted or read_counted(folder)
+            session = ViewSession(counted, annotator=name)
         except UserError as error:
             unwritten.append(f"The corrected tables are out of date. {error}")
             continue

@@ -40,6 +40,7 @@ class Raster(ABC):
         channel_names: of the axis C, where the file states them.
         pixel_size_um: (x, y) edges of a pixel in micrometres, where the file states them.
         orientation: of EXIF, 1 to 8.
+        pictures: number of images in the file, of which this is one.
         notes: decisions made in reading, one phrase each.
     """
 
@@ -50,6 +51,7 @@ class Raster(ABC):
     channel_names: Sequence[str] = ()
     pixel_size_um: tuple[float, float] | None = None
     orientation: int = 1
+    pictures: int = 1
     notes: list[str]
 
     @abstractmethod

@@ -250,7 +250,7 @@ def picture_number(choice: PlaneChoice) -> int | None:
 def choice_of_planes(raster: Raster, choice: PlaneChoice) -> PlaneChoice:
     """Return the plane selection within one image: without page if `--page` selected the image."""
     several = any(length > 1 for length in raster.axes.values())
-    if getattr(raster, "pictures", 1) > 1 and not several:
+    if raster.pictures > 1 and not several:
         return PlaneChoice(channel=choice.channel)
     return choice
 

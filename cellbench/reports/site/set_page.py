@@ -103,13 +103,17 @@ def hardest_images(table: SetTable) -> list[dict[str, Any]]:
     Returns:
         Per image its `id`, the name of its `page`, `truth`, `error` and `signed` error in cells.
     """
-    return _hardest_first(table.ranked_errors if table.ranked else table.errors)
+    return _hardest_first(_ordering_errors(table))
 
 
 def unranked_images(table: SetTable) -> list[dict[str, Any]]:
     """List the images that only methods without a rank scored, as `hardest_images` does."""
-    ranked = {image["id"] for image in hardest_images(table)}
+    ranked = set(_ordering_errors(table).image_ids)
     return [image for image in _hardest_first(table.errors) if image["id"] not in ranked]
+
+
+def _ordering_errors(table: SetTable) -> ImageErrors:
+    return table.ranked_errors if table.ranked else table.errors
 
 
 def _hardest_first(errors: ImageErrors) -> list[dict[str, Any]]:
