@@ -100,6 +100,7 @@ def count(
     group: str | None = None,
     no_pictures: bool = False,
     also: Sequence[str] = (),
+    excel: bool = False,
     device: str = "auto",
     trust_weights: bool = False,
     store: str | None = None,
@@ -145,6 +146,7 @@ def count(
             folder that was named.
         no_pictures: mark no cells in pictures.
         also: also a file of points a picture for this program; may be repeated.
+        excel: also counts.xlsx, a workbook with the tables as sheets, but for the points.
         device: one of auto, cpu, cuda or cuda:N.
         trust_weights: count with weights that are not the ones of the record.
         store: folder of runs/; the record's or the working one.
@@ -195,6 +197,7 @@ def count(
         out=Path(out),
         marked=not no_pictures,
         also=programs,
+        excel=excel,
         regions=None if roi is None else Path(roi),
         annotated=annotated,
         group=group,

@@ -45,6 +45,7 @@ _MOST_NOTES = 8
 @click.option("--group", metavar="PATTERN")
 @click.option("--no-pictures", is_flag=True)
 @click.option("--also", type=click.Choice(PROGRAMS), multiple=True)
+@click.option("--excel", is_flag=True)
 @click.option("--device", default="auto", show_default=True)
 @max_picture
 @max_file

@@ -25,6 +25,7 @@ class CountRequest:
         out: folder of the tables.
         marked: whether pictures are written with their cells marked.
         also: keys of `WRITERS`.
+        excel: whether the tables are also written as a workbook.
         regions: file or folder of regions whose cells are counted separately.
         annotated: name of a set of annotated pictures of the same experiment.
         group: regular expression whose parentheses enclose the name of a picture's group; searched
@@ -43,6 +44,7 @@ class CountRequest:
     out: Path
     marked: bool
     also: Sequence[str]
+    excel: bool
     regions: Path | None
     annotated: str | None
     group: str | None

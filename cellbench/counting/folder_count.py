@@ -16,6 +16,7 @@ from cellbench.counting.count_exports import Exporter
 from cellbench.counting.count_request import CountRequest
 from cellbench.counting.count_rows import Counted, shown_name
 from cellbench.counting.count_tables import COUNTS, CountTables
+from cellbench.counting.count_workbook import WORKBOOK, write_workbook
 from cellbench.counting.doubt_sentences import table_warnings
 from cellbench.counting.experiment_means import (
     GroupMeans,
@@ -158,6 +159,11 @@ def count_pictures(request: CountRequest, display: Display) -> FolderCount:
         tables.write_skipped(skipped)
         estimates = _estimates(request, given, experiment, counted, run, load, display)
         unwritten = refresh_corrected_tables(out)
+        if request.excel or (out / WORKBOOK).exists():
+            try:
+                write_workbook(out)
+            except UserError as error:  # counts and tables are there
+                unwritten.append(str(error))
     unread = [f"{shown_name(one.path)}: {one.reason}." for one in given.skipped if one.picture]
     return FolderCount(
         out,

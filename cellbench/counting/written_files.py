@@ -9,7 +9,7 @@ from cellbench.counting.unpacked_stacks import PLANES
 
 _TABLES = re.compile(
     "|".join(map(re.escape, (COUNTS, POINTS, METHOD, SKIPPED)))
-    + r"|(estimates|regions|useful)\.csv|regions\.json|lock"
+    + r"|(estimates|regions|useful)\.csv|regions\.json|counts\.xlsx|lock"
     + r"|((counts|regions)-)?corrected(-[\w-]+)?\.csv"
 )
 # Names end with the first digits of the picture's hash, see `Exporter.files`.

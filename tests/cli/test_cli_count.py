@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 import tifffile
 from PIL import Image
@@ -441,3 +442,39 @@ def test_planes_of_a_count_that_was_killed_are_no_pictures(count, tmp_path):
     done = count(".", "--recursive", "--page", "1", "--no-pictures", "--out", "other")
     assert done.returncode == 0, done.stderr
     assert [row["image"] for row in rows(tmp_path / "other" / "counts.csv")] == ["film.tif"]
+
+
+def test_a_workbook_follows_the_tables_once_it_is_there(count, photos, tmp_path):
+    def counted():
+        sheet = openpyxl.load_workbook(tmp_path / "counts" / "counts.xlsx")["counts"]
+        return [(row[0], row[1]) for row in sheet.iter_rows(min_row=2, values_only=True)]
+
+    def table():
+        return [
+            (row["image"], float(row["count"])) for row in rows(tmp_path / "counts" / "counts.csv")
+        ]
+
+    done = count("photos/a.png", "--no-pictures", "--excel", "--roi", str(_mask(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    assert counted() == table()
+    assert count("photos", "--no-pictures").returncode == 0
+    assert counted() == table()
+    assert len(table()) == 3
+    assert not list((tmp_path / "counts").glob("*.xlsx.*"))
+
+
+def test_a_workbook_that_cannot_be_written_costs_no_count(count, photos, tmp_path):
+    (tmp_path / "counts" / "counts.xlsx").mkdir(parents=True)
+    done = count("photos", "--no-pictures", "--excel")
+    assert done.returncode == 0, done.stderr
+    assert "counts.xlsx could not be written" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(rows(tmp_path / "counts" / "counts.csv")) == 3
+
+
+def _mask(folder):
+    """Write a mask picture of two regions for a.png."""
+    regions = np.zeros((60, 80), np.uint8)
+    regions[:30], regions[30:] = 1, 2
+    Image.fromarray(regions).save(folder / "regions.png")
+    return folder / "regions.png"
