@@ -253,6 +253,7 @@ class Sweep:
             self._drain(beat)
 
     def _drain(self, beat: Heartbeat) -> None:
+        """Wait for the end of the runs that were asked to stop; some end with a record."""
         deadline = time.monotonic() + 90.0
         while self._active and time.monotonic() < deadline:
             for event in self.executor.wait(1.0):
@@ -260,9 +261,8 @@ class Sweep:
                     active = self._active.pop(event.key, None)
                     if active is None:
                         continue
-                    if event.news.end is TaskOutcome.DONE and event.news.record is not None:
-                        active.run.record = self.plan.finished.add(Path(event.news.record))
-                        active.run.state = State.DONE
+                    if event.news.end is TaskOutcome.DONE:
+                        self._accept_record(active.run, event.news)
                     beat.drop(active.claim)
 
 

@@ -18,11 +18,12 @@ def light_record(
     seed: int = 0,
     iterations: int = 10,
     weights: dict | None = None,
+    manifest_hash: str | None = None,
     **changed: object,
 ) -> Path:
     """Write the record of a config, given as its plain dict or as the values of its file."""
     config = json.loads(json.dumps(config))
-    manifest = open_set(dataset).manifest_hash
+    manifest = manifest_hash or open_set(dataset).manifest_hash
     weights = weights or {"source": "none", "sha256": None}
     facts = {
         "recipe": config["recipe"], "manifest_hash": manifest, "protocol": protocol,

@@ -9,8 +9,13 @@ from record_samples_light import light_record
 
 from cellbench.sweeps.claims import holder_of
 from cellbench.sweeps.combinations import GridOverrides
+from cellbench.sweeps.executors import Event, Executor
+from cellbench.sweeps.failures import read_failure
 from cellbench.sweeps.grid_files import load_grid
-from cellbench.sweeps.plan import make_plan
+from cellbench.sweeps.plan import State, make_plan
+from cellbench.sweeps.process import TaskOutcome, TaskResult
+from cellbench.sweeps.sweep import Sweep
+from cellbench.sweeps.tasks import make_task
 
 
 def wait_for(condition, timeout_s=60.0):
@@ -112,6 +117,65 @@ def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on(fake):
     code, said = fake.run("--splits", "0")
     assert code == 0, said
     assert len(fake.records()) == 4
+
+
+class EndsWhenStopped(Executor):
+    """One run at a time, which ends with a record; Ctrl-C arrives before, or never."""
+
+    def __init__(self, write, *, interrupted):
+        self.write, self.interrupted, self.keys = write, interrupted, []
+
+    def free(self):
+        return 1 - len(self.keys)
+
+    def start(self, key, task):
+        self.keys.append(key)
+        return "here"
+
+    def wait(self, timeout_s):
+        if self.interrupted:
+            raise KeyboardInterrupt
+        record = str(self.write())
+        return [Event(self.keys.pop(), TaskResult(TaskOutcome.DONE, 1.0, record=record))]
+
+    def stop(self, *, at_once=False):
+        self.interrupted = False
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("fault", ["truncated", "of another revision", ""])
+def test_a_run_is_done_by_its_record_alone_also_where_it_ends_while_the_sweep_stops(
+    fake, fault, interrupted
+):
+    plan = make_plan(load_grid(str(fake.grid)), GridOverrides(splits=(0,)), fake.store)
+    plan.runs = plan.runs[:1]
+    [run] = plan.runs
+
+    def write():
+        changed = {"manifest_hash": "0" * 64} if fault == "of another revision" else {}
+        plain = run.experiment.config.plain()
+        file = light_record(plain, dataset="adi-sim", store=fake.store, **changed)
+        if fault == "truncated":
+            file.write_text(file.read_text()[:200])
+        return file
+
+    sweep = Sweep(
+        plan,
+        EndsWhenStopped(write, interrupted=interrupted),
+        lambda run: make_task(run, fake.store, device="cpu", stall_timeout_s=60.0),
+    )
+    try:
+        sweep.run()
+    except KeyboardInterrupt:
+        assert interrupted
+    assert run.state is (State.FAILED if fault else State.DONE)
+    assert (run.record is None) == bool(fault)
+    assert holder_of(run.folder) is None
+    failure = read_failure(run.folder)
+    if fault == "of another revision":
+        assert failure.reason == "it saw another revision of adi-sim than is here"
+    else:
+        assert (failure is None) == (not fault)
 
 
 def test_a_truncated_record_is_one_sentence_and_nothing_else_is_lost(fake):
