@@ -121,7 +121,7 @@ def measure(given: argparse.Namespace, number: int, folder: Path) -> str:
 def slots_for(number: int, device: str) -> list[Slot]:
     """Return `number` slots, on the first GPU if there is one."""
     shares = [Share(gpu, number) for gpu in visible_gpus(device)[:1]]
-    return make_slots(device=device, jobs=number, shares=shares)
+    return make_slots(jobs=number, shares=shares)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def run_grid(
         view.unusable(problem)
     shares = [] if where.executor == "ray" else _gpu_shares(plan, where, retry_failed)
     if dry_run:
-        slots = make_slots(device=where.device, jobs=where.jobs, shares=shares)
+        slots = make_slots(jobs=where.jobs, shares=shares)
         view.planned(plan, len(slots), shares)
         return GridOutcome(plan, tuple(finished_part(part) for part in plan.parts))
     if all(stored.problem for stored in plan.sets):
@@ -194,7 +194,7 @@ def _executor(plan: Plan, where: ExecutionOptions, shares: Sequence[Share]) -> E
             runs_per_gpu=where.runs_per_gpu or 1,
             on_gpu=where.device in ("auto", "cuda"),
         )
-    slots: list[Slot] = make_slots(device=where.device, jobs=where.jobs, shares=shares)
+    slots: list[Slot] = make_slots(jobs=where.jobs, shares=shares)
     missing = plan.in_state(State.MISSING) + plan.in_state(State.FAILED)
     if len(missing) <= 1:
         return LocalExecutor(slots, server=None)

@@ -26,11 +26,10 @@ class Slot:
     gpu: str = ""
 
 
-def make_slots(*, device: str, jobs: int | None, shares: Sequence[Share]) -> list[Slot]:
+def make_slots(*, jobs: int | None, shares: Sequence[Share]) -> list[Slot]:
     """Create one slot for every concurrent run.
 
     Args:
-        device: as for `cellbench run --device`.
         jobs: number of slots; None for one on a CPU, or the capacity of the GPUs.
         shares: number of runs for each GPU; empty on a CPU.
 

@@ -94,7 +94,7 @@ def test_gpus_that_others_have_filled_are_left_to_them_where_one_has_room():
         "No run on GPU 3 (NVIDIA H200): 2.0 GB are free, too little for one (3.0 GB each, by 1 "
         "record); --runs-per-gpu N has N run on every GPU."
     )
-    slots = make_slots(device="auto", jobs=None, shares=[left, taken])
+    slots = make_slots(jobs=None, shares=[left, taken])
     assert {slot.gpu for slot in slots} == {"0"}
     assert [share.runs for share in runs(full, unknown)] == [0, 1]
     assert [share.runs for share in runs(full, full)] == [1, 1]
