@@ -1,5 +1,6 @@
 """`cellbench.run` and `cellbench.verify`: train and score a method, reproduce a record."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,14 +135,16 @@ def run(
 
 def _announcement(config: "ResolvedConfig", split: int, budget_s: float) -> str:
     """Return a message on what a run with a budget will do."""
-    from cellbench.config.run_length import MEASURING, duration_text, trained_by_steps
+    from cellbench.config.run_length import MEASURING, trained_by_steps
+    from cellbench.durations import rough_duration
 
     what = f"{config.method.name} on {config.data.set}, split {split}"
     if not trained_by_steps(config):
         return f"{what}: this method is not trained by steps, so that --budget changes nothing."
+    most = rough_duration(math.ceil(MEASURING * budget_s))
     return (
-        f"{what}, in {duration_text(budget_s)}: PyTorch is loaded, the first steps are timed for "
-        f"at most {duration_text(MEASURING * budget_s)}, and as many are trained as fit the rest."
+        f"{what}, in {rough_duration(budget_s)}: PyTorch is loaded, the first steps are timed for "
+        f"at most {most}, and as many are trained as fit the rest."
     )
 
 

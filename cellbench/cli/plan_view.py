@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cellbench.durations import exact_duration
 from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, PlanPart, State
 
@@ -80,7 +81,7 @@ def _summary(plan: Plan, jobs: int) -> str:
         left = sum(known) / len(known) * len(missing) / jobs
         source = "by their budget" if plan.budgeted else "by the finished ones"
         guess = "" if len(known) == len(missing) else f" ({len(known)} of them known, the rest so)"
-        length = f"{rough_duration(left)}{guess}"
+        length = f"{exact_duration(left)}{guess}"
         text += f" The missing ones take about {length} with --jobs {jobs}, {source}."
     return text
 
@@ -131,12 +132,3 @@ def _table(title: str, sheet: "Sheet") -> Table:
 def number_text(value: float | None, digits: int) -> str:
     """Format a number; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def rough_duration(seconds: float) -> str:
-    """Format a duration, such as "5 min 03 s"."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from cellbench.durations import exact_duration
 from cellbench.engine.work_progress import Advance, Display
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class RunProgress:
         known = self.effort(done) - self.effort(at)
         if known <= 0:
             return ""
-        return _minutes((now - began) / known * (self.effort(self.total) - self.effort(done)))
+        left_s = (now - began) / known * (self.effort(self.total) - self.effort(done))
+        return f"{exact_duration(left_s)} left"
 
     @contextmanager
     def task(self, label: str, total: float) -> Iterator[Advance]:
@@ -215,14 +217,10 @@ def work_progress(
         now = time.monotonic()
         if now - printed_at >= LINE_EVERY_S and done and total:
             printed_at = now
-            left = _minutes(max(0.0, (now - began) / done * (total - done)))
-            console.print(f"{min(100.0, 100 * done / total):.0f} {unit}  {left}")
+            left = exact_duration(max(0.0, (now - began) / done * (total - done)))
+            console.print(f"{min(100.0, 100 * done / total):.0f} {unit}  {left} left")
 
     yield advance
-
-
-def _minutes(left_s: float) -> str:
-    return f"{int(left_s // 60)}:{int(left_s % 60):02d} left"
 
 
 def row_table(record: Mapping[str, Any], *, width: int) -> Table:
@@ -249,7 +247,7 @@ def row_table(record: Mapping[str, Any], *, width: int) -> Table:
         "validation MAE": "-" if mae is None else f"{mae:.2f}",
         # Methods that are not trained by steps have no selected step.
         "steps": str(record["iterations"]) if record["selection"]["step"] else "-",
-        "training": f"{timing['train_s'] / 60:.1f} min",
+        "training": exact_duration(timing["train_s"]),
         "images/s": f"{timing['images_per_s']:.1f}",
         "weights": record["weights"]["source"],
     }

@@ -15,8 +15,8 @@ from cellbench.cli.plan_view import (
     number_text,
     print_left_out,
     print_plan,
-    rough_duration,
 )
+from cellbench.durations import exact_duration
 from cellbench.ranking.tables import plain
 from cellbench.sweeps.gpus import Share
 from cellbench.sweeps.plan import Plan, PlannedRun, State
@@ -90,7 +90,7 @@ class TerminalView(View):
                 self.seconds.append(seconds)
             mae = run.record.metrics.get("mae")
             shown = "" if mae is None else f"MAE {mae:.2f}, "
-            self.say(f"{self._count()} done: {run.label}: {shown}{rough_duration(seconds)}")
+            self.say(f"{self._count()} done: {run.label}: {shown}{exact_duration(seconds)}")
         elif run.state is State.FAILED:
             self.say(failed_text(run))
 
@@ -118,7 +118,7 @@ class TerminalView(View):
         if not rows or None in times or None in parts:
             return ""
         total = sum(t for t in times if t) + sum(p for p in parts if p)
-        return f" about {rough_duration(total / len(rows))} left."
+        return f" about {exact_duration(total / len(rows))} left."
 
     def _table(self) -> Table:
         table = Table(title=Text(f"{self._count()}{self._left()}"), title_justify="left")
@@ -179,5 +179,5 @@ class _Row:
             self.where(),
             number_text(p.loss, 4),
             number_text(p.validation_mae, 2),
-            "" if left is None else rough_duration(left),
+            "" if left is None else exact_duration(left),
         )

@@ -48,13 +48,6 @@ def with_length(
     return config
 
 
-def duration_text(seconds: float) -> str:
-    """Format a duration for display: seconds up to two minutes, minutes, then hours."""
-    if seconds < 120:
-        return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def budget_text(seconds: float) -> str:
     """Format a duration as `--budget` takes it."""
     for unit, name in ((3600, "h"), (60, "m")):

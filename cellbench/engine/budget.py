@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from cellbench.config.run_length import MEASURING, budget_text, duration_text, rounded_budget
+from cellbench.config.run_length import MEASURING, budget_text, rounded_budget
 from cellbench.data.resampling import scaled_length
 from cellbench.data.whole_images import WholeImages
+from cellbench.durations import rough_duration
 from cellbench.engine.assembly import Prepared, start_counter, whole_images
 from cellbench.engine.devices import agree
 from cellbench.engine.evaluation import Labelled, validate
@@ -73,7 +74,7 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
     if stored is not None:
         return stored
     limit_s = MEASURING * schedule.budget_s
-    display.say(f"Timing the first steps, for at most {duration_text(limit_s)}.")
+    display.say(f"Timing the first steps, for at most {rough_duration(math.ceil(limit_s))}.")
     timings = _measure(prepared, training, started, limit_s, display)
     fitted = fit_budget(schedule.budget_s, timings, schedule, stages)
     fewest = min(FEWEST_STEPS, full.iterations)
@@ -88,7 +89,7 @@ def plan_run(prepared: Prepared, training: Training, started: float, display: Di
         full_s = timings.start_s + timings.test_s + full.iterations * timings.step_s
         full_s += len(full.validate_after) * timings.validation_s
         given, enough = budget_text(schedule.budget_s), budget_text(rounded_budget(enough_s))
-        needed = duration_text(full_s)
+        needed = rough_duration(full_s)
         raise UserError(
             f"A step takes {timings.step_s:.2g} s here, so that {_steps(iterations)} of them fit "
             f"--budget {given}, and fewer than {fewest} train nothing; give --budget {enough} or "

@@ -15,6 +15,7 @@ from cellbench.config.part_options import check_untrusted_parts
 from cellbench.config.schema import ResolvedConfig
 from cellbench.data.resolve import resolve_set
 from cellbench.data.splits import make_split
+from cellbench.durations import rough_duration
 from cellbench.engine.assembly import (
     Prepared,
     make_training,
@@ -213,7 +214,7 @@ def prepare_recorded(
 
 def _before_training(record: Mapping[str, Any], weights: Path, *, asked: bool) -> str:
     took = record["timing"].get("train_s")
-    length = "" if took is None else f", which took {took / 60:.1f} min when it was recorded"
+    length = "" if took is None else f", which took {rough_duration(took)} when it was recorded"
     why = "Training again as asked" if asked else f"Its weights are gone from {weights.parent}"
     go_on = "" if asked else "; training again"
     steps = f"{record['iterations']} steps" if record["selection"]["step"] else "no steps"

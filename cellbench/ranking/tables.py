@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from cellbench.durations import rough_duration
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.ranking.clusters import cluster_word
@@ -70,9 +71,7 @@ class Column:
                 if value >= size:
                     return f"{value / size:.1f} {unit}"
         elif self.kind == "seconds":
-            if value < 120:
-                return f"{value:.0f} s"
-            return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+            return rough_duration(value)
         return f"{value:.{digits}f}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cellbench.config.run_length import budget_text, rounded_budget
+from cellbench.durations import rough_duration
 from cellbench.errors import RunError, UserError
 from cellbench.recommending.evidence import as_good_as_best, nearly_best
 from cellbench.recommending.folds import CandidateResults
@@ -40,7 +41,7 @@ def choose(
             budget = budget_text(rounded_budget(least.needs_s / RACE))
             raise UserError(
                 f"The start and the folds of {least.candidate.name} take about "
-                f"{least.needs_s:.0f} s here; give --budget {budget} or more."
+                f"{rough_duration(least.needs_s)} here; give --budget {budget} or more."
             )
         reasons = [f"{one.candidate.name}: {one.out.rstrip('.')}" for one in raced if one.out]
         raise RunError(f"No method could be trained on all folds ({'; '.join(reasons)[:600]}).")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cellbench.config.run_length import duration_text
 from cellbench.data.splits import EVERYTHING, SPLITS
 from cellbench.data.stored_set import StoredSet, open_set
+from cellbench.durations import rough_duration
 from cellbench.engine.devices import choose_device
 from cellbench.engine.request import Request
 from cellbench.engine.work_progress import Display
@@ -115,7 +115,7 @@ def recommend_method(
     trained = [CandidateResults(one) for one in networks]
     raced = [*untrained, *trained]
     say(f"{name}: {len(stored)} pictures, {len(set(units.values()))} of them independent; "
-        f"{len(raced)} methods in {duration_text(budget_s)}.")  # fmt: skip
+        f"{len(raced)} methods in {rough_duration(budget_s)}.")  # fmt: skip
     timed = next((one for one in untrained if not (one.out or one.candidate.control)), None)
     for one in untrained:
         if not one.out:

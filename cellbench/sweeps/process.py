@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
-from cellbench.config.run_length import duration_text
+from cellbench.durations import rough_duration
 from cellbench.errors import UserError
 from cellbench.files.reading import read_fields
 from cellbench.files.writing import explained_writing
@@ -205,7 +205,7 @@ def _watch(
             _dump_stack(process)
             _terminate(process, grace_s=5.0, first=signal.SIGTERM)
             at = "its start" if pulse.progress is None else f"step {pulse.progress.step}"
-            silent = duration_text(task.stall_timeout_s)
+            silent = rough_duration(task.stall_timeout_s)
             return TaskOutcome.HUNG, f"it showed no progress for {silent} at {at}"
 
 

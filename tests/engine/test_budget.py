@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cellbench.config.run_length import budget_text, duration_text, rounded_budget
+from cellbench.config.run_length import budget_text, rounded_budget
 from cellbench.config.schema import ScheduleConfig
 from cellbench.engine import budget
 from cellbench.engine.request import Request
@@ -151,8 +151,7 @@ def test_a_budget_is_written_as_it_is_read(seconds, text):
     assert Duration().convert(text, None, None) == seconds
 
 
-def test_a_duration_reads_as_people_say_it():
-    assert [duration_text(s) for s in (5.2, 119, 300, 7300)] == ["6 s", "119 s", "5 min", "2.0 h"]
+def test_a_long_budget_is_rounded_too():
     assert math.isfinite(rounded_budget(1e7))
 
 

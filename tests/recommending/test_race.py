@@ -227,6 +227,6 @@ def test_where_the_time_is_over_only_one_method_is_timed_and_says_what_would_do(
     run_all_folds(runner, raced[1], over, lambda text: None)
     assert [call[0] for call in runner.calls] == ["timed"]
     with pytest.raises(
-        UserError, match="the folds of timed take about 170 s here; give --budget 6m or"
+        UserError, match="the folds of timed take about 3 min here; give --budget 6m or"
     ):
         choose(raced, UNITS)
