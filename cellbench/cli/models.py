@@ -75,6 +75,7 @@ def add(run: str, name: str, half: bool, force: bool, store: str | None) -> None
     """
     import tempfile
 
+    from cellbench.data.splits import holds_out
     from cellbench.records.kept_models import keep_model
     from cellbench.records.run_files import RECORD, WEIGHTS
     from cellbench.records.trained_runs import find_trained
@@ -90,7 +91,8 @@ def add(run: str, name: str, half: bool, force: bool, store: str | None) -> None
             place = Path(temporary)
             record = keep_in_half(trained, place, Display(say=click.echo))
             now = record["metrics"]["mae"]
-            click.echo(f"Test MAE in half precision {now:.3f}, {before:.3f} before.")
+            part = "Test MAE" if holds_out(record["protocol"]) else "MAE on its training images"
+            click.echo(f"{part} in half precision {now:.3f}, {before:.3f} before.")
             files = place / RECORD, place / WEIGHTS
         folder = keep_model(*files, name, force=force)
     click.echo(f"Kept in {folder}; count with it: cellbench count PICTURE... --with {name}")

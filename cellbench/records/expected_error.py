@@ -8,6 +8,7 @@ from typing import Any
 
 from cellbench.data.splits import EVERYTHING, holds_out
 from cellbench.files.reading import read_json
+from cellbench.files.writing import write_atomically
 
 RECOMMENDATION = "recommendation.json"
 """File beside the weights of a run that `cellbench recommend` trained on all images of a set."""
@@ -30,6 +31,18 @@ def cross_validated_error(folder: Path) -> tuple[float, float | None, float | No
         return float(error["mae"]), ends[0], ends[1]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def copy_recommendation(run: Path, folder: Path) -> None:
+    """Copy the recommendation in the folder of a run, if there is one; one in its place goes.
+
+    Args:
+        run: folder of the run.
+        folder: receives the file.
+    """
+    (folder / RECOMMENDATION).unlink(missing_ok=True)
+    if (file := run / RECOMMENDATION).is_file():
+        write_atomically(folder / RECOMMENDATION, file.read_bytes())
 
 
 def held_out_counts(record: Mapping[str, Any], folder: Path) -> tuple[list[float], list[float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cellbench import paths
 from cellbench.errors import UserError
 from cellbench.files.writing import LONGEST_ID, safe_id, write_atomically
-from cellbench.records.expected_error import RECOMMENDATION
+from cellbench.records.expected_error import copy_recommendation
 from cellbench.records.run_files import RECORD, WEIGHTS
 
 DEFAULT = "nuclei-unet"
@@ -88,9 +88,7 @@ def keep_model(record_file: Path, weights: Path, name: str, *, force: bool = Fal
         raise UserError(f"There is a model {name!r} in {folder}; add --force to replace it.")
     # The record is removed first and written last: a folder without one is no model.
     (folder / RECORD).unlink(missing_ok=True)
-    (folder / RECOMMENDATION).unlink(missing_ok=True)
-    if (error := weights.parent / RECOMMENDATION).is_file():
-        write_atomically(folder / RECOMMENDATION, error.read_bytes())
+    copy_recommendation(weights.parent, folder)
     write_atomically(folder / WEIGHTS, weights.read_bytes())
     write_atomically(folder / RECORD, record_file.read_bytes())
     return folder

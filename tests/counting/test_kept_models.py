@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -11,8 +12,10 @@ from record_samples import sample_images, sample_record
 from cellbench.cli.main import main
 from cellbench.counting.trained_counter import load_counter
 from cellbench.data.stored_set import open_set
+from cellbench.engine.half_precision import keep_in_half
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
+from cellbench.engine.work_progress import Display
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
 from cellbench.records import kept_models
@@ -76,6 +79,32 @@ def test_half_precision_takes_half_the_place_and_has_scores_of_its_own(finished,
         found = counter.count(stored.pixels(image["id"])).count
         assert found == pytest.approx(image["prediction"], abs=2e-3 * max(1, abs(found)))
     assert half.record["metrics"]["mae"] == pytest.approx(whole.record["metrics"]["mae"], rel=0.02)
+
+
+def test_a_recommendation_goes_with_its_model_in_half_precision_too(finished, models):
+    place = finished.folder / "recommendation.json"
+    results = [{"state": "recommended", "error": {"mae": 7.25, "low": 5.5, "high": 9.5}}]
+    place.write_text(json.dumps({"results": results}))
+    try:
+        main(["models", "add", str(finished.folder), "--name", "whole"])
+        main(["models", "add", str(finished.folder), "--name", "half", "--half"])
+    finally:
+        place.unlink()
+    whole, half = models[0] / "whole", models[0] / "half"
+    assert {file.name for file in half.iterdir()} == {file.name for file in whole.iterdir()}
+    assert cross_validated_error(half) == (7.25, 5.5, 9.5)
+    main(["models", "add", str(finished.folder), "--name", "half", "--half", "--force"])
+    assert cross_validated_error(half) is None
+
+
+def test_a_kept_model_with_a_correction_for_other_pictures_is_not_scored_as_trained_on_them(
+    finished, models, tmp_path
+):
+    trained = find_trained(str(finished.folder), None)
+    corrected = replace(trained, record=trained.record | {"kept_model": {"name": "mine"}})
+    with pytest.raises(UserError, match=r"correction of counts for adi-sim.*without --half"):
+        keep_in_half(corrected, tmp_path, Display())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_of_single_precision_in_the_place_of_the_half_are_refused(finished, models):
