@@ -23,6 +23,7 @@ from cellbench.metrics.localisation import Detection, detect_over_radii, pool
 from cellbench.metrics.scores import count_metrics
 from cellbench.ranking.ranks import rank_runs
 from cellbench.ranking.rows import Row
+from cellbench.ranking.schedules import odd_schedules
 from cellbench.ranking.tables import csv_cell
 from cellbench.records.model import Image, Record
 from cellbench.records.point_lists import STEP_PX, read_points
@@ -89,6 +90,7 @@ def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audi
             f"{dataset} is not on disk, so its manifest, annotations and splits were not compared."
         )
     runs: dict[str, Run] = {}
+    stated: list[tuple[Run, int | None]] = []
     for path in files:
         try:
             record = parse_record(path)
@@ -100,7 +102,10 @@ def audit_set(store: Path, dataset: str, *, others: Sequence[Path] = ()) -> Audi
         faults = list(record_faults(record, path, stored))
         if faults:
             findings.append(f"{path}: {'; '.join(faults)}.")
-        runs.setdefault(run.run_id, run)  # copies are not ranked
+        if run.run_id not in runs:  # copies are not ranked
+            runs[run.run_id] = run
+            stated.append((run, record.whole_epochs))
+    remarks += odd_schedules(stated)
     table = audit_table(store, dataset, rank_runs(runs.values()))
     return Audit(len(files), findings + table.findings, remarks + table.remarks)
 

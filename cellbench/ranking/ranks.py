@@ -17,6 +17,7 @@ from cellbench.ranking.rows import (
     experiment_row,
     experiment_rows,
 )
+from cellbench.ranking.schedules import trained_share, usual_schedule
 from cellbench.records.summaries import Run
 
 
@@ -159,25 +160,20 @@ def _exclude_revisions(candidates: Sequence[_Candidate]) -> None:
 def _exclude_partial(candidates: Sequence[_Candidate]) -> None:
     """Exclude candidates that were not trained for the whole schedule of their method.
 
-    The schedule of a method is the most frequent one among its experiments, the longest if several
-    are as frequent, and never less than an experiment's own: fewer epochs, or a budget, make a
-    partial training. (Records older than `whole_epochs` state the requested epochs as their
-    schedule, hence the most frequent one.)
+    The schedule of a method is the usual one among its experiments, and never less than an
+    experiment's own: fewer epochs, or a budget, make a partial training.
     """
-    lengths: dict[str, Counter[float]] = {}
+    methods: dict[str, list[Run]] = {}
     for each in candidates:
-        epochs = each.runs[0].schedule_epochs
-        if epochs is not None:
-            lengths.setdefault(each.method, Counter())[epochs] += 1
+        methods.setdefault(each.method, []).append(each.runs[0])
+    usual = {method: usual_schedule(runs) for method, runs in methods.items()}
     for each in candidates:
-        usual = lengths.get(each.method)
-        if usual is None:
+        schedule = usual[each.method]
+        if schedule is None:
             continue
-        schedule = max(usual, key=lambda epochs: (usual[epochs], epochs))
         schedule = max(schedule, *(run.schedule_epochs or 0 for run in each.runs))
-        share = min(run.epochs for run in each.runs) / schedule
-        # A budget that ends within the last epoch is complete but for rounding.
-        if share < 0.995:
+        share = trained_share(min(run.epochs for run in each.runs), schedule)
+        if share is not None:
             each.share = share
             each.reason = f"partial: {share:.0%} of the steps of its schedule"
 

@@ -234,6 +234,25 @@ def test_every_number_of_a_row_is_compared(file, tmp_path, column):
     assert f"says other {column} than" in finding
 
 
+def test_a_whole_schedule_that_no_other_record_states_is_to_be_looked_at(tmp_path):
+    def of(name, epochs, **more):
+        config = {"method": {"name": name}, "data": {"set": "adi", "epochs": epochs}}
+        return write_record(tmp_path, sample_record(config=config, method=name, **more))
+
+    of("a", 104)
+    odd = of("a[x=1]", 5, whole_epochs=100_000)
+    of("b", 5, whole_epochs=60)
+    of("b", 5, whole_epochs=60, split=1)
+    of("b[x=1]", 8)  # older records state the requested epochs
+    of("c", 5, whole_epochs=60)
+    found = audit_set(tmp_path, "adi")
+    assert [remark for remark in found.remarks if "schedule" in remark] == [
+        f"{odd} states 100000 epochs as the whole schedule of its method, other records of a on "
+        "adi 104."
+    ]
+    assert not any("schedule" in finding for finding in found.findings)
+
+
 def test_a_table_that_is_merely_older_is_a_remark(file, tmp_path):
     write(tmp_path)
     write_record(tmp_path, sample_record(split=2))

@@ -262,6 +262,21 @@ def test_the_schedule_of_a_method_is_what_most_of_its_rows_have(table):
     }  # fmt: skip
 
 
+def test_a_stated_schedule_takes_the_rank_of_no_training_that_is_whole(table):
+    """Of two records, one of which states more epochs than anyone trained."""
+    rows = table(
+        ("a", 0, 3, of_schedule("a", 10, 10)),
+        ("a[x=1]", 0, 2, of_schedule("a", 5, 5, x=1) | {"whole_epochs": 100_000}),
+        ("b", 0, 4, of_schedule("b", 10, 5)),
+        ("b[x=1]", 0, 4, of_schedule("b", 5, 5, x=1) | {"whole_epochs": 100_000}),
+        ("c", 0, 5, of_schedule("c", 10, 10)),
+        ("c[x=1]", 0, 5, of_schedule("c", 4, 4, x=1)),
+    )
+    assert {row.method: row.share for row in rows} == {
+        "a": None, "a[x=1]": 5e-5, "b": 0.5, "b[x=1]": 5e-5, "c": None, "c[x=1]": 0.4,
+    }  # fmt: skip
+
+
 def test_where_all_rows_are_shortened_their_own_schedule_tells(table):
     """As after a comparison with `--epochs 8`: nothing usual is there to measure by."""
     short = of_schedule("a", 8, 8) | {"whole_epochs": 60}
