@@ -9,6 +9,7 @@ from statistics import median
 
 from cellbench.config.run_length import trained_by_steps
 from cellbench.config.schema import ResolvedConfig
+from cellbench.ranking.rows import base_method
 from cellbench.records.summaries import Run
 
 # Time of a run besides fitting and testing: imports, weights, FLOPs, pictures.
@@ -60,4 +61,4 @@ class Speeds:
 
 def _fallback_names(method: str) -> tuple[str, ...]:
     """Return a method's name, the name without changed keys, and "" for any method."""
-    return tuple(dict.fromkeys((method, method.partition("[")[0], "")))
+    return tuple(dict.fromkeys((method, base_method(method), "")))

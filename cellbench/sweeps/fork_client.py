@@ -80,14 +80,14 @@ class ForkServer:
         """Process id of the server."""
         return self._process.pid
 
-    def wait_until_ready(self, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the server has imported its modules; `start` does this, too.
 
         Raises:
-            NoServerError: the server is gone or takes too long, or the wait was cancelled.
+            NoServerError: the server is gone or takes too long.
         """
         with self._lock:
-            self._wait_until_ready(cancelled)
+            self._wait_until_ready(lambda: False)
 
     def start(
         self,
