@@ -41,12 +41,12 @@ class FinishedRuns:
         self._found: dict[Key, Run] = {}
         self._seen: set[Path] = set()
         for dataset in datasets:
+            # Listed first: `update` loads what another process writes meanwhile.
+            self._seen |= set((records_folder(store) / dataset).glob("*.json"))
             loaded = load_records(store, dataset)
             self.problems += loaded.problems
             for run in loaded.runs:
                 self._add_run(run)
-            folder = records_folder(store) / dataset
-            self._seen |= set(folder.glob("*.json"))
 
     @cached_property
     def weights_files(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from cellbench.config.compose import resolve
 from cellbench.config.run_length import trained_by_steps, with_length
 from cellbench.data.splits import SPLITS
 from cellbench.errors import UserError
+from cellbench.records import finished
 from cellbench.sweeps.combinations import GridOverrides
 from cellbench.sweeps.grid_files import load_grid
 from cellbench.sweeps.grids import SETS
@@ -116,6 +117,23 @@ def test_of_one_budget_any_number_of_steps_is_the_run_and_most_steps_count(tiny_
     assert states(plan) == {State.DONE: 1, State.MISSING: 3}
     assert plan.runs[0].record.iterations == 70
     assert states(make_plan(load_grid("table3"), FIRST, tmp_path)) == {State.MISSING: 4}
+
+
+def test_a_record_that_is_written_while_others_are_loaded_is_found_later(
+    tiny_home, tmp_path, monkeypatch
+):
+    run = make_plan(load_grid("table3"), FIRST, tmp_path).runs[0]
+    load = finished.load_records
+
+    def load_as_another_sweep_ends(store, dataset):
+        loaded = load(store, dataset)
+        light_record(run.experiment.config.plain(), dataset=dataset, store=store)
+        return loaded
+
+    monkeypatch.setattr(finished, "load_records", load_as_another_sweep_ends)
+    found = finished.FinishedRuns(tmp_path, ["adi-sim"])
+    assert found.find(run.experiment.key) is None
+    assert found.update("adi-sim", run.experiment.key) is not None
 
 
 def test_a_record_counts_only_with_the_weights_that_a_run_would_start_from(tiny_home, tmp_path):
