@@ -125,8 +125,9 @@ def resolve_run(request: Request, say: Callable[[str], None]) -> ResolvedRun:
 def find_finished(found: ResolvedRun) -> Outcome | None:
     """Return the outcome of a run whose record exists; None where the run must be started.
 
-    It must be started, even with a record, where its starting weights are not among the files of
-    this machine, and where its budget has not fixed the number of steps here.
+    Stricter than `FinishedRuns`: it must be started, even with a record, where its starting weights
+    are not among the files of this machine, and where its budget has not fixed the number of steps
+    here. `run_prepared` then looks the record up by the run id.
     """
     request = found.request
     if request.no_test:

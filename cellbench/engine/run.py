@@ -80,6 +80,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         training = make_training(prepared, counter, folder, task=display.task)
         plan = plan_run(prepared, training, started, display)
         experiment = replace(experiment, iterations=plan.iterations)
+        # What `find_finished` could not decide before weights and steps were known.
         finished = find_record(prepared.store, experiment.id)
         if finished is not None and not request.no_test:
             return finished_outcome(read_record(finished), finished, folder)

@@ -5,6 +5,17 @@ split and seed. Its steps follow from config and split; with a budget, they are 
 start, so any record of the same budget matches. Its weights are compared with the files present
 now: a record from random filters no longer matches once its weights file is there, nor does one
 from another file.
+
+Whether a run is finished is decided in three steps, each of which knows more than the one before:
+
+- here, for the plan of a sweep, without building anything: what is not known speaks for a record;
+- `cellbench.engine.request.find_finished`, for `cellbench run`, with this lookup, and returns only
+  what it is sure of: the starting weights are on this machine, and a budget has fixed its steps;
+- `cellbench.engine.run.run_prepared`, once network and steps are there, by the run id.
+
+A run that a sweep starts goes through all three, so that no record is made twice.
+`cellbench.records.trained_runs.find_trained` asks another question: whether a record's weights are
+still there.
 """
 
 from contextlib import suppress
