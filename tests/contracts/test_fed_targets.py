@@ -17,7 +17,7 @@ def pictures():
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in NOTHING_TO_FEED])
 def test_perfect_answers_are_counted_and_located(method, pictures):
     """What is exempted must need it, so that the list grows shorter with what is mended."""
-    read = read_targets(build_empty(method), pictures, RADIUS_PX)
+    read = read_targets(*build_empty(method), pictures, RADIUS_PX)
     allowed, usual = SHORTFALLS.get(method, Shortfall("")), Shortfall("")
     f1 = 1.0 if read.f1 is None else read.f1  # of a method without points there is none to ask
     assert abs(read.excess) <= allowed.count

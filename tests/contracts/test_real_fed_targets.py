@@ -12,7 +12,7 @@ def test_perfect_answers_are_counted_and_located_on_vgg(method):
     stored = open_set("vgg")
     ids = make_split(stored, protocol="v1", split=0).train[:6]
     pictures = [(stored.pixels(image_id), stored.sample(image_id).points) for image_id in ids]
-    read = read_targets(build_empty(method), pictures, 4.0)
+    read = read_targets(*build_empty(method), pictures, 4.0)
     allowed = SHORTFALLS.get(method, Shortfall(""))
     assert abs(read.excess) <= allowed.count
     assert read.f1 is None or read.f1 >= allowed.f1
