@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -93,6 +94,15 @@ def find_files(source: Path, annotations: Path | None) -> FolderFiles:
     return found
 
 
+def folded_name(name: str) -> str:
+    """Return a name in lower case with composed letters, by which files are matched.
+
+    A name copied from a Mac may hold `ö` as `o` and a diaeresis; annotation programs write one
+    letter, and both look the same.
+    """
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def path_key(path: Path, root: Path) -> tuple[str, ...]:
     """Return the key that an image and its annotation share: folders and `shared_stem`."""
     *folders, _ = _relative(path, root)
@@ -102,7 +112,7 @@ def path_key(path: Path, root: Path) -> tuple[str, ...]:
 def exact_key(path: Path, root: Path) -> tuple[str, ...]:
     """Return folders and name without its suffix, in lower case."""
     *folders, _ = _relative(path, root)
-    return (*folders, path.stem.casefold())
+    return (*folders, folded_name(path.stem))
 
 
 def shared_stem(name: str) -> str:
@@ -111,7 +121,7 @@ def shared_stem(name: str) -> str:
     >>> shared_stem("001cell.png"), shared_stem("001dots.png"), shared_stem("a.tif_mask.PNG")
     ('001', '001', 'a')
     """
-    stem = PurePath(name).stem.casefold()
+    stem = folded_name(PurePath(name).stem)
     for _ in range(3):
         shorter = _WITHIN.sub("", _BEFORE.sub("", _AFTER.sub("", stem)))
         if is_named_as_picture(Path(shorter)):
@@ -137,8 +147,8 @@ def _relative(path: Path, root: Path) -> tuple[str, ...]:
     except ValueError:  # annotations in a folder elsewhere
         parts = (path.name,)
     known = _PICTURE_FOLDERS | _ANNOTATION_FOLDERS
-    folders = (part.casefold() for part in parts[:-1])
-    return (*(folder for folder in folders if folder not in known), parts[-1].casefold())
+    folders = (folded_name(part) for part in parts[:-1])
+    return (*(folder for folder in folders if folder not in known), folded_name(parts[-1]))
 
 
 def _in_folder(path: Path, root: Path, names: set[str]) -> bool:

@@ -1,11 +1,12 @@
 """Groups of images that no split divides, from their folders, their names or a table's column."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellbench.data.annotation_formats.point_tables import rows_by_picture
-from cellbench.data.own_sets.folder_files import shared_stem
+from cellbench.data.own_sets.folder_files import folded_name, shared_stem
 from cellbench.errors import UserError
 
 FOLDER = "folder"
@@ -72,6 +73,10 @@ def groups_by_pattern(group: str, names: Iterable[str]) -> dict[str, str]:
             "names the group, such as '(control|drug)_'."
         )
     found = {name: pattern.search(name) for name in names}
+    if not all(found.values()) and not (group.isascii() and all(map(str.isascii, found))):
+        # Names copied from a Mac hold umlauts as two characters each, which look like one.
+        composed = re.compile(unicodedata.normalize("NFC", group))
+        found = {name: composed.search(unicodedata.normalize("NFC", name)) for name in found}
     lost = [name for name, match in found.items() if match is None or not match[1]]
     if lost:
         raise UserError(f"--group {group!r} does not fit {lost[0]}; it has to fit every picture.")
@@ -91,7 +96,7 @@ class _Line:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part.casefold() for part in re.split(r"[/\\]", name) if part not in ("", "."))
+    return tuple(folded_name(part) for part in re.split(r"[/\\]", name) if part not in ("", "."))
 
 
 def _by_column(

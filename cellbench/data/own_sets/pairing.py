@@ -12,7 +12,13 @@ from cellbench.data.annotation_formats.known_formats import AnnotationFormat, fo
 from cellbench.data.annotation_formats.label_studio import uploaded_name
 from cellbench.data.annotation_formats.point_tables import SUFFIXES, named_pictures
 from cellbench.data.images import is_named_as_picture
-from cellbench.data.own_sets.folder_files import FolderFiles, exact_key, path_key, shared_stem
+from cellbench.data.own_sets.folder_files import (
+    FolderFiles,
+    exact_key,
+    folded_name,
+    path_key,
+    shared_stem,
+)
 from cellbench.errors import UserError
 
 Key = Callable[[Path], tuple[str, ...]]
@@ -149,8 +155,8 @@ class _ImageIndex:
         self._root = files.root
         self._exact = _group_by(files.pictures, lambda path: exact_key(path, files.root))
         self._loose = _group_by(files.pictures, lambda path: path_key(path, files.root))
-        self._names = _group_by(files.pictures, lambda path: (path.name.casefold(),))
-        self._stems = _group_by(files.pictures, lambda path: (path.stem.casefold(),))
+        self._names = _group_by(files.pictures, lambda path: (folded_name(path.name),))
+        self._stems = _group_by(files.pictures, lambda path: (folded_name(path.stem),))
         self._shared = _group_by(files.pictures, lambda path: (shared_stem(path.name),))
 
     def by_file(self, file: Path, root: Path) -> Path | None:
@@ -159,12 +165,12 @@ class _ImageIndex:
         Raises:
             UserError: two images match.
         """
-        stem = file.name.casefold().removesuffix(file.suffix.casefold())
+        stem = folded_name(file.name).removesuffix(file.suffix.casefold())
         for table, key in (
             (self._exact, exact_key(file, root)),
             (self._names, (stem,)),  # a.png.txt
             (self._loose, path_key(file, root)),
-            (self._stems, (file.stem.casefold(),)),
+            (self._stems, (folded_name(file.stem),)),
             (self._shared, (shared_stem(file.name),)),
         ):
             if key in table:
@@ -183,11 +189,11 @@ class _ImageIndex:
         *folders, end = parts or [""]
         last = Path(end)
         for table, key in (
-            (self._names, last.name.casefold()),
-            (self._stems, last.stem.casefold() if last.suffix else last.name.casefold()),
-            (self._stems, last.name.casefold()),
-            (self._names, uploaded_name(last.name.casefold())),
-            (self._stems, uploaded_name(last.stem.casefold())),
+            (self._names, folded_name(last.name)),
+            (self._stems, folded_name(last.stem) if last.suffix else folded_name(last.name)),
+            (self._stems, folded_name(last.name)),
+            (self._names, uploaded_name(folded_name(last.name))),
+            (self._stems, uploaded_name(folded_name(last.stem))),
         ):
             if (key,) in table:
                 return _single(_in_folders(table[(key,)], folders), f"{file}: {name}")
@@ -221,12 +227,12 @@ def _group_by(paths: Iterable[Path], key: Key) -> dict[tuple[str, ...], list[Pat
 
 def _in_folders(paths: Sequence[Path], folders: Sequence[str]) -> Sequence[Path]:
     """Select the paths whose parent folders match the longest end of `folders`; all if none do."""
-    wanted = [folder.casefold() for folder in folders]
+    wanted = [folded_name(folder) for folder in folders]
     for many in range(len(wanted), 0, -1) if len(paths) > 1 else ():
         fits = [
             path
             for path in paths
-            if [part.casefold() for part in path.absolute().parts[:-1]][-many:] == wanted[-many:]
+            if [folded_name(part) for part in path.absolute().parts[:-1]][-many:] == wanted[-many:]
         ]
         if fits:
             return fits

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -384,3 +385,22 @@ def test_pictures_of_one_name_are_told_apart_by_the_folders_that_a_table_names(
     table.write_text("image,x,y\nleft/field.png,1.5,2.5\n")
     with pytest.raises(UserError, match="may be of"):
         plan_import("mine", tmp_path / "in")
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_match_whether_an_umlaut_is_one_character_or_two(forms, tmp_path, pictures, home):
+    of_picture, of_text = (lambda text, form=form: normalize(form, text) for form in forms)
+    folder = tmp_path / "in"
+    cells = copy_pictures(dict(list(pictures.items())[:2]), folder)
+    for name in cells:
+        (folder / f"{name}.png").rename(folder / of_picture(f"Größe {name}.png"))
+    first, second = cells
+    (folder / of_text(f"Größe {first}.txt")).write_text("5.5 5.5\n")
+    table = f"image,x,y\nGröße {second}.png,7.5,7.5\n"
+    (folder / "cells.csv").write_text(of_text(table), encoding="utf-8")
+    stored = import_own("mine", folder, group=of_text("(Größe) "))
+    assert [stored.sample(image_id).points.tolist() for image_id in stored.ids] == [
+        [[5.5, 5.5]],
+        [[7.5, 7.5]],
+    ]
+    assert len({stored.group(image_id) for image_id in stored.ids}) == 1
