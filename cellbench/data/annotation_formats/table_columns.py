@@ -110,7 +110,8 @@ def columns_of(table: Table) -> Columns:
         at = (lengths.index("x"), lengths.index("y"))
         return Columns(*at, TEXT, "", "um", picture=picture, kind=kind)
     raise UserError(
-        f"{path}: the header names {', '.join(header)[:100]}; it must name one column x and one y."
+        f"{path}: the header names {', '.join(header)[:100]}; it must name one column x and one y, "
+        "or image and count for counts without places."
     )
 
 

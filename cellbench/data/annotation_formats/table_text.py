@@ -98,9 +98,11 @@ def parse_table(path: Path) -> Table:
             while len(fields) > wanted and not fields[-1]:
                 fields.pop()
         if len(fields) != wanted:
+            halved = separator == "," and len(fields) > wanted  # perhaps at decimal commas
             raise UserError(
                 f"{path}, line {at}: it has {len(fields)} fields and not {wanted}; write "
-                f"{'x and y' if header is None else 'a field for each column'}."
+                f"{'x and y' if header is None else 'a field for each column'}"
+                + ("; numbers with decimal commas need semicolons between them." if halved else ".")
             )
     return Table(path, header, rows, commas)
 

@@ -77,6 +77,7 @@ def match_files(files: FolderFiles, *, apart: Path | None = None) -> MatchedFile
     found: dict[Path, list[FoundAnnotation]] = {}
     paired = MatchedFiles()
     orphans: list[str] = []
+    nameless = False  # whether a table states no image and has the name of none
     for file in files.annotations:
         root = files.root if apart is None or apart.is_file() else apart
         matched = images.by_file(file, root)
@@ -98,6 +99,7 @@ def match_files(files: FolderFiles, *, apart: Path | None = None) -> MatchedFile
         for one in annotations:
             picture = _picture_of(file, matched, one, images, alone=len(annotations) == 1)
             if picture is None:
+                nameless = nameless or (one.picture is None and file.suffix.lower() in SUFFIXES)
                 orphans.append(file.name if one.picture is None else f"{file.name}: {one.picture}")
             else:
                 found.setdefault(picture, []).append(FoundAnnotation(file, format_, one))
@@ -108,6 +110,11 @@ def match_files(files: FolderFiles, *, apart: Path | None = None) -> MatchedFile
         raise UserError(
             f"{len(orphans)} annotation{' has' if len(orphans) == 1 else 's have'} no picture in "
             f"{files.root}: {first(orphans)}; put the picture there or take the annotation out."
+            + (
+                " A table of many pictures names them in a column called image."
+                if nameless and not found
+                else ""
+            )
         )
     for picture in files.pictures:
         if picture in found:

@@ -404,3 +404,18 @@ def test_names_match_whether_an_umlaut_is_one_character_or_two(forms, tmp_path, 
         [[7.5, 7.5]],
     ]
     assert len({stored.group(image_id) for image_id in stored.ids}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Bild;Anzahl\n{}.png;7\n", "names bild, anzahl; .* or image and count"),
+        ("Bild;X;Y\n{}.png;7,5;8,5\n", "many pictures names them in a column called image"),
+        ("image,x,y\n{}.png,7,5,8,5\n", "5 fields and not 3; .* decimal commas need semicolons"),
+        ("image;x;y\n{}.png;7\n", "2 fields and not 3; write a field for each column.$"),
+    ],
+)
+def test_a_table_with_other_columns_is_told_which_it_needs(text, words, folder, pictures, home):
+    (folder / "Zellen.csv").write_text(text.format(next(iter(pictures))), encoding="latin-1")
+    with pytest.raises(UserError, match=words):
+        plan_import("mine", folder)
