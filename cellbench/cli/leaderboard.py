@@ -90,6 +90,8 @@ def _print_errata(found: "Leaderboard") -> None:
 
 def _nothing(protocol: str | None, found: "Leaderboard") -> str:
     """Return a sentence on why no row is shown, and how to get one."""
+    from cellbench.data.stored_set import how_to_get, is_on_disk
+
     under = f" under protocol {protocol}" if protocol else ""
     of = f" of {found.dataset}" if found.dataset else ""
     if found.every_row and not protocol:
@@ -107,9 +109,10 @@ def _nothing(protocol: str | None, found: "Leaderboard") -> str:
         if has
     ]
     below = f" Below are {' and, apart, '.join(beside)}." if beside else ""
+    first = "" if is_on_disk(example) else f", after {how_to_get(example)}"
     return (
-        f"No record{of}{under} yet{there}; cellbench run configs/dla_{example}.py makes one, "
-        f"after `cellbench data import {example} --from DIR` where the set is not on disk.{below}"
+        f"No record{of}{under} yet{there}; `cellbench run methods/dla --dataset {example}` makes "
+        f"one{first}.{below}"
     )
 
 

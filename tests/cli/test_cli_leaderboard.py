@@ -99,10 +99,15 @@ def test_showing_less_never_writes_less(command, store):
     assert (store / "leaderboards/adi.csv").read_bytes() == before
 
 
+def test_a_set_that_is_on_disk_needs_no_import_for_its_first_record(command, store):
+    (said,) = command("leaderboard", "--dataset", "nuclei").stdout.splitlines()
+    assert said.endswith("`cellbench run methods/dla --dataset nuclei` makes one.")
+
+
 def test_a_set_without_records_is_one_sentence_and_no_error(command, store, tmp_path):
     done = command("leaderboard", "--dataset", "mbm")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "configs/dla_mbm.py" in done.stdout.splitlines()[0]
+    assert "cellbench run methods/dla --dataset mbm" in done.stdout.splitlines()[0]
     assert "cellbench data import mbm --from DIR" in done.stdout.splitlines()[0]
     assert not (store / "leaderboards/mbm.md").exists()
     done = command("leaderboard", "--dataset", "mbm", "--format", "json")
