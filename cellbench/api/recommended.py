@@ -41,6 +41,7 @@ def recommend(
     """
     from cellbench.annotations import fits
     from cellbench.config.schema import Seconds
+    from cellbench.data.splits import FOLDS, make_split
     from cellbench.data.stored_set import open_set
     from cellbench.errors import UserError
 
@@ -48,7 +49,8 @@ def recommend(
         raise UserError(
             f"budget is a number of seconds above 0, up to a year, such as 1800; not {budget!r}."
         )
-    open_set(name)  # reports an unknown set before torch is loaded, which takes seconds
+    # An unknown set, or one of too few groups, is reported before torch is loaded.
+    make_split(open_set(name), protocol=FOLDS)
     from cellbench.recommending.recommendation import recommend_method
 
     return recommend_method(name, budget_s=budget, device=device, store=store, say=say)

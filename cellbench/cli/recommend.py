@@ -26,24 +26,25 @@ def command(**options: Any) -> None:
 
     console = Console(highlight=False)
     found = recommend(**options, say=lambda text: console.print(text, markup=False, soft_wrap=True))
-    _show(console, found)
+    show_recommendation(console, found)
 
 
-def _show(console: "Console", found: "Recommendation") -> None:
+def show_recommendation(console: "Console", found: "Recommendation") -> None:
+    """Print the methods with their errors, the recommended one, and how to count with it."""
     from rich.table import Table
 
     table = Table(title=f"{found.dataset}, cross-validated", title_justify="left")
     for heading, left in (("method", True), ("MAE", False), ("95 %", False), ("minutes", False),
                           ("", True)):  # fmt: skip
         table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    chosen = next(one for one in found.results if one.state == "recommended")
+    error = chosen.error
     for one in found.results:
-        table.add_row(*_cells(one))
+        table.add_row(*_cells(one, 0 if error is None else error.pictures))
     console.print(table)
     for one in found.results:
         if one.note:
             console.print(f"{one.name}: {one.note}", markup=False, soft_wrap=True)
-    chosen = next(one for one in found.results if one.state == "recommended")
-    error = chosen.error
     off = "" if error is None else f"{error.mae:.2f} cells off on average"
     if error is not None and error.low is not None:
         off += f" (95 %: {error.low:.2f} to {error.high:.2f})"
@@ -59,13 +60,19 @@ def _show(console: "Console", found: "Recommendation") -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _cells(one: "MethodResult") -> tuple[str, ...]:
-    error = one.error
+def _cells(one: "MethodResult", pictures: int) -> tuple[str, ...]:
+    """Return the row of a method; one that was tested on fewer than `pictures` states on how many.
+
+    Few pictures may be easy ones: such an error cannot be compared with the others.
+    """
+    error, state = one.error, one.state
+    if error is not None and error.pictures < pictures:
+        state = f"{state}; on {error.pictures} of {pictures} pictures"
     interval = "" if error is None or error.low is None else f"{error.low:.2f} to {error.high:.2f}"
     return (
         one.name,
         "" if error is None else f"{error.mae:.2f}",
         interval,
         "" if one.minutes is None else f"{one.minutes:.1f}",
-        one.state,
+        state,
     )

@@ -2,13 +2,21 @@
 
 import csv
 import json
+import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 from annotation_samples import FORMATS, copy_pictures, nuclei_pictures
+from rich.console import Console
 
+import cellbench
 from cellbench.cli.main import main
+from cellbench.cli.recommend import show_recommendation
+from cellbench.errors import UserError
+from cellbench.recommending.evidence import MeanError
+from cellbench.recommending.recommendation import MethodResult, Recommendation
 
 
 def counted(folder):
@@ -114,6 +122,44 @@ def test_the_printed_command_can_be_pasted_whatever_the_folder(
     assert (tmp_path / folder / "record.json").is_file()
     assert any(line.endswith(folder) for line in lines if line.startswith("Log"))
     assert ("'" in line) == (store != "plain")
+
+
+def test_a_set_of_two_groups_is_refused_before_any_method_is_tried(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = copy_pictures(nuclei_pictures(6), tmp_path / "in")
+    FORMATS["text"](cells, tmp_path / "in")
+    for at, path in enumerate(sorted((tmp_path / "in").iterdir())):
+        path.rename(path.with_name(f"m{at // 2 % 2}_{path.name}"))
+    cellbench.import_own("mine", "in", group="(m.)_")
+    with pytest.raises(UserError, match="mine has 2 groups of images to part and 3 are needed"):
+        cellbench.recommend("mine", say=lambda text: pytest.fail(text))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_method_that_was_tested_on_fewer_pictures_says_so(capsys):
+    errors = {
+        "BlobLoG": ("recommended", MeanError(3.31, 1.15, 9.53, 16)),
+        "Watershed": ("given up", MeanError(0.25, 0.0, 32.15, 4)),
+        "FCRN-A": ("not tried", None),
+    }
+    results = tuple(
+        MethodResult(name, state, error, None) for name, (state, error) in errors.items()
+    )
+    found = Recommendation(
+        dataset="mine",
+        method="BlobLoG",
+        results=results,
+        folder=Path("runs/a"),
+        mean_count=32.9,
+        more_pictures=48,
+        curve=(),
+        pictures=(),
+        residuals=(),
+    )
+    show_recommendation(Console(width=100), found)
+    said = capsys.readouterr().out
+    assert re.search(r"Watershed .* given up; on 4 of 16 pictures", said)
+    assert said.count("of 16 pictures") == 1
 
 
 def test_a_name_that_is_too_long_is_told_with_the_limit(home, tmp_path, monkeypatch, capsys):
