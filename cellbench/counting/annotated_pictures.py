@@ -183,15 +183,26 @@ def check_pictures_left(
         judged: ids of the held-out pictures, see `held_out`.
 
     Returns:
-        One sentence on the pictures that are left out; empty if none is.
+        One sentence on the counted pictures that are left out and one on the other annotated
+        pictures that are, if there are any.
 
     Raises:
         UserError: the run was trained on some pictures, and all others are annotated.
     """
     known = set(judged)
     trained = [name for name, image_id in found.items() if image_id not in known]
+    others = set(stored.ids) - known - set(found.values())
+    said = []
+    if others and judged:
+        why = (
+            f"of the set that {run.record['method']} was trained on only the test part is used"
+            if run.record["dataset"] == stored.name
+            else f"they served to train or choose {run.record['method']}"
+        )
+        many = f"{len(others)} of the {len(stored.ids)} annotated pictures of {stored.name}"
+        said = [f"{many} are left out: {why}."]
     if not trained:
-        return []
+        return said
     which = (
         f"{len(trained)} of the {len(files)} pictures, images of {stored.name}, served to train or "
         f"choose {run.record['method']}"
@@ -201,4 +212,4 @@ def check_pictures_left(
             f"{which}, and no picture without annotation is left; name others, or leave "
             "--annotated out."
         )
-    return [f"{which}: left out of means and totals, since their counts are too good."]
+    return [f"{which}: left out of means and totals, since their counts are too good.", *said]

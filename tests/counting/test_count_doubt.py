@@ -10,7 +10,12 @@ from PIL import Image
 
 from cellbench import count
 from cellbench.api.own_folders import import_own
-from cellbench.counting.annotated_pictures import check_range_fits, count_annotated, match_to_set
+from cellbench.counting.annotated_pictures import (
+    check_pictures_left,
+    check_range_fits,
+    count_annotated,
+    match_to_set,
+)
 from cellbench.counting.learned_pictures import held_out
 from cellbench.data.reader import DEFAULT_READ_OPTIONS, ReadOptions, read_whole
 from cellbench.data.stored_set import open_set
@@ -245,8 +250,24 @@ def test_counted_pictures_that_the_method_was_trained_on_are_told(finished, phot
     got = count(photos, finished.folder, out=bench / "out", annotated="adi-sim", no_pictures=True)
     said = "1 of the 6 pictures, images of adi-sim, served to train or choose BlobLoG: left out"
     assert [one for one in got.warnings if one.startswith(said)]
+    said = "99 of the 200 annotated pictures of adi-sim are left out: of the set that BlobLoG was"
+    assert [one for one in got.warnings if one.startswith(said)]
     plain = count(photos, finished.folder, out=bench / "out", no_pictures=True)
     assert not [one for one in plain.warnings if "served to train" in one]
+
+
+@pytest.mark.parametrize("judged", [["a"], ["a", "b", "c"]])
+def test_annotated_pictures_that_served_another_sets_training_are_told(judged):
+    stored = SimpleNamespace(name="mine", ids=["a", "b", "c"])
+    trained = SimpleNamespace(record={"dataset": "nuclei", "method": "FCRN"})
+    said = check_pictures_left(stored, trained, {}, {}, judged)
+    if len(judged) == 3:
+        assert said == []
+    else:
+        (sentence,) = said
+        assert sentence.startswith(
+            "2 of the 3 annotated pictures of mine are left out: they served"
+        )
 
 
 def test_a_total_of_none_of_the_counted_pictures_is_refused_before_counting(
