@@ -1,5 +1,6 @@
 """A run from config and data to its record: prepare, train, score, write."""
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,6 +29,7 @@ from cellbench.engine.scoring import draw, score_test, write_result
 from cellbench.engine.training import finish_fit, run_training
 from cellbench.engine.training_state import Training, TrainingState
 from cellbench.engine.work_progress import Display
+from cellbench.errors import RunError
 from cellbench.files.locks import hold_folder
 from cellbench.records.record_file import find_record, read_record
 from cellbench.records.run_files import WEIGHTS
@@ -99,6 +101,7 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
                 state = run_training(training, plan, show=display.step)
         finally:
             display.stop()
+        _check_validated(state, experiment.config.method.name)
         if not main:
             return Outcome(folder, state.best_mae)
         checkpoints.load_weights(counter, folder / WEIGHTS)
@@ -115,6 +118,20 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         record = read_record(file)
         copy_record(record, file, folder)
         return Outcome(folder, state.best_mae, record, file, pictures)
+
+
+def _check_validated(state: TrainingState, method: str) -> None:
+    """Check that a validation gave a finite error, before the test images are read.
+
+    Raises:
+        RunError: there were validations, and none did.
+    """
+    if state.best_mae is not None and not math.isfinite(state.best_mae):
+        raise RunError(
+            f"{method} counted NaN or infinitely many cells in each of its validations, so that no "
+            "weights can be chosen; mend the method or its learning rate and start it over with "
+            "--fresh (the test part is unread)."
+        )
 
 
 def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 from cellbench.counting.trained_counter import load_counter
 from cellbench.data.stored_set import open_set
+from cellbench.engine import run as engine_run
 from cellbench.engine.request import Request
 from cellbench.engine.run import run
 from cellbench.engine.training_state import Training
+from cellbench.errors import RunError
 from cellbench.models.preprocess import Preprocessor
 from cellbench.records.trained_runs import find_trained
 
@@ -106,3 +108,15 @@ def test_a_validation_that_is_no_number_is_passed_by_the_first_that_is(trained, 
     assert ["validation_mae" in point for point in curve] == [False, False, *[True] * 8]
     assert outcome.record["selection"]["step"] == 20, "the last look is the best one"
     assert outcome.record["selection"]["validation_mae"] == looks[-1].mae
+
+
+@pytest.mark.parametrize("no_test", [False, True])
+def test_without_any_validation_that_is_a_number_no_test_image_is_read(bench, monkeypatch, no_test):
+    def validate(training):
+        return dataclasses.replace(VALIDATE(training), mae=float("nan"))
+
+    monkeypatch.setattr(Training, "validate", validate)
+    monkeypatch.setattr(engine_run, "score_test", lambda *args, **named: pytest.fail("was read"))
+    asked = Request(CONFIG, dataset="adi-sim", protocol="smoke", epochs=2, no_test=no_test)
+    with pytest.raises(RunError, match="in each of its validations"):
+        run(dataclasses.replace(asked, overrides=("data.input_scale=1.0",)))
