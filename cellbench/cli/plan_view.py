@@ -80,7 +80,9 @@ def _summary(plan: Plan, jobs: int) -> str:
     if missing:
         left = sum(known) / len(known) * len(missing) / jobs
         source = "by their budget" if plan.budgeted else "by the finished ones"
-        guess = "" if len(known) == len(missing) else f" ({len(known)} of them known, the rest so)"
+        guess = ""
+        if len(known) < len(missing):
+            guess = f" ({len(known)} of them are known, the others are taken to last as long)"
         length = f"{exact_duration(left)}{guess}"
         text += f" The missing ones take about {length} with --jobs {jobs}, {source}."
     return text

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cellbench.cli import sweep_view
+from cellbench.cli import plan_view, sweep_view
 from cellbench.sweeps.plan import State
 from cellbench.sweeps.reporting import Progress
 
@@ -92,3 +92,17 @@ def test_the_plan_tells_until_it_is_over(sweep):
     assert "about 3 min 00 s left" in sweep.left()
     sweep.now += 30
     assert sweep.left() == "[0/3] a: scoring"
+
+
+def test_the_time_of_a_plan_says_how_many_runs_it_is_known_of():
+    runs = [
+        SimpleNamespace(label=name, estimate_s=seconds, state=State.MISSING)
+        for name, seconds in (("a", 20.0), ("b", 20.0), ("c", None))
+    ]
+    plan = SimpleNamespace(
+        runs=runs, in_state=lambda state: [r for r in runs if r.state is state], budgeted=False
+    )
+    said = plan_view._summary(plan, jobs=1)
+    assert "(2 of them are known, the others are taken to last as long)" in said
+    runs.pop()
+    assert "known" not in plan_view._summary(plan, jobs=1)
