@@ -17,7 +17,6 @@ from cellbench.data.images import image_size
 from cellbench.data.own_sets.measurements import SetStatistics, measure
 from cellbench.errors import UserError
 from cellbench.testing.contract_claim import ContractError
-from cellbench.testing.data import check_raw_copy
 
 # Config text that puts a part into a method, and a shipped method to compare with.
 _PLACES = {
@@ -138,6 +137,8 @@ def _measure(code: str, name: str, part: str, pictures: Path) -> SetStatistics:
     Raises:
         UserError: they cannot be read.
     """
+    from cellbench.testing.data import check_raw_copy  # imports torch, which takes seconds
+
     if not pictures.is_dir():
         raise UserError(f"{pictures} is no folder; name the one that holds the pictures.")
     names: dict[str, Any] = {"__name__": f"cellbench.new.{name}"}

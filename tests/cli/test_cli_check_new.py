@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from importlib.metadata import Distribution, EntryPoint
 
@@ -75,6 +76,17 @@ def test_a_new_package_passes_its_own_check_and_its_part_is_short(kind, tmp_path
     assert "FAIL" not in checked.output
     assert "configs/grids/my_part.py" in checked.output
     assert checked.exit_code == 0
+
+
+def test_a_new_package_needs_no_torch(tmp_path):
+    program = (
+        "import pathlib, sys\n"
+        "from cellbench.testing.scaffold import write_package\n"
+        "write_package('method', 'my_own', pathlib.Path(sys.argv[1]), None)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
+    assert (tmp_path / "my_own/my_own/method.py").is_file()
 
 
 def test_what_this_pytorch_cannot_check_is_neither_held_nor_failed(install, monkeypatch):
