@@ -12,6 +12,7 @@ from cellbench.files.writing import write_atomically
 
 if TYPE_CHECKING:
     from cellbench.data.own_sets.own_import import ImportPlan
+    from cellbench.data.stored_set import StoredSet
 
 
 def import_folder(
@@ -39,7 +40,19 @@ def import_folder(
         click.echo("Nothing was kept.")
         return
     console.print(f"Kept in {stored.folder}", soft_wrap=True, markup=False)
-    console.print(f"Next: cellbench recommend {name}", soft_wrap=True, markup=False)
+    console.print(_next_step(stored), soft_wrap=True, markup=False)
+
+
+def _next_step(stored: "StoredSet") -> str:
+    """Return the command for a set, or why it cannot be divided into the parts that one needs."""
+    from cellbench.data.splits import FOLDS, make_split
+    from cellbench.errors import UserError
+
+    try:
+        make_split(stored, protocol=FOLDS)
+    except UserError as error:
+        return f"Too few for `run` and `recommend`: {error}"
+    return f"Next: cellbench recommend {stored.name}"
 
 
 def _show(console: Console, folder: "ImportPlan", sheet: Path) -> None:
@@ -49,10 +62,11 @@ def _show(console: Console, folder: "ImportPlan", sheet: Path) -> None:
     from cellbench.ranking.tables import plain
 
     counts, facts = np.array(folder.counts), folder.facts
-    many, groups = len(counts), folder.groups
+    groups = folder.groups
+    many = "1 picture" if len(counts) == 1 else f"{len(counts)} pictures"
     lines = [
-        f"{folder.name}: {many} pictures, {counts.sum()} cells ({counts.min()} to {counts.max()} "
-        f"a picture, {counts.mean():.1f} on average)",
+        f"{folder.name}: {many}, {counts.sum()} cells ({counts.min()} to {counts.max()} a picture, "
+        f"{counts.mean():.1f} on average)",
         f"annotation: {', '.join(facts.formats)}",
         "groups: " + (f"{groups}" if groups else "none, each picture is its own"),
     ]

@@ -124,6 +124,16 @@ def test_the_printed_command_can_be_pasted_whatever_the_folder(
     assert ("'" in line) == (store != "plain")
 
 
+def test_a_set_that_cannot_be_divided_is_told_at_its_import(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cells = copy_pictures(nuclei_pictures(1), tmp_path / "in")
+    FORMATS["text"](cells, tmp_path / "in")
+    main(["data", "import", "mine", "--own", "--from", "in"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("mine: 1 picture, ")
+    assert said[-1].startswith("Too few for `run` and `recommend`: mine has 1 image")
+
+
 def test_a_set_of_two_groups_is_refused_before_any_method_is_tried(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = copy_pictures(nuclei_pictures(6), tmp_path / "in")
