@@ -105,6 +105,8 @@ def _show(console: "Console", found: "FolderCount", *, default: bool) -> None:
     for sentence in (*_notes(found), *_other_files(found), *_regions(found)):
         console.print(plain(sentence), markup=False, soft_wrap=True)
     record = found.run.record
+    if not counted:  # the error that follows says why
+        return
     for sentence in (
         *([used.format(name=DEFAULT)] if default else []),
         sum_text(counted, estimated=any(one.means is not None for one in found.estimates)),

@@ -1,5 +1,6 @@
 """Counts and densities of regions of the counted pictures: `regions.csv`."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,9 @@ def _of_picture(one: Counted, points: Points, file: Path) -> list[RegionCount]:
 
 
 def _file_of(picture: Path, folder: Path) -> Path:
-    stems = [picture.stem, picture.name]
+    # A Mac stores an umlaut as two characters, other systems as one.
+    forms = [picture.name, *(unicodedata.normalize(f, picture.name) for f in ("NFC", "NFD"))]
+    stems = list(dict.fromkeys(part for name in forms for part in (Path(name).stem, name)))
     for ending in _ENDINGS:
         for suffix in (*GEOJSON, *IMAGEJ, *sorted(SUFFIXES)):
             for stem in stems:

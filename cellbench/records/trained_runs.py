@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cellbench.errors import UserError
 from cellbench.experiment import Experiment
 from cellbench.files.reading import MAX_SMALL_BYTES, read_json
 from cellbench.hashes import is_intact
-from cellbench.records.kept_models import find_model
+from cellbench.records.kept_models import find_model, kept_models
 from cellbench.records.record_file import find_record, read_record
 from cellbench.records.run_files import PLAN, RECORD, WEIGHTS
 
@@ -151,9 +152,11 @@ def find_trained(named: str, store: str | None) -> TrainedRun:
         try:
             path = find_record_file(named, store)
         except UserError:
+            near = get_close_matches(named, [model.name for model in kept_models()], n=1)
+            hint = f"did you mean the model {near[0]!r}? Or " if near else ""
             raise UserError(
-                f"There is no finished run {named!r}; name its folder in runs/, its record in "
-                "leaderboards/records, its id, or a model that `cellbench models list` has."
+                f"There is no finished run {named!r}; {hint}name its folder in runs/, its record "
+                "in leaderboards/records, its id, or a model that `cellbench models list` has."
             ) from None
         source, record = f"The record {path}", read_record(path)
         config = recorded_config(record, source)

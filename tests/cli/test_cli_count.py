@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,7 @@ def test_two_processes_do_not_write_into_one_folder(count, photos, tmp_path):
         (["nowhere.png"], "run", "There is no picture or folder 'nowhere.png'"),
         (["empty"], "run", "empty holds no picture"),
         (["photos"], "nothing", "There is no finished run 'nothing'"),
+        (["photos"], "nuclei_unet", "did you mean the model 'nuclei-unet'? Or name its folder"),
         (["photos"], "photos", "photos holds no record.json"),
         (["photos", "--scale", "0"], "run", "a number of at least 0.05 and at most 20"),
         (["photos", "--um-per-px", "-1"], "run", "at least 0.0001 and at most 1000."),
@@ -307,6 +309,27 @@ def test_what_is_not_counted_is_listed_with_its_reason(count, photos, tmp_path):
     assert [(row["image"], row["notes"]) for row in counted] == [
         ("photos/stack.tif", "page 2 of 2; nothing stands out of the noise")
     ]
+
+
+def test_where_no_picture_was_counted_none_is_summed(count, tmp_path):
+    stack = [Image.new("L", (20, 20), level) for level in (0, 9)]
+    stack[0].save(tmp_path / "stack.tif", save_all=True, append_images=stack[1:])
+    done = count("stack.tif")
+    assert done.returncode == 1
+    assert "1 of 1 pictures could not be counted" in done.stderr
+    assert "cells in" not in done.stdout
+    assert "MAE" not in done.stdout
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_regions_of_a_mac_belong_to_the_picture_of_another_system(count, photos, tmp_path, forms):
+    picture, regions = (unicodedata.normalize(form, "Präparat") for form in forms)
+    (photos / "a.png").rename(photos / f"{picture}.png")
+    (tmp_path / "rois").mkdir()
+    _mask(tmp_path).rename(tmp_path / "rois" / f"{regions}_mask.png")
+    done = count(f"photos/{picture}.png", "--roi", "rois", "--no-pictures")
+    assert done.returncode == 0, done.stderr
+    assert "region 2" in {row["region"] for row in rows(tmp_path / "counts" / "regions.csv")}
 
 
 def test_cells_of_regions_are_those_of_the_picture(count, photos, tmp_path):
