@@ -26,10 +26,11 @@ schedule = dict(policy="cosine", warmup=0.05, ema=0.98)
 # own targets on the images that are not tested, Cellpose counted 6.9 % too few cells of VGG at
 # their own size and 0.6 % at twice that size; 3.5 % too few nuclei at half their size and none at
 # their own. ADI (at 1.5), MBM and DCC (0.5) lose 0.2 % and less. So these two sets are enlarged
-# here; crops of VGG have more pixels, and batches half as many crops. With twice the epochs it takes
-# as many steps as U-Net there (1040 left the validation MAE at 15.9). Discs on VGG have 5 px at
-# least, not 2.5: where two are cut by each other, more pixels remain to learn from (20.3 and 20.8
-# after 318 of 520 steps at 1.5).
+# here; crops of VGG have more pixels, and batches half as many crops.
+#
+# With twice the epochs VGG takes as many steps as for U-Net; 1040 left the validation MAE at 15.9.
+# Discs there have 5 px at least, not 2.5: where two are cut by each other, more pixels remain to
+# learn from (validation MAE 20.3 and 20.8 after 318 of 520 steps at 1.5).
 per_dataset = dict(
     adi=dict(model=dict(least_radius_px=2.5, most_radius_px=7.0)),
     mbm=dict(model=dict(least_radius_px=6.0, most_radius_px=14.0)),
