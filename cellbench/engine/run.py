@@ -101,7 +101,8 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
                 state = run_training(training, plan, show=display.step)
         finally:
             display.stop()
-        _check_validated(state, experiment.config.method.name)
+        if state.best_mae is not None and not math.isfinite(state.best_mae):
+            raise _never_finite(experiment.config.method.name)  # before the test images are read
         if not main:
             return Outcome(folder, state.best_mae)
         checkpoints.load_weights(counter, folder / WEIGHTS)
@@ -120,18 +121,13 @@ def run_prepared(prepared: Prepared, display: Display, started: float) -> Outcom
         return Outcome(folder, state.best_mae, record, file, pictures)
 
 
-def _check_validated(state: TrainingState, method: str) -> None:
-    """Check that a validation gave a finite error, before the test images are read.
-
-    Raises:
-        RunError: there were validations, and none did.
-    """
-    if state.best_mae is not None and not math.isfinite(state.best_mae):
-        raise RunError(
-            f"{method} counted NaN or infinitely many cells in each of its validations, so that no "
-            "weights can be chosen; mend the method or its learning rate and start it over with "
-            "--fresh (the test part is unread)."
-        )
+def _never_finite(method: str) -> RunError:
+    """Return the error of a method that gave no finite count in any validation."""
+    return RunError(
+        f"{method} counted NaN or infinitely many cells in each of its validations, so that no "
+        "weights can be chosen; mend the method or its learning rate and start it over with "
+        "--fresh (the test part is unread)."
+    )
 
 
 def _choose_on_training(prepared: Prepared, training: Training, state: TrainingState) -> None:
