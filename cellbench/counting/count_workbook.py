@@ -17,7 +17,6 @@ from cellbench.counting.count_tables import COUNTS, METHOD, SKIPPED
 from cellbench.counting.experiment_means import FILE as ESTIMATES
 from cellbench.errors import UserError
 from cellbench.files.writing import write_atomically
-from cellbench.ranking.tables import csv_cell
 
 if TYPE_CHECKING:
     from xlsxwriter import Workbook
@@ -73,12 +72,11 @@ def _tables(folder: Path) -> Iterator[tuple[str, list[list[str]]]]:
             lines = text_of(folder / name)
             yield name.removesuffix(".csv"), list(csv.reader(io.StringIO(lines, newline="")))
     settings = json.loads(text_of(folder / METHOD))
-    rows = [[name, str(csv_cell(_setting(value)))] for name, value in settings.items()]
+    rows = [
+        [name, value if isinstance(value, str) else json.dumps(value)]
+        for name, value in settings.items()
+    ]
     yield METHOD.removesuffix(".json"), [["setting", "value"], *rows]
-
-
-def _setting(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _sheet_name(name: str, used: set[str]) -> str:

@@ -73,6 +73,13 @@ def test_corrected_tables_and_settings_are_sheets_and_points_are_not(folder):
     assert [found[long[:31]][1], found[f"{long[:29]}-2"][1]] == [("007", 1), ("007", 2)]
     assert found["regions"][1] == ("007", "2")
     assert dict(found["method"][1:]) == {"run_id": "ab", "scale": "1.0"}
+    (folder / "method.json").write_text(json.dumps({"threshold": -1.5, "method": "=A1"}))
+    write_workbook(folder)
+    assert sheets(folder)["method"][1:] == [("threshold", "-1.5"), ("method", "=A1")]
+
+
+def test_settings_stay_as_they_were(folder):
+    write_workbook(folder)
     assert json.loads((folder / "method.json").read_text()) == METHOD
 
 
